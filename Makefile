@@ -1,0 +1,73 @@
+# `make` lists the targets. Everything installs itself into .venv, from hash-pinned lock files.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell dev/find-python)
+ENVIRONMENT_READY := .venv/.ready
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)/server:$(CURDIR)"
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
+	@$(IN_VENV) exec python -m dev.run
+
+.PHONY: test
+test: $(ENVIRONMENT_READY) ## Run the tests
+	@$(IN_VENV) python -m pytest -n auto -m "not image" $(ARGS)
+
+.PHONY: test-image
+test-image: $(ENVIRONMENT_READY) ## Build the image, migrate with it, serve from it (needs docker, podman or buildah)
+	@$(IN_VENV) python -m pytest -m image tests/image $(ARGS)
+
+.PHONY: check
+check: lint types test ## Everything that must hold before a push: lint, types, tests
+
+.PHONY: lint
+lint: lint-python lint-pipeline ## Format, lint, import contracts, migrations, workflow, scripts, Dockerfile
+
+.PHONY: lint-python
+lint-python: $(ENVIRONMENT_READY)
+	@$(IN_VENV) ruff format --check --quiet .
+	@$(IN_VENV) ruff check --quiet .
+	@cd server && $(IN_VENV) lint-imports --no-logo
+	@$(IN_VENV) python -m dev.check_migrations
+
+.PHONY: lint-pipeline
+lint-pipeline: $(ENVIRONMENT_READY) dev/node_modules
+	@$(IN_VENV) dev/lint-pipeline
+
+.PHONY: types
+types: $(ENVIRONMENT_READY) ## Type check
+	@$(IN_VENV) mypy --config-file server/pyproject.toml server/audifi server/alembic dev tests .github
+
+.PHONY: format
+format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
+	@$(IN_VENV) ruff format .
+	@$(IN_VENV) ruff check --fix .
+
+.PHONY: lock
+lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, every package at its newest
+	@cd server && for group in "requirements.lock" "requirements-dev.lock --group dev -c requirements.lock"; do \
+	  $(IN_VENV) uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
+	    --no-annotate --no-emit-index-url --custom-compile-command "make lock" -o $$group; done
+
+.PHONY: clean
+clean: ## Remove the environment and the development database
+	rm -rf .venv .data dev/node_modules
+
+$(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
+	@test -n "$(PYTHON)" || exit 1
+	@echo "Making .venv with $(PYTHON) …"
+	@"$(PYTHON)" -m venv --clear .venv || { echo "make: $(PYTHON) can't make a virtual environment; on Debian and Ubuntu, apt-get install python3.13-venv" >&2; exit 1; }
+	@echo "Installing the packages of server/requirements-dev.lock …"
+	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r $<
+	@touch $@
+
+dev/node_modules: dev/package-lock.json $(ENVIRONMENT_READY)
+	@$(IN_VENV) npm --prefix dev ci --no-audit --no-fund --loglevel error
+	@touch $@

@@ -1,0 +1,1 @@
+"""Tools for development. None of this is in the image."""

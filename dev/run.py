@@ -1,0 +1,73 @@
+"""`make run`: the API on this machine, with a PostgreSQL 16 of its own unless DATABASE_URL is set."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from audifi import serve
+from audifi.core import logs
+from audifi.core.settings import Settings, SettingsError, load
+from dev import postgres
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    os.environ.setdefault("ENVIRONMENT", "development")
+    os.environ.setdefault("HOST", "127.0.0.1")
+    os.environ.setdefault("MIGRATION_WAKE_TIMEOUT_SECONDS", "5")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        with database() as own:
+            settings = load(Settings)
+            listener = serve.listen(settings.host, settings.port)
+            migrate()
+            logs.configure()
+            print_addresses(settings, os.environ["DATABASE_URL"] if own else settings.database_url.location)
+            serve.serve(settings, listener)
+    except (SettingsError, postgres.PostgresError) as error:
+        sys.exit(f"make run: {error}")
+    except KeyboardInterrupt:
+        pass
+
+
+@contextmanager
+def database() -> Iterator[bool]:
+    """A database in DATABASE_URL for as long as the block runs; yields whether it is our own."""
+    if os.environ.get("DATABASE_URL"):
+        yield False
+        return
+    folder = ROOT / ".data" / "postgres"
+    if not (folder / "PG_VERSION").exists():
+        print("Making a PostgreSQL 16 database in .data/postgres …", flush=True)
+    with postgres.running(folder) as server:
+        os.environ["DATABASE_URL"] = server.url()
+        yield True
+
+
+def migrate() -> None:
+    """What Fly's release command does."""
+    print("Migrating …", flush=True)
+    done = subprocess.run(["alembic", "upgrade", "head"], cwd=ROOT / "server", check=False)  # noqa: S607
+    if done.returncode:
+        sys.exit("make run: the database couldn't be migrated; the line above says why.")
+
+
+def print_addresses(settings: Settings, database: str) -> None:
+    address = f"http://{settings.host}:{settings.port}"
+    print(
+        f"\n  Health    {address}/api/v1/health"
+        f"\n  Docs      {address}/docs"
+        f"\n  Database  {database}"
+        "\n\n  Ctrl-C stops it.\n",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""How every migration runs, whoever starts it: Fly's release command, `make run`, a person at a console.
+
+- One at a time: an advisory lock is held while it runs. It belongs to a transaction, so that it also works behind
+  PgBouncer in transaction mode, and it is polled: a migration that blocked in pg_advisory_lock() would hold a snapshot
+  that CREATE INDEX CONCURRENTLY in the other waits for.
+- All or nothing: one transaction for all revisions.
+- It gives up rather than hold up traffic: lock_timeout and statement_timeout are set in each of its sessions.
+- It waits for a database that is waking up, for a bounded time, and for nothing else.
+"""
+
+import asyncio
+import logging
+import operator
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import asyncpg
+from alembic import context
+from alembic.runtime.migration import MigrationInfo
+from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    RetryError,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_delay,
+    wait_exponential_jitter,
+    wait_fixed,
+)
+
+from audifi.core import logs
+from audifi.core.database import connect, create_unpooled_engine, milliseconds
+from audifi.core.settings import MigrationSettings, SettingsError, load
+from audifi.models import Base
+
+logger = logging.getLogger("audifi.migrations")
+
+LOCK_KEY = 0x617564696669  # "audifi"; advisory locks are per database
+
+
+def migrate_offline() -> None:
+    """Print the SQL instead of running it: `alembic upgrade head --sql`. Needs no database and no DATABASE_URL."""
+    settings = MigrationSettings.model_construct()
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=Base.metadata,
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
+    )
+    with context.begin_transaction():
+        set_timeouts(settings)
+        context.run_migrations()
+
+
+async def migrate(settings: MigrationSettings) -> None:
+    async with only_migration(settings):
+        engine = create_unpooled_engine(settings, timeouts(settings))
+        try:
+            async with engine.connect() as connection:
+                await connection.run_sync(run, settings)
+        finally:
+            await engine.dispose()
+
+
+def run(connection: Connection, settings: MigrationSettings) -> None:
+    applied: list[str] = []
+
+    def remember(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - passed by name
+        script = context.script.get_revision(step.up_revision_id)
+        applied.append(f"{'applied' if step.is_upgrade else 'reverted'} {step.up_revision_id} {script and script.doc}")
+
+    context.configure(connection=connection, target_metadata=Base.metadata, on_version_apply=remember)
+    with context.begin_transaction():
+        set_timeouts(settings)
+        context.run_migrations()
+    revision = ", ".join(context.get_context().get_current_heads()) or "empty"
+    for line in applied or ["nothing to apply"]:
+        logger.info("%s", line)
+    logger.info("the database is at revision %s", revision)
+
+
+def timeouts(settings: MigrationSettings) -> dict[str, str]:
+    return {
+        "application_name": "audifi-migrate",
+        "lock_timeout": milliseconds(settings.migration_lock_timeout_seconds),
+        "statement_timeout": milliseconds(settings.migration_statement_timeout_seconds),
+        "idle_in_transaction_session_timeout": "0",
+    }
+
+
+def set_timeouts(settings: MigrationSettings) -> None:
+    """For printed SQL, and behind PgBouncer, where a session can't be given them at its start.
+
+    Inside begin_transaction(): a statement before it would open a transaction that Alembic takes for its caller's, and
+    doesn't commit.
+    """
+    for name, value in timeouts(settings).items():
+        context.execute(f"SET LOCAL {name} = '{value}'")
+
+
+@asynccontextmanager
+async def only_migration(settings: MigrationSettings) -> AsyncIterator[None]:
+    """Hold the lock, on a connection of its own."""
+    connection = await connect_when_awake(settings)
+    try:
+        await take_lock(connection, settings.migration_queue_timeout_seconds)
+        yield
+    finally:
+        connection.terminate()  # ends its transaction, and with it the lock
+
+
+async def connect_when_awake(settings: MigrationSettings) -> asyncpg.Connection:
+    def report(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        logger.info("waiting for %s: %s", settings.database_url.location, error and describe(error))
+
+    attempts = AsyncRetrying(
+        retry=retry_if_exception(may_be_waking),
+        stop=stop_after_delay(settings.migration_wake_timeout_seconds),
+        wait=wait_exponential_jitter(initial=0.5, max=5, jitter=0.5),
+        before_sleep=report,
+        reraise=True,
+    )
+    return await attempts(connect, settings, server_settings=timeouts(settings))
+
+
+def may_be_waking(error: BaseException) -> bool:
+    """Whether waiting can help. A wrong password, an unknown database or a bad certificate stay what they are."""
+    if isinstance(error, ssl.SSLError):
+        return False
+    return isinstance(
+        error,
+        OSError | asyncpg.CannotConnectNowError | asyncpg.TooManyConnectionsError | asyncpg.PostgresConnectionError,
+    )
+
+
+async def take_lock(connection: asyncpg.Connection, timeout_seconds: float) -> None:
+    async def try_lock() -> bool:
+        transaction = connection.transaction()
+        await transaction.start()
+        locked: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY)
+        if not locked:
+            await transaction.rollback()
+        return locked
+
+    def report(state: RetryCallState) -> None:
+        if state.attempt_number % 10 == 1:
+            logger.info("another migration is running; waiting for it to end")
+
+    attempts = AsyncRetrying(
+        retry=retry_if_result(operator.not_),
+        stop=stop_after_delay(timeout_seconds),
+        wait=wait_fixed(0.5),
+        before_sleep=report,
+    )
+    try:
+        await attempts(try_lock)
+    except RetryError:
+        raise CommandError(f"another migration was still running after {timeout_seconds:.0f} s") from None
+
+
+def describe(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return f"{type(cause).__name__}: {cause}".removesuffix(": ")
+
+
+@contextmanager
+def clear_errors(location: str) -> Iterator[None]:
+    """One sentence and exit status 255 instead of a traceback, for what a person can mend without reading code."""
+    try:
+        yield
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise CommandError(f"{location}: {describe(error)}") from error
+
+
+def migrate_online() -> None:
+    try:
+        settings = load(MigrationSettings)
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    with clear_errors(settings.database_url.location):
+        asyncio.run(migrate(settings))
+
+
+if context.config.cmd_opts is not None:  # started by the command line, not by a program with logging of its own
+    logs.configure(sys.stderr)  # standard output is for what was asked: SQL, revisions
+    logging.getLogger("alembic.util.messaging").disabled = True  # says again what it has printed
+if context.is_offline_mode():
+    migrate_offline()
+else:
+    migrate_online()

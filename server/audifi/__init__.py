@@ -1,0 +1,3 @@
+"""The AudiFi API."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What features share. Knows no feature."""

@@ -1,0 +1,118 @@
+"""The way to PostgreSQL: one function that connects, and the engine whose pool is filled by it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import asyncpg
+from fastapi import Request
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import NullPool
+
+from audifi.core.settings import DatabaseSettings
+
+
+class Base(DeclarativeBase):
+    """All tables. Every constraint has a name, so that migrations can change it and errors can be told apart by it."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+async def connect(
+    settings: DatabaseSettings,
+    *,
+    connect_timeout_seconds: float | None = None,
+    command_timeout_seconds: float | None = None,
+    server_settings: dict[str, str] | None = None,
+) -> asyncpg.Connection:
+    """Open one connection, outside any pool.
+
+    Args:
+        settings: where to.
+        connect_timeout_seconds: by default the URL's connect_timeout, else the setting's.
+        command_timeout_seconds: for each command, kept here: it also ends the wait for a server that has gone silent.
+        server_settings: parameters of the session. PgBouncer refuses a start-up packet with any that it doesn't track,
+            so behind it they are left out: where they matter, set them inside the transaction.
+
+    Raises:
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError: whatever kept it from connecting, in time or at all.
+    """
+    url = settings.database_url
+    arguments: dict[str, Any] = {} if url.ssl is None else {"ssl": url.ssl}
+    if settings.behind_pgbouncer:
+        arguments["statement_cache_size"] = 0
+    elif server_settings:
+        arguments["server_settings"] = server_settings
+    return await asyncpg.connect(
+        url.dsn,
+        timeout=connect_timeout_seconds or url.connect_timeout_seconds or settings.database_connect_timeout_seconds,
+        command_timeout=command_timeout_seconds,
+        **arguments,
+    )
+
+
+def create_engine(settings: DatabaseSettings) -> AsyncEngine:
+    """The API's engine. It connects at first use, so a database that is away doesn't keep the server from starting."""
+    statement_timeout_seconds = settings.database_statement_timeout_seconds
+    timeouts = {
+        "statement_timeout": statement_timeout_seconds,
+        "lock_timeout": settings.database_lock_timeout_seconds,
+        "idle_in_transaction_session_timeout": settings.database_idle_in_transaction_timeout_seconds,
+    }
+    return _engine(
+        settings,
+        connector=partial(
+            connect,
+            settings,
+            command_timeout_seconds=statement_timeout_seconds + 2,  # the server's own, with its error, comes first
+            server_settings={name: milliseconds(seconds) for name, seconds in timeouts.items()},
+        ),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_max_overflow,
+        pool_timeout=settings.database_pool_timeout_seconds,
+        pool_recycle=settings.database_pool_recycle_seconds,
+        pool_pre_ping=True,
+        pool_use_lifo=True,  # connections that a quiet hour doesn't need age out
+    )
+
+
+def create_unpooled_engine(settings: DatabaseSettings, server_settings: dict[str, str]) -> AsyncEngine:
+    """An engine that connects anew each time and sets no time limit but those in `server_settings`: for migrations."""
+    return _engine(settings, connector=partial(connect, settings, server_settings=server_settings), poolclass=NullPool)
+
+
+def _engine(
+    settings: DatabaseSettings, connector: Callable[[], Awaitable[asyncpg.Connection]], **pool: Any
+) -> AsyncEngine:
+    driver: dict[str, Any] = {"async_creator_fn": connector}
+    if settings.behind_pgbouncer:
+        # Each transaction may meet another server connection, which doesn't know what was prepared on the last one:
+        # prepare anew in each transaction, without a name that could be taken there.
+        driver |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    return create_async_engine("postgresql+asyncpg://", connect_args=driver, hide_parameters=True, **pool)
+
+
+def milliseconds(seconds: float) -> str:
+    """A duration as PostgreSQL's settings take it without a unit."""
+    return str(round(seconds * 1000))
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """A session in a transaction that is committed before the response leaves, and rolled back on any error.
+
+    Depend on it with `Depends(get_session, scope="function")`: FastAPI's default scope would commit after the response
+    was sent, and answer 200 to what was then not committed.
+    """
+    sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
+    async with sessions.begin() as session:
+        yield session

@@ -1,0 +1,41 @@
+"""Who the client is, told by Fly's proxy.
+
+https://fly.io/docs/networking/request-headers/. Fly overwrites Fly-Client-IP, but appends to a client's own
+X-Forwarded-For, and puts the app's public address last: neither end of that list is the client.
+"""
+
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class FlyProxyMiddleware:
+    """Puts the client's address and scheme into the scope when the connection comes from a trusted proxy."""
+
+    def __init__(self, app: ASGIApp, trusted: tuple[IPv4Network | IPv6Network, ...]) -> None:
+        self._app = app
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"} and self._is_trusted(scope):
+            headers = dict(scope["headers"])
+            client = headers.get(b"fly-client-ip", b"").decode("latin-1")
+            if _is_address(client):
+                scope["client"] = (client, 0)
+            scheme = headers.get(b"fly-forwarded-proto", headers.get(b"x-forwarded-proto"))
+            if scheme in {b"http", b"https"}:
+                secure = scheme == b"https"
+                scope["scheme"] = ("wss" if secure else "ws") if scope["type"] == "websocket" else scheme.decode()
+        await self._app(scope, receive, send)
+
+    def _is_trusted(self, scope: Scope) -> bool:
+        peer = scope["client"]
+        return bool(self._trusted and peer) and any(ip_address(peer[0]) in network for network in self._trusted)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

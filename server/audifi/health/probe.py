@@ -1,0 +1,61 @@
+"""Whether PostgreSQL answers, asked at most about once a second however many want to know."""
+
+import asyncio
+import logging
+import time
+
+from audifi.core.database import connect
+from audifi.core.settings import DatabaseSettings
+
+logger = logging.getLogger(__name__)
+
+ANSWER_WITHIN_SECONDS = 1.5  # a health answer is promised within 2 s
+REUSE_FOR_SECONDS = 1.0
+
+
+class DatabaseProbe:
+    """Connects anew and asks one question. See docs/decisions/0003-health-probe.md.
+
+    A connection of its own tells what a kept one can't: that the name resolves, the password is right and a slot is
+    free. It doesn't come from the pool, so a pool that is busy doesn't look like a database that is away.
+    """
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._probing: asyncio.Task[bool] | None = None
+        self._ended_at = 0.0
+        self._was_connected: bool | None = None
+
+    async def database_connected(self) -> bool:
+        """Answer within ANSWER_WITHIN_SECONDS. All who ask during a probe share it, and those in the second after."""
+        probing = self._probing
+        if probing is None or (probing.done() and time.monotonic() - self._ended_at >= REUSE_FOR_SECONDS):
+            probing = self._probing = asyncio.create_task(self._probe())
+        # Not wait_for: a client that goes away must not cancel the probe that others wait for.
+        done, _ = await asyncio.wait({probing}, timeout=ANSWER_WITHIN_SECONDS)
+        return bool(done) and probing.result()
+
+    async def _probe(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+                await self._ask()
+        except Exception as error:  # noqa: BLE001 - whatever ails the database, the answer is the same; the log tells
+            connected = False
+            cause = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+            logger.warning("database %s is disconnected: %s", self._settings.database_url.location, cause)
+        else:
+            connected = True
+            if self._was_connected is False:
+                logger.info("database %s is connected again", self._settings.database_url.location)
+        self._was_connected = connected
+        self._ended_at = time.monotonic()
+        return connected
+
+    async def _ask(self) -> None:
+        connection = await connect(self._settings, connect_timeout_seconds=ANSWER_WITHIN_SECONDS)
+        try:
+            # Without arguments asyncpg sends one simple query: nothing is prepared, so PgBouncer may be in between.
+            await connection.execute("SELECT 1")
+        finally:
+            # Not close(), which waits for the server. PostgreSQL takes the end of the socket as well as a goodbye.
+            connection.terminate()

@@ -1,0 +1,96 @@
+"""What the image runs: `python -m audifi.serve`."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+
+from audifi.app import create_app
+from audifi.core import logs
+from audifi.core.settings import Settings, SettingsError, load
+
+logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, with an end that drops no request and exits 0."""
+
+    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, answer what is asked on open connections, then close them.
+
+        Uvicorn alone closes idle keep-alive connections at once, and with them the requests that are on their way. Here
+        each connection's next answer carries `Connection: close` (RFC 9112, 9.6), and only the ones that stay silent
+        for `drain_seconds` are closed without.
+        """
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers.append((b"connection", b"close"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_seconds):
+                while self.server_state.connections and not self.force_exit:
+                    await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address, without answering on it yet.
+
+    Raises:
+        SettingsError: when it can't be had.
+    """
+    listener = socket.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"PORT: can't listen on {host}:{port}: {error.strerror}. Stop what listens there, or set PORT to another."
+        ) from None
+    return listener
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT, then raise SystemExit(0)."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=round(settings.shutdown_timeout_seconds),
+    )
+    Server(config, settings.shutdown_drain_seconds).run([listener])
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def main() -> None:
+    logs.configure()
+    try:
+        settings = load(Settings)
+        listener = listen(settings.host, settings.port)
+    except SettingsError as error:
+        sys.exit(f"The server can't start.\n{error}")
+    logger.info(
+        "audifi %s (%s) listens on http://%s:%d", settings.version, settings.environment, settings.host, settings.port
+    )
+    serve(settings, listener)
+
+
+if __name__ == "__main__":
+    main()
