@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audifi import serve
+from audifi.app import create_app
 from audifi.core import logs
 from audifi.core.settings import Settings, SettingsError, load
 from dev import postgres
@@ -29,7 +30,7 @@ def main() -> None:
             migrate()
             logs.configure()
             print_addresses(settings, os.environ["DATABASE_URL"] if own else settings.database_url.location)
-            serve.serve(settings, listener)
+            serve.serve(create_app(settings), settings, listener)
     except (SettingsError, postgres.PostgresError) as error:
         sys.exit(f"make run: {error}")
     except KeyboardInterrupt:

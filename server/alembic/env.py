@@ -71,8 +71,9 @@ def run(connection: Connection, settings: MigrationSettings) -> None:
     applied: list[str] = []
 
     def remember(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - passed by name
-        script = context.script.get_revision(step.up_revision_id)
-        applied.append(f"{'applied' if step.is_upgrade else 'reverted'} {step.up_revision_id} {script and script.doc}")
+        if step.up_revision_id:
+            script = context.script.get_revision(step.up_revision_id)
+            applied.append(f"{'applied' if step.is_upgrade else 'reverted'} {script.revision} {script.doc}")
 
     context.configure(connection=connection, target_metadata=Base.metadata, on_version_apply=remember)
     with context.begin_transaction():

@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from audifi.app import create_app
 from audifi.core import logs
@@ -36,7 +37,7 @@ class Server(uvicorn.Server):
         self.server_state.default_headers.append((b"connection", b"close"))
         with suppress(TimeoutError):
             async with asyncio.timeout(self._drain_seconds):
-                while self.server_state.connections and not self.force_exit:
+                while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110 - uvicorn offers no event
                     await asyncio.sleep(0.05)
         await super().shutdown(sockets)
 
@@ -59,12 +60,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
+def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then raise SystemExit(0)."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         loop="uvloop",
         http="httptools",
         log_config=None,
@@ -89,7 +90,7 @@ def main() -> None:
     logger.info(
         "audifi %s (%s) listens on http://%s:%d", settings.version, settings.environment, settings.host, settings.port
     )
-    serve(settings, listener)
+    serve(create_app(settings), settings, listener)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from dev import postgres
+from dev.postgres import Postgres
+from tests.support import api, databases
+from tests.support.api import Api
+
+SERVER = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the one PostgreSQL that all workers share, before they start."""
+    if "PYTEST_XDIST_WORKER" in os.environ or config.option.collectonly:
+        return
+    stack = config.stash[SERVER] = ExitStack()
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audifi-tests-")))
+    server = stack.enter_context(postgres.running(folder / "postgres", settings=databases.FAST))
+    databases.make_template(server)
+    os.environ["TEST_POSTGRES"] = f"{server.socket_folder}:{server.port}:{server.pid}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVER in config.stash:
+        config.stash[SERVER].close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Postgres:
+    """The shared server. Don't stop or freeze it; `own_postgres` is for that."""
+    folder, port, pid = os.environ["TEST_POSTGRES"].split(":")
+    return Postgres(socket_folder=Path(folder), port=int(port), pid=int(pid))
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres_server: Postgres) -> str:
+    """A migrated database that this worker's tests share; what they write, they don't rely on."""
+    return databases.create_database(postgres_server, databases.TEMPLATE)
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: Postgres) -> str:
+    """A database of the test's own, without a table."""
+    return databases.create_database(postgres_server)
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A server of the test's own, to break; on 127.0.0.1, too, where it wants the password `secret`."""
+    with postgres.running(tmp_path / "postgres", port=api.free_port(), settings=databases.FAST) as server:
+        databases.execute(server.url(), "ALTER USER postgres PASSWORD 'secret'")
+        (tmp_path / "postgres" / "pg_hba.conf").write_text(
+            "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        )
+        databases.execute(server.url(), "SELECT pg_reload_conf()")
+        yield server
+
+
+class StartApi(Protocol):
+    """Starts the API; it ends with the test."""
+
+    def __call__(self, database_url: str, *, module: str = ..., **variables: str) -> Api: ...
+
+
+@pytest.fixture
+def start_api(tmp_path: Path) -> Iterator[Callable[..., Api]]:
+    with ExitStack() as stack:
+
+        def start(database_url: str, *, module: str = "audifi.serve", **variables: str) -> Api:
+            return stack.enter_context(api.running(tmp_path, module, DATABASE_URL=database_url, **variables))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def health_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[Api]:
+    """A server that tests share when they only ask."""
+    with api.running(tmp_path_factory.mktemp("api"), DATABASE_URL=database_url) as running:
+        yield running

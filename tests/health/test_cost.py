@@ -1,0 +1,117 @@
+"""Health is public, so it must be cheap to hammer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from audifi.core.settings import DatabaseSettings, load
+from audifi.health.probe import DatabaseProbe
+from tests.conftest import StartApi
+from tests.support import databases
+
+REQUEST = b"GET /api/v1/health HTTP/1.1\r\nHost: api\r\n\r\n"
+CONNECTIONS = 50
+REQUESTS_PER_CONNECTION = 200
+
+
+async def pipeline(port: int) -> int:
+    """Send all requests at once (RFC 9112, 9.3.2); returns how many were answered with 200."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST * REQUESTS_PER_CONNECTION)
+    answered = 0
+    while answered < REQUESTS_PER_CONNECTION:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        answered += head.startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    return answered
+
+
+async def hammer(port: int) -> int:
+    return sum(await asyncio.gather(*(pipeline(port) for _ in range(CONNECTIONS))))
+
+
+def sessions(url: str) -> int:
+    """How many connections the database has seen; it counts them when they end."""
+    time.sleep(0.2)
+    count = databases.fetch_value(url, "SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+    assert isinstance(count, int)
+    return count
+
+
+def test_ten_thousand_requests_cost_the_database_one_query_a_second(
+    start_api: StartApi, empty_database_url: str
+) -> None:
+    api = start_api(empty_database_url)
+    before = sessions(empty_database_url)
+
+    began = time.monotonic()
+    answered = asyncio.run(hammer(api.port))
+    took = time.monotonic() - began
+
+    probes = sessions(empty_database_url) - before - 1  # one was the count's own
+    assert answered == CONNECTIONS * REQUESTS_PER_CONNECTION == 10_000
+    assert 1 <= probes <= took + 1
+
+
+@asynccontextmanager
+async def silent_database() -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
+    """The URL of a server that takes connections and says nothing, and the connections that it has taken."""
+    taken: list[asyncio.StreamWriter] = []
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(writer)
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    yield f"postgres://postgres@127.0.0.1:{server.sockets[0].getsockname()[1]}/postgres", taken
+    for writer in taken:
+        writer.close()
+    server.close()
+
+
+def test_requests_that_wait_for_a_silent_database_share_one_probe(start_api: StartApi) -> None:
+    async def status(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        return head.split(b" ")[1]
+
+    async def run() -> tuple[set[bytes], int]:
+        async with silent_database() as (url, taken):
+            api = await asyncio.to_thread(start_api, url)
+            return set(await asyncio.gather(*(status(api.port) for _ in range(200)))), len(taken)
+
+    assert asyncio.run(run()) == ({b"503"}, 1)
+
+
+def test_one_who_stops_waiting_does_not_take_the_probe_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> tuple[bool, int]:
+        async with silent_database() as (url, taken):
+            monkeypatch.setenv("DATABASE_URL", url)
+            probe = DatabaseProbe(load(DatabaseSettings))
+            first, second = (asyncio.create_task(probe.database_connected()) for _ in range(2))
+            await asyncio.sleep(0.1)
+            first.cancel()
+            return await second, len(taken)
+
+    assert asyncio.run(run()) == (False, 1)
+
+
+def test_a_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> list[int]:
+        counts = []
+        async with silent_database() as (url, taken):
+            monkeypatch.setenv("DATABASE_URL", url)
+            probe = DatabaseProbe(load(DatabaseSettings))
+            for pause in (0, 0.5, 0.6):
+                await asyncio.sleep(pause)
+                await probe.database_connected()
+                counts.append(len(taken))
+        return counts
+
+    assert asyncio.run(run()) == [1, 1, 2]

@@ -1,0 +1,157 @@
+"""What ails a database, one real ailment a test: health is 503 within 2 s, says why only in the log, and recovers."""
+
+import asyncio
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncpg
+import httpx2
+import pytest
+
+from dev import postgres
+from dev.postgres import Postgres
+from tests.conftest import StartApi
+from tests.support import api as apis
+from tests.support import databases
+from tests.support.api import Api
+from tests.support.relay import dropped_packets, relay
+
+
+def assert_disconnected(api: Api, *, cause: str) -> None:
+    """Ask past the second in which the last result may be reused."""
+    time.sleep(1.05)
+    began = time.monotonic()
+    answer = api.get_health()
+    took = time.monotonic() - began
+
+    assert answer.status_code == 503
+    assert took < 2
+    body = answer.json()
+    assert body.pop("timestamp")
+    assert body == {"status": "degraded", "version": "0.1.0", "dependencies": {"database": "disconnected"}}
+    assert answer.headers["cache-control"] == "no-store"
+    assert cause in api.log()
+    assert "secret" not in api.log()
+    assert "Traceback" not in api.log()
+
+
+def assert_connected(api: Api) -> None:
+    time.sleep(1.05)
+    assert api.get_health().status_code == 200
+
+
+def tcp_url(server: Postgres, password: str = "secret", **parameters: str) -> str:  # noqa: S107
+    query = "&".join(f"{name}={value}" for name, value in parameters.items())
+    return f"postgres://postgres:{password}@127.0.0.1:{server.port}/postgres?{query}"
+
+
+def test_a_database_that_is_down_at_boot_and_comes_later(start_api: StartApi, tmp_path: Path) -> None:
+    port = apis.free_port()
+    api = start_api(f"postgres://postgres@127.0.0.1:{port}/postgres")
+
+    assert_disconnected(api, cause="ConnectionRefusedError")
+    with postgres.running(tmp_path / "postgres", port=port, settings=databases.FAST):
+        assert_connected(api)
+    assert_disconnected(api, cause="ConnectionRefusedError")
+
+
+def test_a_wrong_password(start_api: StartApi, own_postgres: Postgres) -> None:
+    api = start_api(tcp_url(own_postgres, password="not-the-secret"))
+
+    assert_disconnected(api, cause="InvalidPasswordError")
+    databases.execute(own_postgres.url(), "ALTER USER postgres PASSWORD 'not-the-secret'")
+    assert_connected(api)
+
+
+def test_a_name_that_does_not_resolve(start_api: StartApi) -> None:
+    api = start_api("postgres://postgres:secret@audifi-db.invalid/postgres")
+
+    assert_disconnected(api, cause="audifi-db.invalid:5432/postgres is disconnected: gaierror")
+
+
+def test_packets_that_are_dropped(start_api: StartApi) -> None:
+    with dropped_packets() as port:
+        api = start_api(f"postgres://postgres:secret@127.0.0.1:{port}/postgres")
+
+        assert_disconnected(api, cause="no answer in time")
+
+
+def test_a_server_that_is_frozen_and_thawed(start_api: StartApi, own_postgres: Postgres) -> None:
+    api = start_api(tcp_url(own_postgres))
+    assert_connected(api)
+
+    own_postgres.signal(signal.SIGSTOP)
+    assert_disconnected(api, cause="no answer in time")
+    own_postgres.signal(signal.SIGCONT)
+    assert_connected(api)
+
+
+def test_a_network_that_goes_silent_in_the_middle(start_api: StartApi, postgres_server: Postgres) -> None:
+    with relay(postgres_server.socket_folder, postgres_server.port) as network:
+        api = start_api(f"postgres://postgres@127.0.0.1:{network.port}/postgres")
+        assert_connected(api)
+
+        network.silent = True
+        assert_disconnected(api, cause="no answer in time")
+        network.silent = False
+        assert_connected(api)
+
+
+def test_too_many_connections(start_api: StartApi, own_postgres: Postgres) -> None:
+    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
+    url = tcp_url(own_postgres).replace("postgres:secret", "guest:secret")
+    api = start_api(url)
+    taken: list[asyncpg.Connection] = []
+
+    async def take_all() -> None:
+        with pytest.raises(asyncpg.TooManyConnectionsError):
+            while len(taken) < 1000:
+                taken.append(await asyncpg.connect(url))
+
+    async def free_all() -> None:
+        for connection in taken:
+            await connection.close()
+
+    with asyncio.Runner() as runner:
+        runner.run(take_all())
+        assert_disconnected(api, cause="TooManyConnectionsError")
+        runner.run(free_all())
+    assert_connected(api)
+
+
+def test_a_server_that_crashes_and_restarts(start_api: StartApi, own_postgres: Postgres) -> None:
+    api = start_api(tcp_url(own_postgres))
+    assert_connected(api)
+
+    backend = databases.fetch_value(
+        own_postgres.url(), "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+    )
+    assert isinstance(backend, int)
+    os.kill(backend, signal.SIGKILL)  # the postmaster restarts everything
+    deadline = time.monotonic() + 10
+    while api.get_health().status_code != 200 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert_connected(api)
+
+
+def test_a_pool_that_is_exhausted_leaves_health_green(start_api: StartApi, database_url: str) -> None:
+    api = start_api(
+        database_url,
+        module="tests.support.api_with_test_routes",
+        DATABASE_POOL_SIZE="1",
+        DATABASE_POOL_MAX_OVERFLOW="0",
+        DATABASE_POOL_TIMEOUT_SECONDS="1",
+    )
+    with ThreadPoolExecutor(3) as threads:
+        queries = [threads.submit(httpx2.get, f"{api.url}/test/slow-query?seconds=3", timeout=10) for _ in range(3)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        answer = api.get_health()
+        took = time.monotonic() - began
+        statuses = sorted(query.result().status_code for query in queries)
+
+    assert (answer.status_code, took < 1) == (200, True)
+    assert statuses == [200, 500, 500]  # the pool was exhausted indeed

@@ -1,0 +1,86 @@
+"""The API as a process of its own, asked over HTTP."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+ROOT = Path(__file__).parent.parent.parent
+START_TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """A running server."""
+
+    url: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    def get_health(self) -> httpx2.Response:
+        return httpx2.get(f"{self.url}/api/v1/health", timeout=10)
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30) -> int:
+        """Send the signal and wait; returns the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """What a process is started with: nothing of this machine's settings but where programs are."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'server'}:{ROOT}", **variables}
+
+
+@contextmanager
+def running(folder: Path, module: str = "audifi.serve", **variables: str) -> Iterator[Api]:
+    """`python -m module`, on a free port of 127.0.0.1, until the block ends. Its log goes to a file in `folder`."""
+    port = free_port()
+    log_file = folder / f"api-{port}.log"
+    settings = environment(HOST="127.0.0.1", PORT=str(port), ENVIRONMENT="development", **variables)
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", module],
+            env=settings,
+            cwd=ROOT / "server",
+            stdout=log,
+            stderr=log,
+        )
+    api = Api(url=f"http://127.0.0.1:{port}", port=port, process=process, log_file=log_file)
+    try:
+        _wait_until_it_listens(api)
+        yield api
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _wait_until_it_listens(api: Api) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", api.port), timeout=1).close()
+        except OSError:
+            if api.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the API didn't start:\n{api.log()}") from None
+            time.sleep(0.02)
+        else:
+            return

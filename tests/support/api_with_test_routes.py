@@ -1,0 +1,45 @@
+"""The API with routes that tests need: slow ones, ones that hold a connection, and one that shows the request's scope."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from audifi.app import create_app
+from audifi.core import logs
+from audifi.core.database import get_session
+from audifi.core.settings import Settings, load
+from audifi.serve import listen, serve
+
+Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+def add_routes(app: FastAPI) -> None:
+    @app.get("/test/slow")
+    async def slow(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    @app.get("/test/slow-query")
+    async def slow_query(session: Session, seconds: float) -> float:
+        await session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": seconds})
+        return seconds
+
+    @app.get("/test/setting")
+    async def setting(session: Session, name: str) -> str:
+        value: str = (await session.execute(text("SELECT current_setting(:name)"), {"name": name})).scalar_one()
+        return value
+
+    @app.get("/test/client")
+    async def client(request: Request) -> dict[str, str | None]:
+        return {"host": request.client.host if request.client else None, "scheme": request.url.scheme}
+
+
+if __name__ == "__main__":
+    logs.configure()
+    settings = load(Settings)
+    app = create_app(settings)
+    add_routes(app)
+    serve(app, settings, listen(settings.host, settings.port))

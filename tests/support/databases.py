@@ -1,0 +1,72 @@
+"""Databases of the one test server, and servers of a test's own for those that break them."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+
+from dev.postgres import Postgres
+from tests.support.api import ROOT, environment
+
+TEMPLATE = "audifi_template"
+
+# A test server may lose its data: no waiting for the disk.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements outside a transaction, as CREATE DATABASE wants it."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def fetch_value(url: str, query: str) -> object:
+    """The first column of the first row."""
+
+    async def run() -> object:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def create_database(server: Postgres, template: str = "template0") -> str:
+    """A new database's URL."""
+    name = f"test_{uuid4().hex}"
+    execute(server.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
+    return server.url(name)
+
+
+def make_template(server: Postgres) -> None:
+    """The database that tests clone, migrated as a release does it."""
+    execute(server.url(), f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+    done = alembic("upgrade", "head", DATABASE_URL=server.url(TEMPLATE))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def alembic(
+    *arguments: str, folder: Path = ROOT / "server", timeout: float = 50, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command that Fly's release machine runs."""
+    return subprocess.run(
+        ["alembic", *arguments],
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

@@ -1,0 +1,99 @@
+"""A TCP relay in front of PostgreSQL, for what a network does: speak TLS, go silent, drop packets."""
+
+import asyncio
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+class Relay:
+    """Passes bytes between 127.0.0.1:port and a Unix socket. Set `silent` to swallow what the server answers."""
+
+    def __init__(self, target: Path, tls: ssl.SSLContext | None) -> None:
+        self.port = 0
+        self.silent = False
+        self.encrypted_connections = 0
+        self._target = target
+        self._tls = tls
+
+    async def serve(self, started: threading.Event, stop: asyncio.Event) -> None:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        started.set()
+        await stop.wait()
+        server.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
+            first = await reader.readexactly(8)
+            if first == SSL_REQUEST:
+                writer.write(b"S" if self._tls else b"N")
+                if self._tls:
+                    await writer.start_tls(self._tls)
+                    self.encrypted_connections += 1
+                first = b""
+            upstream_reader, upstream_writer = await asyncio.open_unix_connection(self._target)
+            upstream_writer.write(first)
+            await asyncio.wait(
+                [
+                    asyncio.create_task(self._pump(reader, upstream_writer)),
+                    asyncio.create_task(self._pump(upstream_reader, writer, answers=True)),
+                ],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            upstream_writer.close()
+        writer.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool = False) -> None:
+        with suppress(OSError, ssl.SSLError):
+            while data := await source.read(65536):
+                if not (answers and self.silent):
+                    sink.write(data)
+
+
+@contextmanager
+def relay(socket_folder: Path, port: int, tls: ssl.SSLContext | None = None) -> Iterator[Relay]:
+    """Run a relay to the server on that Unix socket, in a thread, until the block ends."""
+    running = Relay(socket_folder / f".s.PGSQL.{port}", tls)
+    started = threading.Event()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(running.serve(started, stop))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait(10)
+    try:
+        yield running
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+
+
+@contextmanager
+def dropped_packets() -> Iterator[int]:
+    """A port of 127.0.0.1 whose SYN packets the kernel drops, as a firewall does: its queue of connections is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+            fillers.append(filler)
+        try:
+            yield port
+        finally:
+            for filler in fillers:
+                filler.close()
