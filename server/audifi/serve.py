@@ -1,9 +1,11 @@
 """What the image runs: `python -m audifi.serve`."""
 
 import asyncio
+import ctypes
 import logging
 import signal
 import socket
+import struct
 import sys
 from contextlib import suppress
 from types import FrameType
@@ -17,6 +19,8 @@ from audifi.core.settings import Settings, SettingsError, load
 
 logger = logging.getLogger(__name__)
 
+ACCEPT_QUEUE_SECONDS = 0.1
+
 
 class Server(uvicorn.Server):
     """Uvicorn, with an end that drops no request and exits 0."""
@@ -26,12 +30,16 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, answer what is asked on open connections, then close them.
+        """Take no new connection, answer what is asked on those that are open, then close them.
 
-        Uvicorn alone closes idle keep-alive connections at once, and with them the requests that are on their way. Here
-        each connection's next answer carries `Connection: close` (RFC 9112, 9.6), and only the ones that stay silent
-        for `drain_seconds` are closed without.
+        Uvicorn alone closes the listening socket, and the kernel resets the connections that wait in its queue; then it
+        closes idle keep-alive connections, and with them the requests that are on their way. Here the queue is emptied
+        first; each connection's next answer carries `Connection: close` (RFC 9112, 9.6); and only connections that stay
+        silent for `drain_seconds` are closed without.
         """
+        for listener in sockets or []:
+            drop_new_connections(listener)
+        await asyncio.sleep(ACCEPT_QUEUE_SECONDS)
         for server in self.servers:
             server.close()
         self.server_state.default_headers.append((b"connection", b"close"))
@@ -40,6 +48,27 @@ class Server(uvicorn.Server):
                 while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110 - uvicorn offers no event
                     await asyncio.sleep(0.05)
         await super().shutdown(sockets)
+
+
+def drop_new_connections(listener: socket.socket) -> None:
+    """Have the kernel drop each SYN to this socket, while connections whose handshake is done can still be accepted.
+
+    A client that is dropped tries again after a second (RFC 6298, 2.1), and by then is refused. The filter is a classic
+    BPF program over the TCP header (socket(7), SO_ATTACH_FILTER; linux/filter.h), which Linux alone has.
+    """
+    if sys.platform != "linux":
+        return
+    tcp_flags, syn, drop, keep = 13, 0x02, 0, 0xFFFFFFFF
+    instructions = (
+        (0x30, 0, 0, tcp_flags),  # load the byte of flags
+        (0x45, 0, 1, syn),  # if it has SYN, go on, else skip one
+        (0x06, 0, 0, drop),
+        (0x06, 0, 0, keep),
+    )
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in instructions))
+    so_attach_filter = 26
+    reference = struct.pack("HP", len(instructions), ctypes.addressof(program))
+    listener.setsockopt(socket.SOL_SOCKET, so_attach_filter, reference)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -215,7 +215,7 @@ def test_a_transaction_pooler_is_detected(url: str, *, pgbouncer: bool) -> None:
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name_without_its_value(url: str, sentence: str) -> None:
-    with pytest.raises(ValueError, match=".") as refusal:
+    with pytest.raises(ValueError, match=r".") as refusal:
         DatabaseURL.parse(url)
 
     assert sentence in str(refusal.value)

@@ -1,4 +1,4 @@
-"""The API with routes that tests need: slow ones, ones that hold a connection, and one that shows the request's scope."""
+"""The API with routes that tests need: slow ones, some that hold a connection, and one that shows the client."""
 
 import asyncio
 from typing import Annotated

@@ -19,6 +19,7 @@ class Relay:
         self.port = 0
         self.silent = False
         self.encrypted_connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
         self._target = target
         self._tls = tls
 
@@ -28,8 +29,12 @@ class Relay:
         started.set()
         await stop.wait()
         server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)  # in which the transports close
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
             first = await reader.readexactly(8)
             if first == SSL_REQUEST:
@@ -39,6 +44,7 @@ class Relay:
                     self.encrypted_connections += 1
                 first = b""
             upstream_reader, upstream_writer = await asyncio.open_unix_connection(self._target)
+            self._writers.append(upstream_writer)
             upstream_writer.write(first)
             await asyncio.wait(
                 [
@@ -89,7 +95,7 @@ def dropped_packets() -> Iterator[int]:
         fillers = []
         for _ in range(4):
             filler = socket.socket()
-            filler.setblocking(False)
+            filler.settimeout(0)
             filler.connect_ex(("127.0.0.1", port))
             fillers.append(filler)
         try:

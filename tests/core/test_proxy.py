@@ -1,0 +1,56 @@
+"""The client, as Fly's proxy tells it, and only when it is Fly's proxy that tells."""
+
+import httpx2
+import pytest
+
+from tests.conftest import StartApi
+from tests.support.api import Api
+
+TEST_ROUTES = "tests.support.api_with_test_routes"
+CLIENT = {
+    "Fly-Client-IP": "203.0.113.7",
+    "X-Forwarded-For": "198.51.100.1, 203.0.113.7, 66.241.125.1",  # a client's own, the client, the app's address
+    "X-Forwarded-Proto": "https",
+    "Fly-Forwarded-Proto": "https",
+}
+
+
+def seen(api: Api, headers: dict[str, str]) -> dict[str, str]:
+    body: dict[str, str] = httpx2.get(f"{api.url}/test/client", headers=headers).json()
+    return body
+
+
+@pytest.fixture
+def behind_fly(start_api: StartApi, database_url: str) -> Api:
+    return start_api(database_url, module=TEST_ROUTES, TRUSTED_PROXIES="172.16.0.0/12,127.0.0.0/8")
+
+
+def test_the_client_and_the_scheme_come_from_fly(behind_fly: Api) -> None:
+    assert seen(behind_fly, CLIENT) == {"host": "203.0.113.7", "scheme": "https"}
+    assert seen(behind_fly, CLIENT | {"Fly-Client-IP": "2001:db8::7"})["host"] == "2001:db8::7"
+
+
+def test_the_documented_scheme_header_serves_where_flys_own_is_missing(behind_fly: Api) -> None:
+    assert seen(behind_fly, {"X-Forwarded-Proto": "https"})["scheme"] == "https"
+
+
+def test_a_clients_own_forwarded_header_says_nothing(behind_fly: Api) -> None:
+    assert seen(behind_fly, {"X-Forwarded-For": "198.51.100.1"})["host"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("address", ["", "not an address", "203.0.113.7, 198.51.100.1", "203.0.113.7:80"])
+def test_what_is_no_address_is_not_taken_for_one(behind_fly: Api, address: str) -> None:
+    assert seen(behind_fly, {"Fly-Client-IP": address})["host"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("scheme", ["javascript", "https,http", ""])
+def test_what_is_no_scheme_is_not_taken_for_one(behind_fly: Api, scheme: str) -> None:
+    assert seen(behind_fly, {"Fly-Forwarded-Proto": scheme})["scheme"] == "http"
+
+
+@pytest.mark.parametrize("fly", [{}, {"FLY_APP_NAME": "audifi-api"}])
+def test_nobody_but_flys_proxy_is_believed(start_api: StartApi, database_url: str, fly: dict[str, str]) -> None:
+    """On Fly the proxy comes from 172.16.0.0/12; elsewhere there is none."""
+    api = start_api(database_url, module=TEST_ROUTES, **fly)
+
+    assert seen(api, CLIENT) == {"host": "127.0.0.1", "scheme": "http"}

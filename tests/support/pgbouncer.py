@@ -1,0 +1,47 @@
+"""A real PgBouncer in transaction mode, in front of a real PostgreSQL."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+from dev.postgres import Postgres
+from tests.support.api import free_port
+
+
+@contextmanager
+def running(server: Postgres, pool_size: int = 2) -> Iterator[int]:
+    """Yields its port on 127.0.0.1. With few server connections, clients meet each other's."""
+    folder = Path(mkdtemp(prefix="audifi-pgbouncer-"))
+    port = free_port()
+    (folder / "pgbouncer.ini").write_text(f"""
+[databases]
+* = host={server.socket_folder} port={server.port} user=postgres
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {pool_size}
+""")
+    user = "pgserver" if os.geteuid() == 0 else None  # PgBouncer, like PostgreSQL, doesn't run as root
+    if user:
+        shutil.chown(folder, user)
+        (folder / "pgbouncer.ini").chmod(0o644)
+    with (folder.parent / f"{folder.name}.log").open("wb") as log:
+        process = subprocess.Popen(["pgbouncer", folder / "pgbouncer.ini"], user=user, stdout=log, stderr=log)
+    try:
+        time.sleep(0.3)
+        assert process.poll() is None, (folder.parent / f"{folder.name}.log").read_text()
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder)
+        (folder.parent / f"{folder.name}.log").unlink()

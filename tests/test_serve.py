@@ -1,0 +1,230 @@
+"""The process: how it starts, what it refuses to start with, and how it ends."""
+
+import asyncio
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+
+from dev.postgres import Postgres
+from tests.conftest import StartApi
+from tests.support import databases
+from tests.support.api import Api, environment, free_port
+
+TEST_ROUTES = "tests.support.api_with_test_routes"
+KILL_TIMEOUT_SECONDS = 30  # server/fly.toml
+
+
+def start_and_fail(**variables: str) -> str:
+    """What the server says when it refuses to start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "audifi.serve"],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({}, "DATABASE_URL: is missing"),
+        ({"DATABASE_URL": "mysql://u:s3cr3t@h/d"}, "DATABASE_URL: must start with postgres://"),
+        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "PORT": "s3cr3t"}, "PORT: Input should be a valid integer"),
+        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "ENVIRONMENT": "s3cr3t"}, "ENVIRONMENT: Input should be"),
+        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "AUDIFI_COMMIT": "s3cr3t"}, "AUDIFI_COMMIT: String should match"),
+        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "DATABASE_POOL_SIZE": "0"}, "DATABASE_POOL_SIZE: Input should be"),
+        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "TRUSTED_PROXIES": "s3cr3t"}, "TRUSTED_PROXIES: "),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(variables: dict[str, str], sentence: str) -> None:
+    said = start_and_fail(**variables)
+
+    assert sentence in said
+    assert "s3cr3t" not in said
+    assert "Traceback" not in said
+
+
+def test_every_wrong_setting_is_named_at_once() -> None:
+    said = start_and_fail(PORT="70000", ENVIRONMENT="staging")
+
+    assert "DATABASE_URL" in said
+    assert "PORT" in said
+    assert "ENVIRONMENT" in said
+
+
+def test_a_taken_port_is_one_clear_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        said = start_and_fail(DATABASE_URL="postgres://u@127.0.0.1/d", HOST="127.0.0.1", PORT=str(port))
+
+    assert f"can't listen on 127.0.0.1:{port}: Address already in use" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_exits_0_at_once(start_api: StartApi, database_url: str, number: signal.Signals) -> None:
+    api = start_api(database_url)
+    api.get_health()
+
+    began = time.monotonic()
+    assert api.stop(number) == 0
+    assert time.monotonic() - began < 2
+    assert "Traceback" not in api.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_in_flight_is_finished_and_new_connections_are_refused(
+    start_api: StartApi, database_url: str, number: signal.Signals
+) -> None:
+    api = start_api(database_url, module=TEST_ROUTES)
+    with ThreadPoolExecutor(20) as threads:
+        paths = ["/test/slow?seconds=3"] * 10 + ["/test/slow-query?seconds=3"] * 10
+        requests = [threads.submit(httpx2.get, api.url + path, timeout=20) for path in paths]
+        time.sleep(1)
+        api.process.send_signal(number)
+        time.sleep(0.5)
+
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", api.port))
+        assert [request.result().status_code for request in requests] == [200] * 20
+
+    assert api.process.wait(5) == 0
+    assert "Traceback" not in api.log()
+
+
+async def client(api: Api, outcomes: Counter[str]) -> None:
+    """Ask now and then on a kept connection, as a proxy does; a new one when told to close, until none is taken."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        except ConnectionRefusedError:
+            return
+        closing = False
+        while not closing:
+            await asyncio.sleep(random.uniform(0, 0.3))
+            try:
+                writer.write(b"GET /test/slow?seconds=0.01 HTTP/1.1\r\nHost: api\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(len(b"0.01"))
+            except (ConnectionError, asyncio.IncompleteReadError):
+                outcomes["dropped"] += 1
+                break
+            outcomes[head.split(b" ")[1].decode()] += 1
+            closing = b"connection: close" in head
+        writer.close()
+
+
+def test_traffic_on_kept_connections_loses_no_request(start_api: StartApi, database_url: str) -> None:
+    """No connection that is in use is closed but by an answer that says so."""
+    api = start_api(database_url, module=TEST_ROUTES)
+    outcomes: Counter[str] = Counter()
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(100):
+                group.create_task(client(api, outcomes))
+            await asyncio.sleep(1)
+            api.process.send_signal(signal.SIGTERM)
+
+    asyncio.run(run())
+
+    assert api.process.wait(10) == 0
+    assert outcomes["200"] > 300
+    assert outcomes == {"200": outcomes["200"]}
+
+
+async def short_connections(api: Api, outcomes: Counter[str]) -> None:
+    """A connection for each request, until none is taken."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        except ConnectionRefusedError:
+            return
+        try:
+            writer.write(b"GET /test/slow?seconds=0 HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n")
+            outcomes[(await reader.read()).split(b" ")[1].decode()] += 1
+        except (ConnectionError, IndexError):
+            outcomes["dropped"] += 1
+        writer.close()
+
+
+def test_a_connection_that_was_taken_gets_its_answer(start_api: StartApi, database_url: str) -> None:
+    """Also those that the kernel had taken when the server stopped listening."""
+    api = start_api(database_url, module=TEST_ROUTES)
+    outcomes: Counter[str] = Counter()
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(50):
+                group.create_task(short_connections(api, outcomes))
+            await asyncio.sleep(1)
+            api.process.send_signal(signal.SIGTERM)
+
+    asyncio.run(run())
+
+    assert api.process.wait(10) == 0
+    assert outcomes["200"] > 300
+    assert outcomes == {"200": outcomes["200"]}
+
+
+def test_a_request_that_never_ends_is_cut_within_the_kill_timeout(start_api: StartApi, database_url: str) -> None:
+    api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1", SHUTDOWN_DRAIN_SECONDS="0.1")
+    with ThreadPoolExecutor(1) as threads:
+        endless = threads.submit(httpx2.get, f"{api.url}/test/slow?seconds=60", timeout=20)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert api.stop() == 0
+        assert time.monotonic() - began < 4
+        assert isinstance(endless.exception(), httpx2.RemoteProtocolError) or endless.result().status_code == 500
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_a_frozen_database_does_not_keep_it_from_ending(
+    start_api: StartApi, own_postgres: Postgres, *, in_flight: bool
+) -> None:
+    api = start_api(own_postgres.url(), module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1")
+    assert httpx2.get(f"{api.url}/test/setting?name=port").status_code == 200  # a connection is in the pool
+
+    own_postgres.signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        if in_flight:
+            threads.submit(httpx2.get, f"{api.url}/test/setting?name=port", timeout=20)
+            time.sleep(0.5)
+        began = time.monotonic()
+        assert api.stop() == 0
+        assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
+
+
+def test_the_database_sees_each_connection_end_with_a_goodbye(start_api: StartApi, empty_database_url: str) -> None:
+    api = start_api(empty_database_url, module=TEST_ROUTES)
+    api.get_health()
+    httpx2.get(f"{api.url}/test/setting?name=port")
+    api.stop()
+    time.sleep(0.2)
+
+    query = "SELECT sessions_abandoned FROM pg_stat_database WHERE datname = current_database()"
+    assert databases.fetch_value(empty_database_url, query) == 0
+
+
+def test_a_signal_before_it_listens_ends_it_too(database_url: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "audifi.serve"],
+        env=environment(DATABASE_URL=database_url, HOST="127.0.0.1", PORT=str(free_port())),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(0.05)
+    process.terminate()
+    assert process.wait(5) in {0, -signal.SIGTERM}
