@@ -145,7 +145,10 @@ async def take_lock(connection: asyncpg.Connection, timeout_seconds: float) -> N
         transaction = connection.transaction()
         await transaction.start()
         locked: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY)
-        if not locked:
+        if locked:
+            # A simple query closes what asyncpg's extended one has left open, and lets its snapshot go.
+            await connection.execute("SELECT")
+        else:
             await transaction.rollback()
         return locked
 

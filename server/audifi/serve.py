@@ -1,11 +1,9 @@
 """What the image runs: `python -m audifi.serve`."""
 
 import asyncio
-import ctypes
 import logging
 import signal
 import socket
-import struct
 import sys
 from contextlib import suppress
 from types import FrameType
@@ -51,24 +49,15 @@ class Server(uvicorn.Server):
 
 
 def drop_new_connections(listener: socket.socket) -> None:
-    """Have the kernel drop each SYN to this socket, while connections whose handshake is done can still be accepted.
+    """Have the kernel drop each SYN to this socket, while connections that wait in its queue can still be accepted.
 
-    A client that is dropped tries again after a second (RFC 6298, 2.1), and by then is refused. The filter is a classic
-    BPF program over the TCP header (socket(7), SO_ATTACH_FILTER; linux/filter.h), which Linux alone has.
+    By IP_MINTTL (ip(7), Linux): only packets that have crossed no router would still be let in, and those start at 255
+    hops where others start at 64. A client that is dropped tries again after a second (RFC 6298, 2.1), and by then is
+    refused. A BPF filter would do it, too, but takes privileges.
     """
-    if sys.platform != "linux":
-        return
-    tcp_flags, syn, drop, keep = 13, 0x02, 0, 0xFFFFFFFF
-    instructions = (
-        (0x30, 0, 0, tcp_flags),  # load the byte of flags
-        (0x45, 0, 1, syn),  # if it has SYN, go on, else skip one
-        (0x06, 0, 0, drop),
-        (0x06, 0, 0, keep),
-    )
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in instructions))
-    so_attach_filter = 26
-    reference = struct.pack("HP", len(instructions), ctypes.addressof(program))
-    listener.setsockopt(socket.SOL_SOCKET, so_attach_filter, reference)
+    if sys.platform == "linux":
+        ip_minttl, most = 21, 255
+        listener.setsockopt(socket.IPPROTO_IP, ip_minttl, most)
 
 
 def listen(host: str, port: int) -> socket.socket:

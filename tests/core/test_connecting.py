@@ -113,7 +113,7 @@ def test_verify_full_takes_the_right_authority_and_name(tls_relay: Relay, root: 
 
 
 def test_verify_full_refuses_another_name(tls_relay: Relay, root: str) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match="127.0.0.1"):
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"127\.0\.0\.1"):
         ask(f"postgres://postgres@127.0.0.1:{tls_relay.port}/postgres?sslmode=verify-full&sslrootcert={root}")
 
 
@@ -290,22 +290,23 @@ def test_without_the_setting_pgbouncer_does_break(postgres_server: Postgres) -> 
 
 @needs_pgbouncer
 def test_health_tells_through_pgbouncer_whether_the_database_is_there(tmp_path: Path) -> None:
-    with postgres.running(tmp_path / "postgres", settings=databases.FAST) as server:
-        with pgbouncer.running(server) as port:
-            url = f"postgres://postgres@127.0.0.1:{port}/postgres?pgbouncer=true"
-            with apis.running(tmp_path, DATABASE_URL=url) as api:
-                assert api.get_health().status_code == 200
-                server.signal(signal.SIGSTOP)
-                time.sleep(1.05)
-                assert api.get_health().status_code == 503
-                server.signal(signal.SIGCONT)
-                time.sleep(1.05)
-                assert api.get_health().status_code == 200
+    with (
+        postgres.running(tmp_path / "postgres", settings=databases.FAST) as server,
+        pgbouncer.running(server) as port,
+        apis.running(tmp_path, DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres?pgbouncer=true") as api,
+    ):
+        assert api.get_health().status_code == 200
+        server.signal(signal.SIGSTOP)
+        time.sleep(1.05)
+        assert api.get_health().status_code == 503
+        server.signal(signal.SIGCONT)
+        time.sleep(1.05)
+        assert api.get_health().status_code == 200
 
 
 @needs_pgbouncer
 def test_migrations_run_behind_pgbouncer_one_at_a_time(postgres_server: Postgres, empty_database_url: str) -> None:
-    database = empty_database_url.split("/")[3].split("?")[0]
+    database = empty_database_url.split("/")[3].split("?", maxsplit=1)[0]
     with pgbouncer.running(postgres_server, pool_size=6) as port, ThreadPoolExecutor(2) as threads:
         url = f"postgres://postgres@127.0.0.1:{port}/{database}?pgbouncer=true"
         runs = [threads.submit(databases.alembic, "upgrade", "head", DATABASE_URL=url) for _ in range(2)]

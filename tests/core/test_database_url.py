@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from audifi.core.database_url import DatabaseURL
 
-SECRET = "s3cr3t"  # noqa: S105
+SECRET = "s3cr3t"
 
 
 def what_asyncpg_reads(url: str) -> tuple[list[Any], Any]:

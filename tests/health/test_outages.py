@@ -43,7 +43,7 @@ def assert_connected(api: Api) -> None:
     assert api.get_health().status_code == 200
 
 
-def tcp_url(server: Postgres, password: str = "secret", **parameters: str) -> str:  # noqa: S107
+def tcp_url(server: Postgres, password: str = "secret", **parameters: str) -> str:
     query = "&".join(f"{name}={value}" for name, value in parameters.items())
     return f"postgres://postgres:{password}@127.0.0.1:{server.port}/postgres?{query}"
 

@@ -1,0 +1,188 @@
+"""`make run`, as a newcomer types it, in a copy of the checkout (its .venv is lent)."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from tests.support.api import ROOT, free_port
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    copy = tmp_path / "a checkout with spaces"
+    copy.mkdir()
+    for name in ("Makefile", ".python-version"):
+        shutil.copy2(ROOT / name, copy)
+    for name in ("server", "dev"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
+
+
+class MakeRun:
+    """A running `make run`, with its output so far."""
+
+    def __init__(self, checkout: Path, **variables: str) -> None:
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables}
+        self.process = subprocess.Popen(
+            ["make", "run"],
+            cwd=checkout,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.output = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.output += line
+
+    def interrupt(self) -> None:
+        """What Ctrl-C in a terminal does: a signal to everything that was started there. make ends by it, too."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        assert self.wait() in {0, -signal.SIGINT}, self.output
+
+    def wait(self) -> int:
+        status = self.process.wait(30)
+        self._reader.join()
+        assert self.process.stdout
+        self.process.stdout.close()
+        return status
+
+
+def wait_for_health(port: int) -> httpx2.Response:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        try:
+            return httpx2.get(f"http://127.0.0.1:{port}/api/v1/health", timeout=5)
+        except httpx2.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("make run doesn't answer")
+
+
+def processes_of(checkout: Path) -> list[str]:
+    """The command lines of all processes that have to do with this checkout."""
+    lines = []
+    for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(checkout) in line + str(process.info["cwd"]) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            lines.append(line)
+    return lines
+
+
+@pytest.fixture
+def make_run(checkout: Path) -> Iterator[type[MakeRun]]:
+    yield MakeRun
+    for process in psutil.process_iter(["cwd"]):
+        if str(checkout) in str(process.info["cwd"]):
+            process.kill()
+
+
+@pytest.mark.usefixtures("make_run")
+def test_it_serves_says_where_and_leaves_nothing_after_ctrl_c(checkout: Path) -> None:
+    for start in ("first", "second"):
+        port = free_port()
+        run = MakeRun(checkout, PORT=str(port))
+        health = wait_for_health(port)
+        run.interrupt()
+
+        assert health.json()["dependencies"]["database"] == "connected"
+        assert f"Health    http://127.0.0.1:{port}/api/v1/health" in run.output
+        assert f"Docs      http://127.0.0.1:{port}/docs" in run.output
+        assert "Database  postgresql://postgres@/postgres?host=" in run.output
+        assert ("Making a PostgreSQL 16 database" in run.output) == (start == "first")
+        assert "Traceback" not in run.output
+        assert processes_of(checkout) == []
+
+
+@pytest.mark.usefixtures("make_run")
+def test_it_starts_after_it_was_killed(checkout: Path) -> None:
+    port = free_port()
+    run = MakeRun(checkout, PORT=str(port))
+    wait_for_health(port)
+    os.killpg(run.process.pid, signal.SIGKILL)
+    run.wait()
+
+    again = MakeRun(checkout, PORT=str(port))
+    assert wait_for_health(port).status_code == 200
+    again.interrupt()
+    assert processes_of(checkout) == []
+
+
+@pytest.mark.usefixtures("make_run")
+def test_a_database_of_ones_own_is_used_and_its_password_not_shown(checkout: Path, empty_database_url: str) -> None:
+    port = free_port()
+    run = MakeRun(checkout, PORT=str(port), DATABASE_URL=empty_database_url.replace("postgres@", "postgres:s3cr3t@"))
+    assert wait_for_health(port).status_code == 200
+    run.interrupt()
+    assert "s3cr3t" not in run.output
+    assert not (checkout / ".data").exists()
+
+
+@pytest.mark.usefixtures("make_run")
+def test_a_taken_port_is_one_clear_sentence(checkout: Path, database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        run = MakeRun(checkout, PORT=str(port), DATABASE_URL=database_url)
+
+        assert run.wait() != 0
+    assert f"make run: PORT: can't listen on 127.0.0.1:{port}: Address already in use." in run.output
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.usefixtures("make_run")
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgres://u:s3cr3t@127.0.0.1:1/d", "FAILED: 127.0.0.1:1/d: ConnectionRefusedError"),
+        ("postgres://u:s3cr3t@audifi.invalid/d", "FAILED: audifi.invalid:5432/d: gaierror"),
+        ("sqlite:///s3cr3t", "make run: DATABASE_URL: must start with postgres:// or postgresql://"),
+    ],
+)
+def test_an_unreachable_database_is_one_clear_sentence(checkout: Path, url: str, sentence: str) -> None:
+    run = MakeRun(checkout, PORT=str(free_port()), DATABASE_URL=url, MIGRATION_WAKE_TIMEOUT_SECONDS="1")
+
+    assert run.wait() != 0
+    assert sentence in run.output
+    assert "s3cr3t" not in run.output
+    assert "Traceback" not in run.output
+
+
+def test_a_missing_python_is_one_clear_sentence(checkout: Path, tmp_path: Path) -> None:
+    (checkout / ".venv").unlink()
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("make", "bash", "env", "awk"):
+        found = shutil.which(name)
+        assert found
+        (tools / name).symlink_to(found)
+
+    done = subprocess.run(
+        ["make", "run"], cwd=checkout, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode != 0
+    assert "make: Python 3.13 is needed and wasn't found. Install it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_make_alone_lists_the_targets(checkout: Path) -> None:
+    listed = subprocess.run(["make"], cwd=checkout, capture_output=True, text=True, check=True).stdout
+
+    for target in ("run", "test", "check", "format", "lock"):
+        assert f"  make {target} " in listed

@@ -1,0 +1,190 @@
+"""The image that Fly runs, built for real: its release command migrates, its CMD serves, and it holds no more."""
+
+import json
+import shlex
+import signal
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import audifi
+from dev import postgres
+from dev.postgres import Postgres
+from tests.support import api as apis
+from tests.support import containers, databases
+from tests.support.api import ROOT
+from tests.support.containers import Container, Engine
+
+pytestmark = [
+    pytest.mark.image,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(containers.engine() is None, reason=containers.SKIP_REASON),
+]
+
+COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
+BASE = "docker.io/library/python:3.13-slim-bookworm"
+OVER_BASE_BYTES = 90_000_000
+FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
+
+LIST_IMAGE = """
+import json, pathlib, shutil, sys
+packages = pathlib.Path(sys.prefix, "lib/python3.13/site-packages")
+print(json.dumps({
+    "programs": [name for name in ("gcc", "cc", "ld", "make", "git", "curl", "pytest") if shutil.which(name)],
+    "app": sorted(path.name for path in pathlib.Path("/app").iterdir()),
+    "home": sorted(map(str, pathlib.Path("/root").glob(".cache/*"))),
+    "packages": sorted(path.name for path in packages.glob("*.dist-info")),
+    "not compiled": [
+        str(path)
+        for folder in (packages, pathlib.Path("/app/audifi"), pathlib.Path("/app/alembic/versions"))
+        for path in folder.rglob("*.py")
+        if not (path.parent / "__pycache__" / f"{path.stem}.cpython-313.pyc").exists()
+    ],
+}))
+"""
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    found = containers.engine()
+    assert found
+    return found
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    tag = "localhost/audifi-api:test"
+    engine.build(ROOT / "server", tag, {"COMMIT": COMMIT})
+    return tag
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """On 127.0.0.1, where a container can reach it."""
+    folder: Path = tmp_path_factory.mktemp("image") / "postgres"
+    with postgres.running(folder, port=apis.free_port(), settings=databases.FAST) as running:
+        yield running
+
+
+@pytest.fixture
+def database_url(server: Postgres) -> str:
+    name = databases.create_database(server).split("/")[3].split("?")[0]
+    return f"postgres://postgres@127.0.0.1:{server.port}/{name}?sslmode=disable"
+
+
+def run(engine: Engine, image: str, command: Sequence[str], **environment: str) -> tuple[int, str]:
+    return engine.start(image, command, environment).wait(120)
+
+
+def start_server(engine: Engine, image: str, **environment: str) -> tuple[Container, str]:
+    """Start the image's own CMD as fly.toml has it; returns once it answers, with the URL of its health."""
+    port = str(apis.free_port())
+    container = engine.start(image, engine.config(image)["Cmd"], FLY["env"] | environment | {"PORT": port})
+    url = f"http://127.0.0.1:{port}{FLY['http_service']['checks'][0]['path']}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            httpx2.get(url, timeout=5)
+        except httpx2.TransportError:
+            if time.monotonic() > deadline:
+                container.signal(signal.SIGKILL)
+                raise AssertionError(container.wait(10)[1]) from None
+            time.sleep(0.1)
+        else:
+            return container, url
+
+
+def test_the_release_command_migrates_needing_only_database_url(engine: Engine, image: str, database_url: str) -> None:
+    command = shlex.split(FLY["deploy"]["release_command"])
+
+    first = run(engine, image, command, DATABASE_URL=database_url, RELEASE_COMMAND="1")
+    second = run(engine, image, command, DATABASE_URL=database_url, RELEASE_COMMAND="1")
+
+    assert first[0] == 0, first[1]
+    assert "applied 0001" in first[1]
+    assert second[0] == 0, second[1]
+    assert "nothing to apply" in second[1]
+
+
+def test_the_release_command_fails_when_the_database_is_away(engine: Engine, image: str) -> None:
+    status, output = run(
+        engine,
+        image,
+        shlex.split(FLY["deploy"]["release_command"]),
+        DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d",
+        MIGRATION_WAKE_TIMEOUT_SECONDS="1",
+    )
+
+    assert status != 0
+    assert "FAILED: 127.0.0.1:1/d: ConnectionRefusedError" in output
+    assert "s3cr3t" not in output
+
+
+def test_the_server_is_healthy_tells_its_commit_and_exits_0_on_fly_s_signal(
+    engine: Engine, image: str, database_url: str
+) -> None:
+    container, url = start_server(engine, image, DATABASE_URL=database_url)
+    health = httpx2.get(url)
+    began = time.monotonic()
+    container.signal(signal.Signals[FLY["kill_signal"]])
+    status, log = container.wait(30)
+
+    assert health.status_code == 200
+    assert health.json()["version"] == f"{audifi.__version__}+{COMMIT[:7]}"
+    assert status == 0, log
+    assert time.monotonic() - began < int(FLY["kill_timeout"].removesuffix("s")) / 3
+    assert "Traceback" not in log
+
+
+def test_the_server_starts_and_is_degraded_when_the_database_is_away(engine: Engine, image: str) -> None:
+    container, url = start_server(engine, image, DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d")
+    health = httpx2.get(url)
+    container.signal(signal.SIGTERM)
+    status, log = container.wait(30)
+
+    assert health.status_code == 503
+    assert status == 0
+    assert "s3cr3t" not in log
+
+
+def test_it_runs_as_a_numbered_user_without_a_shell_and_says_what_it_is(engine: Engine, image: str) -> None:
+    config: dict[str, Any] = engine.config(image)
+    user, group = map(int, config["User"].split(":"))
+
+    assert user > 0
+    assert group > 0
+    assert config["Cmd"] == ["python", "-m", "audifi.serve"]
+    assert not config.get("Entrypoint")  # it would precede the release command
+    assert config["StopSignal"] == FLY["kill_signal"]
+    assert config["Labels"]["org.opencontainers.image.revision"] == COMMIT
+    assert config["Labels"]["org.opencontainers.image.title"] == "AudiFi API"
+    assert not [variable for variable in config["Env"] if "SECRET" in variable or "DATABASE" in variable]
+
+
+def test_it_holds_what_it_takes_to_serve_and_migrate_compiled_and_no_more(engine: Engine, image: str) -> None:
+    status, output = run(engine, image, ["python", "-c", LIST_IMAGE])
+    assert status == 0, output
+    found = json.loads(output)
+
+    assert found["programs"] == []
+    assert found["home"] == []
+    assert found["app"] == ["alembic", "alembic.ini", "audifi"]
+    assert found["not compiled"] == []
+    locked = {
+        line.split("==")[0].replace("-", "_").lower()
+        for line in (ROOT / "server" / "requirements.lock").read_text().splitlines()
+        if "==" in line
+    }
+    assert {name.split("-")[0].lower() for name in found["packages"]} <= locked
+
+
+def test_it_is_at_most_90_megabytes_over_its_base(engine: Engine, image: str) -> None:
+    over_base = engine.size_bytes(image) - engine.size_bytes(BASE)
+    print(f"\nthe image is {over_base / 1e6:.1f} MB over its base")  # noqa: T201 - measured, for the log
+
+    assert 0 < over_base <= OVER_BASE_BYTES

@@ -1,0 +1,301 @@
+"""`alembic upgrade head` as Fly's release command runs it, on a real database, with what can go wrong."""
+
+import asyncio
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from dev import postgres
+from dev.postgres import Postgres
+from tests.support import api as apis
+from tests.support import databases
+from tests.support.api import ROOT
+from tests.support.databases import alembic
+
+TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
+REVISION = "SELECT version_num FROM alembic_version"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of server/ to which a test can add revisions."""
+    copy = tmp_path / "server"
+    copy.mkdir()
+    shutil.copy(ROOT / "server" / "alembic.ini", copy)
+    shutil.copytree(ROOT / "server" / "alembic", copy / "alembic", ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def add_revision(folder: Path, revision: str, down_revision: str, upgrade: str, downgrade: str = "pass") -> None:
+    (folder / "alembic" / "versions" / f"{revision}_test.py").write_text(
+        f'"""Revision {revision}."""\n'
+        "from alembic import op\n"
+        f"revision, down_revision, branch_labels, depends_on = {revision!r}, {down_revision!r}, None, None\n"
+        f"def upgrade():\n    {upgrade}\n"
+        f"def downgrade():\n    {downgrade}\n"
+    )
+
+
+@contextmanager
+def transaction_that_holds(url: str, lock: str) -> Iterator[None]:
+    """Another session in the middle of a transaction, in a thread, until the block ends."""
+    locked, release = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(url)
+        async with connection.transaction():
+            await connection.execute(lock)
+            locked.set()
+            await asyncio.to_thread(release.wait, 30)
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        held = threads.submit(asyncio.run, hold())
+        locked.wait(10)
+        try:
+            yield
+        finally:
+            release.set()
+            held.result()
+
+
+def test_there_is_one_head() -> None:
+    assert re.fullmatch(r"\w+ \(head\)\n", alembic("heads", DATABASE_URL="postgres://u@127.0.0.1:1/d").stdout)
+
+
+def test_an_empty_database_is_upgraded_and_a_second_upgrade_does_nothing(empty_database_url: str) -> None:
+    first = alembic("upgrade", "head", DATABASE_URL=empty_database_url)
+    second = alembic("upgrade", "head", DATABASE_URL=empty_database_url)
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "applied 0001 Accounts" in first.stderr
+    assert "applied" not in second.stderr
+    assert "nothing to apply" in second.stderr
+    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users"
+
+
+def test_the_models_match_the_migrations(database_url: str) -> None:
+    check = alembic("check", DATABASE_URL=database_url)
+
+    assert "No new upgrade operations detected" in check.stdout, check.stdout + check.stderr
+
+
+def test_a_drift_between_models_and_migrations_is_noticed(empty_database_url: str) -> None:
+    alembic("upgrade", "head", DATABASE_URL=empty_database_url)
+    databases.execute(empty_database_url, "ALTER TABLE users ADD COLUMN shoe_size int")
+
+    assert alembic("check", DATABASE_URL=empty_database_url).returncode != 0
+
+
+def test_down_and_up_again_comes_to_the_same(empty_database_url: str) -> None:
+    alembic("upgrade", "head", DATABASE_URL=empty_database_url)
+    down = alembic("downgrade", "base", DATABASE_URL=empty_database_url)
+
+    assert "reverted 0001" in down.stderr
+    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version"
+    assert alembic("upgrade", "head", DATABASE_URL=empty_database_url).returncode == 0
+
+
+def test_a_failing_migration_leaves_the_schema_as_it_was(folder: Path, empty_database_url: str) -> None:
+    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()')")
+    add_revision(folder, "0003", "0002", "op.execute('CREATE TABLE whole ()'); op.execute('SELECT 1/0')")
+
+    failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+
+    assert failed.returncode != 0
+    assert "Running upgrade 0002 -> 0003" in failed.stderr  # which one it was
+    assert re.search(r"^FAILED: .*division by zero$", failed.stdout, re.MULTILINE)
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert "applied" not in failed.stderr
+    assert databases.fetch_value(empty_database_url, REVISION) == "0001"
+    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users"
+
+
+def test_a_bug_in_a_migration_shows_its_traceback_and_leaves_the_schema_as_it_was(
+    folder: Path, empty_database_url: str
+) -> None:
+    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.no_such_thing()")
+
+    failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+
+    assert failed.returncode != 0
+    assert "no_such_thing" in failed.stderr
+    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users"
+
+
+def test_of_two_at_once_one_waits_and_finds_nothing_to_do(folder: Path, empty_database_url: str) -> None:
+    add_revision(folder, "0002", "0001", "op.execute('SELECT pg_sleep(2)')")
+    with ThreadPoolExecutor(2) as threads:
+        runs = [
+            threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url) for _ in range(2)
+        ]
+        results = [run.result() for run in runs]
+
+    assert [result.returncode for result in results] == [0, 0]
+    first, second = sorted(results, key=lambda result: "nothing to apply" in result.stderr)
+    assert "applied 0002" in first.stderr
+    assert "another migration is running; waiting" in second.stderr
+    assert "applied" not in second.stderr
+
+
+def test_it_does_not_wait_for_another_migration_for_ever(folder: Path, empty_database_url: str) -> None:
+    with transaction_that_holds(empty_database_url, f"SELECT pg_advisory_xact_lock({0x617564696669})"):
+        late = alembic(
+            "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url, MIGRATION_QUEUE_TIMEOUT_SECONDS="1"
+        )
+
+    assert late.returncode != 0
+    assert "another migration was still running after 1 s" in late.stdout
+
+
+def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
+    folder: Path, empty_database_url: str
+) -> None:
+    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    concurrently = (
+        "with op.get_context().autocommit_block():\n"
+        "        op.execute('SELECT pg_sleep(2)')\n"
+        "        op.execute('CREATE INDEX CONCURRENTLY created ON users (created_at)')"
+    )
+    add_revision(folder, "0002", "0001", concurrently)
+    with ThreadPoolExecutor(2) as threads:
+        runs = [
+            threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url) for _ in range(2)
+        ]
+        results = [run.result() for run in runs]
+
+    assert [result.returncode for result in results] == [0, 0], [result.stdout for result in results]
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'created'::regclass"
+    assert databases.fetch_value(empty_database_url, valid) is True
+
+
+def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, empty_database_url: str) -> None:
+    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    add_revision(folder, "0002", "0001", "op.execute('ALTER TABLE users ADD COLUMN note text')")
+
+    with transaction_that_holds(empty_database_url, "SELECT * FROM users"):
+        began = time.monotonic()
+        failed = alembic(
+            "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url, MIGRATION_LOCK_TIMEOUT_SECONDS="0.5"
+        )
+        took = time.monotonic() - began
+
+    assert failed.returncode != 0
+    assert "lock timeout" in failed.stdout
+    assert took < 10
+    assert databases.fetch_value(empty_database_url, REVISION) == "0001"
+
+
+@pytest.mark.parametrize("where", ["op", "autocommit"])
+def test_a_statement_that_takes_too_long_is_cancelled(folder: Path, empty_database_url: str, where: str) -> None:
+    sleep = "op.execute('SELECT pg_sleep(30)')"
+    add_revision(
+        folder,
+        "0002",
+        "0001",
+        sleep if where == "op" else f"with op.get_context().autocommit_block():\n        {sleep}",
+    )
+
+    failed = alembic(
+        "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url, MIGRATION_STATEMENT_TIMEOUT_SECONDS="0.5"
+    )
+
+    assert failed.returncode != 0
+    assert "statement timeout" in failed.stdout
+
+
+def test_it_waits_for_a_database_that_is_waking_up(tmp_path: Path) -> None:
+    port = apis.free_port()
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(alembic, "upgrade", "head", DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres")
+        time.sleep(2)
+        with postgres.running(tmp_path / "postgres", port=port, settings=databases.FAST):
+            result = run.result()
+
+    assert result.returncode == 0
+    assert f"waiting for 127.0.0.1:{port}/postgres: ConnectionRefusedError" in result.stderr
+    assert "applied 0001" in result.stderr
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    failed = alembic(
+        "upgrade", "head", DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d", MIGRATION_WAKE_TIMEOUT_SECONDS="1"
+    )
+
+    assert failed.returncode != 0
+    assert "FAILED: 127.0.0.1:1/d: ConnectionRefusedError" in failed.stdout
+    assert "s3cr3t" not in failed.stdout + failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("credentials", "cause"),
+    [("postgres:wrong", "InvalidPasswordError"), ("postgres:secret", "InvalidCatalogNameError")],
+)
+def test_what_waiting_cannot_mend_fails_at_once(own_postgres: Postgres, credentials: str, cause: str) -> None:
+    failed = alembic("upgrade", "head", DATABASE_URL=f"postgres://{credentials}@127.0.0.1:{own_postgres.port}/nowhere")
+
+    assert failed.returncode != 0
+    assert cause in failed.stdout
+    assert "waiting" not in failed.stderr
+
+
+def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, empty_database_url: str) -> None:
+    """Fly destroys a release machine that another deploy replaces."""
+    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(20)')")
+    killed = subprocess.Popen(
+        ["alembic", "upgrade", "head"],
+        cwd=folder,
+        env=apis.environment(DATABASE_URL=empty_database_url),
+        stderr=subprocess.PIPE,
+    )
+    assert killed.stderr
+    while b"0001 -> 0002" not in killed.stderr.readline():
+        pass
+    time.sleep(0.5)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    killed.stderr.close()
+    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE whole ()')")
+
+    again = alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users whole"
+
+
+def test_it_needs_database_url_and_says_so() -> None:
+    failed = alembic("upgrade", "head")
+
+    assert failed.returncode != 0
+    assert "FAILED: DATABASE_URL: is missing" in failed.stdout
+    assert "Traceback" not in failed.stderr
+
+
+def test_the_sql_can_be_printed_without_a_database_and_does_the_same(empty_database_url: str) -> None:
+    printed = alembic("upgrade", "head", "--sql")
+
+    assert printed.returncode == 0
+    assert "SET LOCAL lock_timeout = '5000'" in printed.stdout
+    databases.execute(empty_database_url, printed.stdout)
+    assert alembic("check", DATABASE_URL=empty_database_url).returncode == 0
+
+
+def test_every_constraint_has_the_name_that_the_convention_gives(database_url: str) -> None:
+    query = "SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'users'::regclass"
+
+    assert databases.fetch_value(database_url, query) == (
+        "ck_users_email_key_length ck_users_email_length pk_users uq_users_email_key"
+    )
