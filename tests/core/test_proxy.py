@@ -1,9 +1,12 @@
 """The client, as Fly's proxy tells it, and only when it is Fly's proxy that tells."""
 
+from collections.abc import Iterator
+
 import httpx2
 import pytest
 
 from tests.conftest import StartApi
+from tests.support import api as apis
 from tests.support.api import Api
 
 TEST_ROUTES = "tests.support.api_with_test_routes"
@@ -20,9 +23,11 @@ def seen(api: Api, headers: dict[str, str]) -> dict[str, str]:
     return body
 
 
-@pytest.fixture
-def behind_fly(start_api: StartApi, database_url: str) -> Api:
-    return start_api(database_url, module=TEST_ROUTES, TRUSTED_PROXIES="172.16.0.0/12,127.0.0.0/8")
+@pytest.fixture(scope="module")
+def behind_fly(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[Api]:
+    variables = {"DATABASE_URL": database_url, "TRUSTED_PROXIES": "172.16.0.0/12,127.0.0.0/8"}
+    with apis.running(tmp_path_factory.mktemp("api"), TEST_ROUTES, **variables) as api:
+        yield api
 
 
 def test_the_client_and_the_scheme_come_from_fly(behind_fly: Api) -> None:

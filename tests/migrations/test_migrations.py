@@ -90,49 +90,45 @@ def test_the_models_match_the_migrations(database_url: str) -> None:
     assert "No new upgrade operations detected" in check.stdout, check.stdout + check.stderr
 
 
-def test_a_drift_between_models_and_migrations_is_noticed(empty_database_url: str) -> None:
-    alembic("upgrade", "head", DATABASE_URL=empty_database_url)
-    databases.execute(empty_database_url, "ALTER TABLE users ADD COLUMN shoe_size int")
+def test_a_drift_between_models_and_migrations_is_noticed(migrated_database_url: str) -> None:
+    databases.execute(migrated_database_url, "ALTER TABLE users ADD COLUMN shoe_size int")
 
-    assert alembic("check", DATABASE_URL=empty_database_url).returncode != 0
+    assert alembic("check", DATABASE_URL=migrated_database_url).returncode != 0
 
 
-def test_down_and_up_again_comes_to_the_same(empty_database_url: str) -> None:
-    alembic("upgrade", "head", DATABASE_URL=empty_database_url)
-    down = alembic("downgrade", "base", DATABASE_URL=empty_database_url)
+def test_down_and_up_again_comes_to_the_same(migrated_database_url: str) -> None:
+    down = alembic("downgrade", "base", DATABASE_URL=migrated_database_url)
 
     assert "reverted 0001" in down.stderr
-    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version"
-    assert alembic("upgrade", "head", DATABASE_URL=empty_database_url).returncode == 0
+    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version"
+    assert alembic("upgrade", "head", DATABASE_URL=migrated_database_url).returncode == 0
 
 
-def test_a_failing_migration_leaves_the_schema_as_it_was(folder: Path, empty_database_url: str) -> None:
-    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+def test_a_failing_migration_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()')")
     add_revision(folder, "0003", "0002", "op.execute('CREATE TABLE whole ()'); op.execute('SELECT 1/0')")
 
-    failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert failed.returncode != 0
     assert "Running upgrade 0002 -> 0003" in failed.stderr  # which one it was
     assert re.search(r"^FAILED: .*division by zero$", failed.stdout, re.MULTILINE)
     assert "Traceback" not in failed.stdout + failed.stderr
     assert "applied" not in failed.stderr
-    assert databases.fetch_value(empty_database_url, REVISION) == "0001"
-    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users"
+    assert databases.fetch_value(migrated_database_url, REVISION) == "0001"
+    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
 
 
 def test_a_bug_in_a_migration_shows_its_traceback_and_leaves_the_schema_as_it_was(
-    folder: Path, empty_database_url: str
+    folder: Path, migrated_database_url: str
 ) -> None:
-    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
     add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.no_such_thing()")
 
-    failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert failed.returncode != 0
     assert "no_such_thing" in failed.stderr
-    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users"
+    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
 
 
 def test_of_two_at_once_one_waits_and_finds_nothing_to_do(folder: Path, empty_database_url: str) -> None:
@@ -161,9 +157,8 @@ def test_it_does_not_wait_for_another_migration_for_ever(folder: Path, empty_dat
 
 
 def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
-    folder: Path, empty_database_url: str
+    folder: Path, migrated_database_url: str
 ) -> None:
-    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
     concurrently = (
         "with op.get_context().autocommit_block():\n"
         "        op.execute('SELECT pg_sleep(2)')\n"
@@ -172,30 +167,30 @@ def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
     add_revision(folder, "0002", "0001", concurrently)
     with ThreadPoolExecutor(2) as threads:
         runs = [
-            threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url) for _ in range(2)
+            threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
+            for _ in range(2)
         ]
         results = [run.result() for run in runs]
 
     assert [result.returncode for result in results] == [0, 0], [result.stdout for result in results]
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'created'::regclass"
-    assert databases.fetch_value(empty_database_url, valid) is True
+    assert databases.fetch_value(migrated_database_url, valid) is True
 
 
-def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, empty_database_url: str) -> None:
-    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "0002", "0001", "op.execute('ALTER TABLE users ADD COLUMN note text')")
 
-    with transaction_that_holds(empty_database_url, "SELECT * FROM users"):
+    with transaction_that_holds(migrated_database_url, "SELECT * FROM users"):
         began = time.monotonic()
         failed = alembic(
-            "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url, MIGRATION_LOCK_TIMEOUT_SECONDS="0.5"
+            "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url, MIGRATION_LOCK_TIMEOUT_SECONDS="0.5"
         )
         took = time.monotonic() - began
 
     assert failed.returncode != 0
     assert "lock timeout" in failed.stdout
     assert took < 10
-    assert databases.fetch_value(empty_database_url, REVISION) == "0001"
+    assert databases.fetch_value(migrated_database_url, REVISION) == "0001"
 
 
 @pytest.mark.parametrize("where", ["op", "autocommit"])
@@ -251,14 +246,13 @@ def test_what_waiting_cannot_mend_fails_at_once(own_postgres: Postgres, credenti
     assert "waiting" not in failed.stderr
 
 
-def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, empty_database_url: str) -> None:
+def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated_database_url: str) -> None:
     """Fly destroys a release machine that another deploy replaces."""
-    alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
     add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(20)')")
     killed = subprocess.Popen(
         ["alembic", "upgrade", "head"],
         cwd=folder,
-        env=apis.environment(DATABASE_URL=empty_database_url),
+        env=apis.environment(DATABASE_URL=migrated_database_url),
         stderr=subprocess.PIPE,
     )
     assert killed.stderr
@@ -270,10 +264,10 @@ def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, empty_da
     killed.stderr.close()
     add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE whole ()')")
 
-    again = alembic("upgrade", "head", folder=folder, DATABASE_URL=empty_database_url)
+    again = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert again.returncode == 0, again.stdout + again.stderr
-    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users whole"
+    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users whole"
 
 
 def test_it_needs_database_url_and_says_so() -> None:

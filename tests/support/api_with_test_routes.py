@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.app import create_app
 from audifi.core import logs
-from audifi.core.database import get_session
+from audifi.core.session import get_session
 from audifi.core.settings import Settings, load
 from audifi.serve import listen, serve
 

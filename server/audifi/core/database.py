@@ -1,13 +1,12 @@
 """The way to PostgreSQL: one function that connects, and the engine whose pool is filled by it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import asyncpg
-from fastapi import Request
 from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import NullPool
 
@@ -105,14 +104,3 @@ def _engine(
 def milliseconds(seconds: float) -> str:
     """A duration as PostgreSQL's settings take it without a unit."""
     return str(round(seconds * 1000))
-
-
-async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """A session in a transaction that is committed before the response leaves, and rolled back on any error.
-
-    Depend on it with `Depends(get_session, scope="function")`: FastAPI's default scope would commit after the response
-    was sent, and answer 200 to what was then not committed.
-    """
-    sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
-    async with sessions.begin() as session:
-        yield session

@@ -1,0 +1,228 @@
+"""fly.toml holds what the specification says, and its numbers fit the server's, the migrations' and PostgreSQL's."""
+
+import re
+import shlex
+import shutil
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import httpx2
+import pytest
+
+from audifi.app import POOL_CLOSE_TIMEOUT_SECONDS
+from audifi.core.settings import MigrationSettings, Settings, load
+from audifi.health.probe import ANSWER_WITHIN_SECONDS
+from tests.support.api import ROOT, Api
+
+TEXT = (ROOT / "server" / "fly.toml").read_text()
+FLY: dict[str, Any] = tomllib.loads(TEXT)
+DOCKERFILE = (ROOT / "server" / "Dockerfile").read_text()
+CHECK: dict[str, Any] = FLY["http_service"]["checks"][0]
+SETTINGS = Settings.model_construct()
+MACHINES = 2  # what a first deploy makes
+
+# https://fly.io/docs/reference/configuration/ and flyctl's internal/appconfig. flyctl passes over what it doesn't know.
+# Sections that this app can do without are left out.
+KNOWN_KEYS = """
+    app primary_region kill_signal kill_timeout swap_size_mb console_command host_dedication_id
+
+    build.dockerfile build.ignorefile build.build-target build.image build.builder build.buildpacks build.builtin
+    build.settings.* build.args.* build.compression build.compression_level
+    deploy.release_command deploy.release_command_timeout deploy.release_command_vm.size
+    deploy.release_command_vm.memory deploy.strategy deploy.max_unavailable deploy.wait_timeout deploy.seed_command
+    env.* processes.*
+
+    http_service.internal_port http_service.force_https http_service.auto_stop_machines
+    http_service.auto_start_machines http_service.min_machines_running http_service.processes
+    http_service.concurrency.type http_service.concurrency.soft_limit http_service.concurrency.hard_limit
+    http_service.checks.interval http_service.checks.timeout http_service.checks.grace_period
+    http_service.checks.method http_service.checks.path http_service.checks.protocol
+    http_service.checks.tls_skip_verify http_service.checks.tls_server_name http_service.checks.headers.*
+    http_service.machine_checks.command http_service.machine_checks.image http_service.machine_checks.entrypoint
+    http_service.machine_checks.kill_signal http_service.machine_checks.kill_timeout
+    http_service.http_options.compress http_service.http_options.h2_backend http_service.http_options.idle_timeout
+    http_service.http_options.headers_read_timeout http_service.http_options.response.headers.*
+    http_service.http_options.response.pristine
+    http_service.tls_options.alpn http_service.tls_options.versions http_service.tls_options.default_self_signed
+
+    vm.size vm.memory vm.cpus vm.cpu_kind vm.kernel_args vm.host_dedication_id vm.persist_rootfs vm.processes
+    metrics.port metrics.path metrics.https metrics.processes
+    restart.policy restart.retries restart.processes
+    statics.guest_path statics.url_prefix statics.tigris_bucket statics.index_document
+""".split()
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its value, as `a.b.c`. Arrays of tables count as their tables."""
+    for key, value in table.items():
+        tables = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
+        for each in tables:
+            if isinstance(each, dict):
+                yield from flat(each, f"{prefix}{key}.")
+            else:
+                yield prefix + key, each
+
+
+def seconds(duration: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h)", duration).groups()  # type: ignore[union-attr]
+    return int(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[unit]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    {
+        "app": "audifi-api",
+        "primary_region": "iad",
+        "build.dockerfile": "Dockerfile",
+        "env.PORT": "8080",
+        "env.ENVIRONMENT": "production",  # NODE_ENV there
+        "http_service.internal_port": 8080,
+        "http_service.force_https": True,
+        "http_service.auto_stop_machines": "stop",
+        "http_service.auto_start_machines": True,
+        "http_service.min_machines_running": 1,
+        "http_service.checks.path": "/api/v1/health",
+        "http_service.checks.interval": "30s",
+        "http_service.checks.timeout": "10s",
+        "deploy.release_command": "alembic upgrade head",  # npm run db:migrate there
+    }.items(),
+)
+def test_it_holds_what_the_specification_says(key: str, value: object) -> None:
+    assert [found for name, found in flat(FLY) if name == key] == [value]
+
+
+def test_flyctl_knows_every_key() -> None:
+    unknown = [key for key, _ in flat(FLY) if not any(fnmatchcase(key, known) for known in KNOWN_KEYS)]
+
+    assert unknown == []
+
+
+def test_every_duration_has_a_unit() -> None:
+    durations = {key: value for key, value in flat(FLY) if re.search(r"(timeout|interval|period)$", key)}
+
+    assert len(durations) >= 6
+    for value in durations.values():
+        assert isinstance(value, str)
+        assert seconds(value) > 0
+
+
+def test_every_variable_is_a_setting_of_the_server_and_a_string(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in FLY["env"].items():
+        assert isinstance(value, str), "Fly's environment holds nothing else"
+        assert name.lower() in Settings.model_fields
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:p@db.flycast:5432/u?sslmode=disable")
+
+    assert load(Settings).environment == "production"
+
+
+def test_the_server_listens_where_the_proxy_knocks() -> None:
+    assert int(FLY["env"]["PORT"]) == FLY["http_service"]["internal_port"]
+    assert re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE) == [FLY["env"]["PORT"]]
+    assert SETTINGS.host == "0.0.0.0"  # noqa: S104 - the proxy's way in
+
+
+# A deploy
+
+
+def test_a_version_that_never_gets_healthy_takes_no_traffic_and_the_old_one_stays() -> None:
+    assert FLY["deploy"]["strategy"] == "bluegreen"
+    assert len(FLY["http_service"]["checks"]) == 1, "bluegreen waits for a check"
+    assert "mounts" not in FLY, "bluegreen can't move a volume"
+
+
+def test_a_deploy_waits_for_several_checks_before_it_gives_up() -> None:
+    wait = seconds(FLY["deploy"]["wait_timeout"])
+
+    assert wait >= seconds(CHECK["grace_period"]) + 3 * seconds(CHECK["interval"])
+
+
+def test_the_release_command_is_a_program_of_the_image_and_needs_no_shell() -> None:
+    program, *arguments = shlex.split(FLY["deploy"]["release_command"])
+
+    assert shutil.which(program)
+    assert not set("|&;<>$`*?~#") & set("".join(arguments))
+    # The command stands in for CMD, and would be handed to an ENTRYPOINT.
+    assert not re.search(r"^ENTRYPOINT", DOCKERFILE, re.MULTILINE)
+
+
+def test_migrations_give_up_by_themselves_before_flyctl_stops_waiting_for_them() -> None:
+    bounds = [
+        field.default
+        for name, field in MigrationSettings.model_fields.items()
+        if re.fullmatch(r"migration_.*_seconds", name)
+    ]
+    assert len(bounds) == 4
+    assert seconds(FLY["deploy"]["release_command_timeout"]) > sum(bounds)
+
+
+def test_two_machines_and_their_successors_fit_into_postgres() -> None:
+    """PostgreSQL has 100 connections, and keeps 3 of them for superusers."""
+    probe, release = 1, 2
+    machine = SETTINGS.database_pool_size + SETTINGS.database_pool_max_overflow + probe
+
+    assert 2 * MACHINES * machine + release <= 97
+
+
+# Health
+
+
+def test_the_check_is_answered_with_200_by_the_server_itself(health_api: Api) -> None:
+    answer = httpx2.request(CHECK["method"], health_api.url + CHECK["path"], follow_redirects=False)
+
+    assert answer.status_code == 200
+
+
+def test_the_check_waits_for_the_slowest_answer_and_ends_before_the_next() -> None:
+    assert ANSWER_WITHIN_SECONDS < seconds(CHECK["timeout"]) < seconds(CHECK["interval"])
+
+
+@pytest.mark.parametrize("key", ["interval", "timeout", "grace_period"])
+def test_the_checks_times_are_such_as_flyctl_leaves_alone(key: str) -> None:
+    """It clamps them to between 1 and 60 seconds."""
+    assert 1 <= seconds(CHECK[key]) <= 60
+
+
+# The end of a machine
+
+
+def test_the_server_is_asked_to_stop_by_the_signal_that_the_image_names() -> None:
+    assert FLY["kill_signal"] == "SIGTERM"
+    assert re.findall(r"^STOPSIGNAL (\w+)$", DOCKERFILE, re.MULTILINE) == [FLY["kill_signal"]]
+
+
+def test_the_server_can_finish_what_is_in_flight_before_it_is_killed() -> None:
+    needed = SETTINGS.shutdown_drain_seconds + SETTINGS.shutdown_timeout_seconds + POOL_CLOSE_TIMEOUT_SECONDS
+
+    assert needed + 2 < seconds(FLY["kill_timeout"]) <= 300  # Fly's most
+
+
+# Load
+
+
+def test_machines_stop_and_start_with_the_load_and_never_only_one_of_the_two() -> None:
+    service = FLY["http_service"]
+
+    assert (service["auto_stop_machines"] != "off") == service["auto_start_machines"]
+
+
+def test_load_is_counted_in_requests_and_bounded() -> None:
+    concurrency = FLY["http_service"]["concurrency"]
+
+    assert concurrency["type"] == "requests"
+    assert 0 < concurrency["soft_limit"] < concurrency["hard_limit"]
+
+
+def test_the_machine_has_a_size() -> None:
+    assert [set(machine) for machine in FLY["vm"]] == [{"size", "memory"}]
+    assert int(re.fullmatch(r"(\d+)mb", FLY["vm"][0]["memory"])[1]) >= 512  # type: ignore[index]
+
+
+def test_every_choice_beside_the_specification_says_why() -> None:
+    """A comment above the key, or above the table that it starts."""
+    lines = [line.strip() for line in TEXT.splitlines()]
+    for choice in ["kill_signal", "release_command_timeout", "strategy", "wait_timeout", "grace_period", "memory"]:
+        at = next(number for number, line in enumerate(lines) if line.startswith(f"{choice} ="))
+        assert lines[at - 1].startswith("#"), choice
