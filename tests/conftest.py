@@ -1,5 +1,4 @@
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,7 +6,6 @@ from typing import Protocol
 
 import pytest
 
-from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api, databases
 from tests.support.api import Api
@@ -20,8 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ or config.option.collectonly:
         return
     stack = config.stash[SERVER] = ExitStack()
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audifi-tests-")))
-    server = stack.enter_context(postgres.running(folder / "postgres", settings=databases.FAST))
+    server = stack.enter_context(databases.own_server())
     databases.make_template(server)
     os.environ["TEST_POSTGRES"] = f"{server.socket_folder}:{server.port}:{server.pid}"
 
@@ -57,13 +54,12 @@ def empty_database_url(postgres_server: Postgres) -> str:
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+def own_postgres() -> Iterator[Postgres]:
     """A server of the test's own, to break; on 127.0.0.1, too, where it wants the password `secret`."""
-    with postgres.running(tmp_path / "postgres", port=api.free_port(), settings=databases.FAST) as server:
+    with databases.own_server(api.free_port()) as server:
         databases.execute(server.url(), "ALTER USER postgres PASSWORD 'secret'")
-        (tmp_path / "postgres" / "pg_hba.conf").write_text(
-            "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-        )
+        rules = Path(str(databases.fetch_value(server.url(), "SHOW hba_file")))
+        rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         databases.execute(server.url(), "SELECT pg_reload_conf()")
         yield server
 

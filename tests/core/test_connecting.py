@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from audifi.core.database import connect, create_engine
 from audifi.core.settings import DatabaseSettings
-from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import databases, pgbouncer
@@ -140,9 +139,8 @@ def test_unix_sockets_are_reached_in_both_spellings(postgres_server: Postgres) -
     assert ask(f"postgresql://postgres@{quote(str(folder), safe='')}/postgres?port={port}") == 1
 
 
-def test_ipv6_is_reached(tmp_path: Path) -> None:
-    settings = databases.FAST | {"listen_addresses": "::1"}
-    with postgres.running(tmp_path / "postgres", port=apis.free_port(), settings=settings) as server:
+def test_ipv6_is_reached() -> None:
+    with databases.own_server(apis.free_port(), listen_addresses="::1") as server:
         assert ask(f"postgres://postgres@[::1]:{server.port}/postgres") == 1
 
 
@@ -160,9 +158,8 @@ def test_application_name_and_options_take_effect(database_url: str) -> None:
     assert ask(url, "SHOW work_mem") == "7MB"
 
 
-def test_target_session_attrs_finds_the_server_that_takes_writes(tmp_path: Path, own_postgres: Postgres) -> None:
-    read_only = databases.FAST | {"default_transaction_read_only": "on"}
-    with postgres.running(tmp_path / "replica", port=apis.free_port(), settings=read_only) as replica:
+def test_target_session_attrs_finds_the_server_that_takes_writes(own_postgres: Postgres) -> None:
+    with databases.own_server(apis.free_port(), default_transaction_read_only="on") as replica:
         hosts = f"127.0.0.1:{replica.port},127.0.0.1:{own_postgres.port}"
         url = f"postgres://postgres:secret@{hosts}/postgres?target_session_attrs=read-write"
 
@@ -291,7 +288,7 @@ def test_without_the_setting_pgbouncer_does_break(postgres_server: Postgres) -> 
 @needs_pgbouncer
 def test_health_tells_through_pgbouncer_whether_the_database_is_there(tmp_path: Path) -> None:
     with (
-        postgres.running(tmp_path / "postgres", settings=databases.FAST) as server,
+        databases.own_server() as server,
         pgbouncer.running(server) as port,
         apis.running(tmp_path, DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres?pgbouncer=true") as api,
     ):

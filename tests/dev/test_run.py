@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx2
 import psutil
@@ -18,15 +19,20 @@ from tests.support.api import ROOT, free_port
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    copy = tmp_path / "a checkout with spaces"
-    copy.mkdir()
+def checkout() -> Iterator[Path]:
+    # Not in pytest's folder: PostgreSQL's user, if it isn't ours, is kept out of there.
+    with TemporaryDirectory(prefix="a checkout with spaces ") as folder:
+        copy = Path(folder)
+        copy_files(copy)
+        yield copy
+
+
+def copy_files(copy: Path) -> None:
     for name in ("Makefile", ".python-version"):
         shutil.copy2(ROOT / name, copy)
     for name in ("server", "dev"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     (copy / ".venv").symlink_to(ROOT / ".venv")
-    return copy
 
 
 class MakeRun:

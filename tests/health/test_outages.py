@@ -5,13 +5,11 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import asyncpg
 import httpx2
 import pytest
 
-from dev import postgres
 from dev.postgres import Postgres
 from tests.conftest import StartApi
 from tests.support import api as apis
@@ -48,12 +46,12 @@ def tcp_url(server: Postgres, password: str = "secret", **parameters: str) -> st
     return f"postgres://postgres:{password}@127.0.0.1:{server.port}/postgres?{query}"
 
 
-def test_a_database_that_is_down_at_boot_and_comes_later(start_api: StartApi, tmp_path: Path) -> None:
+def test_a_database_that_is_down_at_boot_and_comes_later(start_api: StartApi) -> None:
     port = apis.free_port()
     api = start_api(f"postgres://postgres@127.0.0.1:{port}/postgres")
 
     assert_disconnected(api, cause="ConnectionRefusedError")
-    with postgres.running(tmp_path / "postgres", port=port, settings=databases.FAST):
+    with databases.own_server(port):
         assert_connected(api)
     assert_disconnected(api, cause="ConnectionRefusedError")
 

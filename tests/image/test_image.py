@@ -6,14 +6,12 @@ import signal
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 import audifi
-from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import containers, databases
@@ -64,10 +62,9 @@ def image(engine: Engine) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def server() -> Iterator[Postgres]:
     """On 127.0.0.1, where a container can reach it."""
-    folder: Path = tmp_path_factory.mktemp("image") / "postgres"
-    with postgres.running(folder, port=apis.free_port(), settings=databases.FAST) as running:
+    with databases.own_server(apis.free_port()) as running:
         yield running
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import databases
@@ -211,12 +210,12 @@ def test_a_statement_that_takes_too_long_is_cancelled(folder: Path, empty_databa
     assert "statement timeout" in failed.stdout
 
 
-def test_it_waits_for_a_database_that_is_waking_up(tmp_path: Path) -> None:
+def test_it_waits_for_a_database_that_is_waking_up() -> None:
     port = apis.free_port()
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(alembic, "upgrade", "head", DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres")
         time.sleep(2)
-        with postgres.running(tmp_path / "postgres", port=port, settings=databases.FAST):
+        with databases.own_server(port):
             result = run.result()
 
     assert result.returncode == 0

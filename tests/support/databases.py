@@ -2,11 +2,15 @@
 
 import asyncio
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import asyncpg
 
+from dev import postgres
 from dev.postgres import Postgres
 from tests.support.api import ROOT, environment
 
@@ -14,6 +18,16 @@ TEMPLATE = "audifi_template"
 
 # A test server may lose its data: no waiting for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+@contextmanager
+def own_server(port: int | None = None, **settings: str) -> Iterator[Postgres]:
+    """A server of a test's own. Not in pytest's folder: PostgreSQL's user, if it isn't ours, is kept out of there."""
+    with (
+        TemporaryDirectory(prefix="audifi-tests-") as folder,
+        postgres.running(Path(folder) / "postgres", port=port, settings=FAST | settings) as server,
+    ):
+        yield server
 
 
 def execute(url: str, *statements: str) -> None:
