@@ -14,6 +14,7 @@ import pytest
 from audifi.app import POOL_CLOSE_TIMEOUT_SECONDS
 from audifi.core.settings import MigrationSettings, Settings, load
 from audifi.health.probe import ANSWER_WITHIN_SECONDS
+from audifi.serve import ACCEPT_QUEUE_TIMEOUT_SECONDS
 from tests.support.api import ROOT, Api
 
 TEXT = (ROOT / "server" / "fly.toml").read_text()
@@ -194,7 +195,12 @@ def test_the_server_is_asked_to_stop_by_the_signal_that_the_image_names() -> Non
 
 
 def test_the_server_can_finish_what_is_in_flight_before_it_is_killed() -> None:
-    needed = SETTINGS.shutdown_drain_seconds + SETTINGS.shutdown_timeout_seconds + POOL_CLOSE_TIMEOUT_SECONDS
+    needed = (
+        ACCEPT_QUEUE_TIMEOUT_SECONDS
+        + SETTINGS.shutdown_drain_seconds
+        + SETTINGS.shutdown_timeout_seconds
+        + POOL_CLOSE_TIMEOUT_SECONDS
+    )
 
     assert needed + 2 < seconds(FLY["kill_timeout"]) <= 300  # Fly's most
 

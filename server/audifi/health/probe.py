@@ -15,7 +15,7 @@ REUSE_FOR_SECONDS = 1.0
 
 
 class DatabaseProbe:
-    """Connects anew and asks one question. See docs/decisions/0003-health-probe.md.
+    """Connects anew and asks one question. See docs/decisions/0002-health-connects-anew.md.
 
     A connection of its own tells what a kept one can't: that the name resolves, the password is right and a slot is
     free. It doesn't come from the pool, so a pool that is busy doesn't look like a database that is away.
