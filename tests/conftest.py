@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 
 from dev.postgres import Postgres
@@ -11,6 +12,10 @@ from tests.support import api, databases
 from tests.support.api import Api
 
 SERVER = pytest.StashKey[ExitStack]()
+
+# Tests share the cores with servers: how long an example takes says nothing.
+hypothesis.settings.register_profile("audifi", deadline=None)
+hypothesis.settings.load_profile("audifi")
 
 
 def pytest_configure(config: pytest.Config) -> None:

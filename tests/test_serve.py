@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -127,7 +128,10 @@ async def connection_for_each_request(api: Api, outcomes: Counter[str]) -> None:
 
 @pytest.mark.parametrize(("client", "clients"), [(kept_connection, 100), (connection_for_each_request, 50)])
 def test_traffic_loses_no_request(
-    start_api: StartApi, database_url: str, client: Callable[[Api, Counter[str]], Awaitable[None]], clients: int
+    start_api: StartApi,
+    database_url: str,
+    client: Callable[[Api, Counter[str]], Coroutine[Any, Any, None]],
+    clients: int,
 ) -> None:
     """A kept connection that is in use is closed only by an answer that says so, and one that the kernel took is used.
 
@@ -159,6 +163,28 @@ def test_a_request_that_never_ends_is_cut_within_the_kill_timeout(start_api: Sta
         assert api.stop() == 0
         assert time.monotonic() - began < 4
         assert isinstance(endless.exception(), httpx2.RemoteProtocolError) or endless.result().status_code == 500
+
+
+def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start_api: StartApi, database_url: str) -> None:
+    api = start_api(database_url, SHUTDOWN_TIMEOUT_SECONDS="1")
+    with socket.create_connection(("127.0.0.1", api.port)) as client:
+        client.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: api\r\n\r\n" * 20_000)
+        began = time.monotonic()
+        assert api.stop() == 0
+        assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
+
+
+def test_whatever_still_goes_on_it_ends(start_api: StartApi, database_url: str) -> None:
+    api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1", EXIT_WITHIN_SECONDS="3")
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(httpx2.get, f"{api.url}/test/blocked-thread?seconds=60", timeout=70)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert api.stop() == 0
+        assert time.monotonic() - began < 5
+    assert "still busy 3 s after the signal" in api.log()
 
 
 @pytest.mark.parametrize("in_flight", [False, True])

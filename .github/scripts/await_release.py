@@ -70,7 +70,7 @@ def read_version(body: bytes) -> str:
     """The health answer's version; empty when there is none that is safe to pass on."""
     try:
         version = json.loads(body)["version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return version if isinstance(version, str) and re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,99}", version) else ""
 

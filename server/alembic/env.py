@@ -6,6 +6,9 @@
 - All or nothing: one transaction for all revisions.
 - It gives up rather than hold up traffic: lock_timeout and statement_timeout are set in each of its sessions.
 - It waits for a database that is waking up, for a bounded time, and for nothing else.
+- When it is killed, so is what it was doing in the database, within a second or two.
+
+Commands that only look (`current`, `check`, `history` …) take no lock.
 """
 
 import asyncio
@@ -13,8 +16,8 @@ import logging
 import operator
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import asyncpg
 from alembic import context
@@ -22,6 +25,7 @@ from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -58,36 +62,49 @@ def migrate_offline() -> None:
 
 
 async def migrate(settings: MigrationSettings) -> None:
-    async with only_migration(settings):
-        engine = create_unpooled_engine(settings, timeouts(settings))
-        try:
-            async with engine.connect() as connection:
-                await connection.run_sync(run, settings)
-        finally:
-            await engine.dispose()
+    lock = await connect_when_awake(settings)  # a connection of its own, apart from the one that migrates
+    engine = create_unpooled_engine(settings, session(settings))
+    try:
+        if not only_looks():
+            await take_lock(lock, settings.migration_queue_timeout_seconds)
+        async with engine.connect() as connection:
+            await connection.run_sync(run, settings, lock)
+    finally:
+        await engine.dispose()
+        lock.terminate()  # ends its transaction, and with it the lock
 
 
-def run(connection: Connection, settings: MigrationSettings) -> None:
+def only_looks() -> bool:
+    options = context.config.cmd_opts
+    return options is not None and options.cmd[0].__name__ not in {"upgrade", "downgrade", "stamp"}
+
+
+def run(connection: Connection, settings: MigrationSettings, lock: asyncpg.Connection) -> None:
     applied: list[str] = []
 
     def remember(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - passed by name
         if step.up_revision_id:
             script = context.script.get_revision(step.up_revision_id)
-            applied.append(f"{'applied' if step.is_upgrade else 'reverted'} {script.revision} {script.doc}")
+            done = "stamped" if step.is_stamp else "applied" if step.is_upgrade else "reverted"
+            applied.append(f"{done} {script.revision} {script.doc}")
 
     context.configure(connection=connection, target_metadata=Base.metadata, on_version_apply=remember)
     with context.begin_transaction():
         set_timeouts(settings)
         context.run_migrations()
+        await_only(lock.execute("SELECT"))  # or it is lost, another may be migrating, and this one must not commit
+    if only_looks():
+        return
     revision = ", ".join(context.get_context().get_current_heads()) or "empty"
     for line in applied or ["nothing to apply"]:
         logger.info("%s", line)
     logger.info("the database is at revision %s", revision)
 
 
-def timeouts(settings: MigrationSettings) -> dict[str, str]:
+def session(settings: MigrationSettings) -> dict[str, str]:
     return {
         "application_name": "audifi-migrate",
+        "client_connection_check_interval": "1000",
         "lock_timeout": milliseconds(settings.migration_lock_timeout_seconds),
         "statement_timeout": milliseconds(settings.migration_statement_timeout_seconds),
         "idle_in_transaction_session_timeout": "0",
@@ -100,19 +117,8 @@ def set_timeouts(settings: MigrationSettings) -> None:
     Inside begin_transaction(): a statement before it would open a transaction that Alembic takes for its caller's, and
     doesn't commit.
     """
-    for name, value in timeouts(settings).items():
+    for name, value in session(settings).items():
         context.execute(f"SET LOCAL {name} = '{value}'")
-
-
-@asynccontextmanager
-async def only_migration(settings: MigrationSettings) -> AsyncIterator[None]:
-    """Hold the lock, on a connection of its own."""
-    connection = await connect_when_awake(settings)
-    try:
-        await take_lock(connection, settings.migration_queue_timeout_seconds)
-        yield
-    finally:
-        connection.terminate()  # ends its transaction, and with it the lock
 
 
 async def connect_when_awake(settings: MigrationSettings) -> asyncpg.Connection:
@@ -127,12 +133,12 @@ async def connect_when_awake(settings: MigrationSettings) -> asyncpg.Connection:
         before_sleep=report,
         reraise=True,
     )
-    return await attempts(connect, settings, server_settings=timeouts(settings))
+    return await attempts(connect, settings, server_settings=session(settings))
 
 
 def may_be_waking(error: BaseException) -> bool:
-    """Whether waiting can help. A wrong password, an unknown database or a bad certificate stay what they are."""
-    if isinstance(error, ssl.SSLError):
+    """Whether waiting can help. A wrong password, an unknown database, a bad certificate or none stay what they are."""
+    if isinstance(error, ssl.SSLError) or "rejected SSL upgrade" in str(error):
         return False
     return isinstance(
         error,
@@ -188,7 +194,10 @@ def migrate_online() -> None:
     except SettingsError as error:
         raise CommandError(str(error)) from None
     with clear_errors(settings.database_url.location):
-        asyncio.run(migrate(settings))
+        try:
+            asyncio.run(migrate(settings))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; the transaction was rolled back") from None
 
 
 if context.config.cmd_opts is not None:  # started by the command line, not by a program with logging of its own

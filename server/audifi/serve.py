@@ -1,11 +1,15 @@
 """What the image runs: `python -m audifi.serve`."""
 
 import asyncio
+import errno
 import logging
+import math
+import os
 import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -20,31 +24,42 @@ from audifi.core.settings import Settings, SettingsError, load
 logger = logging.getLogger(__name__)
 
 ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # for a machine that is very busy; a few milliseconds is usual
+HANDSHAKE_SECONDS = 0.2  # for a client whose SYN was there before the signal
+EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.toml's kill_timeout
+IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
 
 class Server(uvicorn.Server):
     """Uvicorn, with an end that drops no request and exits 0."""
 
-    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, drain_seconds: float, exit_within_seconds: float | None) -> None:
         super().__init__(config)
         self._drain_seconds = drain_seconds
+        self._exit_within_seconds = exit_within_seconds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connection, answer what is asked on those that are open, then close them.
 
         Uvicorn alone closes the listening socket, and the kernel resets the connections that wait in its queue; then it
         closes idle keep-alive connections, and with them the requests that are on their way. Here the queue is emptied
-        first; each connection's next answer carries `Connection: close` (RFC 9112, 9.6); and only connections that stay
-        silent for `drain_seconds` are closed without.
+        first; answers carry `Connection: close` (RFC 9112, 9.6); and only connections that stay silent for
+        `drain_seconds` are closed without.
         """
+        if self._exit_within_seconds:
+            exit_after(self._exit_within_seconds)
         self.server_state.default_headers.append((b"connection", b"close"))
         for listener in sockets or []:
             drop_new_connections(listener)
+        await asyncio.sleep(HANDSHAKE_SECONDS)
         await self._wait_while(lambda: bool(select.select(sockets or [], [], [], 0)[0]), ACCEPT_QUEUE_TIMEOUT_SECONDS)
         for server in self.servers:
             server.close()
+        for connection in self.server_state.connections:
+            hear_again(connection.transport.get_extra_info("socket"))
         await self._wait_while(lambda: bool(self.server_state.connections), self._drain_seconds)
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # its client doesn't read: uvloop would wait for ever to send the rest
 
     async def _wait_while(self, waiting: Callable[[], bool], timeout_seconds: float) -> None:
         """Until it is so, the time is up, or somebody is impatient (a second Ctrl-C); a moment at least."""
@@ -63,8 +78,25 @@ def drop_new_connections(listener: socket.socket) -> None:
     refused. A BPF filter would do it, too, but takes privileges.
     """
     if sys.platform == "linux":
-        ip_minttl, most = 21, 255
-        listener.setsockopt(socket.IPPROTO_IP, ip_minttl, most)
+        listener.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 255)
+
+
+def hear_again(connection: socket.socket) -> None:
+    """Undo it for a connection that was made from such a listener: one whose handshake ended after the signal."""
+    if sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 0)
+
+
+def exit_after(seconds: float) -> None:
+    """End the process by then, even if the event loop doesn't: it waits for threads that hang, say in getaddrinfo()."""
+
+    def exit_now() -> None:
+        logger.error("still busy %.0f s after the signal to stop; ending all the same", seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, exit_now)
+    timer.daemon = True
+    timer.start()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -79,14 +111,22 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise SettingsError(
-            f"PORT: can't listen on {host}:{port}: {error.strerror}. Stop what listens there, or set PORT to another."
-        ) from None
+        advice = " Stop what listens there, or set PORT to another." if error.errno == errno.EADDRINUSE else ""
+        raise SettingsError(f"HOST, PORT: can't listen on {host}:{port}: {error.strerror}.{advice}") from None
     return listener
 
 
-def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT, then raise SystemExit(0)."""
+def serve(
+    app: FastAPI, settings: Settings, listener: socket.socket, *, exit_within_seconds: float | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then raise SystemExit(0).
+
+    Args:
+        app: what to serve.
+        settings: the time limits of the end.
+        listener: where; see `listen`.
+        exit_within_seconds: after the signal, end the process whatever still goes on in it.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
     config = uvicorn.Config(
@@ -96,9 +136,9 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=round(settings.shutdown_timeout_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
-    Server(config, settings.shutdown_drain_seconds).run([listener])
+    Server(config, settings.shutdown_drain_seconds, exit_within_seconds).run([listener])
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
@@ -115,7 +155,7 @@ def main() -> None:
     logger.info(
         "audifi %s (%s) listens on http://%s:%d", settings.version, settings.environment, settings.host, settings.port
     )
-    serve(create_app(settings), settings, listener)
+    serve(create_app(settings), settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import trustme
 from asyncpg.connect_utils import _parse_connect_dsn_and_args
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,12 +18,10 @@ SECRET = "s3cr3t"
 
 def what_asyncpg_reads(url: str) -> tuple[list[Any], Any]:
     """The addresses and parameters that asyncpg makes of what we hand it."""
-    parsed = DatabaseURL.parse(url)
-    arguments = dict.fromkeys(
-        "host port user password passfile database service servicefile direct_tls server_settings "
-        "target_session_attrs krbsrvname gsslib".split()
+    unset = dict.fromkeys(
+        "passfile service servicefile direct_tls ssl server_settings target_session_attrs krbsrvname gsslib".split()
     )
-    addresses, parameters = _parse_connect_dsn_and_args(dsn=parsed.dsn, ssl=parsed.ssl, **arguments)
+    addresses, parameters = _parse_connect_dsn_and_args(**unset | DatabaseURL.parse(url).arguments())
     return addresses, parameters
 
 
@@ -44,6 +43,12 @@ def test_each_scheme_is_read(scheme: str) -> None:
         ("postgresql://u@/d?host=/tmp/sockets&port=5433", ["/tmp/sockets/.s.PGSQL.5433"]),
         ("postgresql://u@%2Fvar%2Frun%2Fpostgresql/d", ["/var/run/postgresql/.s.PGSQL.5432"]),
         ("postgresql://u@/d?host=db.example&sslmode=disable", [("db.example", 5432)]),
+        ("postgresql://u@/d?host=::1", [("::1", 5432)]),
+        ("postgresql://u@/d?host=/tmp,db.example&sslmode=require", ["/tmp/.s.PGSQL.5432", ("db.example", 5432)]),
+        ("postgresql://u@/d?host=one,two&port=1,2", [("one", 1), ("two", 2)]),
+        ("postgresql://u@one,two/d?port=7", [("one", 7), ("two", 7)]),
+        ("postgresql://u@one:1,two/d", [("one", 1), ("two", 5432)]),
+        ("postgresql://u@/d?host=%252Ftmp&sslmode=disable", [("%2Ftmp", 5432)]),
     ],
 )
 def test_hosts_ports_and_sockets_are_read(url: str, addresses: list[object]) -> None:
@@ -84,10 +89,13 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
         ("db.example", "require"),
         ("10.0.0.7", "require"),
         ("localhost,db.example", "require"),
+        ("audifi-db.internal,db.example", "require"),
+        ("%2Ftmp,db.example", "require"),
+        ("AUDIFI-DB.FLYCAST", "disable"),
     ],
 )
 def test_without_sslmode_only_a_private_network_goes_without_tls(host: str, mode: str) -> None:
-    assert f"sslmode={mode}" in DatabaseURL.parse(f"postgres://u:p@{host}/d").dsn
+    assert f"sslmode={mode}" in DatabaseURL.parse(f"postgres://u:p@{host}/d").parameters
 
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require"])
@@ -96,7 +104,7 @@ def test_sslmode_is_handed_on(name: str, mode: str) -> None:
     parsed = DatabaseURL.parse(f"postgres://u:p@db.example/d?{name}={mode}")
 
     assert parsed.ssl is None
-    assert f"sslmode={mode}" in parsed.dsn
+    assert f"sslmode={mode}" in parsed.parameters
 
 
 @pytest.mark.parametrize(
@@ -108,6 +116,7 @@ def test_sslmode_is_handed_on(name: str, mode: str) -> None:
         "sslrootcert=system",
         "sslmode=require&channel_binding=require",  # as Neon hands it out
         "channel_binding=require",
+        "sslmode=disable&channel_binding=require",
     ],
 )
 def test_what_asks_for_a_verified_server_gets_certificate_and_host_name_checked(query: str) -> None:
@@ -132,7 +141,7 @@ def test_connect_timeout_is_translated_and_never_endless(query: str, seconds: fl
     parsed = DatabaseURL.parse(f"postgres://u:p@db.example/d?{query}")
 
     assert parsed.connect_timeout_seconds == seconds
-    assert "connect_timeout" not in parsed.dsn
+    assert "connect_timeout" not in parsed.parameters
 
 
 def test_application_name_and_options_reach_the_server_as_written() -> None:
@@ -167,6 +176,7 @@ def test_what_asyncpg_lacks_and_weakens_nothing_is_left_out(harmless: str) -> No
     ("url", "pgbouncer"),
     [
         ("postgres://u:p@ep-cool-1-pooler.us-east-2.aws.neon.tech/d?sslmode=require", True),
+        ("postgres://u:p@EP-COOL-1-POOLER.us-east-2.aws.neon.tech/d?sslmode=require", True),
         ("postgres://u:p@ep-cool-1.us-east-2.aws.neon.tech/d?sslmode=require", False),
         ("postgres://u:p@aws-0-us-east-1.pooler.supabase.com:6543/d", True),
         ("postgres://u:p@aws-0-us-east-1.pooler.supabase.com:5432/d", False),  # session mode
@@ -195,7 +205,26 @@ def test_a_transaction_pooler_is_detected(url: str, *, pgbouncer: bool) -> None:
         ("postgres://u:s3cr3t%00@h/d", "percent-encode it"),
         ("postgres://u:s3cr3t@::1/d", "must name its hosts"),
         ("postgres://u:s3cr3t@[::1/d", "IPv6 address goes in brackets"),
-        ("postgres://u:s3cr3t@h:99999/d", "must name its hosts"),
+        ("postgres://u:s3cr3t@h:99999/d", "port must be a number from 1 to 65535"),
+        ("postgres://u:s3cr3t@h/d?port=99999", "port must be a number from 1 to 65535"),
+        ("postgres://u:s3cr3t@h/d?port=,", "port must be a number from 1 to 65535"),
+        ("postgres://u:s3cr3t@one,two/d?port=1,2,3", "one for all hosts or one for each"),
+        ("postgres://u:s3cr3t@h,/d", "must name its hosts"),
+        ("postgres://u:s3cr3t@/d?host=h,", "names no host, or an empty one"),
+        ("postgres://u:s3cr3t@/d", "names no host"),
+        ("postgres://u:s3cr3t@a..b/d", "names a host that can't exist"),
+        ("postgres://u:a@s3cr3t/more@h/d", "percent-encode it"),
+        ("postgres://u:s3cr3t@h/d?host=other", "says host twice"),
+        ("postgres://u:s3cr3t@h/d?dbname=other", "says dbname twice"),
+        ("postgres://u:s3cr3t@h/d?user=other", "says user twice"),
+        ("postgres://u:s3cr3t@h/d?password=other", "says password twice"),
+        ("postgres://u:s3cr3t@h:1/d?port=2", "says port twice"),
+        ("postgres://u:s3cr3t@h/d?sslmode=verify-full&ssl=disable", "says ssl and sslmode"),
+        ("postgres://u:s3cr3t@h/d?ssl_min_protocol_version=TLSv9", "ssl_min_protocol_version must be one of"),
+        ("postgres://u:s3cr3t@h/d?sslcert=/no/such/file", "sslcert names a file that isn't there"),
+        (f"postgres://u:s3cr3t@h/d?sslrootcert={__file__}", "sslrootcert names a file that holds no certificate"),
+        ("postgres://u:s3cr3t@localhost/d?sslnegotiation=direct", "sslnegotiation=direct needs sslmode=require"),
+        ("postgres://u:s3cr3t\udcff@h/d", "broken UTF-8"),
         ("postgres://u:s3cr3t@h:abc/d", "must name its hosts"),
         ("postgres://u:s3cr3t@:5432/d", "must name its hosts"),
         ("postgres://u:s3cr3t@h/d?port=abc", "port must be a number"),
@@ -211,7 +240,7 @@ def test_a_transaction_pooler_is_detected(url: str, *, pgbouncer: bool) -> None:
         ("postgres://u:s3cr3t@h/d?S3cr3t-piece", "a parameter"),
         ("postgres://u:s3cr3t@h/d?sslrootcert=/no/such/file&sslmode=verify-ca", "sslrootcert names a file that isn't"),
         ("postgres://u:s3cr3t@h/d?sslrootcert=system&sslmode=require", "sslrootcert=system needs sslmode=verify-full"),
-        ("postgres://u:s3cr3t@h/d?sslmode=verify-full&sslcert=/c.pem", "sslcert needs sslrootcert"),
+        (f"postgres://u:s3cr3t@h/d?sslmode=verify-full&sslcert={__file__}", "sslcert needs sslrootcert"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name_without_its_value(url: str, sentence: str) -> None:
@@ -224,12 +253,12 @@ def test_what_cannot_be_honoured_is_refused_by_name_without_its_value(url: str, 
 
 def test_a_root_certificate_of_ones_own_is_handed_on(tmp_path: Path) -> None:
     root = tmp_path / "root certificate.pem"
-    root.touch()
+    trustme.CA().cert_pem.write_to_path(str(root))
 
     parsed = DatabaseURL.parse(f"postgres://u:p@h/d?sslmode=verify-ca&sslrootcert={quote(str(root), safe='')}")
 
     assert parsed.ssl is None
-    assert quote(str(root), safe="") in parsed.dsn
+    assert quote(str(root), safe="") in parsed.parameters
 
 
 def test_its_repr_holds_no_secret() -> None:
@@ -237,3 +266,22 @@ def test_its_repr_holds_no_secret() -> None:
 
     assert SECRET not in repr(parsed)
     assert parsed.location == "db.example:5433/audifi"
+
+
+def test_no_pg_variable_decides_for_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "PGHOST": "evil.example",
+        "PGPORT": "7777",
+        "PGUSER": "mallory",
+        "PGDATABASE": "other",
+        "PGSSLMODE": "disable",
+        "PGSSLNEGOTIATION": "direct",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    addresses, parameters = what_asyncpg_reads("postgres://u:p@db.example")
+
+    assert addresses == [("db.example", 5432)]
+    assert (parameters.user, parameters.database) == ("u", "u")
+    assert parameters.sslmode.name == "require"
+    assert parameters.ssl_negotiation == "postgres"

@@ -33,6 +33,7 @@ def behind_fly(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> I
 def test_the_client_and_the_scheme_come_from_fly(behind_fly: Api) -> None:
     assert seen(behind_fly, CLIENT) == {"host": "203.0.113.7", "scheme": "https"}
     assert seen(behind_fly, CLIENT | {"Fly-Client-IP": "2001:db8::7"})["host"] == "2001:db8::7"
+    assert seen(behind_fly, CLIENT | {"Fly-Client-IP": "::ffff:203.0.113.7"})["host"] == "203.0.113.7"
 
 
 def test_the_documented_scheme_header_serves_where_flys_own_is_missing(behind_fly: Api) -> None:
@@ -43,7 +44,9 @@ def test_a_clients_own_forwarded_header_says_nothing(behind_fly: Api) -> None:
     assert seen(behind_fly, {"X-Forwarded-For": "198.51.100.1"})["host"] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("address", ["", "not an address", "203.0.113.7, 198.51.100.1", "203.0.113.7:80"])
+@pytest.mark.parametrize(
+    "address", ["", "not an address", "203.0.113.7, 198.51.100.1", "203.0.113.7:80", "fe80::1%<b>"]
+)
 def test_what_is_no_address_is_not_taken_for_one(behind_fly: Api, address: str) -> None:
     assert seen(behind_fly, {"Fly-Client-IP": address})["host"] == "127.0.0.1"
 

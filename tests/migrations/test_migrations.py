@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests.support import api as apis
 from tests.support import databases
 from tests.support.api import ROOT
 from tests.support.databases import alembic
+from tests.support.relay import relay
 
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
@@ -267,6 +268,91 @@ def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated
 
     assert again.returncode == 0, again.stdout + again.stderr
     assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users whole"
+
+
+def test_what_a_killed_migration_was_doing_ends_with_it(folder: Path, migrated_database_url: str) -> None:
+    """Else it would go on with its locks, but without the lock that keeps the next migration waiting."""
+    add_revision(folder, "0002", "0001", "op.execute('SELECT pg_sleep(30)')")
+    killed = subprocess.Popen(
+        ["alembic", "upgrade", "head"], cwd=folder, env=apis.environment(DATABASE_URL=migrated_database_url)
+    )
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(30)'"
+    wait_until(lambda: databases.fetch_value(migrated_database_url, busy) == 1)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+
+    wait_until(lambda: databases.fetch_value(migrated_database_url, busy) == 0, seconds=5)
+
+
+def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrated_database_url: str) -> None:
+    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(2)')")
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
+        cut = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        wait_until(lambda: databases.fetch_value(migrated_database_url, cut) == 1)
+        failed = run.result()
+
+    assert failed.returncode != 0
+    assert "FAILED: " in failed.stdout
+    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_looking_does_not_wait_for_a_migration_that_runs(migrated_database_url: str) -> None:
+    with transaction_that_holds(migrated_database_url, f"SELECT pg_advisory_xact_lock({0x617564696669})"):
+        current = alembic("current", DATABASE_URL=migrated_database_url, MIGRATION_QUEUE_TIMEOUT_SECONDS="1")
+
+    assert current.returncode == 0
+    assert current.stdout == "0001 (head)\n"
+    assert "apply" not in current.stderr
+
+
+def test_a_stamp_is_not_called_applied(empty_database_url: str) -> None:
+    stamp = alembic("stamp", "head", DATABASE_URL=empty_database_url)
+
+    assert stamp.returncode == 0
+    assert "stamped 0001" in stamp.stderr
+    assert "applied" not in stamp.stderr
+
+
+def test_a_server_without_tls_is_not_waited_for(postgres_server: Postgres) -> None:
+    with relay(postgres_server.socket_folder, postgres_server.port) as plain:
+        url = f"postgres://postgres@127.0.0.1:{plain.port}/postgres?sslmode=require"
+        failed = alembic("upgrade", "head", DATABASE_URL=url)
+
+    assert failed.returncode != 0
+    assert "rejected SSL upgrade" in failed.stdout
+    assert "waiting" not in failed.stderr
+
+
+def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
+    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(30)')")
+    process = subprocess.Popen(
+        ["alembic", "upgrade", "head"],
+        cwd=folder,
+        env=apis.environment(DATABASE_URL=migrated_database_url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(30)'"
+    wait_until(lambda: databases.fetch_value(migrated_database_url, busy) == 1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 255
+    assert "FAILED: interrupted; the transaction was rolled back" in output
+    assert "Traceback" not in output
+    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
 
 
 def test_it_needs_database_url_and_says_so() -> None:

@@ -1,6 +1,8 @@
 """The API with routes that tests need: slow ones, some that hold a connection, and one that shows the client."""
 
 import asyncio
+import os
+import time
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
@@ -11,7 +13,7 @@ from audifi.app import create_app
 from audifi.core import logs
 from audifi.core.session import get_session
 from audifi.core.settings import Settings, load
-from audifi.serve import listen, serve
+from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve
 
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
@@ -21,6 +23,10 @@ def add_routes(app: FastAPI) -> None:
     async def slow(seconds: float) -> float:
         await asyncio.sleep(seconds)
         return seconds
+
+    @app.get("/test/blocked-thread")
+    def blocked_thread(seconds: float) -> None:
+        time.sleep(seconds)
 
     @app.get("/test/slow-query")
     async def slow_query(session: Session, seconds: float) -> float:
@@ -42,4 +48,5 @@ if __name__ == "__main__":
     settings = load(Settings)
     app = create_app(settings)
     add_routes(app)
-    serve(app, settings, listen(settings.host, settings.port))
+    limit = float(os.environ.get("EXIT_WITHIN_SECONDS", EXIT_WITHIN_SECONDS))
+    serve(app, settings, listen(settings.host, settings.port), exit_within_seconds=limit)

@@ -3,6 +3,6 @@
 from datetime import UTC, datetime
 
 
-def now() -> datetime:
-    """The current instant, in UTC."""
+async def now() -> datetime:
+    """The current instant, in UTC. Async, because FastAPI runs other dependencies in a thread, of which it has few."""
     return datetime.now(UTC)

@@ -47,13 +47,12 @@ async def connect(
         OSError, asyncpg.PostgresError, asyncpg.InterfaceError: whatever kept it from connecting, in time or at all.
     """
     url = settings.database_url
-    arguments: dict[str, Any] = {} if url.ssl is None else {"ssl": url.ssl}
+    arguments = url.arguments()
     if settings.behind_pgbouncer:
         arguments["statement_cache_size"] = 0
     elif server_settings:
         arguments["server_settings"] = server_settings
     return await asyncpg.connect(
-        url.dsn,
         timeout=connect_timeout_seconds or url.connect_timeout_seconds or settings.database_connect_timeout_seconds,
         command_timeout=command_timeout_seconds,
         **arguments,

@@ -4,7 +4,7 @@ https://fly.io/docs/networking/request-headers/. Fly overwrites Fly-Client-IP, b
 X-Forwarded-For, and puts the app's public address last: neither end of that list is the client.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,9 +19,8 @@ class FlyProxyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in {"http", "websocket"} and self._is_trusted(scope):
             headers = dict(scope["headers"])
-            client = headers.get(b"fly-client-ip", b"").decode("latin-1")
-            if _is_address(client):
-                scope["client"] = (client, 0)
+            if client := _address(headers.get(b"fly-client-ip", b"").decode("latin-1")):
+                scope["client"] = (str(client), 0)
             scheme = headers.get(b"fly-forwarded-proto", headers.get(b"x-forwarded-proto"))
             if scheme in {b"http", b"https"}:
                 secure = scheme == b"https"
@@ -29,13 +28,16 @@ class FlyProxyMiddleware:
         await self._app(scope, receive, send)
 
     def _is_trusted(self, scope: Scope) -> bool:
-        peer = scope["client"]
-        return bool(self._trusted and peer) and any(ip_address(peer[0]) in network for network in self._trusted)
+        peer = _address(scope["client"][0]) if self._trusted and scope["client"] else None
+        return peer is not None and any(peer in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """None for what isn't one, or has a zone (RFC 4007, 11), which can be any text; IPv4 in IPv6 as IPv4."""
     try:
-        ip_address(text)
+        address = ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    if isinstance(address, IPv6Address):
+        return None if address.scope_id else address.ipv4_mapped or address
+    return address

@@ -10,9 +10,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from audifi import __version__
 from audifi.core.database_url import DatabaseURL
 
-PositiveSeconds = Annotated[float, Field(gt=0, le=3600)]
+PositiveSeconds = Annotated[
+    float, Field(ge=0.001, le=3600)
+]  # under a millisecond PostgreSQL's would be 0, which is off
 Networks = tuple[IPv4Network | IPv6Network, ...]
-CommaSeparated = BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)
+CommaSeparated = BeforeValidator(
+    lambda given: list(filter(None, given.split(","))) if isinstance(given, str) else given
+)
 
 # Fly's proxy reaches a machine over this private IPv4 range. The app listens on IPv4 only, so other machines of the
 # organization, which come over the private IPv6 network, can't reach it and forge the proxy's headers.

@@ -34,7 +34,7 @@ class DatabaseProbe:
             probing = self._probing = asyncio.create_task(self._probe())
         # Not wait_for: a client that goes away must not cancel the probe that others wait for.
         done, _ = await asyncio.wait({probing}, timeout=ANSWER_WITHIN_SECONDS)
-        return bool(done) and probing.result()
+        return bool(done) and not probing.cancelled() and probing.result()
 
     async def _probe(self) -> bool:
         try:
