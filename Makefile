@@ -4,7 +4,6 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= $(shell dev/find-python)
 # Two for each core: tests wait for servers more than they compute.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 ENVIRONMENT_READY := .venv/.ready
@@ -66,11 +65,13 @@ clean: ## Remove the environment and the development database
 	rm -rf .venv .data dev/node_modules
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
-	@test -n "$(PYTHON)" || exit 1
-	@echo "Making .venv with $(PYTHON) …"
-	@"$(PYTHON)" -m venv --clear .venv || { echo "make: $(PYTHON) can't make a virtual environment; on Debian and Ubuntu, apt-get install python3.13-venv" >&2; exit 1; }
-	@echo "Installing the packages of server/requirements-dev.lock …"
-	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r $<
+	@python=$${PYTHON:-$$(dev/find-python)}; \
+	echo "Making .venv with $$python …"; \
+	"$$python" -m venv --clear .venv || \
+	  { echo "make: $$python can't make it; on Debian and Ubuntu, apt-get install python3.13-venv" >&2; exit 1; }
+	@echo "Installing the packages of server/requirements-dev.lock; half a minute or so …"
+	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r $< \
+	  | awk '/^(Collecting|Processing) / { printf "\r\033[K  %3d %s", ++n, $$2; fflush() } END { print "" }'
 	@touch $@
 
 dev/node_modules: dev/package-lock.json $(ENVIRONMENT_READY)

@@ -24,7 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     stack = config.stash[SERVER] = ExitStack()
     server = stack.enter_context(databases.own_server())
-    databases.make_template(server)
+    if failure := databases.make_template(server):
+        raise pytest.UsageError(f"the test database can't be migrated:\n{failure}")
     os.environ["TEST_POSTGRES"] = f"{server.socket_folder}:{server.port}:{server.pid}"
 
 

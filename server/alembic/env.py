@@ -33,6 +33,7 @@ from tenacity import (
     retry_if_exception,
     retry_if_result,
     stop_after_delay,
+    stop_before_delay,
     wait_exponential_jitter,
     wait_fixed,
 )
@@ -128,7 +129,7 @@ async def connect_when_awake(settings: MigrationSettings) -> asyncpg.Connection:
 
     attempts = AsyncRetrying(
         retry=retry_if_exception(may_be_waking),
-        stop=stop_after_delay(settings.migration_wake_timeout_seconds),
+        stop=stop_before_delay(settings.migration_wake_timeout_seconds),
         wait=wait_exponential_jitter(initial=0.5, max=5, jitter=0.5),
         before_sleep=report,
         reraise=True,
@@ -184,7 +185,9 @@ def clear_errors(location: str) -> Iterator[None]:
     """One sentence and exit status 255 instead of a traceback, for what a person can mend without reading code."""
     try:
         yield
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except OSError as error:
+        raise CommandError(f"can't reach {location}: {describe(error)}") from error
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(f"{location}: {describe(error)}") from error
 
 

@@ -26,16 +26,28 @@ logger = logging.getLogger(__name__)
 ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # for a machine that is very busy; a few milliseconds is usual
 HANDSHAKE_SECONDS = 0.2  # for a client whose SYN was there before the signal
 EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.toml's kill_timeout
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
 
 class Server(uvicorn.Server):
     """Uvicorn, with an end that drops no request and exits 0."""
 
-    def __init__(self, config: uvicorn.Config, drain_seconds: float, exit_within_seconds: float | None) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, exit_within_seconds: float | None) -> None:
         super().__init__(config)
-        self._drain_seconds = drain_seconds
+        self._settings = settings
         self._exit_within_seconds = exit_within_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        settings = self._settings
+        logger.info(
+            "audifi %s (%s) listens on http://%s:%d",
+            settings.version,
+            settings.environment,
+            settings.host,
+            settings.port,
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connection, answer what is asked on those that are open, then close them.
@@ -43,7 +55,7 @@ class Server(uvicorn.Server):
         Uvicorn alone closes the listening socket, and the kernel resets the connections that wait in its queue; then it
         closes idle keep-alive connections, and with them the requests that are on their way. Here the queue is emptied
         first; answers carry `Connection: close` (RFC 9112, 9.6); and only connections that stay silent for
-        `drain_seconds` are closed without.
+        SHUTDOWN_DRAIN_SECONDS are closed without.
         """
         if self._exit_within_seconds:
             exit_after(self._exit_within_seconds)
@@ -56,8 +68,10 @@ class Server(uvicorn.Server):
             server.close()
         for connection in self.server_state.connections:
             hear_again(connection.transport.get_extra_info("socket"))
-        await self._wait_while(lambda: bool(self.server_state.connections), self._drain_seconds)
+        await self._wait_while(lambda: bool(self.server_state.connections), self._settings.shutdown_drain_seconds)
         await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()  # which uvicorn leaves out, and the pool would stay open
         for connection in list(self.server_state.connections):
             connection.transport.abort()  # its client doesn't read: uvloop would wait for ever to send the rest
 
@@ -127,7 +141,7 @@ def serve(
         listener: where; see `listen`.
         exit_within_seconds: after the signal, end the process whatever still goes on in it.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
     config = uvicorn.Config(
         app,
@@ -138,10 +152,12 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
-    Server(config, settings.shutdown_drain_seconds, exit_within_seconds).run([listener])
+    Server(config, settings, exit_within_seconds).run([listener])
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # once is enough
     sys.exit(0)
 
 
@@ -152,9 +168,6 @@ def main() -> None:
         listener = listen(settings.host, settings.port)
     except SettingsError as error:
         sys.exit(f"The server can't start.\n{error}")
-    logger.info(
-        "audifi %s (%s) listens on http://%s:%d", settings.version, settings.environment, settings.host, settings.port
-    )
     serve(create_app(settings), settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
 
 

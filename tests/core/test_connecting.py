@@ -1,7 +1,6 @@
 """The way to PostgreSQL, with a real one at its end: TLS, addresses, the pool, time limits, PgBouncer."""
 
 import asyncio
-import shutil
 import signal
 import ssl
 import time
@@ -24,7 +23,7 @@ from tests.support import databases, pgbouncer
 from tests.support.relay import Relay, relay
 
 needs_pgbouncer = pytest.mark.skipif(
-    shutil.which("pgbouncer") is None, reason="PgBouncer isn't here: apt-get install pgbouncer"
+    pgbouncer.PROGRAM is None, reason="PgBouncer isn't here: apt-get install pgbouncer"
 )
 
 

@@ -118,7 +118,7 @@ def test_the_release_command_fails_when_the_database_is_away(engine: Engine, ima
     )
 
     assert status != 0
-    assert "FAILED: 127.0.0.1:1/d: ConnectionRefusedError" in output
+    assert "FAILED: can't reach 127.0.0.1:1/d: ConnectionRefusedError" in output
     assert "s3cr3t" not in output
 
 

@@ -230,7 +230,7 @@ def test_it_does_not_wait_for_ever() -> None:
     )
 
     assert failed.returncode != 0
-    assert "FAILED: 127.0.0.1:1/d: ConnectionRefusedError" in failed.stdout
+    assert "FAILED: can't reach 127.0.0.1:1/d: ConnectionRefusedError" in failed.stdout
     assert "s3cr3t" not in failed.stdout + failed.stderr
 
 

@@ -12,6 +12,9 @@ from tempfile import mkdtemp
 from dev.postgres import Postgres
 from tests.support.api import free_port
 
+# Where an ordinary user's PATH doesn't lead, on Debian.
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+
 
 @contextmanager
 def running(server: Postgres, pool_size: int = 2) -> Iterator[int]:
@@ -35,7 +38,7 @@ default_pool_size = {pool_size}
         shutil.chown(folder, user)
         (folder / "pgbouncer.ini").chmod(0o644)
     with (folder.parent / f"{folder.name}.log").open("wb") as log:
-        process = subprocess.Popen(["pgbouncer", folder / "pgbouncer.ini"], user=user, stdout=log, stderr=log)
+        process = subprocess.Popen([str(PROGRAM), folder / "pgbouncer.ini"], user=user, stdout=log, stderr=log)
     try:
         time.sleep(0.3)
         assert process.poll() is None, (folder.parent / f"{folder.name}.log").read_text()

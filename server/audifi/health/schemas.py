@@ -11,7 +11,7 @@ class Dependencies(BaseModel):
 class Health(BaseModel):
     status: Literal["ok", "degraded"]
     timestamp: datetime
-    """When this answer was made: RFC 3339, UTC, whole seconds."""
+    """When it was asked: RFC 3339, UTC, whole seconds."""
     version: str
     """Semantic version; in an image with the build's commit as build metadata, as in 0.1.0+1a2b3c4."""
     dependencies: Dependencies
