@@ -1,7 +1,10 @@
 """The process: how it starts, what it refuses to start with, and how it ends."""
 
 import asyncio
+import json
+import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -166,6 +170,26 @@ def test_traffic_loses_no_request(
     assert api.process.wait(10) == 0
     assert outcomes["200"] > 300
     assert outcomes == {"200": outcomes["200"]}
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/net/tun").exists() or shutil.which("unshare") is None,
+    reason="a slow link takes root, /dev/net/tun and unshare",
+)
+def test_a_client_that_has_connected_over_a_slow_link_gets_its_answer() -> None:
+    """Also one whose handshake had begun before the signal and ended after it. The others are refused."""
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-m", "tests.support.slow_link"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    outcomes = Counter(json.loads(done.stdout))
+
+    assert set(outcomes) == {"HTTP/1.1 404", "refused"}, outcomes
+    assert outcomes["HTTP/1.1 404"] > 15  # those before the signal, and a few
 
 
 def test_a_request_that_never_ends_is_cut_within_the_kill_timeout(start_api: StartApi, database_url: str) -> None:

@@ -54,7 +54,7 @@ def running(folder: Path, module: str = "audifi.serve", **variables: str) -> Ite
     """`python -m module`, on a free port of 127.0.0.1, until the block ends. Its log goes to a file in `folder`."""
     port = free_port()
     log_file = folder / f"api-{port}.log"
-    settings = environment(HOST="127.0.0.1", PORT=str(port), ENVIRONMENT="development", **variables)
+    settings = environment(**{"HOST": "127.0.0.1", "PORT": str(port), "ENVIRONMENT": "development"} | variables)
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", module],
