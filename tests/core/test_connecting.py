@@ -259,7 +259,11 @@ def test_concurrent_transactions_behind_pgbouncer_do_not_break(postgres_server: 
                     total += two.scalar_one()
             return total
 
-        return await asyncio.gather(*(add(number) for number in range(20)))
+        totals = await asyncio.gather(*(add(number) for number in range(20)))
+        async with sessions.begin() as session:  # a name would collide with another process's
+            named = await session.execute(text("SELECT count(*) FROM pg_prepared_statements"))
+            assert named.scalar_one() == 0
+        return totals
 
     with pgbouncer.running(postgres_server) as port:
         totals = with_engine(

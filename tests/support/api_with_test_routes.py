@@ -38,6 +38,14 @@ def add_routes(app: FastAPI) -> None:
         value: str = (await session.execute(text("SELECT current_setting(:name)"), {"name": name})).scalar_one()
         return value
 
+    @app.post("/test/marks")
+    async def mark(session: Session, name: str, *, fail: bool = False, fail_at_commit: bool = False) -> None:
+        await session.execute(text("INSERT INTO marks VALUES (:name)"), {"name": name})
+        if fail:
+            raise RuntimeError
+        if fail_at_commit:  # its constraint is deferred
+            await session.execute(text("INSERT INTO marks VALUES (:name)"), {"name": name})
+
     @app.get("/test/client")
     async def client(request: Request) -> dict[str, str | None]:
         return {"host": request.client.host if request.client else None, "scheme": request.url.scheme}

@@ -1,0 +1,22 @@
+"""One request, one transaction, committed before the response leaves."""
+
+import httpx2
+
+from tests.conftest import StartApi
+from tests.support import databases
+
+TABLE = "CREATE TABLE marks (name text UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+MARKS = "SELECT string_agg(name, ' ' ORDER BY name) FROM marks"
+
+
+def test_only_what_was_answered_well_is_written(start_api: StartApi, empty_database_url: str) -> None:
+    databases.execute(empty_database_url, TABLE)
+    api = start_api(empty_database_url, module="tests.support.api_with_test_routes")
+
+    def mark(query: str) -> int:
+        return httpx2.post(f"{api.url}/test/marks?{query}").status_code
+
+    assert mark("name=written") == 200
+    assert mark("name=failed&fail=true") == 500
+    assert mark("name=failed-at-commit&fail_at_commit=true") == 500  # 200, if it were committed after the response
+    assert databases.fetch_value(empty_database_url, MARKS) == "written"
