@@ -94,8 +94,8 @@ def _engine(
 ) -> AsyncEngine:
     driver: dict[str, Any] = {"async_creator_fn": connector}
     if settings.behind_pgbouncer:
-        # Each transaction may meet another server connection, which doesn't know what was prepared on the last one. With
-        # this cache and asyncpg's off, statements are prepared anew, and without a name that could be taken there.
+        # Each transaction may meet another server connection, which doesn't know what was prepared on the last one.
+        # With this cache and asyncpg's off, statements are prepared anew, and without a name that could be taken there.
         driver["prepared_statement_cache_size"] = 0
     return create_async_engine("postgresql+asyncpg://", connect_args=driver, hide_parameters=True, **pool)
 
