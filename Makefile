@@ -58,7 +58,7 @@ format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
 lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, every package at its newest
 	@cd server && for group in "requirements.lock" "requirements-dev.lock --group dev -c requirements.lock"; do \
 	  $(IN_VENV) uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
-	    --no-annotate --no-emit-index-url --custom-compile-command "make lock" -o $$group; done
+	    --no-annotate --custom-compile-command "make lock" -o $$group; done
 
 .PHONY: clean
 clean: ## Remove the environment and the development database
