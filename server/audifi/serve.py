@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # for a machine that is very busy; a few milliseconds is usual
 HANDSHAKE_SECONDS = 0.2  # for a client whose SYN was there before the signal
 EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.toml's kill_timeout
+HEALTH_PATH = "/api/v1/health"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
@@ -143,6 +144,7 @@ def serve(
     """
     for number in STOP_SIGNALS:
         signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
+    logging.getLogger("uvicorn.access").addFilter(loggable)
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -153,6 +155,15 @@ def serve(
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
     Server(config, settings, exit_within_seconds).run([listener])
+
+
+def loggable(record: logging.LogRecord) -> bool:
+    """Leaves health out of the access log, which anyone could flood by it, and the query out of every line."""
+    assert isinstance(record.args, tuple)  # noqa: S101 - uvicorn's: client, method, path, HTTP version, status
+    client, method, path, *rest = record.args
+    path = str(path).partition("?")[0]
+    record.args = (client, method, path, *rest)
+    return path != HEALTH_PATH
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

@@ -246,22 +246,40 @@ def test_what_waiting_cannot_mend_fails_at_once(own_postgres: Postgres, credenti
     assert "waiting" not in failed.stderr
 
 
-def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated_database_url: str) -> None:
-    """Fly destroys a release machine that another deploy replaces."""
-    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(20)')")
-    killed = subprocess.Popen(
+ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT pg_sleep(30)'"
+
+
+def start_and_wait_until_asleep(folder: Path, url: str) -> subprocess.Popen[str]:
+    """A migration in the middle of revision 0002, which has made a table and will sleep for half a minute."""
+    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(30)')")
+    process = subprocess.Popen(
         ["alembic", "upgrade", "head"],
         cwd=folder,
-        env=apis.environment(DATABASE_URL=migrated_database_url),
-        stderr=subprocess.PIPE,
+        env=apis.environment(DATABASE_URL=url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    assert killed.stderr
-    while b"0001 -> 0002" not in killed.stderr.readline():
-        pass
-    time.sleep(0.5)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    killed.stderr.close()
+    wait_until(lambda: databases.fetch_value(url, ASLEEP) == 1)
+    return process
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated_database_url: str) -> None:
+    """Fly destroys a release machine that another deploy replaces.
+
+    What it was doing ends with it; else it would go on with its locks, but without the lock that the next waits for.
+    """
+    killed = start_and_wait_until_asleep(folder, migrated_database_url)
+    killed.kill()
+    killed.communicate(timeout=10)
+    wait_until(lambda: databases.fetch_value(migrated_database_url, ASLEEP) == 0, seconds=5)
     add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE whole ()')")
 
     again = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
@@ -270,18 +288,15 @@ def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated
     assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users whole"
 
 
-def test_what_a_killed_migration_was_doing_ends_with_it(folder: Path, migrated_database_url: str) -> None:
-    """Else it would go on with its locks, but without the lock that keeps the next migration waiting."""
-    add_revision(folder, "0002", "0001", "op.execute('SELECT pg_sleep(30)')")
-    killed = subprocess.Popen(
-        ["alembic", "upgrade", "head"], cwd=folder, env=apis.environment(DATABASE_URL=migrated_database_url)
-    )
-    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(30)'"
-    wait_until(lambda: databases.fetch_value(migrated_database_url, busy) == 1)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
+    process = start_and_wait_until_asleep(folder, migrated_database_url)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
 
-    wait_until(lambda: databases.fetch_value(migrated_database_url, busy) == 0, seconds=5)
+    assert process.returncode == 255
+    assert "FAILED: interrupted; the transaction was rolled back" in output
+    assert "Traceback" not in output
+    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
 
 
 def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrated_database_url: str) -> None:
@@ -298,13 +313,6 @@ def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrat
     assert failed.returncode != 0
     assert "FAILED: " in failed.stdout
     assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_looking_does_not_wait_for_a_migration_that_runs(migrated_database_url: str) -> None:
@@ -332,27 +340,6 @@ def test_a_server_without_tls_is_not_waited_for(postgres_server: Postgres) -> No
     assert failed.returncode != 0
     assert "rejected SSL upgrade" in failed.stdout
     assert "waiting" not in failed.stderr
-
-
-def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
-    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(30)')")
-    process = subprocess.Popen(
-        ["alembic", "upgrade", "head"],
-        cwd=folder,
-        env=apis.environment(DATABASE_URL=migrated_database_url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(30)'"
-    wait_until(lambda: databases.fetch_value(migrated_database_url, busy) == 1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
-
-    assert process.returncode == 255
-    assert "FAILED: interrupted; the transaction was rolled back" in output
-    assert "Traceback" not in output
-    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
 
 
 def test_it_needs_database_url_and_says_so() -> None:
