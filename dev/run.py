@@ -13,6 +13,7 @@ def stop(*_: object) -> None:
 signal.signal(signal.SIGINT, stop)
 
 import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,16 +26,21 @@ from audifi.core.settings import Settings, SettingsError, load
 from dev import postgres
 
 ROOT = Path(__file__).parent.parent
+DATA = ROOT / ".data"
 
 
 def main() -> None:
     os.environ.setdefault("ENVIRONMENT", "development")
     os.environ.setdefault("HOST", "127.0.0.1")
     os.environ.setdefault("MIGRATION_WAKE_TIMEOUT_SECONDS", "0.001")  # nobody is waking it up: say so at once
+    os.environ.setdefault("APP_URL", "http://localhost:3000")
+    os.environ.setdefault("MAIL_FOLDER", str(DATA / "mail"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # the terminal was closed
     try:
         with database() as own:
+            for name in ("JWT_SECRET", "MAGIC_LINK_SECRET"):
+                os.environ.setdefault(name, secret(name))
             settings = load(Settings)
             listener = serve.listen(settings.host, settings.port)
             migrate()
@@ -51,12 +57,21 @@ def database() -> Iterator[bool]:
     if os.environ.get("DATABASE_URL"):
         yield False
         return
-    folder = ROOT / ".data" / "postgres"
+    folder = DATA / "postgres"
     if not (folder / "PG_VERSION").exists():
         print("Making a PostgreSQL 16 database in .data/postgres …", flush=True)
     with postgres.running(folder) as server:
         os.environ["DATABASE_URL"] = server.url()
         yield True
+
+
+def secret(name: str) -> str:
+    """One of this checkout's own, kept, so that who is signed in stays so when the server starts again."""
+    file = DATA / "secrets" / name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.write_text(secrets.token_urlsafe(48))
+    return file.read_text()
 
 
 def migrate() -> None:
@@ -70,9 +85,13 @@ def migrate() -> None:
 
 def print_addresses(settings: Settings, database: str) -> None:
     address = f"http://{settings.host}:{settings.port}"
+    mails = (
+        "are sent by SendGrid" if settings.sendgrid_api_key else f"are printed here, and kept in {settings.mail_folder}"
+    )
     print(
         f"\n  Health    {address}/api/v1/health"
         f"\n  Docs      {address}/docs"
+        f"\n  Mails     {mails}"
         f"\n  Database  {database}"
         "\n\n  Ctrl-C stops it.\n",
         flush=True,

@@ -89,7 +89,9 @@ def run(connection: Connection, settings: MigrationSettings, lock: asyncpg.Conne
             done = "stamped" if step.is_stamp else "applied" if step.is_upgrade else "reverted"
             applied.append(f"{done} {script.revision} {script.doc}")
 
-    context.configure(connection=connection, target_metadata=Base.metadata, on_version_apply=remember)
+    context.configure(
+        connection=connection, target_metadata=Base.metadata, on_version_apply=remember, include_name=is_ours
+    )
     with context.begin_transaction():
         set_timeouts(settings)
         context.run_migrations()
@@ -100,6 +102,11 @@ def run(connection: Connection, settings: MigrationSettings, lock: asyncpg.Conne
     for line in applied or ["nothing to apply"]:
         logger.info("%s", line)
     logger.info("the database is at revision %s", revision)
+
+
+def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    """Models are compared with our tables; pgqueuer knows its own."""
+    return not (kind == "table" and name is not None and name.startswith("pgqueuer"))
 
 
 def session(settings: MigrationSettings) -> dict[str, str]:

@@ -1,28 +1,56 @@
 """Where everything is wired, and the only place that does it."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from audifi.auth import jobs as auth_jobs
+from audifi.auth import router as auth
+from audifi.auth.revocations import RevokedSessions
+from audifi.auth.tokens import Keys
+from audifi.core import edge, housekeeping
+from audifi.core.clock import Clock, utc_now
 from audifi.core.database import create_engine
-from audifi.core.proxy import FlyProxyMiddleware
+from audifi.core.jobs import Jobs
+from audifi.core.mail import ConsoleMailer, Mailer, SendGridMailer
+from audifi.core.rate_limits import RateLimiter
 from audifi.core.settings import Settings
 from audifi.health import router as health
 from audifi.health.probe import DatabaseProbe
 
 POOL_CLOSE_TIMEOUT_SECONDS = 2
+HOUSEKEEPING_TIMES = "*/10 * * * *"
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. Nothing connects before the first request that needs it."""
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+    """The ASGI application. Its jobs run while it does; a database that is away keeps neither from starting."""
     engine = create_engine(settings)
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    keys = Keys(settings)
+    mailer = create_mailer(settings)
+    revoked_sessions = RevokedSessions(engine, clock)
+    jobs = Jobs(engine)
+    jobs.register(
+        auth_jobs.sign_in_mails(sessions=sessions, keys=keys, mailer=mailer, app_url=settings.app_url, clock=clock)
+    )
+
+    async def tidy() -> None:
+        await housekeeping.prune(engine, [*housekeeping.expired(clock()), *auth_jobs.expired(clock())])
+
+    jobs.schedule("housekeeping", HOUSEKEEPING_TIMES, tidy)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(revoked_sessions.follow())
+        jobs.start()
         yield
+        await jobs.stop()
+        following.cancel()
+        await mailer.close()
         with suppress(TimeoutError):  # a database that is frozen must not keep the process from ending
             async with asyncio.timeout(POOL_CLOSE_TIMEOUT_SECONDS):
                 await engine.dispose()
@@ -33,8 +61,22 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,  # Fly's check follows no redirect; a wrong path says so
     )
-    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.state.settings = settings
+    app.state.clock = clock
+    app.state.sessions = sessions
     app.state.database_probe = DatabaseProbe(settings)
-    app.add_middleware(FlyProxyMiddleware, trusted=settings.trusted_proxies)
-    app.include_router(health.router, prefix="/api/v1")
+    app.state.keys = keys
+    app.state.revoked_sessions = revoked_sessions
+    app.state.rate_limiter = RateLimiter(engine)
+    app.state.jobs = jobs
+    edge.install(app, allowed_origins=settings.origins, trusted_proxies=settings.trusted_proxies)
+    for feature in (health, auth):
+        app.include_router(feature.router, prefix="/api/v1")
     return app
+
+
+def create_mailer(settings: Settings) -> Mailer:
+    """SendGrid's where there is a key for it; else, in development, one that prints."""
+    if settings.sendgrid_api_key and (api_key := settings.sendgrid_api_key.get_secret_value()):
+        return SendGridMailer(api_url=settings.sendgrid_api_url, api_key=api_key, sender=settings.mail_sender)
+    return ConsoleMailer(folder=settings.mail_folder, stream=sys.stdout)

@@ -1,6 +1,7 @@
 """Every table, gathered for Alembic alone."""
 
-from audifi.auth.models import User
+from audifi.auth.models import AuthEvent, Session, SignInFlow, User
 from audifi.core.database import Base
+from audifi.core.models import RateLimitCounter
 
-__all__ = ["Base", "User"]
+__all__ = ["AuthEvent", "Base", "RateLimitCounter", "Session", "SignInFlow", "User"]

@@ -44,6 +44,13 @@ def free_port() -> int:
         return port
 
 
+SECRETS = {
+    "JWT_SECRET": "the JWT secret of the tests, of 32 characters or more",
+    "MAGIC_LINK_SECRET": "the magic link secret of the tests, 32 characters or more",
+}
+APP_URL = "https://app.audifi.test"
+
+
 def environment(**variables: str) -> dict[str, str]:
     """What a process is started with: nothing of this machine's settings but where programs are."""
     return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'server'}:{ROOT}", **variables}
@@ -54,7 +61,15 @@ def running(folder: Path, module: str = "audifi.serve", **variables: str) -> Ite
     """`python -m module`, on a free port of 127.0.0.1, until the block ends. Its log goes to a file in `folder`."""
     port = free_port()
     log_file = folder / f"api-{port}.log"
-    settings = environment(**{"HOST": "127.0.0.1", "PORT": str(port), "ENVIRONMENT": "development"} | variables)
+    defaults = {
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "ENVIRONMENT": "development",
+        "APP_URL": APP_URL,
+        "MAIL_FOLDER": str(folder / "mail"),
+        **SECRETS,
+    }
+    settings = environment(**defaults | variables)
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", module],

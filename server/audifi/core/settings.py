@@ -2,9 +2,19 @@
 
 import os
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from audifi import __version__
@@ -17,6 +27,30 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 CommaSeparated = BeforeValidator(
     lambda given: list(filter(None, given.split(","))) if isinstance(given, str) else given
 )
+
+
+def _long_secret(given: SecretStr) -> SecretStr:
+    """RFC 7518, 3.2 wants a key for HS256 to be at least as long as the hash, 256 bits."""
+    if len(given.get_secret_value().encode()) < SECRET_MIN_BYTES:
+        raise ValueError(
+            f"must have at least {SECRET_MIN_BYTES} characters; `openssl rand -base64 48` makes a good one"
+        )
+    return given
+
+
+def _origin(given: str) -> str:
+    """Scheme, host and port (RFC 6454, 6.2), as browsers write it into `Origin`; a path may follow, and is kept."""
+    parts = urlsplit(given)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be a URL such as https://app.example.com")
+    if parts.query or parts.fragment or not given.isascii() or given != given.lower():
+        raise ValueError("must be lower case, with neither a query nor a fragment")
+    return given.rstrip("/")
+
+
+SECRET_MIN_BYTES = 32
+LongSecret = Annotated[SecretStr, AfterValidator(_long_secret)]
+WebAddress = Annotated[str, AfterValidator(_origin)]
 
 # Fly's proxy reaches a machine over this private IPv4 range. The app listens on IPv4 only, so other machines of the
 # organization, which come over the private IPv6 network, can't reach it and forge the proxy's headers.
@@ -82,6 +116,52 @@ class Settings(DatabaseSettings):
     shutdown_drain_seconds: float = Field(default=1, ge=0, le=60)
     trusted_proxies: Annotated[Networks, NoDecode, CommaSeparated] = Field(default_factory=_default_trusted_proxies)
 
+    # No secret has a default, not even in development: `make run` makes its own.
+    jwt_secret: LongSecret
+    """Signs access tokens; the keys of refresh tokens are derived from it."""
+    jwt_secret_previous: LongSecret | None = None
+    """The one before: tokens made with it are still good. Remove it when they have expired, after 30 days."""
+    magic_link_secret: LongSecret
+    """The keys under which links, codes and flows are stored are derived from it."""
+    magic_link_secret_previous: LongSecret | None = None
+    """The one before; remove it after 10 minutes."""
+    fly_app_name: str = "audifi-api"
+    """Fly sets it. Tokens name it as their issuer and audience, so that staging's are nothing to production."""
+
+    app_url: WebAddress
+    """Where the frontend is. Links in mails lead there, and its origin may call this API."""
+    allowed_origins: Annotated[tuple[WebAddress, ...], NoDecode, CommaSeparated] = ()
+    """Other origins whose pages may call this API, by commas."""
+
+    sendgrid_api_key: SecretStr | None = None
+    """Needed in production. Without it, in development, mails are printed and kept in `mail_folder`."""
+    sendgrid_api_url: WebAddress = "https://api.sendgrid.com"  # https://api.eu.sendgrid.com for EU subusers
+    mail_from: str = Field(default="", max_length=320, pattern=r"^[^\r\n]*$")
+    """`AudiFi <hello@audifi.example>`, a sender that SendGrid has verified. Default: sign-in@ the host of `app_url`."""
+    mail_folder: Path = Path(".data/mail")
+    mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
+    """For all addresses and machines together: it bounds what an attack on sign-in can cost."""
+
+    @model_validator(mode="after")
+    def _production_is_complete(self) -> Self:
+        if self.environment == "production":
+            if not (self.sendgrid_api_key and self.sendgrid_api_key.get_secret_value()):
+                raise ValueError("SENDGRID_API_KEY: is missing")
+            if not self.app_url.startswith("https:"):
+                raise ValueError("APP_URL: must start with https://")
+        return self
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Those whose pages may call this API, with cookies."""
+        return tuple(
+            f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (self.app_url, *self.allowed_origins))
+        )
+
+    @property
+    def mail_sender(self) -> str:
+        return self.mail_from or f"AudiFi <sign-in@{urlsplit(self.app_url).hostname}>"
+
     @property
     def version(self) -> str:
         """The package's version, with the build's commit as SemVer build metadata: `0.1.0+1a2b3c4` (semver.org, 10)."""
@@ -98,7 +178,7 @@ def load[S: BaseSettings](kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         problems = [
-            f"{str(detail['loc'][0]).upper()}: "
+            (f"{str(detail['loc'][0]).upper()}: " if detail["loc"] else "")
             + ("is missing" if detail["type"] == "missing" else detail["msg"].removeprefix("Value error, "))
             for detail in error.errors(include_url=False, include_input=False, include_context=False)
         ]

@@ -1,0 +1,38 @@
+"""Who asks, as far as a request tells."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from starlette.requests import HTTPConnection
+
+USER_AGENT_MAX_LENGTH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """Told to the person whose account it is, and counted by limits."""
+
+    ip: IPv4Address | IPv6Address | None
+    """None where the server doesn't listen on IP."""
+    user_agent: str | None
+
+    @property
+    def network(self) -> str:
+        """What counts as one client: an IPv4 address, or the /64 from which an IPv6 host can choose."""
+        return "" if self.ip is None else shortened(self.ip, ipv4_bits=32)
+
+
+async def client_of(connection: HTTPConnection) -> Client:
+    """The client of a request; behind Fly's proxy the one that it tells (`FlyProxyMiddleware`)."""
+    host = connection.client.host if connection.client else ""
+    user_agent = "".join(filter(str.isprintable, connection.headers.get("user-agent", "")))[:USER_AGENT_MAX_LENGTH]
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        return Client(ip=None, user_agent=user_agent or None)
+    return Client(ip=ip, user_agent=user_agent or None)
+
+
+def shortened(ip: IPv4Address | IPv6Address, *, ipv4_bits: int = 24) -> str:
+    """A network to show instead of an address: where about, not who."""
+    return str(ip_network((ip, ipv4_bits if isinstance(ip, IPv4Address) else 64), strict=False))

@@ -1,0 +1,198 @@
+"""`python -m audifi users …`: roles and suspension are an operator's, and each change is recorded with who made it."""
+
+import getpass
+import os
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from sqlalchemy import ColumnElement, Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid6 import uuid7
+
+from audifi.auth import addresses
+from audifi.auth.models import AuthEvent, EventName, RevokedReason, Role, Session, User
+from audifi.core.clock import utc_now
+from audifi.core.commands import fail, run, show
+
+users = typer.Typer(
+    no_args_is_help=True, help="Accounts: their roles, whether they may sign in, where they are signed in."
+)
+
+Who = Annotated[str, typer.Argument(metavar="EMAIL|ID", help="The account's e-mail address, or its id.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the account's record.", prompt=True)]
+By = Annotated[
+    str,
+    typer.Option(
+        help="Who you are; kept in the account's record.",
+        default_factory=lambda: os.environ.get("AUDIFI_OPERATOR") or f"{getpass.getuser()} at a console",
+        show_default="AUDIFI_OPERATOR, else the user of the system",
+    ),
+]
+
+COLUMNS = ["id", "email", "name", "role", "created at", "suspended at"]
+
+
+@users.command("list")
+def list_users(
+    search: Annotated[str, typer.Option(help="Part of an address.")] = "",
+    role: Annotated[Role | None, typer.Option()] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+) -> None:
+    """The newest accounts."""
+    found = (
+        select(User.id, User.email, User.display_name, User.role, User.created_at, User.disabled_at)
+        .where(User.deleted_at.is_(None), User.email_key.contains(search.lower(), autoescape=True))
+        .where(*([User.role == role] if role else []))
+        .order_by(User.id.desc())
+        .limit(limit)
+    )
+
+    async def work(connection: AsyncConnection) -> list[list[Any]]:
+        return [list(row) for row in await connection.execute(found)]
+
+    show(COLUMNS, run(work))
+
+
+@users.command("show")
+def show_user(who: Who) -> None:
+    """An account, where it is signed in, and what happened to it."""
+
+    async def work(connection: AsyncConnection) -> tuple[Row[Any], list[list[Any]], list[list[Any]]]:
+        user = await _find(connection, who)
+        sessions = (
+            select(Session.id, Session.created_at, Session.last_used_at, Session.ip, Session.user_agent)
+            .where(Session.user_id == user.id, Session.revoked_at.is_(None), Session.idle_expires_at > utc_now())
+            .order_by(Session.id.desc())
+        )
+        events = (
+            select(AuthEvent.created_at, AuthEvent.event, AuthEvent.actor, AuthEvent.detail, AuthEvent.ip)
+            .where(AuthEvent.user_id == user.id)
+            .order_by(AuthEvent.id.desc())
+            .limit(50)
+        )
+        return (
+            user,
+            [list(row) for row in await connection.execute(sessions)],
+            [list(row) for row in await connection.execute(events)],
+        )
+
+    user, sessions, events = run(work)
+    show(COLUMNS, [[user.id, user.email, user.display_name, user.role, user.created_at, user.disabled_at]])
+    typer.echo("\nSigned in")
+    show(["session", "since", "last used at", "address", "with"], sessions)
+    typer.echo("\nThe last 50 events")
+    show(["at", "event", "by", "detail", "address"], events)
+
+
+@users.command("set-role")
+def set_role(who: Who, role: Role, by: By) -> None:
+    """Give an account another role. It counts from the next request on."""
+
+    async def work(connection: AsyncConnection) -> Row[Any]:
+        user = await _find(connection, who)
+        if user.role != role:
+            await connection.execute(update(User).where(User.id == user.id).values(role=role))
+            await _record(connection, "user.role_changed", user_id=user.id, by=by, detail=f"{user.role} to {role}")
+        return user
+
+    user = run(work)
+    typer.echo(f"{user.email} is {role} already." if user.role == role else f"{user.email}: {user.role}, now {role}.")
+
+
+@users.command("suspend")
+def suspend(who: Who, reason: Reason, by: By) -> None:
+    """Keep an account from signing in, and end its sessions: access tokens, too, within 2 seconds."""
+
+    async def work(connection: AsyncConnection) -> tuple[Row[Any], int]:
+        user = await _find(connection, who)
+        if user.disabled_at is None:
+            # First, because it waits for a sign-in that is under way, whose session the next statement must see.
+            await connection.execute(update(User).where(User.id == user.id).values(disabled_at=utc_now()))
+            await _record(connection, "user.suspended", user_id=user.id, by=by, detail=reason)
+        return user, await _end_sessions(connection, user.id, "suspended", by)
+
+    user, ended = run(work)
+    typer.echo(f"{user.email} is suspended{' already' if user.disabled_at else ''}; {ended} sessions were ended.")
+
+
+@users.command("restore")
+def restore(who: Who, by: By) -> None:
+    """Let a suspended account sign in again."""
+
+    async def work(connection: AsyncConnection) -> Row[Any]:
+        user = await _find(connection, who)
+        if user.disabled_at is not None:
+            await connection.execute(update(User).where(User.id == user.id).values(disabled_at=None))
+            await _record(connection, "user.restored", user_id=user.id, by=by, detail=None)
+        return user
+
+    user = run(work)
+    typer.echo(f"{user.email} may sign in again." if user.disabled_at else f"{user.email} isn't suspended.")
+
+
+@users.command("sign-out")
+def sign_out(who: Who, by: By) -> None:
+    """End all sessions of an account, say after its mailbox was broken into."""
+
+    async def work(connection: AsyncConnection) -> tuple[Row[Any], int]:
+        user = await _find(connection, who)
+        return user, await _end_sessions(connection, user.id, "signed_out_by_operator", by)
+
+    user, ended = run(work)
+    typer.echo(f"{user.email}: {ended} sessions were ended.")
+
+
+async def _find(connection: AsyncConnection, who: str) -> Row[Any]:
+    """The account, locked until the command has ended; exits with a sentence if there is none."""
+    found = select(*User.__table__.columns).where(_is(who), User.deleted_at.is_(None)).with_for_update()
+    user = (await connection.execute(found)).one_or_none()
+    if user is None:
+        fail(f"There is no account {who}.")
+    return user
+
+
+def _is(who: str) -> ColumnElement[bool]:
+    try:
+        return User.id == UUID(who)
+    except ValueError:
+        pass
+    try:
+        return User.email_key == addresses.parse(who).key
+    except addresses.InvalidAddressError:
+        fail(f"{who} is neither an e-mail address nor an id.")
+
+
+async def _end_sessions(connection: AsyncConnection, user_id: UUID, reason: RevokedReason, by: str) -> int:
+    ended = (
+        update(Session)
+        .where(Session.user_id == user_id, Session.revoked_at.is_(None))
+        .values(revoked_at=utc_now(), revoked_reason=reason)
+        .returning(Session.id)
+    )
+    session_ids = (await connection.execute(ended)).scalars().all()
+    for session_id in session_ids:
+        await _record(connection, "session.revoked", user_id=user_id, by=by, detail=reason, session_id=session_id)
+    return len(session_ids)
+
+
+async def _record(  # noqa: PLR0913
+    connection: AsyncConnection,
+    event: EventName,
+    *,
+    user_id: UUID,
+    by: str,
+    detail: str | None,
+    session_id: UUID | None = None,
+) -> None:
+    await connection.execute(
+        insert(AuthEvent).values(
+            id=uuid7(),
+            event=event,
+            user_id=user_id,
+            session_id=session_id,
+            actor=by[:100],
+            detail=detail and detail[:500],
+            created_at=utc_now(),
+        )
+    )

@@ -1,0 +1,92 @@
+"""Flow secrets and refresh tokens in a browser's cookies, and which pages may use them.
+
+RFC 6265bis, 4.1.3: the prefix `__Host-` keeps other hosts of the domain, and plain http, from setting them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import Request, Response
+
+from audifi.auth import problems
+from audifi.auth.models import Delivery
+from audifi.core.problems import Problem
+from audifi.core.settings import Settings
+
+type CookieName = Literal["audifi_flow", "audifi_refresh"]
+
+FLOW: CookieName = "audifi_flow"
+REFRESH: CookieName = "audifi_refresh"
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A secret that the client holds."""
+
+    value: str
+    delivery: Delivery
+
+
+def held(request: Request, name: CookieName, in_body: str | None) -> Held | None:
+    """The secret, from the body or the cookie.
+
+    Raises:
+        Problem: 400 if it is in both; 403 or 415 if the cookie comes from a page that may not use it.
+    """
+    cookie = request.cookies.get(_full_name(request, name))
+    if cookie is None:
+        return None if in_body is None else Held(value=in_body, delivery="body")
+    if in_body is not None:
+        raise problems.token_ambiguous()
+    _check_page(request)
+    return Held(value=cookie, delivery="cookie")
+
+
+def keep(request: Request, response: Response, name: CookieName, value: str, *, seconds: int) -> None:
+    response.set_cookie(
+        _full_name(request, name),
+        value,
+        max_age=seconds,
+        path="/",
+        secure=not _is_plain_local(request),
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def clear(request: Request, response: Response, name: CookieName) -> None:
+    keep(request, response, name, "", seconds=0)
+
+
+def clearing(request: Request, problem: Problem, name: CookieName) -> Problem:
+    """The problem, with an answer that clears the cookie."""
+    response = Response()
+    clear(request, response, name)
+    problem.headers.append(("Set-Cookie", response.headers["set-cookie"]))
+    return problem
+
+
+def _check_page(request: Request) -> None:
+    """SameSite=Strict lets pages of the same site send cookies; this, only those of origins that are named.
+
+    A form can't send JSON, and a page of another origin that sends it asks first (CORS).
+    """
+    settings: Settings = request.app.state.settings
+    headers = request.headers
+    if headers.get("origin") not in settings.origins or headers.get("sec-fetch-site") == "cross-site":
+        raise problems.origin_refused()
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise problems.not_json()
+
+
+def _full_name(request: Request, name: CookieName) -> str:
+    return name if _is_plain_local(request) else f"__Host-{name}"
+
+
+def _is_plain_local(request: Request) -> bool:
+    """Browsers take neither the prefix nor Secure over plain http; a developer's server has nothing else."""
+    settings: Settings = request.app.state.settings
+    return (
+        settings.environment == "development" and request.url.scheme == "http" and request.url.hostname in LOCAL_HOSTS
+    )

@@ -1,0 +1,141 @@
+"""What routes ask for, in their signature:
+
+    async def route(token: SignedIn): …                                   # an access token; no query
+    async def route(account: CheckedAccount): …                           # its session and account, from their rows
+    async def route(account: FreshAccount): …                             # and a sign-in of the last 5 minutes
+    async def route(account: Annotated[Account, Depends(with_role("admin"))]): …
+
+What moves money, or grants rights, asks for a checked account (OWASP ASVS 5, 7.4.1).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from audifi.auth import problems
+from audifi.auth.client import Client, client_of
+from audifi.auth.models import Role, Session, User
+from audifi.auth.revocations import RevokedSessions
+from audifi.auth.service import Context, is_live
+from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError, Keys
+from audifi.core.clock import now
+from audifi.core.session import get_session
+
+FRESH = timedelta(minutes=5)
+
+Now = Annotated[datetime, Depends(now)]
+Database = Annotated[AsyncSession, Depends(get_session, scope="function")]
+Bearer = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Depends(HTTPBearer(bearerFormat="JWT", auto_error=False, description="An access token, from sign-in or refresh.")),
+]
+
+
+async def get_context(
+    request: Request, session: Database, at: Now, client: Annotated[Client, Depends(client_of)]
+) -> Context:
+    state = request.app.state
+    return Context(session=session, now=at, client=client, keys=state.keys, revoked=state.revoked_sessions)
+
+
+async def signed_in(request: Request, bearer: Bearer, session: Database, at: Now) -> AccessToken:
+    """
+    Raises:
+        Problem: 401.
+    """
+    if bearer is None:
+        raise problems.access_token_missing()
+    keys: Keys = request.app.state.keys
+    revoked: RevokedSessions = request.app.state.revoked_sessions
+    try:
+        token = keys.read_access_token(bearer.credentials, now=at)
+    except InvalidTokenError as error:
+        raise problems.access_token_invalid(expired=isinstance(error, ExpiredTokenError)) from None
+    if token.session_id in revoked:
+        raise problems.access_token_invalid()
+    if not revoked.is_current:
+        live = select(Session.id).where(Session.id == token.session_id, is_live(at))
+        if (await session.execute(live)).one_or_none() is None:
+            raise problems.access_token_invalid()
+    return token
+
+
+SignedIn = Annotated[AccessToken, Depends(signed_in)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Whose request it is, as their rows say at this moment."""
+
+    id: UUID
+    email: str
+    email_key: str
+    display_name: str | None
+    role: Role
+    created_at: datetime
+    session_id: UUID
+    auth_time: datetime
+
+
+async def checked_account(token: SignedIn, session: Database, at: Now) -> Account:
+    """
+    Raises:
+        Problem: 401, also for a session that ended a moment ago on another machine.
+    """
+    found = (
+        select(
+            User.id,
+            User.email,
+            User.email_key,
+            User.display_name,
+            User.role,
+            User.created_at,
+            Session.id.label("session_id"),
+            Session.auth_time,
+        )
+        .join(Session, Session.user_id == User.id)
+        .where(Session.id == token.session_id, User.id == token.user_id, is_live(at))
+        .where(User.disabled_at.is_(None), User.deleted_at.is_(None))
+    )
+    row = (await session.execute(found)).one_or_none()
+    if row is None:
+        raise problems.access_token_invalid()
+    return Account(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's values by column
+
+
+CheckedAccount = Annotated[Account, Depends(checked_account)]
+
+
+async def fresh_account(account: CheckedAccount, at: Now) -> Account:
+    """
+    Raises:
+        Problem: 401; the client is to have the person sign in again (RFC 9470).
+    """
+    if at - account.auth_time > FRESH:
+        raise problems.fresh_sign_in_required(int(FRESH.total_seconds()))
+    return account
+
+
+FreshAccount = Annotated[Account, Depends(fresh_account)]
+
+
+def with_role(*roles: Role) -> Callable[[Account], Awaitable[Account]]:
+    """A checked account that has one of these roles now; tokens don't carry it, because it would go stale.
+
+    Raises:
+        Problem: 401, or 403.
+    """
+
+    async def account_with_role(account: CheckedAccount) -> Account:
+        if account.role not in roles:
+            raise problems.role_required(roles)
+        return account
+
+    return account_with_role

@@ -1,0 +1,100 @@
+"""Work of signing in that goes on without the request: its mail, and clearing up."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from audifi.auth.mails import sign_in_mail
+from audifi.auth.models import AuthEvent, Session, SignInFlow, User
+from audifi.auth.tokens import Keys, Link
+from audifi.core.clock import Clock
+from audifi.core.housekeeping import Expired
+from audifi.core.jobs import GiveUpError, Kind
+from audifi.core.mail import Mailer, MailError
+
+SIGN_IN_MAIL = "sign_in_mail"
+ATTEMPTS = 12
+"""Over 7 of the 10 minutes for which a link is good."""
+FLOWS_KEPT = timedelta(days=1)
+SESSIONS_KEPT = timedelta(days=30)
+EVENTS_KEPT = timedelta(days=366)  # auth_events refuses to lose younger ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInMail:
+    """What waits in the queue: not the link, but what it is made of together with MAGIC_LINK_SECRET."""
+
+    flow_id: UUID
+    seed: bytes = field(repr=False)
+    """32 random bytes."""
+
+    def to_bytes(self) -> bytes:
+        return self.flow_id.bytes + self.seed
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Self:
+        return cls(flow_id=UUID(bytes=payload[:16]), seed=payload[16:])
+
+
+def sign_in_mails(
+    *, sessions: async_sessionmaker[AsyncSession], keys: Keys, mailer: Mailer, app_url: str, clock: Clock
+) -> Kind:
+    """The job that mails a link and a code.
+
+    To the address of the account, if there is one: the one that was typed in could be spelled in another way, and reach
+    another mailbox.
+    """
+
+    async def send(payload: bytes) -> None:
+        job = SignInMail.from_bytes(payload)
+        found = (
+            select(SignInFlow.token_hash, SignInFlow.consumed_at, SignInFlow.expires_at, SignInFlow.email, User.email)
+            .outerjoin(User, User.email_key == SignInFlow.email_key)
+            .where(SignInFlow.id == job.flow_id)
+        )
+        async with sessions() as session:
+            row = (await session.execute(found)).one_or_none()
+        if row is None or row.consumed_at is not None:
+            return  # it is of no use any more
+        remaining = row.expires_at - clock()
+        if remaining <= timedelta():
+            raise GiveUpError("the link has expired before its mail could be sent")
+        token_hash, _, _, typed, stored = row
+        link = _link(keys, job.seed, token_hash)
+        mail = sign_in_mail(
+            to=stored or typed,
+            link=f"{app_url}/auth/verify#token={link.token}",
+            code=link.code,
+            minutes=math.ceil(remaining.total_seconds() / 60),
+            message_id=str(job.flow_id),
+        )
+        try:
+            await mailer.send(mail)
+        except MailError as error:
+            if error.permanent:
+                raise GiveUpError(str(error)) from None
+            raise
+
+    return Kind(name=SIGN_IN_MAIL, handler=send, attempts=ATTEMPTS)
+
+
+def _link(keys: Keys, seed: bytes, token_hash: bytes) -> Link:
+    for link in keys.links(seed):
+        if token_hash in keys.digests("link token", link.token):
+            return link
+    raise GiveUpError("MAGIC_LINK_SECRET has changed since, and MAGIC_LINK_SECRET_PREVIOUS isn't the one before")
+
+
+def expired(now: datetime) -> list[Expired]:
+    """What housekeeping deletes. Flows and sessions are kept for a while, to tell clients what became of them."""
+    return [
+        (SignInFlow.__table__, SignInFlow.expires_at < now - FLOWS_KEPT),
+        (Session.__table__, Session.idle_expires_at < now - SESSIONS_KEPT),
+        (Session.__table__, Session.revoked_at < now - SESSIONS_KEPT),
+        (AuthEvent.__table__, AuthEvent.created_at < now - EVENTS_KEPT),
+    ]

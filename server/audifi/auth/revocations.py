@@ -1,0 +1,71 @@
+"""Which sessions were revoked while their access tokens are still good, without asking the database at each request."""
+
+import asyncio
+import logging
+import time
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audifi.auth.models import Session
+from audifi.auth.tokens import ACCESS_TOKEN_LIFETIME, LEEWAY
+from audifi.core.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1
+STALE_SECONDS = 5
+COMMIT_DELAY = timedelta(seconds=60)
+"""A row can be seen this long after its revoked_at: while its transaction ran, or because a clock is ahead."""
+KEEP = ACCESS_TOKEN_LIFETIME + LEEWAY + COMMIT_DELAY
+MAX_ROWS = 100_000
+
+
+class RevokedSessions:
+    """A set of session ids. What this process revokes is in it at once; what others do, within a second.
+
+    It is bounded: an id is forgotten when no access token of its session can be good any more.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._revoked: dict[UUID, datetime] = {}
+        self._seen_until: datetime | None = None
+        self._polled_at = float("-inf")
+
+    def add(self, session_ids: list[UUID], revoked_at: datetime) -> None:
+        self._revoked.update(dict.fromkeys(session_ids, revoked_at))
+
+    def __contains__(self, session_id: UUID) -> bool:
+        return session_id in self._revoked
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the last look into the database was in the last 5 s. If not, ask the session's row."""
+        return time.monotonic() - self._polled_at < STALE_SECONDS
+
+    async def follow(self) -> None:
+        """Look into the database each second, for ever."""
+        while True:
+            try:
+                await self.poll()
+            except Exception as error:  # noqa: BLE001 - until it is back, is_current says so
+                logger.warning("can't tell which sessions were revoked: %s", type(error).__name__)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def poll(self) -> None:
+        started_at = time.monotonic()
+        now = self._clock()
+        since = now - KEEP if self._seen_until is None else self._seen_until - COMMIT_DELAY
+        newly = select(Session.id, Session.revoked_at).where(Session.revoked_at > since).limit(MAX_ROWS)
+        async with self._engine.begin() as connection:
+            rows = (await connection.execute(newly)).all()
+        if len(rows) == MAX_ROWS:  # more than it can follow: leave it to the rows
+            return
+        self._revoked = {id_: at for id_, at in self._revoked.items() if at > now - KEEP}
+        self._revoked.update({row.id: row.revoked_at for row in rows})
+        self._seen_until = now
+        self._polled_at = started_at

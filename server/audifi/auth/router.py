@@ -1,0 +1,195 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response, status
+
+from audifi.auth import addresses, cookies, limits, problems, queries, schemas, service
+from audifi.auth.dependencies import Bearer, CheckedAccount, Database, FreshAccount, Now, SignedIn, get_context
+from audifi.auth.models import Delivery
+from audifi.auth.service import Context, Grant
+from audifi.auth.tokens import InvalidTokenError, RefreshToken
+from audifi.core.problems import Problem
+from audifi.core.rate_limits import RateLimiter
+from audifi.core.settings import Settings
+
+
+async def no_store(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
+
+
+router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+
+Asked = Annotated[Context, Depends(get_context)]
+PageLimit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("/magic-link/request", status_code=202, summary="Ask for a link and a code by mail")
+async def request_magic_link(
+    request: Request, response: Response, asked: Asked, body: schemas.MagicLinkRequest
+) -> schemas.FlowStarted:
+    """The answer is the same whether or not there is an account; the first sign-in makes it."""
+    address = addresses.parse(body.email)
+    settings: Settings = request.app.state.settings
+    limiter: RateLimiter = request.app.state.rate_limiter
+    network = asked.client.network
+    await limiter.hit(
+        [
+            (limits.REQUESTS_PER_CLIENT, network),
+            (limits.REQUESTS_PER_ADDRESS_AND_CLIENT, f"{address.untagged} {network}"),
+            (limits.REQUESTS_PER_ADDRESS, address.untagged),
+            (limits.mails(settings.mail_limit_per_hour), "all"),
+        ],
+        now=asked.now,
+    )
+    flow = await service.request_link(
+        asked, request.app.state.jobs, address=address, redirect_to=body.redirect_to, delivery=body.delivery
+    )
+    by_cookie = body.delivery == "cookie"
+    if by_cookie:
+        seconds = int(service.FLOW_LIFETIME.total_seconds())
+        cookies.keep(request, response, cookies.FLOW, flow.secret, seconds=seconds)
+    return schemas.FlowStarted(
+        flow_id=flow.id,
+        expires_at=flow.expires_at,
+        resend_after=int(service.RESEND_AFTER.total_seconds()),
+        flow_secret=None if by_cookie else flow.secret,
+    )
+
+
+@router.post("/magic-link/verify", summary="Sign in with a link or a code")
+async def verify_magic_link(
+    request: Request, response: Response, asked: Asked, body: schemas.MagicLinkVerify
+) -> schemas.SignInTokens:
+    """409 asks for a person's consent, and uses nothing up: mail scanners open links, and press buttons."""
+    limiter: RateLimiter = request.app.state.rate_limiter
+    await limiter.hit([(limits.VERIFIES_PER_CLIENT, asked.client.network)], now=asked.now)
+    flow_secret = cookies.held(request, cookies.FLOW, body.flow_secret)
+    secret = flow_secret.value if flow_secret else None
+    replaces = _read(asked, cookies.held(request, cookies.REFRESH, None))
+    if body.token is not None:
+        signed_in = await service.verify_link(
+            asked, token=body.token, flow_secret=secret, confirm=body.confirm, replaces=replaces
+        )
+    else:
+        assert body.flow_id is not None  # noqa: S101 - the schema has seen to it
+        assert body.code is not None  # noqa: S101
+        signed_in = await service.verify_code(
+            asked, flow_id=body.flow_id, code=body.code, flow_secret=secret, replaces=replaces
+        )
+    if flow_secret and flow_secret.delivery == "cookie":
+        cookies.clear(request, response, cookies.FLOW)
+    tokens = _deliver(request, response, asked, signed_in.grant, body.delivery or signed_in.flow.delivery)
+    return schemas.SignInTokens(
+        **dict(tokens),
+        user=schemas.User.model_validate(signed_in.user, from_attributes=True),
+        created=signed_in.user.created,
+        redirect_to=signed_in.flow.redirect_to,
+    )
+
+
+@router.post("/refresh", summary="Get the next access token")
+async def refresh(
+    request: Request, response: Response, asked: Asked, body: schemas.RefreshRequest | None = None
+) -> schemas.Tokens:
+    """Each refresh token is good for one use; in the 30 s after, the same answer is given again."""
+    held = cookies.held(request, cookies.REFRESH, body.refresh_token if body else None)
+    if held is None:
+        raise problems.refresh_token_missing()
+    token = _read(asked, held)
+    try:
+        if token is None:
+            raise problems.refresh_token("invalid")
+        grant = await service.refresh(asked, request.app.state.rate_limiter, token)
+    except Problem as problem:
+        if problem.status == status.HTTP_401_UNAUTHORIZED and held.delivery == "cookie":
+            raise cookies.clearing(request, problem, cookies.REFRESH) from None
+        raise
+    return _deliver(request, response, asked, grant, held.delivery)
+
+
+@router.post("/logout", status_code=204, summary="End this session")
+async def log_out(
+    request: Request, response: Response, asked: Asked, bearer: Bearer, body: schemas.RefreshRequest | None = None
+) -> None:
+    """Of an access token, which may have expired, or a refresh token. It is no error to do it twice."""
+    held = cookies.held(request, cookies.REFRESH, body.refresh_token if body else None)
+    token = _read(asked, held)
+    if token is not None:
+        await service.sign_out_by_refresh_token(asked, token, reason="signed_out")
+    if bearer is not None:
+        try:
+            access = asked.keys.read_access_token(bearer.credentials, now=asked.now, expired_too=True)
+        except InvalidTokenError:
+            pass
+        else:
+            await service.sign_out(asked, session_id=access.session_id)
+    if held is not None and held.delivery == "cookie":
+        cookies.clear(request, response, cookies.REFRESH)
+
+
+@router.get("/sessions", summary="Where the account is signed in")
+async def list_sessions(
+    token: SignedIn, session: Database, now: Now, limit: PageLimit = 20, cursor: UUID | None = None
+) -> schemas.Page[schemas.Session]:
+    return await queries.sessions(
+        session, user_id=token.user_id, current=token.session_id, now=now, limit=limit, cursor=cursor
+    )
+
+
+@router.delete("/sessions/{session_id}", status_code=204, summary="End one of the account's sessions")
+async def end_session(asked: Asked, token: SignedIn, session_id: UUID) -> None:
+    if not await service.end_session(asked, user_id=token.user_id, session_id=session_id):
+        raise problems.not_found()
+
+
+@router.delete("/sessions", status_code=204, summary="End all the account's sessions but this one")
+async def end_other_sessions(asked: Asked, token: SignedIn) -> None:
+    await service.end_other_sessions(asked, user_id=token.user_id, current=token.session_id)
+
+
+@router.get("/me", summary="The account")
+async def read_me(account: CheckedAccount) -> schemas.User:
+    return schemas.User.model_validate(account, from_attributes=True)
+
+
+@router.patch("/me", summary="Change the account")
+async def update_me(asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
+    values = body.model_dump()
+    await service.update_user(asked, user_id=account.id, values=values)
+    return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)
+
+
+@router.delete("/me", status_code=204, summary="Delete the account")
+async def delete_me(request: Request, response: Response, asked: Asked, account: FreshAccount) -> None:
+    """For ever. The address is free for a new account; what others need to keep refers to an empty one."""
+    await service.delete_user(asked, user_id=account.id, email_key=account.email_key)
+    cookies.clear(request, response, cookies.REFRESH)
+
+
+@router.get("/me/activity", summary="What happened to the account")
+async def list_activity(
+    token: SignedIn, session: Database, limit: PageLimit = 20, cursor: UUID | None = None
+) -> schemas.Page[schemas.Event]:
+    return await queries.events(session, user_id=token.user_id, limit=limit, cursor=cursor)
+
+
+def _read(asked: Context, held: cookies.Held | None) -> RefreshToken | None:
+    """None for what isn't a refresh token at all."""
+    try:
+        return asked.keys.read_refresh_token(held.value) if held else None
+    except InvalidTokenError:
+        return None
+
+
+def _deliver(request: Request, response: Response, asked: Context, grant: Grant, delivery: Delivery) -> schemas.Tokens:
+    by_cookie = delivery == "cookie"
+    if by_cookie:
+        seconds = int((grant.session.idle_expires_at - asked.now).total_seconds())
+        cookies.keep(request, response, cookies.REFRESH, grant.refresh_token, seconds=seconds)
+    return schemas.Tokens(
+        access_token=grant.access_token,
+        token_type="Bearer",  # noqa: S106
+        expires_in=grant.expires_in,
+        refresh_token=None if by_cookie else grant.refresh_token,
+        session=schemas.SessionCreated.model_validate(grant.session, from_attributes=True),
+    )

@@ -1,0 +1,168 @@
+"""What travels. Requests refuse fields that they don't know; every string has a bound."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from urllib.parse import unquote
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from audifi.auth import addresses
+from audifi.auth.models import Delivery, EventName, Role
+
+
+def _email(given: str) -> str:
+    addresses.parse(given)
+    return given
+
+
+def _local_path(given: str) -> str:
+    """A path of the frontend. Whatever a browser would take for another host, or a header for its end, isn't one."""
+    seen = unquote(given)
+    if (
+        not given.startswith("/")
+        or given.startswith("//")
+        or seen.startswith("//")
+        or "\\" in seen
+        or not seen.isprintable()
+        or not given.isascii()
+    ):
+        raise ValueError("must be a path such as /studio?tab=2")
+    return given
+
+
+def _printable(given: str) -> str:
+    if not given.isprintable():
+        raise ValueError("must not hold control characters")
+    return given
+
+
+Email = Annotated[str, Field(max_length=320, examples=["ana@example.com"]), AfterValidator(_email)]
+LocalPath = Annotated[str, Field(max_length=2048, examples=["/studio"]), AfterValidator(_local_path)]
+Secret = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+DisplayName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
+    AfterValidator(_printable),
+    Field(examples=["Ana"]),
+]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class MagicLinkRequest(Body):
+    email: Email
+    redirect_to: LocalPath | None = None
+    """Where the frontend should go when it is done; kept here meanwhile, and given back by verify."""
+    delivery: Delivery = "cookie"
+    """Where flow secret and refresh token are kept: `cookie` for pages of the same site, `body` for everything else."""
+
+
+class MagicLinkVerify(Body):
+    """`token`, from the link, or `flow_id` and `code`."""
+
+    token: Secret | None = None
+    confirm: bool = False
+    """The person has seen whose link it is, and wants to sign in here."""
+    flow_id: UUID | None = None
+    code: Annotated[str, StringConstraints(pattern=r"^[0-9]{8}$")] | None = None
+    flow_secret: Secret | None = None
+    """What the request answered, where `delivery` was `body`."""
+    delivery: Delivery | None = None
+    """Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere."""
+
+    @model_validator(mode="after")
+    def _link_or_code(self) -> Self:
+        by_code = self.flow_id is not None and self.code is not None and not self.confirm
+        by_link = self.flow_id is None and self.code is None
+        if not (by_link if self.token is not None else by_code):
+            raise ValueError("must hold either token, or flow_id and code")
+        return self
+
+
+class RefreshRequest(Body):
+    refresh_token: Secret | None = None
+    """Without it, the cookie counts."""
+
+
+class UserUpdate(Body):
+    display_name: DisplayName | None
+    """null removes it."""
+
+
+class FlowStarted(BaseModel):
+    flow_id: UUID
+    expires_at: datetime
+    resend_after: int
+    """Seconds until it makes sense to offer another mail."""
+    flow_secret: str | None = Field(exclude_if=lambda value: value is None)
+    """Where `delivery` is `body`: keep it until verify."""
+
+
+class User(BaseModel):
+    id: UUID
+    email: str
+    display_name: str | None
+    role: Role
+    created_at: datetime
+
+
+class SessionCreated(BaseModel):
+    id: UUID
+    auth_time: datetime
+    """When the person signed in; refreshing doesn't move it."""
+    idle_expires_at: datetime
+    """It ends then, unless it is refreshed before."""
+    absolute_expires_at: datetime
+    """It ends then."""
+
+
+class Tokens(BaseModel):
+    """RFC 6749, 5.1."""
+
+    access_token: str
+    """Send it as `Authorization: Bearer …`. Keep it in memory alone."""
+    token_type: Literal["Bearer"]
+    expires_in: int
+    """Seconds."""
+    refresh_token: str | None = Field(exclude_if=lambda value: value is None)
+    """Where `delivery` is `body`. It is good for one use, and its answer holds the next."""
+    session: SessionCreated
+
+
+class SignInTokens(Tokens):
+    user: User
+    created: bool
+    """Whether the account is new."""
+    redirect_to: str | None
+
+
+class Session(BaseModel):
+    id: UUID
+    current: bool
+    """Whether it is the one that asks."""
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    """Unless it is used before."""
+    user_agent: str | None
+    ip_prefix: str | None
+    """The network from which it was last used: about where, not who."""
+
+
+class Event(BaseModel):
+    id: UUID
+    event: EventName
+    created_at: datetime
+    session_id: UUID | None
+    detail: str | None
+    user_agent: str | None
+    ip_prefix: str | None
+
+
+class Page[Item](BaseModel):
+    data: list[Item]
+    next_cursor: str | None
+    """Give it as `cursor` to get what follows; null at the end."""

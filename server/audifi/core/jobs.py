@@ -1,0 +1,204 @@
+"""Work that outlives a request: queued in PostgreSQL with what the request writes, done by any machine, at least once.
+
+The queue is pgqueuer's (docs/decisions/0010-jobs.md); here is how it reaches PostgreSQL, and when it tries again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from pgqueuer import Job, PgQueuer, Queries, RetryRequested
+from pgqueuer.domain.models import Schedule, TableChangedEvent
+from pgqueuer.domain.types import QueueEntrypoint
+from pgqueuer.ports.driver import Driver, NotifyCallback
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from audifi.core.session import after_commit
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 5
+"""How soon another machine's leftovers and retries are seen; a job queued here starts at once."""
+HEARTBEAT_TIMEOUT_SECONDS = 30
+"""After this, a job of a machine that was killed is anybody's."""
+CONCURRENT_JOBS = 20
+FIRST_RETRY_SECONDS = 1
+LONGEST_RETRY_SECONDS = 60
+RESTART_SECONDS = 5
+STOP_TIMEOUT_SECONDS = 3
+
+type Handler = Callable[[bytes], Awaitable[None]]
+
+
+class GiveUpError(Exception):
+    """Trying again can't help. The message is for the log and holds nothing secret."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of job."""
+
+    name: str
+    handler: Handler
+    """Gets the payload. May be called again for a job that is done, when a machine dies in the wrong moment."""
+    attempts: int
+    """In all; the wait between them doubles from a second to a minute. Then the job is kept, as `failed`."""
+
+
+class Jobs:
+    """The queue: `enqueue` in a request's transaction; `start` and `stop` with the server."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._driver = PostgresDriver(engine.begin)
+        self._kinds: list[Kind] = []
+        self._schedules: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
+        self._stopping = asyncio.Event()
+        self._worker: PgQueuer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def register(self, kind: Kind) -> None:
+        self._kinds.append(kind)
+
+    def schedule(self, name: str, cron: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run it at these times (crontab(5), UTC), on one machine."""
+        self._schedules.append((name, cron, run))
+
+    async def enqueue(self, session: AsyncSession, name: str, payload: bytes) -> None:
+        """Queue a job that starts when the session's transaction is committed, and never if it is rolled back."""
+        await Queries(PostgresDriver.within(await session.connection())).enqueue(name, payload)
+        after_commit(session, self._driver.wake)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Finish what is queued and what runs, in 3 seconds; what isn't done by then is left to be tried again."""
+        assert self._task  # noqa: S101 - start() comes first
+        names = [QueueEntrypoint(kind.name) for kind in self._kinds]
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                while await Queries(self._driver).eligible_queued_work(names):  # noqa: ASYNC110 - the queue is elsewhere
+                    await asyncio.sleep(0.05)
+                self._end()
+                await asyncio.wait([self._task])
+        except Exception as error:  # noqa: BLE001 - a database that is away must not keep the server from stopping
+            logger.warning("jobs are left for later: %s", type(error).__name__)
+        self._end()
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    def _end(self) -> None:
+        self._stopping.set()
+        if self._worker:
+            self._worker.shutdown.set()
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._worker = self._make_worker()
+            try:
+                await self._worker.run(
+                    dequeue_timeout=timedelta(seconds=POLL_SECONDS),
+                    max_concurrent_tasks=CONCURRENT_JOBS,
+                    heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_SECONDS),
+                    log_aggregation_interval=timedelta(0),
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it is, jobs wait in the database
+                logger.warning("jobs wait: %s; trying again in %d s", type(error).__name__, RESTART_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), RESTART_SECONDS)
+
+    def _make_worker(self) -> PgQueuer:
+        worker = PgQueuer(self._driver)
+        for kind in self._kinds:
+            worker.entrypoint(kind.name, on_failure="hold")(_attempting(kind))
+        for name, cron, run in self._schedules:
+            worker.schedule(name, cron, clean_old=True)(_scheduled(run))
+        return worker
+
+
+def _attempting(kind: Kind) -> Callable[[Job], Awaitable[None]]:
+    async def attempt(job: Job) -> None:
+        try:
+            await kind.handler(job.payload or b"")
+        except asyncio.CancelledError:
+            raise RetryRequested(reason="the server stopped") from None
+        except GiveUpError as error:
+            logger.error("job %d, %s, is given up: %s", job.id, kind.name, error)  # noqa: TRY400
+            raise
+        except Exception as error:
+            if job.attempts + 1 >= kind.attempts:
+                logger.error("job %d, %s, is given up after %d attempts", job.id, kind.name, kind.attempts)  # noqa: TRY400
+                raise
+            seconds = min(FIRST_RETRY_SECONDS * 2**job.attempts, LONGEST_RETRY_SECONDS)
+            cause = type(error).__name__
+            logger.warning("job %d, %s, has failed: %s; again in %d s", job.id, kind.name, cause, seconds)
+            raise RetryRequested(delay=timedelta(seconds=seconds), reason=cause) from None
+
+    return attempt
+
+
+def _scheduled(run: Callable[[], Awaitable[None]]) -> Callable[[Schedule], Awaitable[None]]:
+    async def once(_: Schedule) -> None:
+        await run()
+
+    return once
+
+
+class PostgresDriver(Driver):
+    """pgqueuer's way to PostgreSQL: a transaction for each query, on the pool that requests use, or in one of theirs.
+
+    It works behind PgBouncer, where LISTEN doesn't, and needs no connection of its own: a notification only goes to the
+    worker in this process. Others poll.
+    """
+
+    def __init__(self, begin: Callable[[], AbstractAsyncContextManager[AsyncConnection]]) -> None:
+        self._begin = begin
+        self._listener: tuple[str, NotifyCallback] | None = None
+        self._shutdown = asyncio.Event()
+
+    @classmethod
+    def within(cls, connection: AsyncConnection) -> Self:
+        """In the transaction that is open there."""
+        return cls(lambda: nullcontext(connection))
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        async with self._begin() as connection:
+            return [dict(row) for row in (await connection.exec_driver_sql(query, args)).mappings()]
+
+    async def execute(self, query: str, *args: object) -> str:
+        async with self._begin() as connection:
+            return str((await connection.exec_driver_sql(query, args)).rowcount)
+
+    async def notify(self, channel: str, payload: str) -> None:
+        if self._listener and self._listener[0] == channel:
+            self._listener[1](payload)
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        self._listener = (channel, callback)
+
+    def wake(self) -> None:
+        """Have the worker look into the queue now."""
+        if self._listener:
+            channel, callback = self._listener
+            event = TableChangedEvent(
+                channel=channel, sent_at=datetime.now(UTC), type="table_changed_event", operation="insert", table=""
+            )
+            callback(event.model_dump_json())
+
+    @property
+    def shutdown(self) -> asyncio.Event:
+        return self._shutdown
+
+    @property
+    def tm(self) -> Any:
+        raise NotImplementedError  # for background tasks of a driver; this one has none
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...

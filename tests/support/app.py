@@ -1,0 +1,78 @@
+"""The API inside the test process, asked over real HTTP: its clock can be moved, and its coverage measured."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from audifi.app import create_app
+from audifi.core.settings import Settings
+from tests.support.api import APP_URL, SECRETS
+from tests.support.clients import asking
+
+
+@dataclass
+class Clock:
+    """The server's, as far ahead of ours as a test wants it."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, **duration: float) -> None:
+        self.ahead += timedelta(**duration)
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """A running one."""
+
+    url: str
+    http: httpx2.Client
+    asgi: FastAPI
+    clock: Clock
+    database_url: str
+
+
+@contextmanager
+def running(database_url: str, *, sendgrid_url: str, clock: Clock | None = None, **values: Any) -> Iterator[App]:
+    """As in production, behind a proxy that is trusted to tell the client's address and scheme."""
+    clock = clock or Clock()
+    secrets = {name.lower(): SecretStr(value) for name, value in SECRETS.items()}
+    defaults: dict[str, Any] = {
+        "database_url": database_url,
+        "environment": "production",
+        "app_url": APP_URL,
+        "trusted_proxies": "127.0.0.0/8",
+        "sendgrid_api_key": SecretStr("SG.the-key-of-the-tests"),
+        "sendgrid_api_url": sendgrid_url,
+        "audifi_commit": "",
+        **secrets,
+    }
+    app = create_app(Settings(**defaults | values), clock=clock)
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the app didn't start"
+            thread.join(0.01)
+        port = listener.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        with asking(url) as http:
+            yield App(url=url, http=http, asgi=app, clock=clock, database_url=database_url)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

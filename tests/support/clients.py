@@ -1,0 +1,155 @@
+"""Those who sign in: a browser with cookies, an app that keeps its tokens itself."""
+
+import random
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookies import SimpleCookie
+from ipaddress import IPv4Address
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from tests.support.api import APP_URL
+from tests.support.sendgrid import SendGrid
+
+AUTH = "/api/v1/auth"
+FLOW_COOKIE = "__Host-audifi_flow"
+REFRESH_COOKIE = "__Host-audifi_refresh"
+
+
+@contextmanager
+def asking(url: str) -> Iterator[httpx2.Client]:
+    """Connections that several clients share. It keeps no cookies; those who want some do."""
+    none = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    with httpx2.Client(base_url=url, timeout=30, cookies=none, limits=httpx2.Limits(max_connections=None)) as http:
+        yield http
+
+
+def new_address() -> str:
+    """One that no other test uses."""
+    return f"ana-{uuid4().hex[:16]}@example.com"
+
+
+def new_ip() -> str:
+    """A client's that no other test uses, so that limits don't meet."""
+    return str(IPv4Address(random.randrange(2**24) + (10 << 24)))
+
+
+@dataclass(kw_only=True)
+class Mail:
+    """What a mail gives to a person."""
+
+    token: str
+    code: str
+    text: str
+
+
+def newest_mail(sendgrid: SendGrid, email: str, count: int = 1) -> Mail:
+    """The newest of so many mails to an address, once it has arrived."""
+    content = sendgrid.wait_for(email, count)["content"]
+    text = content[0]["value"]
+    token = re.search(re.escape(f"{APP_URL}/auth/verify#token=") + r"([\w-]+)", text)
+    code = re.search(r"\b(\d{4}) ?(\d{4})\b", text)
+    assert token, text
+    assert code, text
+    return Mail(token=token[1], code=code[1] + code[2], text=text)
+
+
+@dataclass
+class Client:
+    """Keeps tokens itself, as native apps and pages of other sites do."""
+
+    http: httpx2.Client
+    sendgrid: SendGrid
+    ip: str = field(default_factory=new_ip)
+    email: str = field(default_factory=new_address)
+    headers: dict[str, str] = field(default_factory=dict)
+    delivery: str = "body"
+    flow: dict[str, Any] = field(default_factory=dict)
+    """What the request for a link answered."""
+    tokens: dict[str, Any] = field(default_factory=dict)
+    """What the last sign-in or refresh answered."""
+    mails: int = 0
+
+    def ask(
+        self, method: str, path: str, json: Any = None, *, bearer: str | None = None, **options: Any
+    ) -> httpx2.Response:
+        headers = {"Fly-Client-IP": self.ip, "Fly-Forwarded-Proto": "https", **self.headers}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        headers |= options.pop("headers", {})
+        if json is not None:
+            options["json"] = json
+        return self.http.request(method, AUTH + path, headers=headers, **options)
+
+    def as_signed_in(self, method: str, path: str, json: Any = None) -> httpx2.Response:
+        return self.ask(method, path, json, bearer=self.tokens["access_token"])
+
+    def request(self, **fields: Any) -> httpx2.Response:
+        answer = self.ask("POST", "/magic-link/request", {"email": self.email, "delivery": self.delivery} | fields)
+        if answer.status_code == 202:
+            self.flow = answer.json()
+        return answer
+
+    def request_mail(self, **fields: Any) -> Mail:
+        """Ask for a link, and read the mail."""
+        answer = self.request(**fields)
+        assert answer.status_code == 202, answer.text
+        self.mails += 1
+        return newest_mail(self.sendgrid, self.email, self.mails)
+
+    def secret(self) -> dict[str, str]:
+        return {"flow_secret": self.flow["flow_secret"]}
+
+    def verify(self, **fields: Any) -> httpx2.Response:
+        return self._kept(self.ask("POST", "/magic-link/verify", fields))
+
+    def sign_in(self) -> "Client":
+        mail = self.request_mail()
+        answer = self.verify(token=mail.token, **self.secret())
+        assert answer.status_code == 200, answer.text
+        return self
+
+    def refresh(self, token: str | None = None) -> httpx2.Response:
+        return self._kept(self.ask("POST", "/refresh", {"refresh_token": token or self.tokens["refresh_token"]}))
+
+    def _kept(self, answer: httpx2.Response) -> httpx2.Response:
+        if answer.status_code == 200:
+            self.tokens = answer.json()
+        return answer
+
+
+@dataclass
+class Browser(Client):
+    """A page of the frontend, with the cookies that the browser keeps for the API."""
+
+    delivery: str = "cookie"
+    headers: dict[str, str] = field(default_factory=lambda: {"Origin": APP_URL, "Sec-Fetch-Site": "same-site"})
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def ask(
+        self, method: str, path: str, json: Any = None, *, bearer: str | None = None, **options: Any
+    ) -> httpx2.Response:
+        if self.cookies:
+            cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            options["headers"] = {"Cookie": cookie} | options.get("headers", {})
+        answer = super().ask(method, path, json, bearer=bearer, **options)
+        for header in answer.headers.get_list("set-cookie"):
+            for name, morsel in SimpleCookie(header).items():
+                if morsel["max-age"] == "0":
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = morsel.value
+        return answer
+
+    def secret(self) -> dict[str, str]:
+        return {}
+
+    def refresh(self, token: str | None = None) -> httpx2.Response:
+        if token is not None:
+            self.cookies[REFRESH_COOKIE] = token
+        return self._kept(self.ask("POST", "/refresh", {}))

@@ -1,0 +1,71 @@
+"""SendGrid's v3 API, as far as the server uses it, on this machine: it keeps what it gets, or fails as it is told."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, override
+
+
+@dataclass
+class SendGrid:
+    """What was sent, and what is answered."""
+
+    url: str = ""
+    status: int = 202
+    seconds: float = 0
+    """How long it takes to answer."""
+    requests: int = 0
+    _mails: list[dict[str, Any]] = field(default_factory=list)
+    _arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def mails_to(self, email: str) -> list[dict[str, Any]]:
+        return [mail for mail in self._mails if mail["personalizations"][0]["to"][0]["email"] == email]
+
+    def wait_for(self, email: str, count: int = 1, timeout: float = 10) -> dict[str, Any]:
+        """The newest of so many mails to an address."""
+        with self._arrived:
+            arrived = self._arrived.wait_for(lambda: len(self.mails_to(email)) >= count, timeout)
+        assert arrived, f"{len(self.mails_to(email))} mails to {email}, {count} were expected"
+        return self.mails_to(email)[-1]
+
+    def receive(self, mail: dict[str, Any]) -> int:
+        time.sleep(self.seconds)
+        with self._arrived:
+            self.requests += 1
+            if self.status == 202:
+                self._mails.append(mail)
+            self._arrived.notify_all()
+        return self.status
+
+
+@contextmanager
+def running() -> Iterator[SendGrid]:
+    sendgrid = SendGrid()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            mail = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            status = sendgrid.receive(mail)
+            self.send_response(status if self.path == "/v3/mail/send" else 404)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        @override
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    sendgrid.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield sendgrid
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
