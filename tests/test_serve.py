@@ -22,7 +22,7 @@ import pytest
 from dev.postgres import Postgres
 from tests.conftest import StartApi
 from tests.support import databases
-from tests.support.api import Api, environment, free_port
+from tests.support.api import APP_URL, SECRETS, Api, environment, free_port
 
 TEST_ROUTES = "tests.support.api_with_test_routes"
 KILL_TIMEOUT_SECONDS = 30  # server/fly.toml
@@ -70,7 +70,14 @@ def test_the_log_says_who_serves_where_and_shows_neither_queries_nor_health(
 def test_a_taken_port_is_one_clear_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        said = start_and_fail(DATABASE_URL="postgres://u@127.0.0.1/d", HOST="127.0.0.1", PORT=str(port))
+        said = start_and_fail(
+            DATABASE_URL="postgres://u@127.0.0.1/d",
+            HOST="127.0.0.1",
+            PORT=str(port),
+            ENVIRONMENT="development",
+            APP_URL=APP_URL,
+            **SECRETS,
+        )
 
     assert f"can't listen on 127.0.0.1:{port}: Address already in use" in said
     assert "Traceback" not in said

@@ -1,7 +1,5 @@
 """The way in: a request, a mail, a link or a code."""
 
-
-
 from tests.support.clients import FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, newest_mail
 
 

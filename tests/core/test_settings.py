@@ -6,13 +6,22 @@ from audifi import __version__
 from audifi.core.settings import FLY_PROXY_NETWORKS, DatabaseSettings, Settings, SettingsError, load
 
 URL = "postgres://u:s3cr3t@db.example/d"
+LONG = "s3cr3t" * 6
+COMPLETE = {
+    "DATABASE_URL": URL,
+    "JWT_SECRET": LONG,
+    "MAGIC_LINK_SECRET": LONG,
+    "SENDGRID_API_KEY": "SG.s3cr3t",
+    "APP_URL": "https://app.audifi.test",
+}
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [*Settings.model_fields, "fly_app_name"]:
+    for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("DATABASE_URL", URL)
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +37,19 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_STATEMENT_TIMEOUT_SECONDS", "0", "DATABASE_STATEMENT_TIMEOUT_SECONDS: Input should be greater"),
         ("SHUTDOWN_TIMEOUT_SECONDS", "inf", "SHUTDOWN_TIMEOUT_SECONDS: Input should be"),
         ("TRUSTED_PROXIES", "s3cr3t", "TRUSTED_PROXIES: "),
+        ("JWT_SECRET", "s3cr3t" * 5, "JWT_SECRET: must have at least 32 characters; `openssl rand"),
+        ("JWT_SECRET_PREVIOUS", "s3cr3t", "JWT_SECRET_PREVIOUS: must have at least 32 characters"),
+        ("MAGIC_LINK_SECRET", "", "MAGIC_LINK_SECRET: must have at least 32 characters"),
+        ("MAGIC_LINK_SECRET_PREVIOUS", "s3cr3t", "MAGIC_LINK_SECRET_PREVIOUS: must have at least 32 characters"),
+        ("SENDGRID_API_KEY", "", "SENDGRID_API_KEY: is missing"),
+        ("APP_URL", "s3cr3t", "APP_URL: must be a URL such as https://app.example.com"),
+        ("APP_URL", "https://s3cr3t@app.example.com", "APP_URL: must be a URL such as"),
+        ("APP_URL", "https://App.Example.com", "APP_URL: must be lower case"),
+        ("APP_URL", "https://app.example.com/#s3cr3t", "APP_URL: must be lower case, with neither"),
+        ("APP_URL", "http://app.example.com", "APP_URL: must start with https://"),
+        ("ALLOWED_ORIGINS", "https://a.example,s3cr3t", "ALLOWED_ORIGINS: must be a URL"),
+        ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS: must be a URL"),
+        ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: String should match"),
     ],
 )
 def test_a_wrong_setting_is_named_without_its_value(
@@ -47,6 +69,37 @@ def test_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: is missing$"):
         load(DatabaseSettings)
+
+
+@pytest.mark.parametrize("name", sorted(COMPLETE))
+def test_production_starts_with_none_of_its_secrets_missing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name)
+
+    with pytest.raises(SettingsError, match=rf"^{name}: is missing$"):
+        load(Settings)
+
+
+def test_development_does_without_a_provider_of_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "development")
+    monkeypatch.setenv("APP_URL", "http://localhost:3000")
+    monkeypatch.delenv("SENDGRID_API_KEY")
+
+    assert load(Settings).sendgrid_api_key is None
+
+
+def test_pages_of_the_frontend_and_of_other_origins_that_are_named_may_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_URL", "https://app.audifi.test/studio/")
+    monkeypatch.setenv("ALLOWED_ORIGINS", "https://admin.audifi.test,http://localhost:5173/")
+    settings = load(Settings)
+
+    assert settings.app_url == "https://app.audifi.test/studio"
+    assert settings.origins == ("https://app.audifi.test", "https://admin.audifi.test", "http://localhost:5173")
+
+
+def test_mail_comes_from_the_frontends_host_unless_it_is_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(Settings).mail_sender == "AudiFi <sign-in@app.audifi.test>"
+    monkeypatch.setenv("MAIL_FROM", "hello@audifi.test")
+    assert load(Settings).mail_sender == "hello@audifi.test"
 
 
 def test_nothing_that_prints_settings_shows_the_password() -> None:

@@ -167,7 +167,7 @@ def test_a_database_of_ones_own_is_used_and_its_password_not_shown(checkout: Pat
     assert wait_for_health(port).status_code == 200
     run.interrupt()
     assert "s3cr3t" not in run.output
-    assert not (checkout / ".data").exists()
+    assert not (checkout / ".data" / "postgres").exists()
 
 
 @pytest.mark.usefixtures("make_run")

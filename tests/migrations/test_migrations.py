@@ -14,6 +14,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from pgqueuer import Queries
 
 from dev.postgres import Postgres
 from tests.support import api as apis
@@ -24,6 +25,11 @@ from tests.support.relay import relay
 
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
+HEAD = "0004"
+OURS = (
+    "alembic_version auth_events pgqueuer pgqueuer_log pgqueuer_schedules pgqueuer_statistics rate_limit_counters"
+    " sessions sign_in_flows users"
+)
 
 
 @pytest.fixture
@@ -81,7 +87,7 @@ def test_an_empty_database_is_upgraded_and_a_second_upgrade_does_nothing(empty_d
     assert "applied 0001 Accounts" in first.stderr
     assert "applied" not in second.stderr
     assert "nothing to apply" in second.stderr
-    assert databases.fetch_value(empty_database_url, TABLES) == "alembic_version users"
+    assert databases.fetch_value(empty_database_url, TABLES) == OURS
 
 
 def test_the_models_match_the_migrations(database_url: str) -> None:
@@ -105,34 +111,34 @@ def test_down_and_up_again_comes_to_the_same(migrated_database_url: str) -> None
 
 
 def test_a_failing_migration_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
-    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()')")
-    add_revision(folder, "0003", "0002", "op.execute('CREATE TABLE whole ()'); op.execute('SELECT 1/0')")
+    add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()')")
+    add_revision(folder, "9002", "9001", "op.execute('CREATE TABLE whole ()'); op.execute('SELECT 1/0')")
 
     failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert failed.returncode != 0
-    assert "Running upgrade 0002 -> 0003" in failed.stderr  # which one it was
+    assert "Running upgrade 9001 -> 9002" in failed.stderr  # which one it was
     assert re.search(r"^FAILED: .*division by zero$", failed.stdout, re.MULTILINE)
     assert "Traceback" not in failed.stdout + failed.stderr
     assert "applied" not in failed.stderr
-    assert databases.fetch_value(migrated_database_url, REVISION) == "0001"
-    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
+    assert databases.fetch_value(migrated_database_url, REVISION) == HEAD
+    assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
 def test_a_bug_in_a_migration_shows_its_traceback_and_leaves_the_schema_as_it_was(
     folder: Path, migrated_database_url: str
 ) -> None:
-    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.no_such_thing()")
+    add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()'); op.no_such_thing()")
 
     failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert failed.returncode != 0
     assert "no_such_thing" in failed.stderr
-    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
+    assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
 def test_of_two_at_once_one_waits_and_finds_nothing_to_do(folder: Path, empty_database_url: str) -> None:
-    add_revision(folder, "0002", "0001", "op.execute('SELECT pg_sleep(2)')")
+    add_revision(folder, "9001", HEAD, "op.execute('SELECT pg_sleep(2)')")
     with ThreadPoolExecutor(2) as threads:
         runs = [
             threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url) for _ in range(2)
@@ -141,7 +147,7 @@ def test_of_two_at_once_one_waits_and_finds_nothing_to_do(folder: Path, empty_da
 
     assert [result.returncode for result in results] == [0, 0]
     first, second = sorted(results, key=lambda result: "nothing to apply" in result.stderr)
-    assert "applied 0002" in first.stderr
+    assert "applied 9001" in first.stderr
     assert "another migration is running; waiting" in second.stderr
     assert "applied" not in second.stderr
 
@@ -164,7 +170,7 @@ def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
         "        op.execute('SELECT pg_sleep(2)')\n"
         "        op.execute('CREATE INDEX CONCURRENTLY created ON users (created_at)')"
     )
-    add_revision(folder, "0002", "0001", concurrently)
+    add_revision(folder, "9001", HEAD, concurrently)
     with ThreadPoolExecutor(2) as threads:
         runs = [
             threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
@@ -178,7 +184,7 @@ def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
 
 
 def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, migrated_database_url: str) -> None:
-    add_revision(folder, "0002", "0001", "op.execute('ALTER TABLE users ADD COLUMN note text')")
+    add_revision(folder, "9001", HEAD, "op.execute('ALTER TABLE users ADD COLUMN note text')")
 
     with transaction_that_holds(migrated_database_url, "SELECT * FROM users"):
         began = time.monotonic()
@@ -190,7 +196,7 @@ def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, mig
     assert failed.returncode != 0
     assert "lock timeout" in failed.stdout
     assert took < 10
-    assert databases.fetch_value(migrated_database_url, REVISION) == "0001"
+    assert databases.fetch_value(migrated_database_url, REVISION) == HEAD
 
 
 @pytest.mark.parametrize("where", ["op", "autocommit"])
@@ -198,8 +204,8 @@ def test_a_statement_that_takes_too_long_is_cancelled(folder: Path, empty_databa
     sleep = "op.execute('SELECT pg_sleep(30)')"
     add_revision(
         folder,
-        "0002",
-        "0001",
+        "9001",
+        HEAD,
         sleep if where == "op" else f"with op.get_context().autocommit_block():\n        {sleep}",
     )
 
@@ -250,8 +256,8 @@ ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database
 
 
 def start_and_wait_until_asleep(folder: Path, url: str) -> subprocess.Popen[str]:
-    """A migration in the middle of revision 0002, which has made a table and will sleep for half a minute."""
-    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(30)')")
+    """A migration in the middle of revision 9001, which has made a table and will sleep for half a minute."""
+    add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(30)')")
     process = subprocess.Popen(
         ["alembic", "upgrade", "head"],
         cwd=folder,
@@ -280,12 +286,12 @@ def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated
     killed.kill()
     killed.communicate(timeout=10)
     wait_until(lambda: databases.fetch_value(migrated_database_url, ASLEEP) == 0, seconds=5)
-    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE whole ()')")
+    add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE whole ()')")
 
     again = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert again.returncode == 0, again.stdout + again.stderr
-    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users whole"
+    assert databases.fetch_value(migrated_database_url, TABLES) == OURS + " whole"
 
 
 def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
@@ -296,11 +302,11 @@ def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, mi
     assert process.returncode == 255
     assert "FAILED: interrupted; the transaction was rolled back" in output
     assert "Traceback" not in output
-    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
+    assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
 def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrated_database_url: str) -> None:
-    add_revision(folder, "0002", "0001", "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(2)')")
+    add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(2)')")
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
         cut = (
@@ -312,7 +318,7 @@ def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrat
 
     assert failed.returncode != 0
     assert "FAILED: " in failed.stdout
-    assert databases.fetch_value(migrated_database_url, TABLES) == "alembic_version users"
+    assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
 def test_looking_does_not_wait_for_a_migration_that_runs(migrated_database_url: str) -> None:
@@ -320,7 +326,7 @@ def test_looking_does_not_wait_for_a_migration_that_runs(migrated_database_url: 
         current = alembic("current", DATABASE_URL=migrated_database_url, MIGRATION_QUEUE_TIMEOUT_SECONDS="1")
 
     assert current.returncode == 0
-    assert current.stdout == "0001 (head)\n"
+    assert current.stdout == f"{HEAD} (head)\n"
     assert "apply" not in current.stderr
 
 
@@ -328,7 +334,7 @@ def test_a_stamp_is_not_called_applied(empty_database_url: str) -> None:
     stamp = alembic("stamp", "head", DATABASE_URL=empty_database_url)
 
     assert stamp.returncode == 0
-    assert "stamped 0001" in stamp.stderr
+    assert f"stamped {HEAD}" in stamp.stderr
     assert "applied" not in stamp.stderr
 
 
@@ -363,5 +369,35 @@ def test_every_constraint_has_the_name_that_the_convention_gives(database_url: s
     query = "SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'users'::regclass"
 
     assert databases.fetch_value(database_url, query) == (
-        "ck_users_email_key_length ck_users_email_length pk_users uq_users_email_key"
+        "ck_users_display_name_length ck_users_email_key_length ck_users_email_length ck_users_role pk_users"
+        " uq_users_email_key"
     )
+
+
+def test_pgqueuer_misses_nothing_but_the_trigger_that_would_notify(database_url: str) -> None:
+    """An update of the package that wants another schema is noticed here; it then takes a migration."""
+
+    async def plan() -> list[str]:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return list((await Queries.from_asyncpg_connection(connection).plan_upgrade()).statements)
+        finally:
+            await connection.close()
+
+    missed = [statement.split("(")[0].split("\n")[0].strip() for statement in asyncio.run(plan())]
+    assert missed == ["CREATE FUNCTION fn_pgqueuer_changed", "CREATE TRIGGER tg_pgqueuer_changed"]
+
+
+def test_what_happened_to_an_account_can_only_be_added_to(migrated_database_url: str) -> None:
+    add = "INSERT INTO auth_events (id, event, user_id, created_at) VALUES (gen_random_uuid(), 'user.created', {}, {})"
+    me = "'00000000-0000-7000-8000-000000000000'"
+    databases.execute(migrated_database_url, add.format(me, "now()"), add.format(me, "now() - interval '366 days'"))
+
+    for change in (
+        "UPDATE auth_events SET detail = 'x'",
+        "DELETE FROM auth_events WHERE created_at > now() - interval '1 day'",
+    ):
+        with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+            databases.execute(migrated_database_url, change)
+    databases.execute(migrated_database_url, "DELETE FROM auth_events WHERE created_at < now() - interval '365 days'")
+    assert databases.fetch_value(migrated_database_url, "SELECT count(*) FROM auth_events") == 1

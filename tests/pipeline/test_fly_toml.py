@@ -15,7 +15,7 @@ from audifi.app import POOL_CLOSE_TIMEOUT_SECONDS
 from audifi.core.settings import MigrationSettings, Settings, load
 from audifi.health.probe import ANSWER_WITHIN_SECONDS
 from audifi.serve import ACCEPT_QUEUE_TIMEOUT_SECONDS, EXIT_WITHIN_SECONDS
-from tests.support.api import ROOT, Api
+from tests.support.api import APP_URL, ROOT, SECRETS, Api
 
 TEXT = (ROOT / "server" / "fly.toml").read_text()
 FLY: dict[str, Any] = tomllib.loads(TEXT)
@@ -114,7 +114,14 @@ def test_every_variable_is_a_setting_of_the_server_and_a_string(monkeypatch: pyt
         assert isinstance(value, str), "Fly's environment holds nothing else"
         assert name.lower() in Settings.model_fields
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DATABASE_URL", "postgres://u:p@db.flycast:5432/u?sslmode=disable")
+    secrets = {
+        "DATABASE_URL": "postgres://u:p@db.flycast:5432/u?sslmode=disable",
+        "APP_URL": APP_URL,
+        "SENDGRID_API_KEY": "SG.key",
+        **SECRETS,
+    }
+    for name, value in secrets.items():  # what docs/pipeline.md has an operator set
+        monkeypatch.setenv(name, value)
 
     assert load(Settings).environment == "production"
 

@@ -11,7 +11,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str) -> Mail:
     """A link and a code. The subject holds neither: it is on lock screens, and in logs."""
-    values = {"link": link, "code": f"{code[:4]} {code[4:]}", "minutes": f"{minutes} minute{"s" * (minutes != 1)}"}
+    values = {"link": link, "code": f"{code[:4]} {code[4:]}", "minutes": f"{minutes} minute{'s' * (minutes != 1)}"}
     return Mail(
         to=to,
         subject="Sign in to AudiFi",

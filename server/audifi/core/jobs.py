@@ -17,6 +17,7 @@ from pgqueuer.domain.types import QueueEntrypoint
 from pgqueuer.ports.driver import Driver, NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from audifi.core.failures import describe
 from audifi.core.session import after_commit
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,17 @@ RESTART_SECONDS = 5
 STOP_TIMEOUT_SECONDS = 3
 
 type Handler = Callable[[bytes], Awaitable[None]]
+
+
+def without_values(record: logging.LogRecord) -> bool:
+    """What pgqueuer says of an error, without what PostgreSQL quotes of rows in it."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    if error is not None:
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {describe(error)}", (), None
+    return True
+
+
+logging.getLogger("pgqueuer").addFilter(without_values)
 
 
 class GiveUpError(Exception):

@@ -1,0 +1,46 @@
+"""A name for each request, by which an answer, its log lines and a client's own records are brought together."""
+
+import re
+from contextvars import ContextVar
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Request-ID"
+ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: nothing that a line, or a reader, could trip over
+
+current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
+"""For log lines of whatever runs on behalf of a request; empty outside of one."""
+
+
+def request_id(of: HTTPConnection | Scope) -> str:
+    """Of a request or its scope; empty if it didn't come through the middleware."""
+    scope = of.scope if isinstance(of, HTTPConnection) else of
+    name: str = scope.get("state", {}).get("request_id", "")
+    return name
+
+
+class RequestIdMiddleware:
+    """Takes X-Request-ID from whoever asks, if it is one, or makes one; the answer carries it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        name = given if ACCEPTABLE.fullmatch(given) else uuid4().hex
+        scope.setdefault("state", {})["request_id"] = name
+        # Never reset: each request is a task of its own, and what the server logs after it should still have the name.
+        current_request_id.set(name)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
+                MutableHeaders(scope=message)[HEADER] = name
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

@@ -1,0 +1,123 @@
+"""Bodies that are too large, over sockets: what is sent, when, and whether the answer arrives."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from audifi.core.body_limit import LINGER_SECONDS, MAX_BYTES
+from tests.support import edge_app
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def app(database_url: str) -> FastAPI:
+    return edge_app.create(database_url)
+
+
+@pytest.fixture(scope="module")
+def port(app: FastAPI) -> Iterator[int]:
+    with edge_app.running(app) as port:
+        yield port
+
+
+def post(port: int, *parts: bytes, headers: str, path: str = "/v1/things") -> bytes:
+    """Send each part, then read until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{headers}\r\n\r\n"
+        connection.sendall(head.encode())
+        for part in parts:
+            connection.sendall(part)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+        return answer
+
+
+def assert_too_large(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close" in head.lower()
+    assert b"\r\ncontent-type: application/problem+json" in head.lower()
+    assert json.loads(body)["code"] == "request.too_large"
+
+
+def document(size: int) -> bytes:
+    start, end = b'{"token": "t", "email": "', b'@"}'
+    return start + b"a" * (size - len(start) - len(end)) + end
+
+
+def test_a_body_of_exactly_the_limit_is_read(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/v1/things"
+
+    assert httpx2.post(url, content=document(MAX_BYTES), headers={"Content-Type": "application/json"}).is_success
+    assert httpx2.post(url, content=document(MAX_BYTES + 1)).status_code == 413
+    chunked = iter([document(MAX_BYTES)])
+    assert httpx2.post(url, content=chunked, headers={"Content-Type": "application/json"}).is_success
+    assert httpx2.post(url, content=iter([document(MAX_BYTES + 1)])).status_code == 413
+
+
+def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        began = time.monotonic()
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        answer = connection.recv(65536)
+        took = time.monotonic() - began
+        while received := connection.recv(65536):
+            answer += received
+        closed_after = time.monotonic() - began
+
+    assert_too_large(answer)
+    assert took < 1
+    assert closed_after < LINGER_SECONDS + 2
+
+
+def test_who_waits_to_be_asked_for_the_body_is_not_asked(port: int) -> None:
+    """RFC 9110, 10.1.1."""
+    assert_too_large(post(port, headers=f"Content-Length: {MEGABYTE}\r\nExpect: 100-continue"))
+
+
+def test_who_sends_it_all_first_gets_the_answer(port: int) -> None:
+    """If the connection were reset under it, some would not."""
+    for _ in range(20):
+        began = time.monotonic()
+        assert_too_large(post(port, b"x" * MEGABYTE, headers=f"Content-Length: {MEGABYTE}"))
+        assert time.monotonic() - began < 1
+
+
+def test_a_chunked_body_is_refused_when_it_has_become_too_large(port: int) -> None:
+    chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+    for _ in range(20):
+        began = time.monotonic()
+        assert_too_large(post(port, *[chunk] * 100, b"0\r\n\r\n", headers="Transfer-Encoding: chunked"))
+        assert time.monotonic() - began < 1
+
+
+def test_a_chunked_body_without_an_end_is_refused_too(port: int) -> None:
+    chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+
+    assert_too_large(post(port, *[chunk] * 10, headers="Transfer-Encoding: chunked"))
+
+
+def test_a_route_that_reads_no_body_does_nothing_for_one_that_is_too_large(app: FastAPI, port: int) -> None:
+    assert_too_large(post(port, b"x" * MEGABYTE, headers=f"Content-Length: {MEGABYTE}", path="/v1/unread"))
+
+    assert not hasattr(app.state, "unread")
+
+
+@pytest.mark.parametrize("length", ["-1", "1e6", "0x10", "9" * 30, "1, 2", "+5", "abc"])
+def test_what_is_no_length_gets_400_from_the_server(port: int, length: str) -> None:
+    assert post(port, headers=f"Content-Length: {length}").startswith(b"HTTP/1.1 400 ")
+
+
+def test_after_a_body_within_the_limit_the_connection_is_used_again(port: int) -> None:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1") as client:
+        for _ in range(2):
+            answer = client.post("/things", json={"token": "t"})
+            assert answer.is_success
+            assert "connection" not in answer.headers

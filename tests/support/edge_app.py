@@ -1,0 +1,213 @@
+"""An app behind the real edge, with routes that go wrong in each way, and a server for it in a thread."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.background import BackgroundTask
+
+from audifi.core import edge
+from audifi.core.database import create_engine
+from audifi.core.problems import Problem, problem_responses
+from audifi.core.request_id import current_request_id, request_id
+from audifi.core.settings import DatabaseSettings
+from tests.support.api import free_port
+
+ORIGIN = "https://app.audifi.test"
+ROW_VALUE = "fan@example.com"  # as a row holds it, and PostgreSQL's DETAIL shows it
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    token: SecretStr = Field(max_length=100)
+    email: str = Field(default="", pattern=r"^[^@]*@[^@]*$")
+    tags: list[Annotated[str, Field(max_length=3)]] = []
+    pet: Cat | Dog | None = Field(default=None, discriminator="kind")
+
+
+def create(database_url: str) -> FastAPI:
+    """The app; `/away/…` asks databases that can't be reached, `/database/…` this one."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.engine = _engine(database_url)
+        yield
+        await app.state.engine.dispose()
+
+    app = FastAPI(lifespan=lifespan, redirect_slashes=False)
+    edge.install(app, allowed_origins=(ORIGIN,), trusted_proxies=(IPv4Network("127.0.0.0/8"),))
+    app.include_router(requests, prefix="/v1")
+    app.include_router(failures, prefix="/v1")
+    app.include_router(databases, prefix="/v1")
+    return app
+
+
+requests = APIRouter()
+
+
+@requests.get("/things")
+async def read_things(limit: Annotated[int, Query(le=100)] = 1, x_page: Annotated[int, Header()] = 1) -> int:
+    return limit * x_page
+
+
+@requests.post("/things", responses=problem_responses(409))
+async def make_thing(request: Request, body: Body) -> dict[str, Any]:
+    request.app.state.made = getattr(request.app.state, "made", 0) + 1
+    return {"request_id": request_id(request), "for_logs": current_request_id.get(), "email": body.email}
+
+
+@requests.post("/optional")
+async def take_optional(body: Body | None = None) -> bool:
+    return body is not None
+
+
+@requests.post("/unread")
+async def read_no_body(request: Request) -> None:
+    request.app.state.unread = True
+
+
+@requests.get("/problem")
+async def problem() -> None:
+    cleared = [("Set-Cookie", "a=; Max-Age=0"), ("Set-Cookie", "b=; Max-Age=0"), ("WWW-Authenticate", "Bearer")]
+    raise Problem(401, "link.used", "It was used", "Ask for another.", headers=cleared, max_age=300)
+
+
+failures = APIRouter()
+
+
+@failures.get("/crash")
+async def crash() -> None:
+    raise RuntimeError("crashed")
+
+
+@failures.get("/crash/while-answering")
+async def crash_late() -> StreamingResponse:
+    async def parts() -> AsyncIterator[str]:
+        yield "the first part"
+        await asyncio.sleep(0)
+        raise RuntimeError(f"crashed late: {ROW_VALUE}")
+
+    return StreamingResponse(parts())
+
+
+@failures.get("/crash/after-answering")
+async def crash_afterwards() -> StreamingResponse:
+    async def fail() -> None:
+        raise RuntimeError("crashed afterwards")
+
+    return StreamingResponse(iter(["all"]), background=BackgroundTask(fail))
+
+
+@failures.get("/crash/by-file")
+async def no_such_file() -> str:
+    return Path("/nowhere/file").read_text()  # noqa: ASYNC240 - it isn't there
+
+
+@failures.get("/crash/by-validation")
+async def invalid_value() -> None:
+    Body.model_validate({"token": "t", "email": ROW_VALUE.replace("@", "")})
+
+
+databases = APIRouter()
+
+STATEMENTS = {
+    "duplicate": """
+        CREATE TEMP TABLE t (email text CONSTRAINT uq_t_email UNIQUE) ON COMMIT DROP;
+        INSERT INTO t VALUES ('fan@example.com');
+        INSERT INTO t VALUES ('fan@example.com')""",
+    "not-a-number": "SELECT 'fan@example.com'::int",
+    "terminated": "SELECT pg_terminate_backend(pg_backend_pid())",
+    "too-slow": "SELECT pg_sleep(10)",
+    "starting": "DO $$ BEGIN RAISE SQLSTATE '57P03'; END $$",
+    "deadlock": "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$",
+}
+
+
+@databases.get("/database/{name}")
+async def fail_in_database(request: Request, name: str) -> None:
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.begin() as connection:
+        for statement in STATEMENTS[name].split(";\n"):
+            await connection.execute(text(statement))
+
+
+@databases.post("/text")
+async def keep_text(request: Request, body: Body) -> None:
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT CAST(:given AS text)"), {"given": body.token.get_secret_value()})
+
+
+@databases.get("/pool")
+async def exhaust_pool(request: Request) -> None:
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.connect(), engine.connect():
+        pass
+
+
+@databases.get("/in-transaction/file")
+async def fail_in_transaction(request: Request) -> None:
+    """An OSError that isn't the database's, though a transaction is open."""
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.begin():
+        Path("/nowhere/file").read_text()  # noqa: ASYNC240
+
+
+@databases.get("/away")
+async def ask_another(url: str) -> None:
+    engine = _engine(url)
+    try:
+        async with engine.begin():
+            pass
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: str) -> AsyncEngine:
+    values = {
+        "database_url": url,
+        "database_pool_size": 1,
+        "database_pool_max_overflow": 0,
+        "database_pool_timeout_seconds": 0.1,
+        "database_connect_timeout_seconds": 0.5,
+        "database_statement_timeout_seconds": 0.3,
+    }
+    return create_engine(DatabaseSettings.model_validate(values))
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[int]:
+    """Serve it from a thread as the image does from a process; gives the port."""
+    port = free_port()
+    config = uvicorn.Config(app, port=port, loop="uvloop", http="httptools", log_config=None, proxy_headers=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
