@@ -73,7 +73,7 @@ def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(port: 
         closed_after = time.monotonic() - began
 
     assert_too_large(answer)
-    assert took < 1
+    assert took < LINGER_SECONDS
     assert closed_after < LINGER_SECONDS + 2
 
 
@@ -87,7 +87,7 @@ def test_who_sends_it_all_first_gets_the_answer(port: int) -> None:
     for _ in range(20):
         began = time.monotonic()
         assert_too_large(post(port, b"x" * MEGABYTE, headers=f"Content-Length: {MEGABYTE}"))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < LINGER_SECONDS
 
 
 def test_a_chunked_body_is_refused_when_it_has_become_too_large(port: int) -> None:
@@ -95,7 +95,7 @@ def test_a_chunked_body_is_refused_when_it_has_become_too_large(port: int) -> No
     for _ in range(20):
         began = time.monotonic()
         assert_too_large(post(port, *[chunk] * 100, b"0\r\n\r\n", headers="Transfer-Encoding: chunked"))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < LINGER_SECONDS
 
 
 def test_a_chunked_body_without_an_end_is_refused_too(port: int) -> None:

@@ -290,9 +290,9 @@ def test_a_database_that_refuses(client: httpx2.Client, own_postgres: Postgres) 
     unavailable(client, "/away", url=f"postgres://postgres:secret@127.0.0.1:{own_postgres.port}/nowhere")
 
 
-@pytest.mark.parametrize("name", ["terminated", "starting"])
-def test_a_database_that_stops_in_the_midst(client: httpx2.Client, name: str) -> None:
-    unavailable(client, f"/database/{name}")
+@pytest.mark.parametrize("path", ["/database/terminated", "/database/starting", "/cut"])
+def test_a_database_that_stops_in_the_midst(client: httpx2.Client, path: str) -> None:
+    unavailable(client, path)
     assert client.get("/things").is_success
 
 

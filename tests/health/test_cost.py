@@ -44,16 +44,16 @@ def sessions(url: str) -> int:
 
 
 def test_ten_thousand_requests_cost_the_database_one_query_a_second(
-    start_api: StartApi, empty_database_url: str
+    start_api: StartApi, migrated_database_url: str
 ) -> None:
-    api = start_api(empty_database_url)
-    before = sessions(empty_database_url)
+    api = start_api(migrated_database_url)
+    before = sessions(migrated_database_url)
 
     began = time.monotonic()
     answered = asyncio.run(hammer(api.port))
     took = time.monotonic() - began
 
-    probes = sessions(empty_database_url) - before - 1  # one was the count's own
+    probes = sessions(migrated_database_url) - before - 1  # one was the count's own
     assert answered == CONNECTIONS * REQUESTS_PER_CONNECTION == 10_000
     assert 1 <= probes <= took + 1
 

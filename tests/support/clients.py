@@ -53,7 +53,7 @@ def newest_mail(sendgrid: SendGrid, email: str, count: int = 1) -> Mail:
     content = sendgrid.wait_for(email, count)["content"]
     text = content[0]["value"]
     token = re.search(re.escape(f"{APP_URL}/auth/verify#token=") + r"([\w-]+)", text)
-    code = re.search(r"\b(\d{4}) ?(\d{4})\b", text)
+    code = re.search(r"^\s*(\d{4}) (\d{4})\s*$", text, re.MULTILINE)
     assert token, text
     assert code, text
     return Mail(token=token[1], code=code[1] + code[2], text=text)

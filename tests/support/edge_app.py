@@ -165,6 +165,16 @@ async def exhaust_pool(request: Request) -> None:
         pass
 
 
+@databases.get("/cut")
+async def lose_connection(request: Request) -> None:
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.begin() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver
+        driver.terminate()
+        await connection.execute(text("SELECT 1"))
+
+
 @databases.get("/in-transaction/file")
 async def fail_in_transaction(request: Request) -> None:
     """An OSError that isn't the database's, though a transaction is open."""

@@ -39,7 +39,7 @@ def _printable(given: str) -> str:
 
 Email = Annotated[str, Field(max_length=320, examples=["ana@example.com"]), AfterValidator(_email)]
 LocalPath = Annotated[str, Field(max_length=2048, examples=["/studio"]), AfterValidator(_local_path)]
-Secret = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Secret = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[!-~]*$")]
 DisplayName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=80),

@@ -75,15 +75,15 @@ def _is_about_text(error: BaseException) -> bool:
 def _log(scope: Scope, problem: Problem, error: Exception) -> None:
     what = f"{scope['method']} {problems.path(scope)}: {problem.code} (request {request_id(scope)})"
     if problem.code in CALLS_FOR_A_PROGRAMMER:  # not by exc_info, which writes out messages that hold values
-        logger.error("%s\n%s", what, "\n".join(_lines(error)))
+        logger.error("%s\n%s", what, trace(error))
     else:
         logger.warning("%s: %s", what, " from ".join(describe(cause) for cause in _chain(error)))
 
 
-def _lines(error: BaseException) -> Iterator[str]:
-    """A traceback, the first cause first, as Python writes it."""
-    for cause in reversed(list(_chain(error))):
-        yield "".join(traceback.format_tb(cause.__traceback__)) + describe(cause)
+def trace(error: BaseException) -> str:
+    """A traceback, the first cause first, as Python writes it, but with what `describe` tells of each."""
+    causes = reversed(list(_chain(error)))
+    return "\n".join("".join(traceback.format_tb(cause.__traceback__)) + describe(cause) for cause in causes)
 
 
 def describe(error: BaseException) -> str:

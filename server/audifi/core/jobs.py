@@ -17,7 +17,7 @@ from pgqueuer.domain.types import QueueEntrypoint
 from pgqueuer.ports.driver import Driver, NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from audifi.core.failures import describe
+from audifi.core.failures import describe, trace
 from audifi.core.session import after_commit
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,11 @@ def without_values(record: logging.LogRecord) -> bool:
     """What pgqueuer says of an error, without what PostgreSQL quotes of rows in it."""
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if error is not None:
-        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {describe(error)}", (), None
+        record.msg, record.args, record.exc_info = (
+            f"{record.getMessage()}: {describe(getattr(error, 'orig', error))}",
+            (),
+            None,
+        )
     return True
 
 
@@ -142,12 +146,15 @@ def _attempting(kind: Kind) -> Callable[[Job], Awaitable[None]]:
         except GiveUpError as error:
             logger.error("job %d, %s, is given up: %s", job.id, kind.name, error)  # noqa: TRY400
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do better
             if job.attempts + 1 >= kind.attempts:
-                logger.error("job %d, %s, is given up after %d attempts", job.id, kind.name, kind.attempts)  # noqa: TRY400
-                raise
+                logger.error(
+                    "job %d, %s, is given up after %d attempts\n%s", job.id, kind.name, kind.attempts, trace(error)
+                )  # noqa: TRY400
+                # pgqueuer keeps what an error says, in a table; so not the error itself.
+                raise GiveUpError(describe(error)) from None
             seconds = min(FIRST_RETRY_SECONDS * 2**job.attempts, LONGEST_RETRY_SECONDS)
-            cause = type(error).__name__
+            cause = describe(error)
             logger.warning("job %d, %s, has failed: %s; again in %d s", job.id, kind.name, cause, seconds)
             raise RetryRequested(delay=timedelta(seconds=seconds), reason=cause) from None
 

@@ -108,8 +108,9 @@ def response(scope: Scope, problem: Problem) -> Response:
         "errors": [error.model_dump(exclude_none=True) for error in problem.errors],
     }
     body = {name: value for name, value in body.items() if value not in (None, [])}
+    body |= jsonable_encoder(problem.extensions)
     answer = Response(
-        json.dumps(body | jsonable_encoder(problem.extensions)),  # ASCII, as a lone surrogate has no UTF-8
+        json.dumps(body),  # in ASCII: half a character, which JSON lets in, has no UTF-8
         problem.status,
         media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store"},
@@ -213,9 +214,9 @@ def _message(detail: dict[str, Any]) -> str:
 
 
 def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:
+    status = HTTPStatus(error.status_code)
     headers = list((error.headers or {}).items())
-    detail: str | None = None
-    match HTTPStatus(error.status_code):
+    match status:
         case HTTPStatus.BAD_REQUEST:  # their parsers', of whatever isn't a JSONDecodeError
             return malformed()
         case HTTPStatus.NOT_FOUND:
@@ -225,11 +226,10 @@ def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:
             headers = [("Allow", ", ".join(_allowed_methods(connection)))]
         case HTTPStatus.CONTENT_TOO_LARGE:
             return too_large()
-        case status:
+        case _:
             code, title = re.sub(r"[^a-z]+", "_", status.phrase.lower()), status.phrase
-    if error.detail != HTTPStatus(error.status_code).phrase:  # Starlette's default
-        detail = error.detail
-    return Problem(error.status_code, code, title, detail, headers=headers)
+    detail = None if error.detail == status.phrase else error.detail  # which is Starlette's default
+    return Problem(status, code, title, detail, headers=headers)
 
 
 def _allowed_methods(connection: HTTPConnection) -> list[str]:
@@ -248,9 +248,7 @@ def _document(app: FastAPI) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema:
-            return app.openapi_schema
-        document = generate()
+        document = generate()  # which is kept: what follows may be done to it again
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):

@@ -1,0 +1,227 @@
+"""The account: who it is, where it is signed in, what happened to it, and its end."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.support import databases
+from tests.support.app import App
+from tests.support.clients import REFRESH_COOKIE, Browser, Client
+from tests.support.sendgrid import SendGrid
+
+
+def another(client: Client) -> Client:
+    """The same person on another device."""
+    return Client(client.http, client.sendgrid, email=client.email, mails=client.mails)
+
+
+def test_a_display_name_is_set_trimmed_and_removed(client: Client) -> None:
+    client.sign_in()
+
+    answer = client.as_signed_in("PATCH", "/me", {"display_name": "  Ana Ruiz \u266b "})
+    assert answer.status_code == 200
+    assert answer.json()["display_name"] == "Ana Ruiz \u266b"
+    assert client.as_signed_in("GET", "/me").json() == answer.json()
+    assert client.as_signed_in("PATCH", "/me", {"display_name": None}).json()["display_name"] is None
+    assert client.as_signed_in("GET", "/me").json()["display_name"] is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"display_name": ""}, {"display_name": "  "}, {"display_name": "a" * 81}, {"display_name": "a\x1b[2J"}]
+)
+def test_what_is_no_display_name_is_refused(client: Client, change: dict[str, object]) -> None:
+    client.sign_in()
+
+    answer = client.as_signed_in("PATCH", "/me", change)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/display_name"
+
+
+@pytest.mark.parametrize("change", [{"role": "admin", "display_name": "A"}, {"email": "b@example.com"}, {}])
+def test_nothing_else_can_be_changed_by_its_owner(client: Client, change: dict[str, object]) -> None:
+    client.sign_in()
+
+    assert client.as_signed_in("PATCH", "/me", change).status_code == 422
+    assert client.as_signed_in("GET", "/me").json() == client.tokens["user"]
+
+
+def test_sessions_are_listed_the_newest_first_with_the_one_that_asks(client: Client) -> None:
+    first = client.sign_in()
+    second = another(client)
+    second.headers = {"User-Agent": "Studio/2\tx"}
+    second.ip = "2001:db8:1:2:3:4:5:6"
+    second.sign_in()
+
+    page = first.as_signed_in("GET", "/sessions").json()
+    assert page["next_cursor"] is None
+    newest, oldest = page["data"]
+    assert (newest["id"], oldest["id"]) == (second.tokens["session"]["id"], first.tokens["session"]["id"])
+    assert (newest["current"], oldest["current"]) == (False, True)
+    assert newest.keys() == {
+        "id", "current", "created_at", "last_used_at", "expires_at", "user_agent", "ip_prefix"
+    }  # fmt: skip
+    assert newest["ip_prefix"] == "2001:db8:1:2::/64"
+    assert oldest["ip_prefix"] == ".".join(first.ip.split(".")[:3]) + ".0/24"
+    assert newest["user_agent"] == "Studio/2x"
+    assert "\t" not in newest["user_agent"]
+
+
+def test_a_session_tells_when_it_was_used_last(client: Client, app: App) -> None:
+    client.sign_in()
+    app.clock.advance(hours=1)
+    client.refresh()
+
+    [session] = client.as_signed_in("GET", "/sessions").json()["data"]
+    assert session["last_used_at"] > session["created_at"]
+
+
+def test_lists_come_in_pages(client: Client) -> None:
+    client.sign_in()
+    for _ in range(2):
+        another(client).sign_in()
+        client.mails += 1
+
+    seen, cursor, pages = [], None, 0
+    while pages == 0 or cursor:
+        path = "/sessions?limit=2" + (f"&cursor={cursor}" if cursor else "")
+        page = client.as_signed_in("GET", path).json()
+        seen += [session["id"] for session in page["data"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    assert pages == 2
+    assert len(set(seen)) == 3
+    assert seen == sorted(seen, reverse=True)
+
+    first = client.as_signed_in("GET", "/me/activity?limit=3").json()
+    rest = client.as_signed_in("GET", f"/me/activity?limit=100&cursor={first['next_cursor']}").json()
+    assert [len(first["data"]), len(rest["data"]), rest["next_cursor"]] == [3, 1, None]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "cursor=x"])
+def test_a_page_that_cant_be_is_refused(client: Client, query: str) -> None:
+    client.sign_in()
+
+    assert client.as_signed_in("GET", f"/sessions?{query}").status_code == 422
+    assert client.as_signed_in("GET", f"/me/activity?{query}").status_code == 422
+
+
+def test_one_session_is_ended_from_another(client: Client) -> None:
+    client.sign_in()
+    lost = another(client).sign_in()
+
+    assert client.as_signed_in("DELETE", f"/sessions/{lost.tokens['session']['id']}").status_code == 204
+    assert lost.as_signed_in("GET", "/sessions").status_code == 401
+    assert lost.refresh().json()["code"] == "refresh_token.revoked"
+    assert client.as_signed_in("GET", "/sessions").status_code == 200
+    assert client.as_signed_in("DELETE", f"/sessions/{lost.tokens['session']['id']}").status_code == 404
+
+
+def test_all_sessions_but_this_one_are_ended(client: Client, app: App, sendgrid: SendGrid) -> None:
+    client.sign_in()
+    others = [another(client).sign_in()]
+    client.mails += 1
+    others.append(another(client).sign_in())
+    stranger = Client(app.http, sendgrid).sign_in()
+
+    assert client.as_signed_in("DELETE", "/sessions").status_code == 204
+    assert [other.as_signed_in("GET", "/me").status_code for other in others] == [401, 401]
+    assert client.as_signed_in("GET", "/me").status_code == 200
+    assert stranger.as_signed_in("GET", "/me").status_code == 200
+
+
+def test_an_unknown_session_is_not_found(client: Client) -> None:
+    client.sign_in()
+
+    answer = client.as_signed_in("DELETE", f"/sessions/{uuid4()}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "session.not_found")
+
+
+@pytest.mark.parametrize("by", ["bearer", "body"])
+def test_signing_out_ends_the_session_and_can_be_repeated(client: Client, by: str) -> None:
+    client.sign_in()
+    for _ in range(2):
+        if by == "bearer":
+            assert client.as_signed_in("POST", "/logout").status_code == 204
+        else:
+            answer = client.ask("POST", "/logout", {"refresh_token": client.tokens["refresh_token"]})
+            assert answer.status_code == 204
+
+    assert client.as_signed_in("GET", "/me").status_code == 401
+    assert client.refresh().json()["code"] == "refresh_token.revoked"
+
+
+def test_a_browser_signs_out_by_its_cookie(browser: Browser) -> None:
+    browser.sign_in()
+    token = browser.cookies[REFRESH_COOKIE]
+
+    assert browser.ask("POST", "/logout", {}).status_code == 204
+    assert browser.cookies == {}
+    assert browser.refresh(token).json()["code"] == "refresh_token.revoked"
+
+
+def test_an_access_token_that_has_expired_still_signs_out(client: Client, app: App) -> None:
+    client.sign_in()
+    app.clock.advance(hours=1)
+    assert client.as_signed_in("POST", "/logout").status_code == 204
+
+    assert client.refresh().json()["code"] == "refresh_token.revoked"
+
+
+@pytest.mark.parametrize("token", [None, "x", "art1_" + "A" * 70])
+def test_signing_out_of_nothing_is_no_error(client: Client, token: str | None) -> None:
+    assert client.ask("POST", "/logout", bearer=token).status_code == 204
+    assert client.ask("POST", "/logout", {"refresh_token": token}).status_code == 204
+
+
+def test_the_activity_tells_what_happened(client: Client) -> None:
+    client.sign_in()
+    client.as_signed_in("PATCH", "/me", {"display_name": "Ana"})
+    client.as_signed_in("POST", "/logout")
+    client.sign_in()
+
+    events = client.as_signed_in("GET", "/me/activity").json()["data"]
+    assert [event["event"] for event in events] == [
+        "session.created",
+        "session.revoked",
+        "user.updated",
+        "session.created",
+        "user.created",
+    ]
+    assert [event["detail"] for event in events] == [None, "signed_out", "display_name", None, None]
+    assert {event["ip_prefix"] for event in events} == {".".join(client.ip.split(".")[:3]) + ".0/24"}
+    assert events[0]["session_id"] == client.tokens["session"]["id"]
+
+
+def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_again(client: Client, app: App) -> None:
+    client.sign_in()
+    client.as_signed_in("PATCH", "/me", {"display_name": "Ana"})
+    other = another(client).sign_in()
+    client.mails += 1
+    open_link = client.request_mail()
+
+    assert client.as_signed_in("DELETE", "/me").status_code == 204
+    assert client.as_signed_in("GET", "/me").status_code == 401
+    assert other.as_signed_in("GET", "/me").status_code == 401
+    assert other.refresh().json()["code"] == "refresh_token.revoked"
+    assert client.verify(token=open_link.token, confirm=True).json()["code"] == "magic_link.used"
+    user_id = client.tokens["user"]["id"]
+    left = databases.fetch_value(
+        app.database_url,
+        f"SELECT concat_ws('|', email, email_key, display_name, role) FROM users WHERE id = '{user_id}'",  # noqa: S608
+    )
+    assert left == f"deleted:{user_id}|deleted:{user_id}|fan"
+    client.sign_in()
+    assert client.tokens["created"] is True
+    assert client.tokens["user"]["id"] != user_id
+
+
+def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> None:
+    client.sign_in()
+    app.clock.advance(minutes=5, seconds=1)
+    client.refresh()
+    answer = client.as_signed_in("DELETE", "/me")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "insufficient_user_authentication")
+    assert "max_age=300" in answer.headers["www-authenticate"]
+    client.sign_in()
+    app.clock.advance(minutes=4, seconds=59)
+    assert client.as_signed_in("DELETE", "/me").status_code == 204

@@ -1,0 +1,135 @@
+"""`python -m audifi users` and `jobs`, as an operator types them."""
+
+import re
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from audifi.__main__ import app as commands
+from tests.support import databases
+from tests.support.app import App
+from tests.support.clients import Client
+
+
+def audifi(database_url: str, *arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(
+        commands, arguments, env={"DATABASE_URL": database_url, "AUDIFI_OPERATOR": "kim", **environment}
+    )
+
+
+def said(app: App, *arguments: str) -> str:
+    result = audifi(app.database_url, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_accounts_are_listed_and_found(client: Client, app: App) -> None:
+    client.sign_in()
+
+    listed = said(app, "users", "list", "--search", client.email[:12].upper())
+    assert re.search(rf"{client.tokens['user']['id']} +{client.email} +fan +20\d\d-", listed)
+    assert said(app, "users", "list", "--search", client.email, "--role", "admin") == "None.\n"
+    assert said(app, "users", "list", "--search", "%") == "None.\n"
+
+
+def test_a_role_is_given_at_once_and_recorded(client: Client, app: App) -> None:
+    client.sign_in()
+
+    assert said(app, "users", "set-role", client.email.upper(), "artist") == f"{client.email}: fan, now artist.\n"
+    assert said(app, "users", "set-role", client.email, "artist") == f"{client.email} is artist already.\n"
+    assert client.as_signed_in("GET", "/me").json()["role"] == "artist"
+    [event, *_] = client.as_signed_in("GET", "/me/activity").json()["data"]
+    assert (event["event"], event["detail"]) == ("user.role_changed", "fan to artist")
+
+
+def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(client: Client, app: App) -> None:
+    client.sign_in()
+
+    assert said(app, "users", "suspend", client.email, "--reason", "fraud") == (
+        f"{client.email} is suspended; 1 sessions were ended.\n"
+    )
+    assert "is suspended already; 0 sessions" in said(app, "users", "suspend", client.email, "--reason", "again")
+    assert client.as_signed_in("GET", "/me").status_code == 401
+    assert client.refresh().json()["code"] == "refresh_token.revoked"
+    mail = client.request_mail()
+    refused = client.verify(token=mail.token, **client.secret())
+    assert (refused.status_code, refused.json()["code"]) == (403, "account.disabled")
+    mail = client.request_mail()
+    assert client.verify(token=mail.token, **client.secret()).status_code == 403
+
+    assert said(app, "users", "restore", client.email) == f"{client.email} may sign in again.\n"
+    assert said(app, "users", "restore", client.email) == f"{client.email} isn't suspended.\n"
+    client.sign_in()
+    shown = said(app, "users", "show", client.tokens["user"]["id"])
+    for pattern in (
+        r"user\.restored +kim",
+        r"user\.suspended +kim +fraud",
+        r"session\.revoked +kim +suspended",
+        r"sign_in\.refused +",
+        rf"user\.created +.*{re.escape(client.ip)}",
+    ):
+        assert re.search(pattern, shown), shown
+    assert client.tokens["session"]["id"] in shown
+
+
+def test_all_sessions_of_an_account_are_ended(client: Client, app: App) -> None:
+    client.sign_in()
+
+    assert said(app, "users", "sign-out", client.email) == f"{client.email}: 1 sessions were ended.\n"
+    assert client.as_signed_in("GET", "/me").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("who", "sentence"),
+    [
+        ("nobody@example.com", "There is no account nobody@example.com."),
+        (str(uuid4()), "There is no account"),
+        ("x", "x is neither an e-mail address nor an id."),
+    ],
+)
+def test_an_unknown_account_is_one_sentence(app: App, who: str, sentence: str) -> None:
+    result = audifi(app.database_url, "users", "set-role", who, "admin")
+
+    assert result.exit_code == 1
+    assert sentence in result.stderr
+
+
+def test_a_deleted_account_is_no_account(client: Client, app: App) -> None:
+    client.sign_in()
+    client.as_signed_in("DELETE", "/me")
+
+    for who in (client.email, client.tokens["user"]["id"]):
+        assert audifi(app.database_url, "users", "show", who).exit_code == 1
+
+
+def test_an_unknown_role_is_refused(app: App) -> None:
+    assert "'fan', 'artist', 'producer' or 'admin'" in audifi(app.database_url, "users", "set-role", "x", "king").output
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("", "DATABASE_URL: is empty"),
+        ("postgres://u:s3cr3t@127.0.0.1:1/d", "127.0.0.1:1/d: ConnectionRefusedError"),
+    ],
+)
+def test_what_an_operator_can_mend_is_one_sentence_without_the_password(url: str, sentence: str) -> None:
+    result = audifi(url, "users", "list")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(sentence)
+    assert "s3cr3t" not in result.output
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_jobs_that_were_given_up_are_listed_and_tried_again(migrated_database_url: str) -> None:
+    databases.execute(
+        migrated_database_url,
+        "INSERT INTO pgqueuer (priority, status, entrypoint, attempts) VALUES (0, 'failed', 'sign_in_mail', 12)",
+    )
+
+    assert re.search(r"1 +sign_in_mail +failed +12", audifi(migrated_database_url, "jobs", "list").stdout)
+    assert audifi(migrated_database_url, "jobs", "retry", "1").stdout == "Job 1 is queued again.\n"
+    again = audifi(migrated_database_url, "jobs", "retry", "1")
+    assert (again.exit_code, again.stderr) == (1, "There is no job 1 that was given up.\n")

@@ -1,0 +1,98 @@
+"""What later features ask for in a route's signature."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import Depends
+
+from audifi.auth.dependencies import Account, CheckedAccount, FreshAccount, SignedIn, with_role
+from tests.support import app as apps
+from tests.support import databases
+from tests.support.app import App
+from tests.support.clients import Client
+from tests.support.sendgrid import SendGrid
+
+
+@pytest.fixture(scope="module")
+def app_of_features(database_url: str, shared_sendgrid: SendGrid) -> Iterator[App]:
+    with apps.running(database_url, sendgrid_url=shared_sendgrid.url) as app:
+
+        @app.asgi.get("/test/signed-in")
+        async def signed_in(token: SignedIn) -> str:
+            return str(token.user_id)
+
+        @app.asgi.get("/test/checked")
+        async def checked(account: CheckedAccount) -> str:
+            return account.email
+
+        @app.asgi.get("/test/fresh")
+        async def fresh(account: FreshAccount) -> str:
+            return account.email
+
+        @app.asgi.get("/test/artist")
+        async def artist(account: Annotated[Account, Depends(with_role("artist", "admin"))]) -> str:
+            return account.role
+
+        yield app
+
+
+@pytest.fixture
+def member(app_of_features: App, sendgrid: SendGrid) -> Iterator[Client]:
+    yield Client(app_of_features.http, sendgrid).sign_in()
+    app_of_features.clock.ahead *= 0
+
+
+def get(member: Client, path: str) -> httpx2.Response:
+    return member.http.get(path, headers={"Authorization": f"Bearer {member.tokens['access_token']}"})
+
+
+def set_user(app: App, member: Client, values: str) -> None:
+    user_id = member.tokens["user"]["id"]
+    databases.execute(app.database_url, f"UPDATE users SET {values} WHERE id = '{user_id}'")  # noqa: S608
+
+
+def test_the_signed_in_account_is_known_from_its_token_alone(app_of_features: App, member: Client) -> None:
+    assert get(member, "/test/signed-in").json() == member.tokens["user"]["id"]
+    assert app_of_features.http.get("/test/signed-in").status_code == 401
+
+
+def test_a_role_counts_from_the_next_request_on(app_of_features: App, member: Client) -> None:
+    refused = get(member, "/test/artist")
+    assert (refused.status_code, refused.json()["code"]) == (403, "account.role_required")
+    for role in ("artist", "admin"):
+        set_user(app_of_features, member, f"role = '{role}'")
+        assert get(member, "/test/artist").json() == role
+    set_user(app_of_features, member, "role = 'producer'")
+    assert get(member, "/test/artist").status_code == 403
+
+
+@pytest.mark.parametrize("state", ["disabled_at = now()", "deleted_at = now()"])
+def test_a_checked_account_is_neither_suspended_nor_deleted(app_of_features: App, member: Client, state: str) -> None:
+    assert get(member, "/test/checked").status_code == 200
+    set_user(app_of_features, member, state)
+
+    assert get(member, "/test/checked").status_code == 401
+
+
+@pytest.mark.parametrize("ended", ["revoked_at = now(), revoked_reason = 'signed_out'", "idle_expires_at = now()"])
+def test_a_checked_session_has_not_ended_anywhere_a_moment_ago(
+    app_of_features: App, member: Client, ended: str
+) -> None:
+    session_id = member.tokens["session"]["id"]
+    databases.execute(app_of_features.database_url, f"UPDATE sessions SET {ended} WHERE id = '{session_id}'")  # noqa: S608
+
+    assert get(member, "/test/checked").status_code == 401
+    assert get(member, "/test/fresh").status_code == 401
+    assert get(member, "/test/artist").status_code == 401
+
+
+def test_a_fresh_sign_in_is_one_of_the_last_five_minutes(app_of_features: App, member: Client) -> None:
+    app_of_features.clock.advance(minutes=4, seconds=59)
+    assert get(member, "/test/fresh").status_code == 200
+    app_of_features.clock.advance(seconds=2)
+
+    answer = get(member, "/test/fresh")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_user_authentication", max_age=300'

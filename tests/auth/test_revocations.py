@@ -1,0 +1,157 @@
+"""Sessions that other machines revoke, without a query for each request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from audifi.auth import revocations
+from audifi.auth.revocations import RevokedSessions
+from audifi.core.database import create_engine
+from audifi.core.settings import DatabaseSettings
+from tests.support import databases
+from tests.support.app import App, Clock
+from tests.support.clients import Client
+
+USER = "01900000-0000-7000-8000-000000000000"
+
+
+@asynccontextmanager
+async def following(url: str, clock: Clock | None = None) -> AsyncIterator[RevokedSessions]:
+    engine = create_engine(DatabaseSettings(database_url=url))  # type: ignore[arg-type]
+    try:
+        yield RevokedSessions(engine, clock or Clock())
+    finally:
+        await engine.dispose()
+
+
+async def add_session(url: str, revoked_at: str) -> UUID:
+    id_ = uuid4()
+    user = "INSERT INTO users (id, email, email_key, created_at) VALUES ('{0}', '{0}', '{0}', now()) ON CONFLICT DO NOTHING"
+    statement = f"""
+        INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
+            idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
+        VALUES ('{id_}', '{USER}', '', now(), now(), '{{}}', now(), now(), now(), now(), {revoked_at}, 'signed_out')
+    """  # noqa: S608
+    await asyncio.to_thread(databases.execute, url, user.format(USER), statement)
+    return id_
+
+
+def test_what_was_revoked_while_tokens_are_good_is_known(migrated_database_url: str) -> None:
+    async def run() -> None:
+        async with following(migrated_database_url) as revoked:
+            recent = await add_session(migrated_database_url, "now() - interval '10 minutes'")
+            old = await add_session(migrated_database_url, "now() - interval '12 minutes'")
+            await revoked.poll()
+            assert recent in revoked
+            assert old not in revoked
+            assert uuid4() not in revoked
+
+    asyncio.run(run())
+
+
+def test_a_revocation_that_is_committed_late_is_seen_by_the_next_look(migrated_database_url: str) -> None:
+    async def run() -> None:
+        async with following(migrated_database_url) as revoked:
+            await revoked.poll()
+            late = await add_session(migrated_database_url, "now() - interval '50 seconds'")
+            await revoked.poll()
+            assert late in revoked
+
+    asyncio.run(run())
+
+
+def test_it_is_forgotten_when_no_token_of_it_can_be_good(migrated_database_url: str) -> None:
+    async def run() -> None:
+        clock = Clock()
+        async with following(migrated_database_url, clock) as revoked:
+            session_id = await add_session(migrated_database_url, "now()")
+            here = uuid4()
+            revoked.add([here], clock())
+            await revoked.poll()
+            clock.advance(seconds=600)
+            await revoked.poll()
+            assert {session_id in revoked, here in revoked} == {True}
+            clock.advance(seconds=70)
+            await revoked.poll()
+            assert {session_id in revoked, here in revoked} == {False}
+
+    asyncio.run(run())
+
+
+def test_one_that_has_never_looked_or_not_for_five_seconds_says_so(
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with following(migrated_database_url) as revoked:
+            assert not revoked.is_current
+            await revoked.poll()
+            assert revoked.is_current
+            monkeypatch.setattr(revocations, "STALE_SECONDS", 0)
+            assert not revoked.is_current
+
+    asyncio.run(run())
+
+
+def test_more_than_it_can_follow_is_left_to_the_rows(
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocations, "MAX_ROWS", 2)
+
+    async def run() -> None:
+        async with following(migrated_database_url) as revoked:
+            for _ in range(2):
+                await add_session(migrated_database_url, "now()")
+            await revoked.poll()
+            assert not revoked.is_current
+
+    asyncio.run(run())
+
+
+def test_it_goes_on_looking_when_the_database_was_away(
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(revocations, "POLL_SECONDS", 0.05)
+
+    async def run() -> None:
+        rename = "ALTER TABLE {} RENAME TO {}"
+        await asyncio.to_thread(databases.execute, migrated_database_url, rename.format("sessions", "gone"))
+        async with following(migrated_database_url) as revoked:
+            task = asyncio.create_task(revoked.follow())
+            await asyncio.sleep(0.3)
+            assert not revoked.is_current
+            await asyncio.to_thread(databases.execute, migrated_database_url, rename.format("gone", "sessions"))
+            await asyncio.sleep(0.3)
+            assert revoked.is_current
+            task.cancel()
+
+    asyncio.run(run())
+    assert "can't tell which sessions were revoked" in caplog.text
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_server_that_has_lost_sight_asks_the_sessions_row(
+    client: Client, app: App, monkeypatch: pytest.MonkeyPatch, *, stale: bool
+) -> None:
+    """The row says it 61 s before the set would look: so only one who asks the row knows."""
+    client.sign_in()
+    if stale:
+        monkeypatch.setattr(revocations, "STALE_SECONDS", 0)
+    assert client.as_signed_in("GET", "/sessions").status_code == 200
+    revoked = "UPDATE sessions SET revoked_at = now() - interval '5 minutes', revoked_reason = 'signed_out' WHERE id = "
+    databases.execute(app.database_url, f"{revoked}'{client.tokens['session']['id']}'")  # noqa: S608
+
+    assert client.as_signed_in("GET", "/sessions").status_code == (401 if stale else 200)
+
+
+def test_another_machines_sign_out_is_known_within_two_seconds(client: Client, app: App) -> None:
+    client.sign_in()
+    revoked = "UPDATE sessions SET revoked_at = now(), revoked_reason = 'signed_out' WHERE id = "
+    databases.execute(app.database_url, f"{revoked}'{client.tokens['session']['id']}'")  # noqa: S608
+
+    deadline = app.clock() + timedelta(seconds=2)
+    while client.as_signed_in("GET", "/sessions").status_code == 200:
+        assert app.clock() < deadline

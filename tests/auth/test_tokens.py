@@ -1,0 +1,184 @@
+"""Tokens by themselves: what is made is read, and nothing else is."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from audifi.auth.tokens import ExpiredTokenError, InvalidTokenError, Keys, new_secret
+from audifi.core.settings import Settings
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+USER, SESSION = UUID(int=1), UUID(int=2)
+OLD, NEW, OTHER = ("a" * 32, "b" * 32, "c" * 32)
+
+
+def keys(current: str = NEW, previous: str | None = None, app: str = "audifi-api") -> Keys:
+    secrets: dict[str, Any] = {
+        "jwt_secret": SecretStr(current),
+        "magic_link_secret": SecretStr(current + "m"),
+        "jwt_secret_previous": previous and SecretStr(previous),
+        "magic_link_secret_previous": previous and SecretStr(previous + "m"),
+    }
+    return Keys(Settings.model_construct(fly_app_name=app, **secrets))
+
+
+def access(made_by: Keys, until: datetime = NOW + timedelta(days=1)) -> str:
+    token, _ = made_by.make_access_token(
+        user_id=USER, session_id=SESSION, auth_time=NOW - timedelta(hours=1), amr=["email"], now=NOW, until=until
+    )
+    return token
+
+
+def test_an_access_token_is_read_as_it_was_made() -> None:
+    token = keys().read_access_token(access(keys()), now=NOW)
+
+    assert (token.user_id, token.session_id, token.amr) == (USER, SESSION, ("email",))
+    assert token.auth_time == (NOW - timedelta(hours=1)).timestamp()
+    assert (token.iat, token.exp) == (NOW.timestamp(), NOW.timestamp() + 600)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "good"), [(-6, False), (-5, True), (0, True), (604, True), (604.9, True), (605, False), (9999, False)]
+)
+def test_an_access_token_is_good_for_ten_minutes_and_five_seconds_of_clocks_apart(
+    seconds: float, *, good: bool
+) -> None:
+    token, at = access(keys()), NOW + timedelta(seconds=seconds)
+    if good:
+        assert keys().read_access_token(token, now=at)
+    else:
+        with pytest.raises(ExpiredTokenError if seconds > 0 else InvalidTokenError):
+            keys().read_access_token(token, now=at)
+
+
+def test_an_access_token_that_has_expired_is_read_where_that_does_no_harm() -> None:
+    at = NOW + timedelta(days=1)
+
+    assert keys().read_access_token(access(keys()), now=at, expired_too=True).session_id == SESSION
+
+
+def test_an_access_token_ends_with_its_session() -> None:
+    token, seconds = keys().make_access_token(
+        user_id=USER, session_id=SESSION, auth_time=NOW, amr=[], now=NOW, until=NOW + timedelta(seconds=90)
+    )
+
+    assert seconds == 90
+    assert keys().read_access_token(token, now=NOW).exp == NOW.timestamp() + 90
+
+
+def test_two_access_tokens_are_never_the_same() -> None:
+    assert access(keys()) != access(keys())
+
+
+def test_what_an_earlier_secret_made_is_read_until_it_is_taken_away() -> None:
+    token, refresh = access(keys(OLD)), refresh_token(keys(OLD))
+    [link] = keys(OLD).links(b"seed")
+    rotated = keys(NEW, OLD)
+
+    assert rotated.read_access_token(token, now=NOW)
+    assert rotated.is_genuine(rotated.read_refresh_token(refresh), nonce=b"nonce")
+    assert link in rotated.links(b"seed")
+    assert keys(OLD).digests("link token", link.token)[0] in rotated.digests("link token", link.token)
+    for stranger in (keys(NEW), keys(NEW, OTHER)):
+        with pytest.raises(InvalidTokenError):
+            stranger.read_access_token(token, now=NOW)
+        assert not stranger.is_genuine(stranger.read_refresh_token(refresh), nonce=b"nonce")
+        assert link not in stranger.links(b"seed")
+
+
+def test_the_current_secret_makes_not_the_one_before() -> None:
+    rotated = keys(NEW, OLD)
+
+    assert keys(NEW).read_access_token(access(rotated), now=NOW)
+    assert refresh_token(rotated) == refresh_token(keys(NEW))
+    assert rotated.links(b"seed")[0] == keys(NEW).links(b"seed")[0]
+    assert rotated.digests("code", "1")[0] == keys(NEW).digests("code", "1")[0]
+
+
+def test_tokens_of_staging_are_nothing_to_production() -> None:
+    with pytest.raises(InvalidTokenError):
+        keys().read_access_token(access(keys(app="audifi-api-staging")), now=NOW)
+
+
+def refresh_token(made_by: Keys, session_id: UUID = SESSION, nonce: bytes = b"nonce", generation: int = 7) -> str:
+    return made_by.make_refresh_token(session_id=session_id, nonce=nonce, generation=generation)
+
+
+@given(session_id=st.uuids(), generation=st.integers(0, 2**31 - 1), nonce=st.binary(min_size=32, max_size=32))
+def test_a_refresh_token_is_read_as_it_was_made(session_id: UUID, generation: int, nonce: bytes) -> None:
+    text = refresh_token(keys(), session_id, nonce, generation)
+    token = keys().read_refresh_token(text)
+
+    assert (token.session_id, token.generation) == (session_id, generation)
+    assert keys().is_genuine(token, nonce=nonce)
+    assert text == refresh_token(keys(), session_id, nonce, generation)
+    assert not keys().is_genuine(token, nonce=nonce[::-1] + b"x")
+    assert repr(token.mac) not in repr(token)
+
+
+@given(position=st.integers(0, 51), bit=st.integers(0, 7))
+def test_a_refresh_token_with_any_bit_changed_is_not_genuine(position: int, bit: int) -> None:
+    raw = bytearray(urlsafe_b64decode(refresh_token(keys()).removeprefix("art1_") + "=="))
+    raw[position] ^= 1 << bit
+    changed = keys().read_refresh_token("art1_" + urlsafe_b64encode(raw).rstrip(b"=").decode())
+
+    assert not keys().is_genuine(changed, nonce=b"nonce")
+
+
+@given(st.text(max_size=100))
+def test_what_is_no_token_is_read_as_none(text: str) -> None:
+    with pytest.raises(InvalidTokenError):
+        keys().read_refresh_token(text)
+    with pytest.raises(InvalidTokenError):
+        keys().read_access_token(text, now=NOW)
+
+
+def test_a_refresh_token_is_written_in_one_way() -> None:
+    """The last character holds four bits that say nothing; RFC 4648, 3.5."""
+    text = refresh_token(keys())
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    again = text[:-1] + alphabet[alphabet.index(text[-1]) + 1]
+
+    with pytest.raises(InvalidTokenError):
+        keys().read_refresh_token(again)
+
+
+def test_codes_have_eight_digits_whatever_their_value() -> None:
+    codes = {keys().links(str(number).encode())[0].code for number in range(2000)}
+
+    assert {len(code) for code in codes} == {8}
+    assert any(code.startswith("0") for code in codes)
+    assert len(codes) > 1990
+    assert all(code.isdecimal() for code in codes)
+
+
+def test_a_digest_of_one_kind_or_flow_is_none_of_another() -> None:
+    made = [
+        keys().digests("code", b"flow", "12345678"),
+        keys().digests("code", b"flo", "w12345678"),
+        keys().digests("code", b"other", "12345678"),
+        keys().digests("link token", b"flow", "12345678"),
+    ]
+
+    assert len({digest for digests in made for digest in digests}) == 4
+    assert {len(digest) for digests in made for digest in digests} == {32}
+
+
+def test_secrets_are_256_bits_and_never_the_same() -> None:
+    made = {new_secret() for _ in range(100)}
+
+    assert len(made) == 100
+    assert {len(urlsafe_b64decode(secret + "=")) for secret in made} == {32}
+
+
+def test_what_a_mail_carries_is_not_printed() -> None:
+    [link] = keys().links(b"seed")
+
+    assert link.token not in repr(link)
+    assert link.code not in repr(link)

@@ -1,0 +1,107 @@
+"""What is over is deleted, and nothing else."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from audifi.auth import jobs as auth_jobs
+from audifi.core import housekeeping
+from audifi.core.database import create_engine
+from audifi.core.settings import DatabaseSettings
+from tests.support import databases
+
+USER = "'01900000-0000-7000-8000-000000000000'"
+FLOW = """
+    INSERT INTO sign_in_flows
+        (id, email, email_key, token_hash, code_hash, flow_hash, delivery, created_at, expires_at)
+    SELECT gen_random_uuid(), 'a@b.c', 'a@b.c', sha256(random()::text::bytea), '', '', 'body', now(), now() {}
+    FROM generate_series(1, {})
+"""
+SESSION = """
+    INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
+        idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
+    SELECT gen_random_uuid(), {user}, '', now(), now(), '{{}}', now(), now(),
+        now() {idle}, now() + interval '30 days', {revoked}, {reason}
+"""
+
+
+def session(idle: str, revoked: str | None = None) -> str:
+    return SESSION.format(
+        user=USER,
+        idle=idle,
+        revoked=f"now() {revoked}" if revoked else "NULL",
+        reason="'signed_out'" if revoked else "NULL",
+    )
+
+
+def add_old_and_new(url: str) -> None:
+    """Of each kind one row that is to stay and one that is to go."""
+    databases.execute(
+        url,
+        f"INSERT INTO users (id, email, email_key, created_at) VALUES ({USER}, 'a@b.c', 'a@b.c', now())",  # noqa: S608
+        FLOW.format("- interval '23 hours'", 1),
+        FLOW.format("- interval '25 hours'", 1),
+        session("+ interval '1 day'"),
+        session("- interval '31 days'"),
+        session("+ interval '1 day'", "- interval '29 days'"),
+        session("+ interval '1 day'", "- interval '31 days'"),
+        "INSERT INTO rate_limit_counters VALUES ('stays', 1, now() + interval '1 min'), ('goes', 1, now())",
+        f"INSERT INTO auth_events (id, event, user_id, created_at) VALUES"  # noqa: S608
+        f" (gen_random_uuid(), 'user.created', {USER}, now() - interval '365 days'),"
+        f" (gen_random_uuid(), 'user.created', {USER}, now() - interval '367 days')",
+        "INSERT INTO pgqueuer (priority, status, entrypoint, updated) VALUES"
+        " (0, 'failed', 'stays', now()), (0, 'failed', 'goes', now() - interval '31 days'),"
+        " (0, 'queued', 'stays, too', now() - interval '31 days')",
+        "INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint, created) VALUES"
+        " (1, 'successful', 0, 'stays', now()), (1, 'successful', 0, 'goes', now() - interval '31 days')",
+    )
+
+
+async def prune(url: str, machines: int = 1) -> list[dict[str, int]]:
+    engine = create_engine(DatabaseSettings(database_url=url))  # type: ignore[arg-type]
+    now = datetime.now(UTC)
+    expired = [*housekeeping.expired(now), *auth_jobs.expired(now)]
+    try:
+        return await asyncio.gather(*(housekeeping.prune(engine, expired) for _ in range(machines)))
+    finally:
+        await engine.dispose()
+
+
+def test_what_is_over_goes_and_what_is_not_stays(migrated_database_url: str) -> None:
+    add_old_and_new(migrated_database_url)
+
+    assert asyncio.run(prune(migrated_database_url)) == [
+        {
+            "rate_limit_counters": 1,
+            "pgqueuer": 1,
+            "pgqueuer_log": 1,
+            "sign_in_flows": 1,
+            "sessions": 2,
+            "auth_events": 1,
+        }
+    ]
+    assert set(asyncio.run(prune(migrated_database_url))[0].values()) == {0}
+    counts = {"sign_in_flows": 1, "sessions": 2, "rate_limit_counters": 1, "auth_events": 1, "pgqueuer": 2}
+    for table, count in counts.items():
+        assert databases.fetch_value(migrated_database_url, f"SELECT count(*) FROM {table}") == count  # noqa: S608
+    assert "goes" not in str(
+        databases.fetch_value(migrated_database_url, "SELECT string_agg(entrypoint, ' ') FROM pgqueuer")
+    )
+
+
+def test_a_run_is_bounded_and_the_next_goes_on(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH_ROWS", 10)
+    monkeypatch.setattr(housekeeping, "BATCHES", 3)
+    databases.execute(migrated_database_url, FLOW.format("- interval '2 days'", 50))
+
+    deleted = [asyncio.run(prune(migrated_database_url))[0]["sign_in_flows"] for _ in range(3)]
+    assert deleted == [30, 20, 0]
+
+
+def test_machines_share_the_work(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH_ROWS", 50)
+    databases.execute(migrated_database_url, FLOW.format("- interval '2 days'", 300))
+
+    runs = asyncio.run(prune(migrated_database_url, machines=3))
+    assert sum(run["sign_in_flows"] for run in runs) == 300
