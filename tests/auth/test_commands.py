@@ -7,9 +7,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from audifi.__main__ import app as commands
+from tests.auth.conftest import StartApp
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import Client
+from tests.support.sendgrid import SendGrid
 
 
 def audifi(database_url: str, *arguments: str, **environment: str) -> Result:
@@ -78,6 +80,18 @@ def test_all_sessions_of_an_account_are_ended(client: Client, app: App) -> None:
 
     assert said(app, "users", "sign-out", client.email) == f"{client.email}: 1 sessions were ended.\n"
     assert client.as_signed_in("GET", "/me").status_code == 401
+
+
+def test_all_sessions_of_all_accounts_are_ended(
+    start_app: StartApp, migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    app = start_app(migrated_database_url)
+    people = [Client(app.http, sendgrid).sign_in() for _ in range(2)]
+
+    assert said(app, "users", "sign-out-everyone", "--reason", "a secret got out") == "2 sessions were ended.\n"
+    assert [person.as_signed_in("GET", "/me").status_code for person in people] == [401, 401]
+    shown = said(app, "users", "show", people[0].email)
+    assert re.search(r"session\.revoked +kim +signed_out_by_operator: a secret got out", shown)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def add_old_and_new(url: str) -> None:
 
 
 async def prune(url: str, machines: int = 1) -> list[dict[str, int]]:
-    engine = create_engine(DatabaseSettings(database_url=url))  # type: ignore[arg-type]
+    engine = create_engine(DatabaseSettings(database_url=url))
     now = datetime.now(UTC)
     expired = [*housekeeping.expired(now), *auth_jobs.expired(now)]
     try:

@@ -26,7 +26,7 @@ def url(migrated_database_url: str) -> str:
 
 @asynccontextmanager
 async def engine_of(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(DatabaseSettings(database_url=url))  # type: ignore[arg-type]
+    engine = create_engine(DatabaseSettings(database_url=url))
     try:
         yield engine
     finally:
@@ -64,7 +64,7 @@ async def fetch(engine: AsyncEngine, query: str) -> Any:
 
 async def until_value(engine: AsyncEngine, query: str, value: object) -> None:
     async with asyncio.timeout(10):
-        while await fetch(engine, query) != value:
+        while await fetch(engine, query) != value:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -119,7 +119,7 @@ def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPat
         (GiveUpError("it can't be done"), 1, "is given up: it can't be done"),
     ],
 )
-def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(
+def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(  # noqa: PLR0913, PLR0917
     url: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

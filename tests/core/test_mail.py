@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from email.message import EmailMessage
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,6 +49,7 @@ class Provider:
     url: str = ""
     status: int = 202
     body: bytes = b""
+    location: str = ""
     drips: bool = False
     """Whether it answers with a byte now and then, and never ends."""
     hangs: bool = False
@@ -73,6 +75,8 @@ def running() -> Iterator[Provider]:
             if provider.drips:
                 self.drip()
                 return
+            if provider.location:
+                self.send_header("location", provider.location)
             self.send_header("content-length", str(len(provider.body)))
             self.end_headers()
             self.wfile.write(provider.body)
@@ -194,6 +198,67 @@ def test_proxies_of_the_environment_see_no_mail(provider: Provider, monkeypatch:
     assert len(provider.requests) == 1
 
 
+@pytest.mark.parametrize("status", [301, 307])
+def test_a_redirect_takes_neither_mail_nor_key_elsewhere(provider: Provider, status: int) -> None:
+    with running() as elsewhere:
+        provider.status, provider.location = status, elsewhere.url
+        error = failure(sendgrid_mailer(provider.url))
+
+    assert not elsewhere.requests
+    assert len(provider.requests) == 1
+    assert not error.permanent
+
+
+@pytest.mark.parametrize(
+    "sender", ["", "AudiFi", "Audi, Fi <hello@audifi.example>", "a@audifi.example, b@audifi.example"]
+)
+def test_a_sender_that_is_no_address_is_refused_at_the_start(sender: str) -> None:
+    with pytest.raises(ValueError, match="sender of mail") as caught:
+        sendgrid_mailer("http://127.0.0.1", sender=sender)
+
+    assert "audifi.example" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["SG.s3cr3t\n", "SG.s3cr3t\u00e9", "SG.s3cr3t\0"])
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="key for SendGrid") as caught:
+        SendGridMailer(api_url="http://127.0.0.1", api_key=key, sender="hello@audifi.example")
+
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+    assert "s3cr3t" not in repr(caught.value)
+
+
+def test_connections_are_limited() -> None:
+    """The provider answers none before as many have come as may; then the others take their places."""
+    open_now, most = 0, 0
+
+    async def send_more_than_fit() -> None:
+        full = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            if open_now == mails.CONNECTIONS:
+                asyncio.get_running_loop().call_later(0.1, full.set)  # time for one too many to show
+            head = await reader.readuntil(b"\r\n\r\n")
+            headers = email.message_from_bytes(head.partition(b"\r\n")[2])
+            await reader.readexactly(int(headers["content-length"]))
+            await full.wait()
+            open_now -= 1
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            mailer = sendgrid_mailer(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await asyncio.gather(*[mailer.send(MAIL) for _ in range(mails.CONNECTIONS + 10)])
+            await mailer.close()
+
+    asyncio.run(send_more_than_fit())
+    assert most == mails.CONNECTIONS == 20
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
 def test_a_mail_that_sendgrid_refuses_is_not_worth_another_try(provider: Provider, status: int) -> None:
     provider.status = status
@@ -291,7 +356,7 @@ def test_a_console_mailer_prints_the_text(tmp_path: Path) -> None:
     assert "As text: 1234 5678" in lines
     assert "As HTML" not in stream.getvalue()
     [page] = (tmp_path / "not" / "yet").glob("*.html")
-    assert f"file://{page.resolve()}" in lines
+    assert page.resolve().as_uri() in lines
 
 
 def kept(folder: Path) -> EmailMessage:
@@ -337,6 +402,25 @@ def test_a_kept_mail_may_hold_long_lines_and_any_characters(tmp_path: Path) -> N
     lines = file.read_bytes().split(b"\r\n")
     assert max(len(line) for line in lines) <= 998
     assert not [line for line in lines if b"\n" in line]
+
+
+def test_mails_of_one_moment_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(datetime):
+        @classmethod
+        @override
+        def now(cls, tz: tzinfo | None = None) -> "Stopped":
+            return cls(2026, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(mails, "datetime", Stopped)
+    mailer = ConsoleMailer(folder=tmp_path, stream=io.StringIO())
+
+    async def send_at_once() -> None:
+        await asyncio.gather(*[mailer.send(a_mail(message_id=str(number))) for number in range(20)])
+
+    asyncio.run(send_at_once())
+    messages = [email.message_from_bytes(file.read_bytes()) for file in tmp_path.glob("*.eml")]
+    assert {message["Message-ID"] for message in messages} == {f"<{number}@audifi>" for number in range(20)}
+    assert len(list(tmp_path.iterdir())) == 20 + 20
 
 
 def test_a_console_mailer_keeps_the_newest_mails_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

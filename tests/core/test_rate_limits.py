@@ -22,7 +22,7 @@ ONE = Limit(name="one", item=RateLimitItemPerMinute(1, 5))
 
 @asynccontextmanager
 async def limiter_on(url: str) -> AsyncIterator[tuple[RateLimiter, AsyncEngine]]:
-    engine = create_engine(DatabaseSettings(database_url=url))  # type: ignore[arg-type]
+    engine = create_engine(DatabaseSettings(database_url=url))
     try:
         yield RateLimiter(engine), engine
     finally:

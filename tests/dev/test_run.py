@@ -1,6 +1,7 @@
 """`make run`, as a newcomer types it, in a copy of the checkout (its .venv is lent)."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -57,6 +58,14 @@ class MakeRun:
         assert self.process.stdout
         for line in self.process.stdout:
             self.output += line
+
+    def wait_for(self, pattern: str) -> str:
+        """What the pattern's group has found in the output, once it is there."""
+        deadline = time.monotonic() + 10
+        while not (found := re.search(pattern, self.output)):
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
+        return found[1]
 
     def interrupt(self) -> None:
         """What Ctrl-C in a terminal does: a signal to everything that was started there. make ends by it, too."""

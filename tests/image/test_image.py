@@ -81,7 +81,9 @@ def run(engine: Engine, image: str, command: Sequence[str], **environment: str) 
 def start_server(engine: Engine, image: str, **environment: str) -> tuple[Container, str]:
     """Start the image's own CMD as fly.toml has it; returns once it answers, with the URL of its health."""
     port = str(apis.free_port())
-    container = engine.start(image, engine.config(image)["Cmd"], FLY["env"] | environment | {"PORT": port})
+    secrets = {"APP_URL": apis.APP_URL, "SENDGRID_API_KEY": "SG.key", **apis.SECRETS}
+    variables = FLY["env"] | secrets | environment | {"PORT": port}
+    container = engine.start(image, engine.config(image)["Cmd"], variables)
     url = f"http://127.0.0.1:{port}{FLY['http_service']['checks'][0]['path']}"
     deadline = time.monotonic() + 60
     while True:
@@ -137,6 +139,16 @@ def test_the_server_is_healthy_tells_its_commit_and_exits_0_on_fly_s_signal(
     assert status == 0, log
     assert time.monotonic() - began < int(FLY["kill_timeout"].removesuffix("s")) / 3
     assert "Traceback" not in log
+
+
+def test_an_operators_commands_run_in_it(engine: Engine, image: str, database_url: str) -> None:
+    run(engine, image, shlex.split(FLY["deploy"]["release_command"]), DATABASE_URL=database_url)
+    for command in ("users list", "jobs list", "users suspend --help"):
+        status, output = run(engine, image, ["python", "-m", "audifi", *command.split()], DATABASE_URL=database_url)
+        assert status == 0, output
+    command = ["python", "-m", "audifi", "users", "show", "a@b.example"]
+    status, output = run(engine, image, command, DATABASE_URL=database_url)
+    assert (status, output.splitlines()[0]) == (1, "There is no account a@b.example.")
 
 
 def test_the_server_starts_and_is_degraded_when_the_database_is_away(engine: Engine, image: str) -> None:

@@ -2,12 +2,14 @@
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from http.cookies import SimpleCookie
 from ipaddress import IPv4Address
+from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
@@ -153,3 +155,15 @@ class Browser(Client):
         if token is not None:
             self.cookies[REFRESH_COOKIE] = token
         return self._kept(self.ask("POST", "/refresh", {}))
+
+
+def at_once[T](calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What each of them returns, all started at the same moment."""
+    start = Barrier(len(calls))
+
+    def call(it: Callable[[], T]) -> T:
+        start.wait()
+        return it()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(call, calls))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from sqlalchemy import ColumnElement, Row, insert, select, update
+from sqlalchemy import ColumnElement, Row, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid6 import uuid7
 
@@ -110,7 +110,7 @@ def suspend(who: Who, reason: Reason, by: By) -> None:
             # First, because it waits for a sign-in that is under way, whose session the next statement must see.
             await connection.execute(update(User).where(User.id == user.id).values(disabled_at=utc_now()))
             await _record(connection, "user.suspended", user_id=user.id, by=by, detail=reason)
-        return user, await _end_sessions(connection, user.id, "suspended", by)
+        return user, await _end_sessions(connection, Session.user_id == user.id, "suspended", by)
 
     user, ended = run(work)
     typer.echo(f"{user.email} is suspended{' already' if user.disabled_at else ''}; {ended} sessions were ended.")
@@ -137,10 +137,20 @@ def sign_out(who: Who, by: By) -> None:
 
     async def work(connection: AsyncConnection) -> tuple[Row[Any], int]:
         user = await _find(connection, who)
-        return user, await _end_sessions(connection, user.id, "signed_out_by_operator", by)
+        return user, await _end_sessions(connection, Session.user_id == user.id, "signed_out_by_operator", by)
 
     user, ended = run(work)
     typer.echo(f"{user.email}: {ended} sessions were ended.")
+
+
+@users.command("sign-out-everyone")
+def sign_out_everyone(reason: Reason, by: By) -> None:
+    """End all sessions of all accounts, say after a secret got out."""
+
+    async def work(connection: AsyncConnection) -> int:
+        return await _end_sessions(connection, true(), "signed_out_by_operator", by, reason)
+
+    typer.echo(f"{run(work)} sessions were ended.")
 
 
 async def _find(connection: AsyncConnection, who: str) -> Row[Any]:
@@ -163,17 +173,23 @@ def _is(who: str) -> ColumnElement[bool]:
         fail(f"{who} is neither an e-mail address nor an id.")
 
 
-async def _end_sessions(connection: AsyncConnection, user_id: UUID, reason: RevokedReason, by: str) -> int:
+async def _end_sessions(
+    connection: AsyncConnection, which: ColumnElement[bool], reason: RevokedReason, by: str, why: str | None = None
+) -> int:
+    now = utc_now()
     ended = (
         update(Session)
-        .where(Session.user_id == user_id, Session.revoked_at.is_(None))
-        .values(revoked_at=utc_now(), revoked_reason=reason)
-        .returning(Session.id)
+        .where(which, Session.revoked_at.is_(None))
+        .values(revoked_at=now, revoked_reason=reason)
+        .returning(Session.id, Session.user_id)
     )
-    session_ids = (await connection.execute(ended)).scalars().all()
-    for session_id in session_ids:
-        await _record(connection, "session.revoked", user_id=user_id, by=by, detail=reason, session_id=session_id)
-    return len(session_ids)
+    sessions = (await connection.execute(ended)).all()
+    for session in sessions:
+        detail = f"{reason}: {why}" if why else reason
+        await _record(
+            connection, "session.revoked", user_id=session.user_id, by=by, detail=detail, session_id=session.id
+        )
+    return len(sessions)
 
 
 async def _record(  # noqa: PLR0913

@@ -1,5 +1,6 @@
 """What people get by mail."""
 
+from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
@@ -11,7 +12,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str) -> Mail:
     """A link and a code. The subject holds neither: it is on lock screens, and in logs."""
-    values = {"link": link, "code": f"{code[:4]} {code[4:]}", "minutes": f"{minutes} minute{'s' * (minutes != 1)}"}
+    values = {
+        "link": link,
+        "code_start": code[:4],
+        "code_end": code[4:],
+        "minutes": f"{minutes} minute{'s' * (minutes != 1)}",
+    }
     return Mail(
         to=to,
         subject="Sign in to AudiFi",
@@ -21,5 +27,6 @@ def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str
     )
 
 
+@cache
 def _template(name: str) -> Template:
     return Template((TEMPLATES / name).read_text())

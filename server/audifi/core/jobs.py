@@ -148,9 +148,8 @@ def _attempting(kind: Kind) -> Callable[[Job], Awaitable[None]]:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do better
             if job.attempts + 1 >= kind.attempts:
-                logger.error(
-                    "job %d, %s, is given up after %d attempts\n%s", job.id, kind.name, kind.attempts, trace(error)
-                )  # noqa: TRY400
+                told = "job %d, %s, is given up after %d attempts\n%s"
+                logger.error(told, job.id, kind.name, kind.attempts, trace(error))  # noqa: TRY400 - that would show values
                 # pgqueuer keeps what an error says, in a table; so not the error itself.
                 raise GiveUpError(describe(error)) from None
             seconds = min(FIRST_RETRY_SECONDS * 2**job.attempts, LONGEST_RETRY_SECONDS)

@@ -1,7 +1,7 @@
 """Mail, handed to SendGrid, or in development to the terminal and a folder."""
 
 import asyncio
-import os
+import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 3
 SEND_TIMEOUT_SECONDS = 10
+CONNECTIONS = 20  # as many as jobs run at once: none waits for another's
 MAILS_KEPT = 200
 
 ACCEPTED = 202
@@ -63,14 +64,22 @@ class Mailer(Protocol):
 
 
 class SendGridMailer:
-    """https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send"""
+    """https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send
+
+    Raises:
+        ValueError: the key can't be in a header, or the sender is neither an address nor `Name <address>`.
+    """
 
     def __init__(
         self, *, api_url: str, api_key: str, sender: str, timeout_seconds: float = SEND_TIMEOUT_SECONDS
     ) -> None:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("the key for SendGrid holds a character that a header can't")  # httpx2's error quotes it
         self._url = f"{api_url}/v3/mail/send"
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._name, self._address = parseaddr(sender)
+        if "@" not in self._address:
+            raise ValueError("the sender of mail must be an address, or `Name <address>`")
         self._timeout_seconds = timeout_seconds
         self._client: httpx2.AsyncClient | None = None
 
@@ -81,6 +90,8 @@ class SendGridMailer:
             self._client = httpx2.AsyncClient(
                 headers=self._headers,
                 timeout=httpx2.Timeout(self._timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+                limits=httpx2.Limits(max_connections=CONNECTIONS),
+                follow_redirects=False,
                 trust_env=False,
             )
         try:
@@ -129,7 +140,7 @@ class ConsoleMailer:
             "",
             *mail.text.strip().splitlines(),
             "",
-            f"file://{page}",
+            page.as_uri(),
         ]
         frame = "─" * 100
         print("", frame, *lines, frame, "", sep="\n  ", file=self._stream, flush=True)
@@ -143,10 +154,10 @@ class ConsoleMailer:
         message.set_content(mail.text)
         message.add_alternative(mail.html, subtype="html")
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%f}"
+        name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%f}-{secrets.token_hex(4)}"  # mails can share a microsecond
         page = self._folder / f"{name}.html"
         for file, content in ((page, mail.html.encode()), (page.with_suffix(".eml"), message.as_bytes())):
-            partial = file.with_suffix(f"{file.suffix}.{os.getpid()}")
+            partial = file.with_suffix(f"{file.suffix}.partial")
             partial.write_bytes(content)
             partial.rename(file)
         for old in sorted(self._folder.glob("*.html"))[:-MAILS_KEPT]:
