@@ -1,7 +1,6 @@
 """`python -m audifi users` and `jobs`, as an operator types them."""
 
 import re
-from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -32,7 +31,7 @@ def test_accounts_are_listed_and_found(client: Client, app: App) -> None:
     listed = said(app, "users", "list", "--search", client.email[:12].upper())
     assert re.search(rf"{client.tokens['user']['id']} +{client.email} +fan +20\d\d-", listed)
     assert said(app, "users", "list", "--search", client.email, "--role", "admin") == "None.\n"
-    assert said(app, "users", "list", "--search", "%") == "None.\n"
+    assert said(app, "users", "list", "--search", f"%{client.email[1:]}") == "None.\n"
 
 
 def test_a_role_is_given_at_once_and_recorded(client: Client, app: App) -> None:
@@ -98,7 +97,7 @@ def test_all_sessions_of_all_accounts_are_ended(
     ("who", "sentence"),
     [
         ("nobody@example.com", "There is no account nobody@example.com."),
-        (str(uuid4()), "There is no account"),
+        ("00000000-0000-7000-8000-000000000000", "There is no account 00000000-"),
         ("x", "x is neither an e-mail address nor an id."),
     ],
 )

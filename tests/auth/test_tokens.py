@@ -51,7 +51,7 @@ def test_an_access_token_is_good_for_ten_minutes_and_five_seconds_of_clocks_apar
 ) -> None:
     token, at = access(keys()), NOW + timedelta(seconds=seconds)
     if good:
-        assert keys().read_access_token(token, now=at)
+        assert keys().read_access_token(token, now=at).session_id == SESSION
     else:
         with pytest.raises(ExpiredTokenError if seconds > 0 else InvalidTokenError):
             keys().read_access_token(token, now=at)
@@ -81,7 +81,7 @@ def test_what_an_earlier_secret_made_is_read_until_it_is_taken_away() -> None:
     [link] = keys(OLD).links(b"seed")
     rotated = keys(NEW, OLD)
 
-    assert rotated.read_access_token(token, now=NOW)
+    assert rotated.read_access_token(token, now=NOW).session_id == SESSION
     assert rotated.is_genuine(rotated.read_refresh_token(refresh), nonce=b"nonce")
     assert link in rotated.links(b"seed")
     assert keys(OLD).digests("link token", link.token)[0] in rotated.digests("link token", link.token)
@@ -95,7 +95,7 @@ def test_what_an_earlier_secret_made_is_read_until_it_is_taken_away() -> None:
 def test_the_current_secret_makes_not_the_one_before() -> None:
     rotated = keys(NEW, OLD)
 
-    assert keys(NEW).read_access_token(access(rotated), now=NOW)
+    assert keys(NEW).read_access_token(access(rotated), now=NOW).session_id == SESSION
     assert refresh_token(rotated) == refresh_token(keys(NEW))
     assert rotated.links(b"seed")[0] == keys(NEW).links(b"seed")[0]
     assert rotated.digests("code", "1")[0] == keys(NEW).digests("code", "1")[0]

@@ -1,7 +1,7 @@
 """Limits that all machines count together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -43,7 +43,7 @@ async def hits(limiter: RateLimiter, *limits: tuple[Limit, str], count: int, now
 
 
 @pytest.fixture
-def subject() -> Iterator[str]:
+def subject() -> str:
     return uuid4().hex
 
 

@@ -49,7 +49,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("APP_URL", "http://app.example.com", "APP_URL: must start with https://"),
         ("ALLOWED_ORIGINS", "https://a.example,s3cr3t", "ALLOWED_ORIGINS: must be a URL"),
         ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS: must be a URL"),
-        ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: String should match"),
+        ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
+        ("MAIL_FROM", "s3cr3t", "MAIL_FROM: must be a mailbox such as"),
+        ("MAIL_FROM", "Audi, Fi <s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\n", "SENDGRID_API_KEY: holds blanks"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: holds blanks"),
     ],
 )
 def test_a_wrong_setting_is_named_without_its_value(

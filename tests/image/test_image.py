@@ -146,8 +146,8 @@ def test_an_operators_commands_run_in_it(engine: Engine, image: str, database_ur
     for command in ("users list", "jobs list", "users suspend --help"):
         status, output = run(engine, image, ["python", "-m", "audifi", *command.split()], DATABASE_URL=database_url)
         assert status == 0, output
-    command = ["python", "-m", "audifi", "users", "show", "a@b.example"]
-    status, output = run(engine, image, command, DATABASE_URL=database_url)
+    unknown = ["python", "-m", "audifi", "users", "show", "a@b.example"]
+    status, output = run(engine, image, unknown, DATABASE_URL=database_url)
     assert (status, output.splitlines()[0]) == (1, "There is no account a@b.example.")
 
 

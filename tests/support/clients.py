@@ -5,16 +5,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from http.cookies import SimpleCookie
 from ipaddress import IPv4Address
 from threading import Barrier
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import httpx2
 
+from tests.support import databases
 from tests.support.api import APP_URL
 from tests.support.sendgrid import SendGrid
 
@@ -155,6 +156,17 @@ class Browser(Client):
         if token is not None:
             self.cookies[REFRESH_COOKIE] = token
         return self._kept(self.ask("POST", "/refresh", {}))
+
+
+def elsewhere(client: Client) -> Client:
+    """What one client knows, on another machine, whose limits are its own."""
+    return replace(client, ip=new_ip())
+
+
+def count_rows(database_url: str, table: Literal["users", "sessions", "sign_in_flows"], email: str) -> object:
+    """How many of them an address has."""
+    joined = "sessions JOIN users ON users.id = sessions.user_id" if table == "sessions" else table
+    return databases.fetch_value(database_url, f"SELECT count(*) FROM {joined} WHERE email_key = '{email}'")  # noqa: S608
 
 
 def at_once[T](calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -1,6 +1,8 @@
 """Settings, from the environment alone. A wrong one stops the start with a sentence that names it, never its value."""
 
 import os
+import re
+from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -38,6 +40,13 @@ def _long_secret(given: SecretStr) -> SecretStr:
     return given
 
 
+def _printable(given: SecretStr) -> SecretStr:
+    """What a header can hold (RFC 9110, 5.5)."""
+    if not re.fullmatch(r"[!-~]*", given.get_secret_value()):
+        raise ValueError("holds blanks or other characters that no key has")
+    return given
+
+
 def _origin(given: str) -> str:
     """Scheme, host and port (RFC 6454, 6.2), as browsers write it into `Origin`; a path may follow, and is kept."""
     parts = urlsplit(given)
@@ -46,6 +55,16 @@ def _origin(given: str) -> str:
     if parts.query or parts.fragment or not given.isascii() or given != given.lower():
         raise ValueError("must be lower case, with neither a query nor a fragment")
     return given.rstrip("/")
+
+
+def _sender(given: str) -> str:
+    """RFC 5322, 3.4: one mailbox, with or without a name."""
+    _, address = parseaddr(given, strict=True)
+    if given and (
+        not given.isascii() or not given.isprintable() or not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", address)
+    ):
+        raise ValueError("must be a mailbox such as AudiFi <hello@audifi.example>")
+    return given
 
 
 SECRET_MIN_BYTES = 32
@@ -133,10 +152,10 @@ class Settings(DatabaseSettings):
     allowed_origins: Annotated[tuple[WebAddress, ...], NoDecode, CommaSeparated] = ()
     """Other origins whose pages may call this API, by commas."""
 
-    sendgrid_api_key: SecretStr | None = None
+    sendgrid_api_key: Annotated[SecretStr, AfterValidator(_printable)] | None = None
     """Needed in production. Without it, in development, mails are printed and kept in `mail_folder`."""
     sendgrid_api_url: WebAddress = "https://api.sendgrid.com"  # https://api.eu.sendgrid.com for EU subusers
-    mail_from: str = Field(default="", max_length=320, pattern=r"^[^\r\n]*$")
+    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_sender)] = ""
     """`AudiFi <hello@audifi.example>`, a sender that SendGrid has verified. Default: sign-in@ the host of `app_url`."""
     mail_folder: Path = Path(".data/mail")
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
