@@ -14,7 +14,7 @@ from tests.support.api import Api
 SERVER = pytest.StashKey[ExitStack]()
 
 # Tests share the cores with servers: how long an example takes says nothing.
-hypothesis.settings.register_profile("audifi", deadline=None)
+hypothesis.settings.register_profile("audifi", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("audifi")
 
 

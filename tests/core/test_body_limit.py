@@ -115,6 +115,27 @@ def test_what_is_no_length_gets_400_from_the_server(port: int, length: str) -> N
     assert post(port, headers=f"Content-Length: {length}").startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_length_with_very_many_zeros_before_it_is_a_length_like_any_other(port: int) -> None:
+    """The server lets them through, and int() takes 4300 digits."""
+    zeros = "0" * 5000
+
+    assert_too_large(post(port, headers=f"Content-Length: {zeros}{MEGABYTE}"))
+    answer = post(port, b'{"token": "t"}', headers=f"Content-Length: {zeros}14\r\nConnection: close")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    answer = post(port, headers=f"Content-Length: {zeros}\r\nConnection: close")
+    assert answer.startswith(b"HTTP/1.1 422 ")
+
+
+def test_a_length_of_gigabytes_is_refused_at_once(port: int) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000000\r\n\r\n")
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert time.monotonic() - began < 1
+
+
 def test_after_a_body_within_the_limit_the_connection_is_used_again(port: int) -> None:
     with httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1") as client:
         for _ in range(2):

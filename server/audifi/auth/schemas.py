@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import unquote
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from audifi.auth import addresses
 from audifi.auth.models import Delivery, EventName, Role
@@ -17,17 +17,16 @@ def _email(given: str) -> str:
 
 
 def _local_path(given: str) -> str:
-    """A path of the frontend. Whatever a browser would take for another host, or a header for its end, isn't one."""
+    """A path of the frontend. Whatever a browser would take for another host, or a header for its end, isn't one.
+
+    Two slashes are refused anywhere in the path: a URL parser takes dot segments out, and `/.//host` is then `//host`.
+    """
+    path = unquote(given.partition("?")[0].partition("#")[0])
     seen = unquote(given)
-    if (
-        not given.startswith("/")
-        or given.startswith("//")
-        or seen.startswith("//")
-        or "\\" in seen
-        or not seen.isprintable()
-        or not given.isascii()
-    ):
+    if not (path.startswith("/") and given.startswith("/") and given.isascii()):
         raise ValueError("must be a path such as /studio?tab=2")
+    if "//" in path or "\\" in seen or not seen.isprintable():
+        raise ValueError("must hold neither // nor a backslash nor control characters")
     return given
 
 
@@ -64,7 +63,7 @@ class MagicLinkVerify(Body):
     """`token`, from the link, or `flow_id` and `code`."""
 
     token: Secret | None = None
-    confirm: bool = False
+    confirm: StrictBool = False
     """The person has seen whose link it is, and wants to sign in here."""
     flow_id: UUID | None = None
     code: Annotated[str, StringConstraints(pattern=r"^[0-9]{8}$")] | None = None

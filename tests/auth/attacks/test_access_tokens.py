@@ -1,0 +1,259 @@
+"""Access tokens that are forged, or bent."""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import jwt
+import pytest
+
+from tests.support.api import SECRETS
+from tests.support.app import App
+from tests.support.clients import Client
+from tests.support.sendgrid import SendGrid
+
+INVALID = 'Bearer error="invalid_token"'
+SECRET = SECRETS["JWT_SECRET"]
+
+type Parts = tuple[dict[str, Any], dict[str, Any]]
+
+
+def encoded(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def signed(header: object, claims: object, *, key: str = SECRET, digest: str = "sha256") -> str:
+    """By hand: a library refuses to make most of what attackers make."""
+    content = ".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
+    return f"{content}.{encoded(hmac.digest(key.encode(), content.encode(), digest))}"
+
+
+def parts(client: Client) -> Parts:
+    """Header and claims of the client's good token."""
+    token = client.tokens["access_token"]
+    return jwt.get_unverified_header(token), jwt.decode(token, options={"verify_signature": False})
+
+
+def assert_refused(answer: httpx2.Response, code: str = "access_token.invalid", challenge: str = INVALID) -> None:
+    assert answer.status_code == 401, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["code"] == code
+    assert answer.headers.get_list("www-authenticate") == [challenge]
+
+
+def assert_no_use(client: Client, token: str) -> None:
+    """To either kind of route: the one asks the session's row, the other doesn't."""
+    for path in ("/me", "/sessions"):
+        assert_refused(client.ask("GET", path, bearer=token))
+
+
+@pytest.fixture(scope="module")
+def reader(shared_app: App, shared_sendgrid: SendGrid) -> Client:
+    """Signed in once: nothing here changes that, or it should."""
+    return Client(shared_app.http, shared_sendgrid).sign_in()
+
+
+def test_what_these_tests_forge_is_good_until_something_in_it_is_changed(reader: Client) -> None:
+    header, claims = parts(reader)
+
+    for path in ("/me", "/sessions"):
+        assert reader.ask("GET", path, bearer=signed(header, claims)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"alg": "none"}, id="no algorithm"),
+        pytest.param({"alg": "None"}, id="no algorithm, spelled otherwise"),
+        pytest.param({"alg": "RS256"}, id="an algorithm of key pairs"),
+        pytest.param({"alg": "hs256"}, id="the algorithm in lower case"),
+        pytest.param({"alg": ["HS256"]}, id="a list of algorithms"),
+        pytest.param({"alg": None}, id="null for an algorithm"),
+        pytest.param({"typ": "JWT"}, id="another type"),
+        pytest.param({"typ": "AT+JWT"}, id="the type in upper case"),
+        pytest.param({"typ": "application/at+jwt"}, id="the type's long name"),
+        pytest.param({"typ": None}, id="null for a type"),
+        pytest.param({"typ": ["at+jwt"]}, id="a list of types"),
+        pytest.param({"kid": "0" * 16}, id="an unknown key"),
+        pytest.param({"kid": ""}, id="a key without a name"),
+        pytest.param({"kid": "../../dev/null"}, id="a file for a key"),
+        pytest.param({"kid": 1}, id="a number for a key"),
+        pytest.param({"kid": None}, id="null for a key"),
+        pytest.param({"kid": ["a"]}, id="a list of keys"),
+        pytest.param({"kid": {"a": 1}}, id="an object for a key"),
+        pytest.param({"crit": []}, id="no critical extension, but the word"),
+        pytest.param({"crit": ["exp"]}, id="a critical extension"),
+        pytest.param({"crit": ["b64"], "b64": True}, id="the critical extension that pyjwt knows"),
+        pytest.param({"crit": ["b64"], "b64": False}, id="a payload that isn't encoded, critical"),
+        pytest.param({"b64": False}, id="a payload that isn't encoded"),
+    ],
+)
+def test_a_header_with_anything_else_in_it_is_refused(reader: Client, change: dict[str, Any]) -> None:
+    header, claims = parts(reader)
+
+    assert_no_use(reader, signed(header | change, claims))
+
+
+@pytest.mark.parametrize("name", ["alg", "typ", "kid"])
+def test_a_header_without_what_it_must_hold_is_refused(reader: Client, name: str) -> None:
+    header, claims = parts(reader)
+    del header[name]
+
+    assert_no_use(reader, signed(header, claims))
+
+
+@pytest.mark.parametrize(("algorithm", "digest"), [("HS512", "sha512"), ("HS384", "sha384")])
+def test_the_right_secret_with_another_algorithm_is_refused(reader: Client, algorithm: str, digest: str) -> None:
+    header, claims = parts(reader)
+
+    assert_no_use(reader, signed(header | {"alg": algorithm}, claims, digest=digest))
+
+
+@pytest.mark.parametrize("header", [{"alg": "none", "typ": "at+jwt"}, {"alg": "none"}])
+@pytest.mark.parametrize("signature", ["", "AA"])
+def test_a_token_without_a_signature_is_refused(reader: Client, header: dict[str, str], signature: str) -> None:
+    real, claims = parts(reader)
+    for head in (header, real | header):
+        assert_no_use(reader, signed(head, claims).rpartition(".")[0] + "." + signature)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"aud": "audifi-api-staging"}, id="staging's audience"),
+        pytest.param({"aud": ["audifi-api"]}, id="a list of audiences"),
+        pytest.param({"aud": ["audifi-api", "another"]}, id="ours and another audience"),
+        pytest.param({"aud": None}, id="null for an audience"),
+        pytest.param({"aud": ""}, id="an empty audience"),
+        pytest.param({"iss": "https://audifi-api-staging.fly.dev"}, id="staging's issuer"),
+        pytest.param({"iss": "https://audifi-api.fly.dev/"}, id="our issuer with a slash"),
+        pytest.param({"iss": ["https://audifi-api.fly.dev"]}, id="a list of issuers"),
+        pytest.param({"iss": None}, id="null for an issuer"),
+        pytest.param({"sub": "admin"}, id="a subject that is no account"),
+        pytest.param({"sub": 1}, id="a number for a subject"),
+        pytest.param({"sub": None}, id="null for a subject"),
+        pytest.param({"sid": "1 OR 1=1"}, id="SQL for a session"),
+        pytest.param({"sid": 1}, id="a number for a session"),
+        pytest.param({"sid": None}, id="null for a session"),
+        pytest.param({"exp": None}, id="null for an end"),
+        pytest.param({"exp": "4102444800"}, id="text for an end"),
+        pytest.param({"exp": True}, id="true for an end"),
+        pytest.param({"exp": float("inf")}, id="an end that never comes"),
+        pytest.param({"exp": 0}, id="an end in 1970"),
+        pytest.param({"exp": -1}, id="an end before 1970"),
+        pytest.param({"iat": 4102444800}, id="a beginning in 2100"),
+        pytest.param({"iat": float("nan")}, id="a beginning that is no number"),
+        pytest.param({"iat": None}, id="null for a beginning"),
+        pytest.param({"nbf": 4102444800}, id="not before 2100"),
+        pytest.param({"nbf": 0}, id="not before 1970, which we never say"),
+        pytest.param({"auth_time": "0"}, id="text for the time of the sign-in"),
+        pytest.param({"auth_time": None}, id="null for the time of the sign-in"),
+        pytest.param({"jti": 1}, id="a number for an id"),
+        pytest.param({"jti": None}, id="null for an id"),
+        pytest.param({"amr": None}, id="null for how"),
+        pytest.param({"amr": "email"}, id="text for how"),
+    ],
+)
+def test_a_claim_of_another_value_is_refused(reader: Client, change: dict[str, Any]) -> None:
+    header, claims = parts(reader)
+    answer = reader.ask("GET", "/sessions", bearer=signed(header, claims | change))
+
+    over = isinstance(change.get("exp"), int) and change["exp"] is not True
+    assert_refused(answer, "access_token.expired" if over else "access_token.invalid")
+    assert reader.ask("GET", "/me", bearer=signed(header, claims | change)).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "auth_time", "amr"])
+def test_a_token_without_a_claim_is_refused(reader: Client, name: str) -> None:
+    header, claims = parts(reader)
+    del claims[name]
+
+    assert_no_use(reader, signed(header, claims))
+
+
+@pytest.mark.parametrize("claims", [[], "text", 1, None, {}])
+def test_claims_that_are_no_claims_are_refused(reader: Client, claims: object) -> None:
+    header, _ = parts(reader)
+
+    assert_no_use(reader, signed(header, claims))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param("another secret, of 32 characters or more", id="another secret"),
+        pytest.param(SECRETS["MAGIC_LINK_SECRET"], id="the secret of links"),
+        pytest.param("", id="no secret"),
+        pytest.param(SECRET + "\n", id="the secret and a line break"),
+    ],
+)
+def test_the_signature_of_another_key_is_refused(reader: Client, key: str) -> None:
+    header, claims = parts(reader)
+
+    assert_no_use(reader, signed(header, claims, key=key))
+
+
+def test_claims_of_somebody_else_under_ones_own_signature_are_refused(
+    reader: Client, app: App, sendgrid: SendGrid
+) -> None:
+    other = Client(app.http, sendgrid).sign_in()
+    header, _, signature = reader.tokens["access_token"].split(".")
+    _, claims, _ = other.tokens["access_token"].split(".")
+
+    assert_no_use(reader, f"{header}.{claims}.{signature}")
+
+
+def test_a_session_of_one_account_opens_no_other(reader: Client, app: App, sendgrid: SendGrid) -> None:
+    """Though it is signed: what an account is asked for with is compared with the session's row."""
+    other = Client(app.http, sendgrid).sign_in()
+    header, claims = parts(reader)
+    mixed = signed(header, claims | {"sub": other.tokens["user"]["id"]})
+
+    assert_refused(reader.ask("GET", "/me", bearer=mixed))
+    assert_refused(reader.ask("PATCH", "/me", {"display_name": "Eve"}, bearer=mixed))
+    assert_refused(reader.ask("DELETE", "/me", bearer=mixed))
+    assert_refused(reader.ask("GET", "/me", bearer=signed(header, claims | {"sid": str(uuid4())})))
+    assert other.as_signed_in("GET", "/me").json()["display_name"] is None
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        pytest.param(lambda token: token + "=", id="padded"),
+        pytest.param(lambda token: token + "==", id="padded twice"),
+        pytest.param(lambda token: token.replace(".", "=.", 1), id="padded within"),
+        pytest.param(lambda token: token + ".", id="a part more"),
+        pytest.param(lambda token: token.rpartition(".")[0], id="a part less"),
+        pytest.param(lambda token: token[:-1], id="cut off"),
+        pytest.param(lambda token: token + "A", id="longer"),
+        pytest.param(lambda token: token[:20] + " " + token[20:], id="a blank within"),
+        pytest.param(lambda token: token[:20] + "\t" + token[20:], id="a tab within"),
+        pytest.param(lambda token: token + " " + token, id="twice"),
+        pytest.param(lambda token: token + ", Bearer " + token, id="two credentials"),
+        pytest.param(lambda token: f'"{token}"', id="quoted"),
+        pytest.param(lambda token: token.swapcase(), id="the other case"),
+        pytest.param(lambda token: token[::-1], id="reversed"),
+        pytest.param(lambda _: "null", id="null"),
+        pytest.param(lambda _: "..", id="three empty parts"),
+        pytest.param(lambda _: "A" * 2**20, id="a megabyte"),
+        pytest.param(lambda token: token + "A" * 2**20, id="a megabyte of signature"),
+        pytest.param(lambda token: "." * 2**16 + token, id="many parts"),
+    ],
+)
+def test_a_token_that_isnt_exactly_as_it_was_made_is_refused(reader: Client, bend: Callable[[str], str]) -> None:
+    token = reader.tokens["access_token"]
+    assert reader.ask("GET", "/me", bearer=token).status_code == 200  # so that a cache of good ones would know it
+
+    assert_no_use(reader, bend(token))
+
+
+def test_what_isnt_ascii_is_refused(reader: Client) -> None:
+    token = reader.tokens["access_token"]
+    for more in (b"\xff", b"\xc3\xa9"):
+        answer = reader.ask("GET", "/me", headers={"Authorization": b"Bearer " + token.encode() + more})
+        assert_refused(answer)

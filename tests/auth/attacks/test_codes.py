@@ -1,0 +1,274 @@
+"""What is done to codes: eight digits can be guessed, so few may try, and only where the code was asked for."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import pytest
+
+from audifi.auth.tokens import Keys
+from tests.support import databases
+from tests.support.app import App
+from tests.support.clients import FLOW_COOKIE, Browser, Client, Mail, at_once, count_rows, elsewhere
+from tests.support.sendgrid import SendGrid
+
+
+def proof(client: Client, code: str) -> dict[str, str]:
+    return {"flow_id": client.flow["flow_id"], "code": code, **client.secret()}
+
+
+def wrong(mail: Mail, number: int = 1) -> str:
+    """One of many codes that the mail doesn't hold."""
+    return f"{(int(mail.code) + number) % 10**8:08}"
+
+
+def attempts(app: App, client: Client) -> object:
+    query = f"SELECT code_attempts FROM sign_in_flows WHERE id = '{client.flow['flow_id']}'"  # noqa: S608
+    return databases.fetch_value(app.database_url, query)
+
+
+@pytest.fixture
+def compared(app: App, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The codes that the app has looked at."""
+    keys: Keys = app.asgi.state.keys
+    digests, seen = keys.digests, []
+
+    def watched(kind: str, *values: bytes | str) -> list[bytes]:
+        if kind == "code" and isinstance(values[-1], str):
+            seen.append(values[-1])
+        return digests(kind, *values)
+
+    monkeypatch.setattr(keys, "digests", watched)
+    return seen
+
+
+def test_after_six_wrong_codes_the_right_one_is_wrong_too(client: Client, app: App, compared: list[str]) -> None:
+    mail = client.request_mail()
+    compared.clear()
+    codes = [wrong(mail, number) for number in range(1, 7)]
+    for code in [*codes, mail.code]:
+        answer = client.verify(**proof(client, code))
+        assert (answer.status_code, answer.json()["code"]) == (401, "code.invalid")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+    assert compared == codes[:5]
+    assert attempts(app, client) == 5
+    assert count_rows(app.database_url, "sessions", client.email) == 0
+
+
+def test_four_wrong_codes_are_forgiven(client: Client) -> None:
+    mail = client.request_mail()
+    for number in range(1, 5):
+        assert client.verify(**proof(client, wrong(mail, number))).status_code == 401
+
+    assert client.verify(**proof(client, mail.code)).status_code == 200
+
+
+def test_of_fifty_wrong_codes_at_once_five_are_looked_at(client: Client, app: App, compared: list[str]) -> None:
+    mail = client.request_mail()
+    compared.clear()
+    codes = [wrong(mail, number) for number in range(1, 51)]
+    answers = at_once([partial(elsewhere(client).verify, **proof(client, code)) for code in codes])
+
+    assert Counter((answer.status_code, answer.json()["code"]) for answer in answers) == {(401, "code.invalid"): 50}
+    assert len(compared) == 5
+    assert attempts(app, client) == 5
+    assert client.verify(**proof(client, mail.code)).status_code == 401
+
+
+def test_codes_that_are_used_up_leave_the_link_as_it_is(client: Client) -> None:
+    """Or whoever knows a flow could lock its owner out."""
+    mail = client.request_mail()
+    for number in range(1, 7):
+        client.verify(**proof(client, wrong(mail, number)))
+
+    assert client.verify(token=mail.token, **client.secret()).status_code == 200
+
+
+def test_another_request_gets_another_five_attempts(client: Client) -> None:
+    mail = client.request_mail()
+    for number in range(1, 7):
+        client.verify(**proof(client, wrong(mail, number)))
+    mail = client.request_mail()
+
+    assert client.verify(**proof(client, mail.code)).status_code == 200
+
+
+def test_of_twenty_who_use_the_right_code_at_once_one_gets_in(client: Client, app: App) -> None:
+    mail = client.request_mail()
+    answers = at_once([partial(elsewhere(client).verify, **proof(client, mail.code)) for _ in range(20)])
+
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 401: 19}
+    assert count_rows(app.database_url, "sessions", client.email) == 1
+
+
+def test_the_right_code_is_nothing_without_the_secret_of_its_flow(
+    client: Client, app: App, sendgrid: SendGrid, browser: Browser
+) -> None:
+    """Who reads a code over a shoulder hasn't asked for it; nor do such attempts count, and lock out who has."""
+    mail = client.request_mail()
+    same_address, other_address = elsewhere(client), Client(app.http, sendgrid)
+    assert same_address.request().status_code == other_address.request().status_code == 202
+    right = {"flow_id": client.flow["flow_id"], "code": mail.code}
+    thief = elsewhere(client)
+    answers = [
+        thief.verify(**right),
+        thief.verify(**right, flow_secret=None),
+        thief.verify(**right, **same_address.secret()),
+        thief.verify(**right, **other_address.secret()),
+        thief.verify(**right, flow_secret="A" * 43),
+        thief.verify(**right, flow_secret=client.flow["flow_secret"] + "="),
+        thief.verify(**right, flow_secret=client.flow["flow_secret"].swapcase()),
+        thief.verify(**right, flow_secret=mail.token),
+        browser.verify(**right),
+    ]
+    assert browser.request().status_code == 202
+    assert browser.cookies.keys() == {FLOW_COOKIE}
+    answers += [browser.verify(**right)]
+
+    problems = Counter((answer.status_code, answer.json()["code"]) for answer in answers)
+    assert problems == {(401, "code.invalid"): len(answers)}
+    assert attempts(app, client) == 0
+    assert client.verify(**proof(client, mail.code)).status_code == 200
+
+
+def test_a_code_is_good_for_its_own_flow_alone(client: Client, app: App) -> None:
+    """An attacker asks for a victim's address, and hopes for the code of the mail that the victim asked for."""
+    mail = client.request_mail()
+    attacker = elsewhere(client)
+    assert attacker.request().status_code == 202
+    answer = attacker.verify(**proof(attacker, mail.code))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "code.invalid")
+    assert (attempts(app, attacker), attempts(app, client)) == (1, 0)
+
+
+@pytest.mark.parametrize("flow_id", ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
+def test_a_flow_that_isnt_there_answers_as_a_wrong_code_does(client: Client, flow_id: str) -> None:
+    mail = client.request_mail()
+    there = client.verify(**proof(client, wrong(mail)))
+    answer = client.verify(**proof(client, mail.code) | {"flow_id": flow_id})
+
+    assert answer.status_code == there.status_code == 401
+    assert answer.json() | {"request_id": ""} == there.json() | {"request_id": ""}
+
+
+def test_a_flow_that_was_used_takes_its_code_no_more(client: Client) -> None:
+    mail = client.request_mail()
+    assert client.verify(token=mail.token, **client.secret()).status_code == 200
+    answer = client.verify(**proof(client, mail.code))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.used")
+
+
+def test_a_code_that_was_used_is_used_up_and_so_is_its_link(client: Client) -> None:
+    mail = client.request_mail()
+    assert client.verify(**proof(client, mail.code)).status_code == 200
+
+    for fields in (proof(client, mail.code), proof(client, wrong(mail)), {"token": mail.token, "confirm": True}):
+        answer = client.verify(**fields)
+        assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.used")
+
+
+def test_a_code_is_good_for_ten_minutes_and_no_longer(client: Client, app: App) -> None:
+    mail = client.request_mail()
+    app.clock.advance(minutes=9, seconds=50)
+    assert client.verify(**proof(client, wrong(mail))).json()["code"] == "code.invalid"
+    app.clock.advance(seconds=10)
+    answer = client.verify(**proof(client, mail.code))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.expired")
+    assert attempts(app, client) == 1
+
+
+def test_what_became_of_a_flow_is_told_only_to_whom_it_belongs(client: Client, app: App) -> None:
+    used = client.request_mail()
+    thief = elsewhere(client)
+    right = {"flow_id": client.flow["flow_id"], "code": used.code, "flow_secret": "A" * 43}
+    open_answer = thief.verify(**right)
+    assert client.verify(**proof(client, used.code)).status_code == 200
+    used_answer = thief.verify(**right)
+    app.clock.advance(minutes=11)
+    expired_answer = thief.verify(**right)
+
+    assert {answer.json()["code"] for answer in (open_answer, used_answer, expired_answer)} == {"code.invalid"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "1234567",
+        "123456789",
+        "",
+        "1234 5678",
+        " 12345678",
+        "12345678 ",
+        "12345678\n",
+        "12345678\0",
+        "+1234567",
+        "-1234567",
+        "1234567e",
+        "0x123456",
+        "1_234_56",
+        "\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18",  # full-width digits
+        "\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",  # Arabic ones
+        "1234567\u00b2",  # a superscript, which isdigit() takes for one
+        12345678,
+        12345678.0,
+        ["12345678"],
+        {"code": "12345678"},
+        True,
+    ],
+)
+def test_a_code_is_eight_ascii_digits(client: Client, app: App, code: object) -> None:
+    assert client.request().status_code == 202
+    answer = client.verify(flow_id=client.flow["flow_id"], code=code, **client.secret())
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/code"
+    assert "12345678" not in answer.text
+    assert attempts(app, client) == 0
+
+
+@pytest.mark.parametrize("flow_id", ["", "x", "' OR 1=1--", 1, [], {}, "0" * 100])
+def test_a_flow_is_named_by_its_id_alone(client: Client, flow_id: object) -> None:
+    assert client.request().status_code == 202
+    answer = client.verify(flow_id=flow_id, code="12345678", **client.secret())
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/flow_id"
+
+
+def test_consent_is_no_substitute_for_the_secret_of_a_code(client: Client) -> None:
+    mail = client.request_mail()
+    answer = client.verify(flow_id=client.flow["flow_id"], code=mail.code, confirm=True)
+
+    assert answer.status_code == 422
+
+
+def test_a_browsers_code_wants_its_cookie(browser: Browser) -> None:
+    mail = browser.request_mail()
+    fields = {"flow_id": browser.flow["flow_id"], "code": mail.code}
+    stranger = Client(browser.http, browser.sendgrid)
+    assert stranger.verify(**fields).json()["code"] == "code.invalid"
+    evil = browser.ask("POST", "/magic-link/verify", fields, headers={"Origin": "https://evil.example"})
+    assert evil.status_code == 403
+
+    assert browser.verify(**fields).status_code == 200
+
+
+def test_a_client_may_try_thirty_links_and_codes_in_five_minutes(client: Client, app: App, sendgrid: SendGrid) -> None:
+    mail = client.request_mail()
+    right = {"token": mail.token, **client.secret()}
+    guesses: list[dict[str, Any]] = [{"token": "A" * 43}, {"token": "A" * 43, "confirm": True}, {"token": mail.token}]
+    for number in range(30):
+        assert client.verify(**guesses[number % 3]).status_code in {401, 409}
+    refused = [client.verify(**right), client.verify(**proof(client, mail.code))]
+    for answer in refused:
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limit.exceeded")
+        assert answer.headers["ratelimit-policy"] == '"verify-client";q=30;w=300'
+        assert 0 < int(answer.headers["retry-after"]) <= 301
+
+    Client(app.http, sendgrid).sign_in()  # others aren't held up
+    app.clock.advance(seconds=int(refused[0].headers["retry-after"]))
+    assert client.verify(**right).status_code == 200

@@ -1,0 +1,170 @@
+"""Refresh tokens that we didn't make, or that aren't sent as they should be."""
+
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from audifi.auth.tokens import Keys
+from audifi.core.settings import Settings
+from tests.support import databases
+from tests.support.api import SECRETS
+from tests.support.app import App
+from tests.support.clients import Client, at_once
+from tests.support.sendgrid import SendGrid
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def unpacked(token: str) -> bytes:
+    return urlsafe_b64decode(token.removeprefix("art1_") + "==")
+
+
+def packed(raw: bytes) -> str:
+    return "art1_" + urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def column(app: App, client: Client, name: str) -> object:
+    """Of the session's row."""
+    query = f"SELECT {name} FROM sessions WHERE id = '{client.tokens['session']['id']}'"  # noqa: S608
+    return databases.fetch_value(app.database_url, query)
+
+
+def assert_refused(answer: httpx2.Response, why: str = "invalid") -> None:
+    assert (answer.status_code, answer.json()["code"]) == (401, f"refresh_token.{why}")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def with_bit(position: int, raw: bytes) -> bytes:
+    return raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        pytest.param(lambda token: packed(with_bit(51, unpacked(token))), id="another MAC"),
+        pytest.param(lambda token: packed(unpacked(token)[:20] + bytes(32)), id="no MAC"),
+        pytest.param(lambda token: packed(unpacked(token)[:20] + secrets.token_bytes(32)), id="a random MAC"),
+        pytest.param(lambda token: packed(with_bit(19, unpacked(token))), id="the next generation"),
+        pytest.param(lambda token: packed(with_bit(16, unpacked(token))), id="a generation far ahead"),
+        pytest.param(
+            lambda token: packed(unpacked(token)[:16] + b"\xff" * 4 + unpacked(token)[20:]), id="the last generation"
+        ),
+        pytest.param(lambda token: packed(with_bit(0, unpacked(token))), id="a session that isn't there"),
+        pytest.param(lambda _: packed(bytes(52)), id="nothing but zeros"),
+        pytest.param(lambda token: packed(unpacked(token)[:-1]), id="a byte less"),
+        pytest.param(lambda token: packed(unpacked(token) + b"\x00"), id="a byte more"),
+        pytest.param(lambda token: token[:-1], id="a character less"),
+        pytest.param(lambda token: token[:40], id="half of it"),
+        pytest.param(lambda token: token + "A", id="a character more"),
+        pytest.param(lambda token: token[:-1] + ALPHABET[ALPHABET.index(token[-1]) + 1], id="not canonical"),
+        pytest.param(lambda token: token + "==", id="padded"),
+        pytest.param(lambda token: token.removeprefix("art1_"), id="no prefix"),
+        pytest.param(lambda token: token.replace("art1_", "art2_"), id="another prefix"),
+        pytest.param(lambda token: token.replace("art1_", "ART1_"), id="the prefix in upper case"),
+        pytest.param(lambda token: "art1_" + token, id="the prefix twice"),
+        pytest.param(lambda token: token.swapcase(), id="the other case"),
+        pytest.param(lambda _: "art1_" + "+/" * 35, id="the alphabet of plain base64"),
+        pytest.param(lambda _: "null", id="null"),
+    ],
+)
+def test_one_that_we_didnt_make_is_refused_and_does_no_harm(
+    client: Client, app: App, bend: Callable[[str], str]
+) -> None:
+    token = client.sign_in().tokens["refresh_token"]
+    assert bend(token) != token
+
+    assert_refused(client.ask("POST", "/refresh", {"refresh_token": bend(token)}))
+    assert client.ask("POST", "/logout", {"refresh_token": bend(token)}).status_code == 204
+    assert column(app, client, "generation") == 0
+    assert client.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("session", [slice(0, 16), slice(0, 20)])
+def test_the_mac_of_one_session_is_nothing_to_another(
+    client: Client, app: App, sendgrid: SendGrid, session: slice
+) -> None:
+    victim = Client(app.http, sendgrid).sign_in()
+    own, other = unpacked(client.sign_in().tokens["refresh_token"]), unpacked(victim.tokens["refresh_token"])
+    mixed = packed(other[session] + own[session.stop :])
+
+    assert_refused(client.ask("POST", "/refresh", {"refresh_token": mixed}))
+    assert client.ask("POST", "/logout", {"refresh_token": mixed}).status_code == 204
+    assert victim.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("given", ["", " ", "a b", "art1_\u0430", "art1_\x00", 1, True, [], {}, ["art1_"]])
+def test_what_cant_be_one_is_refused_by_its_form(client: Client, given: object) -> None:
+    answer = client.ask("POST", "/refresh", {"refresh_token": given})
+
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/refresh_token"]
+
+
+@pytest.mark.parametrize(("size", "status"), [(257, 422), (60_000, 422), (2**20, 413)])
+def test_one_that_is_huge_is_refused_unread(client: Client, size: int, status: int) -> None:
+    answer = client.ask("POST", "/refresh", {"refresh_token": "art1_" + "A" * size})
+
+    assert answer.status_code == status
+    assert "AAAA" not in answer.text
+
+
+def test_it_counts_in_the_body_or_the_cookie_alone(client: Client) -> None:
+    token = client.sign_in().tokens["refresh_token"]
+    for answer in (
+        client.ask("POST", f"/refresh?refresh_token={token}"),
+        client.ask("POST", "/refresh", {}),
+        client.ask("POST", "/refresh", {"refresh_token": None}),
+        client.ask("POST", "/refresh", bearer=token),
+        client.ask("POST", "/refresh", bearer=client.tokens["access_token"]),
+        client.ask("POST", "/refresh", headers={"Cookie": f"audifi_refresh={token}; refresh_token={token}"}),
+    ):
+        assert_refused(answer, "missing")
+        assert token not in answer.text
+    for method in ("GET", "HEAD", "PUT"):
+        assert client.ask(method, f"/refresh?refresh_token={token}").status_code == 405
+
+    assert client.refresh().status_code == 200
+
+
+def made_with(app: App, client: Client, *, secret: str, nonce: bytes | None = None) -> str:
+    """The token that someone makes who knows the secret, or the nonce, or both."""
+    settings = Settings.model_construct(
+        jwt_secret=SecretStr(secret), magic_link_secret=SecretStr("x" * 32), fly_app_name="audifi-api"
+    )
+    stored = column(app, client, "refresh_nonce")
+    assert isinstance(stored, bytes)
+    assert len(stored) == 32
+    return Keys(settings).make_refresh_token(
+        session_id=UUID(client.tokens["session"]["id"]), nonce=stored if nonce is None else nonce, generation=0
+    )
+
+
+def test_to_make_one_takes_both_the_database_and_the_secret(client: Client, app: App) -> None:
+    client.sign_in()
+    secret = SECRETS["JWT_SECRET"]
+    for forged in (
+        made_with(app, client, secret="y" * 32),
+        made_with(app, client, secret=SECRETS["MAGIC_LINK_SECRET"]),
+        made_with(app, client, secret=secret, nonce=b""),
+        made_with(app, client, secret=secret, nonce=bytes(32)),
+    ):
+        assert_refused(client.ask("POST", "/refresh", {"refresh_token": forged}))
+
+    assert made_with(app, client, secret=secret) == client.tokens["refresh_token"]
+
+
+def test_forgeries_dont_use_up_what_a_session_may(client: Client) -> None:
+    """Ids of sessions are no secret: or whoever knows one could lock its owner out."""
+    raw = unpacked(client.sign_in().tokens["refresh_token"])
+    forged = packed(with_bit(51, raw))
+    for answer in at_once([partial(client.ask, "POST", "/refresh", {"refresh_token": forged})] * 65):
+        assert_refused(answer)
+
+    assert client.refresh().status_code == 200

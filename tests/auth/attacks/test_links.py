@@ -1,0 +1,290 @@
+"""What is done to links: by scanners, by those who guess, by those who have somebody else's."""
+
+from collections import Counter
+from datetime import datetime
+from functools import partial
+
+import pytest
+
+from tests.support.app import App
+from tests.support.clients import FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, at_once, count_rows, elsewhere
+from tests.support.sendgrid import SendGrid
+
+VERIFY = "/magic-link/verify"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_scanner_that_gets_the_link_ten_times_doesnt_use_it_up(client: Client, method: str) -> None:
+    mail = client.request_mail()
+    for _ in range(10):
+        answer = client.ask(method, f"{VERIFY}?token={mail.token}&confirm=true", headers={"Accept": "text/html"})
+        assert answer.status_code == 405
+        assert answer.headers["allow"] == "POST"
+
+    assert client.verify(token=mail.token, **client.secret()).status_code == 200
+
+
+def test_a_scanner_that_posts_the_link_five_times_is_asked_for_a_persons_consent(client: Client, app: App) -> None:
+    mail = client.request_mail()
+    scanner = Client(client.http, client.sendgrid, headers={"User-Agent": "Scanner/1.0"})
+    for _ in range(5):
+        answer = scanner.verify(token=mail.token)
+        assert answer.status_code == 409
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["cache-control"] == "no-store"
+        problem = answer.json()
+        assert problem["code"] == "magic_link.confirmation_required"
+        assert problem["email"] == "a•••@example.com"
+        assert datetime.fromisoformat(problem["requested_at"]) <= app.clock()
+        assert problem["user_agent"].startswith("python-httpx2"), "of who asked, not of who opens it"
+        assert client.email not in answer.text
+        assert client.email.partition("@")[0] not in answer.text
+        assert "set-cookie" not in answer.headers
+    assert count_rows(app.database_url, "sessions", client.email) == 0
+
+    assert scanner.verify(token=mail.token, confirm=True).status_code == 200
+    again = scanner.verify(token=mail.token, confirm=True)
+    assert (again.status_code, again.json()["code"]) == (401, "magic_link.used")
+    assert again.headers["www-authenticate"] == "Bearer"
+    asker = client.verify(token=mail.token, **client.secret())
+    assert (asker.status_code, asker.json()["code"]) == (401, "magic_link.used")
+
+
+def test_of_fifty_who_use_one_link_at_once_one_gets_in(client: Client, app: App) -> None:
+    mail = client.request_mail()
+    answers = at_once([partial(elsewhere(client).verify, token=mail.token, confirm=True) for _ in range(50)])
+
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 401: 49}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 401} == {"magic_link.used"}
+    assert count_rows(app.database_url, "sessions", client.email) == 1
+
+
+def test_two_links_of_a_new_address_that_are_used_at_once_make_one_account(app: App, sendgrid: SendGrid) -> None:
+    for _ in range(10):
+        client = Client(app.http, sendgrid)
+        tokens = [client.request_mail().token for _ in range(2)]
+        answers = at_once([partial(elsewhere(client).verify, token=token, confirm=True) for token in tokens])
+
+        signed_in = [answer.json() for answer in answers if answer.status_code == 200]
+        assert {answer.status_code for answer in answers} <= {200, 401}
+        assert [body["created"] for body in signed_in].count(True) == 1
+        assert len({body["user"]["id"] for body in signed_in}) == 1
+        assert count_rows(app.database_url, "users", client.email) == 1
+        assert count_rows(app.database_url, "sessions", client.email) == len(signed_in)
+
+
+def test_whoever_signs_in_uses_up_all_open_links_and_codes_of_the_address(client: Client) -> None:
+    first = client.request_mail()
+    first_flow = {"flow_id": client.flow["flow_id"], "code": first.code, **client.secret()}
+    second = client.request_mail()
+    assert client.verify(token=second.token, **client.secret()).status_code == 200
+
+    for proof in ({"token": first.token, "confirm": True}, first_flow):
+        answer = client.verify(**proof)
+        assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.used")
+
+
+def test_whoever_signs_in_leaves_other_addresses_links_alone(client: Client, app: App, sendgrid: SendGrid) -> None:
+    other = Client(app.http, sendgrid, ip=client.ip)
+    mail = other.request_mail()
+    client.sign_in()
+
+    assert other.verify(token=mail.token, **other.secret()).status_code == 200
+
+
+def test_another_request_doesnt_cancel_the_link_that_is_on_its_way(client: Client) -> None:
+    mail, secret = client.request_mail(), client.secret()
+    stranger = elsewhere(client)
+    assert stranger.request().status_code == 202
+
+    assert client.verify(token=mail.token, **secret).status_code == 200
+
+
+def test_a_link_is_good_for_ten_minutes_and_no_longer(client: Client, app: App) -> None:
+    mail = client.request_mail()
+    app.clock.advance(minutes=9, seconds=50)
+    assert client.verify(token=mail.token).status_code == 409
+    app.clock.advance(seconds=10)
+
+    for fields in ({}, {"confirm": True}, client.secret()):
+        answer = client.verify(token=mail.token, **fields)
+        assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.expired")
+
+
+def test_what_isnt_a_links_token_opens_nothing(client: Client) -> None:
+    mail = client.request_mail()
+    token = mail.token
+    guesses = {"x", "A" * 43, "A" * 256, mail.code, client.flow["flow_id"], client.flow["flow_secret"], "'OR'1'='1"}
+    guesses |= {token + "=", token + "A", token[:-1], token.swapcase(), token[::-1], token[1:] + token[0]}
+    for guess in guesses - {token}:
+        answer = client.verify(token=guess, confirm=True)
+        assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.invalid"), guess
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+    assert client.verify(token=token, **client.secret()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "token", ["", "A" * 257, "A" * 60_000, "with space", "\u0430" * 43, "nul\0", "line\n", 5, True, [], ["A" * 43], {}]
+)
+def test_what_cant_be_a_token_is_refused_and_not_repeated(client: Client, token: object) -> None:
+    answer = client.verify(token=token, confirm=True)
+
+    assert answer.status_code == 422
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["errors"][0]["pointer"] == "/token"
+    assert "input" not in answer.text
+    assert "AAAA" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "confirm",
+    [
+        None,
+        "maybe",
+        "",
+        2,
+        0.5,
+        [],
+        [True],
+        {},
+        "true",
+        "yes",
+        "on",
+        1,
+    ],
+)
+def test_consent_is_true_and_nothing_else(client: Client, confirm: object) -> None:
+    mail = client.request_mail()
+    answer = client.verify(token=mail.token, confirm=confirm)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/confirm"
+
+
+def test_no_header_of_a_request_changes_where_its_mailed_link_leads(client: Client) -> None:
+    evil = "evil.example"
+    client.headers = {
+        "Host": evil,
+        "X-Forwarded-Host": evil,
+        "X-Forwarded-Server": evil,
+        "X-Original-URL": f"https://{evil}/",
+        "X-Host": evil,
+        "Forwarded": f"host={evil};proto=http",
+        "Origin": f"https://{evil}",
+        "Referer": f"https://{evil}/",
+    }
+    client.request_mail()  # which finds the link only on APP_URL, and in its fragment
+
+    assert evil not in str(client.sendgrid.mails_to(client.email))
+
+
+def test_a_token_counts_in_the_body_alone(client: Client) -> None:
+    mail = client.request_mail()
+    path = f"{VERIFY}?token={mail.token}&confirm=true"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answers = [
+        client.ask("POST", path, {}),
+        client.ask("POST", path, client.secret()),
+        client.ask("POST", path),
+        client.ask("POST", VERIFY, {}, headers={"Cookie": f"token={mail.token}"}),
+        client.ask("POST", VERIFY, {}, bearer=mail.token),
+        client.ask("POST", VERIFY, content=f"token={mail.token}&confirm=true", headers=form),
+    ]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 422, 422, 415]
+    assert client.verify(token=mail.token, **client.secret()).status_code == 200
+
+
+def test_nobody_is_signed_in_to_an_attackers_account_without_being_asked(
+    client: Client, app: App, sendgrid: SendGrid, browser: Browser
+) -> None:
+    """Login CSRF: a page, or a mail, gets the victim's browser to send a link that isn't the victim's."""
+    browser.sign_in()
+    victim = browser.tokens["user"]
+    mail = client.request_mail()
+    answers = [
+        browser.verify(token=mail.token),
+        browser.verify(token=mail.token, confirm=False),
+        browser.verify(token=mail.token, delivery="cookie"),
+        browser.verify(token=mail.token, flow_secret="A" * 43),
+        browser.verify(token=mail.token, **Client(app.http, sendgrid).sign_in().secret()),
+    ]
+
+    assert [answer.status_code for answer in answers] == [409] * 5
+    assert not any("set-cookie" in answer.headers for answer in answers)
+    assert browser.refresh().status_code == 200
+    assert browser.as_signed_in("GET", "/me").json() == victim
+
+
+def test_a_flow_cookie_that_was_planted_neither_opens_a_link_nor_fixes_a_session(
+    app: App, sendgrid: SendGrid, browser: Browser
+) -> None:
+    attacker = Browser(app.http, sendgrid, email=browser.email)
+    attacker.request_mail()
+    planted = attacker.cookies[FLOW_COOKIE]
+    browser.mails = 1
+    mail = browser.request_mail()
+    browser.cookies = {FLOW_COOKIE: planted}
+    assert browser.verify(token=mail.token).status_code == 409
+    assert browser.verify(token=mail.token, confirm=True).status_code == 200
+
+    refresh = browser.cookies[REFRESH_COOKIE]
+    assert planted not in refresh
+    assert FLOW_COOKIE not in browser.cookies
+    assert attacker.verify(token=mail.token).status_code == 401
+    assert attacker.refresh(planted).status_code == 401
+
+
+def test_a_refresh_cookie_that_was_planted_doesnt_become_the_victims_session(client: Client, browser: Browser) -> None:
+    client.sign_in()
+    planted = client.tokens["refresh_token"]
+    mail = browser.request_mail()
+    browser.cookies[REFRESH_COOKIE] = planted
+    assert browser.verify(token=mail.token).status_code == 200
+
+    assert browser.tokens["user"]["email"] == browser.email
+    assert browser.tokens["session"]["id"] != client.tokens["session"]["id"]
+    assert browser.cookies[REFRESH_COOKIE] != planted
+    answer = client.refresh(planted)
+    assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.revoked")
+
+
+def test_a_flow_cookie_counts_only_under_the_name_that_other_hosts_cant_set(browser: Browser) -> None:
+    mail = browser.request_mail()
+    browser.cookies = {FLOW_COOKIE.removeprefix("__Host-"): browser.cookies[FLOW_COOKIE]}
+
+    assert browser.verify(token=mail.token).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "https://app.audifi.test.evil.example"}, 403),
+        ({"Origin": "https://app.audifi.test:8443"}, 403),
+        ({"Origin": "http://app.audifi.test"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ],
+)
+def test_a_page_of_another_origin_cant_use_a_link_with_the_browsers_cookie(
+    browser: Browser, headers: dict[str, str], status: int
+) -> None:
+    mail = browser.request_mail()
+    answer = browser.ask("POST", VERIFY, {"token": mail.token}, headers=headers)
+    assert answer.status_code == status
+    assert "set-cookie" not in answer.headers
+
+    assert browser.verify(token=mail.token).status_code == 200
+
+
+def test_a_flow_secret_in_two_places_is_refused_and_uses_nothing_up(browser: Browser) -> None:
+    mail = browser.request_mail()
+    answer = browser.verify(token=mail.token, flow_secret=browser.cookies[FLOW_COOKIE])
+    assert (answer.status_code, answer.json()["code"]) == (400, "token.ambiguous")
+
+    assert browser.verify(token=mail.token).status_code == 200

@@ -1,0 +1,111 @@
+"""A database that is away while people are signed in: an answer soon, nobody signed out, and all well afterwards."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+import pytest
+
+from audifi.core import jobs
+from dev import postgres
+from dev.postgres import Postgres
+from tests.auth.conftest import StartApp
+from tests.support import api as apis
+from tests.support import databases
+from tests.support.api import APP_URL
+from tests.support.clients import REFRESH_COOKIE, Browser, Client, at_once
+from tests.support.relay import relay
+from tests.support.sendgrid import SendGrid
+
+
+def assert_away(ask: Callable[[], httpx2.Response], *, within: float) -> None:
+    began = time.monotonic()
+    answer = ask()
+    took = time.monotonic() - began
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "database.unavailable"), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["access-control-allow-origin"] == APP_URL
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["cache-control"] == "no-store"
+    assert "set-cookie" not in answer.headers
+    assert "www-authenticate" not in answer.headers, "or clients would sign out"
+    assert took < within
+
+
+def asks(browser: Browser, client: Client) -> list[Callable[[], httpx2.Response]]:
+    """One of each kind of route: whatever is asked, it takes the database."""
+    return [
+        lambda: browser.ask("POST", "/refresh", {}),
+        lambda: client.ask("POST", "/refresh", {"refresh_token": client.tokens["refresh_token"]}),
+        lambda: browser.as_signed_in("GET", "/me"),
+        lambda: browser.as_signed_in("PATCH", "/me", {"display_name": "Eve"}),
+        lambda: browser.as_signed_in("DELETE", "/me"),
+        lambda: browser.as_signed_in("GET", "/sessions"),
+        lambda: browser.ask("POST", "/logout", {}),
+        lambda: Client(client.http, client.sendgrid, headers=client.headers).request(),
+        lambda: client.ask("POST", "/magic-link/verify", {"token": "A" * 43, "confirm": True}),
+    ]
+
+
+def signed_in(http: httpx2.Client, sendgrid: SendGrid) -> tuple[Browser, Client]:
+    browser, client = Browser(http, sendgrid), Client(http, sendgrid, headers={"Origin": APP_URL})
+    browser.sign_in()
+    client.sign_in()
+    return browser, client
+
+
+def assert_all_is_well(browser: Browser, client: Client, cookie: str) -> None:
+    assert browser.cookies == {REFRESH_COOKIE: cookie}
+    assert browser.refresh().status_code == client.refresh().status_code == 200
+    for one in (browser, client):
+        assert one.as_signed_in("GET", "/me").json()["display_name"] is None
+    new = Client(client.http, client.sendgrid).sign_in()
+    assert new.as_signed_in("GET", "/me").status_code == 200
+
+
+def test_a_database_that_is_stopped_and_started_again(
+    start_app: StartApp, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "RESTART_SECONDS", 0.2)
+    port = apis.free_port()
+    with TemporaryDirectory(prefix="audifi-tests-") as folder, ExitStack() as server:
+
+        def start() -> None:
+            server.enter_context(postgres.running(Path(folder) / "postgres", port=port, settings=databases.FAST))
+
+        start()
+        url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+        assert databases.alembic("upgrade", "head", DATABASE_URL=url).returncode == 0
+        browser, client = signed_in(start_app(url).http, sendgrid)
+        cookie = browser.cookies[REFRESH_COOKIE]
+        server.close()
+        for ask in asks(browser, client):
+            assert_away(ask, within=2)
+
+        start()
+        assert_all_is_well(browser, client, cookie)
+
+
+def test_a_network_that_goes_silent_in_the_middle(
+    start_app: StartApp, sendgrid: SendGrid, postgres_server: Postgres, migrated_database_url: str
+) -> None:
+    """Nothing refuses a connection here; only the time limits end the wait."""
+    name = migrated_database_url.partition("?")[0].rpartition("/")[2]
+    with relay(postgres_server.socket_folder, postgres_server.port) as network:
+        app = start_app(
+            f"postgres://postgres@127.0.0.1:{network.port}/{name}",
+            database_statement_timeout_seconds=0.5,  # here, by two seconds more
+            database_connect_timeout_seconds=0.5,
+        )
+        browser, client = signed_in(app.http, sendgrid)
+        cookie = browser.cookies[REFRESH_COOKIE]
+        network.silent = True
+        at_once([partial(assert_away, ask, within=6) for ask in asks(browser, client)])
+
+        network.silent = False
+        assert_all_is_well(browser, client, cookie)

@@ -1,0 +1,184 @@
+"""The server's own secrets: replaced while people are signed in, missing, or too short."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from audifi.core.settings import Settings, SettingsError, load
+from tests.support import app as apps
+from tests.support import databases
+from tests.support.api import APP_URL, ROOT, SECRETS, environment
+from tests.support.app import App
+from tests.support.clients import Browser, Client, Mail, newest_mail
+from tests.support.sendgrid import SendGrid
+
+NEW = {name.lower(): SecretStr(f"another {value}") for name, value in SECRETS.items()}
+PREVIOUS = {f"{name.lower()}_previous": SecretStr(value) for name, value in SECRETS.items()}
+
+
+class Before:
+    """What was made under the old secrets: a session, an open link, an open code, and a mail that waits."""
+
+    def __init__(self, app: App, sendgrid: SendGrid) -> None:
+        self.client = Client(app.http, sendgrid).sign_in()
+        self.browser = Browser(app.http, sendgrid)
+        self.browser.sign_in()
+        self.by_link, self.by_code, self.by_waiting_mail = (Client(app.http, sendgrid) for _ in range(3))
+        self.mails: list[Mail] = [self.by_link.request_mail(), self.by_code.request_mail()]
+        sendgrid.status, so_far = 500, sendgrid.requests
+        assert self.by_waiting_mail.request().status_code == 202
+        deadline = time.monotonic() + 5
+        while sendgrid.requests == so_far:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        self.everyone = (self.client, self.browser, self.by_link, self.by_code, self.by_waiting_mail)
+
+    def use_links(self, sendgrid: SendGrid) -> list[int]:
+        """What the answers to the link, the code, and the mail that had to wait are."""
+        link, code = self.mails
+        late = newest_mail(sendgrid, self.by_waiting_mail.email)
+        return [
+            self.by_link.verify(token=link.token, **self.by_link.secret()).status_code,
+            self.by_code.verify(
+                flow_id=self.by_code.flow["flow_id"], code=code.code, **self.by_code.secret()
+            ).status_code,
+            self.by_waiting_mail.verify(token=late.token, **self.by_waiting_mail.secret()).status_code,
+        ]
+
+
+@pytest.fixture
+def before(migrated_database_url: str, sendgrid: SendGrid) -> Before:
+    with apps.running(migrated_database_url, sendgrid_url=sendgrid.url) as app:
+        return Before(app, sendgrid)
+
+
+@contextmanager
+def after(url: str, sendgrid: SendGrid, before: Before, **secrets: Any) -> Iterator[App]:
+    """The same people, and a server that was deployed anew."""
+    databases.execute(url, "UPDATE pgqueuer SET execute_after = now() - interval '1 second'")
+    sendgrid.status = 202
+    with apps.running(url, sendgrid_url=sendgrid.url, **secrets) as app:
+        for client in before.everyone:
+            client.http = app.http
+        yield app
+
+
+def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
+    before: Before, migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    client, browser = before.client, before.browser
+    with after(migrated_database_url, sendgrid, before, **NEW, **PREVIOUS):
+        assert client.as_signed_in("GET", "/me").status_code == 200
+        assert client.as_signed_in("GET", "/sessions").status_code == 200
+        old = client.tokens["refresh_token"]
+        assert client.refresh().status_code == browser.refresh().status_code == 200
+        assert before.use_links(sendgrid) == [200, 200, 200]
+        # What is made now is made with the new ones, and what was made with the old ones is used up just the same.
+        assert client.refresh(old).json()["refresh_token"] == client.tokens["refresh_token"]
+        assert client.refresh().status_code == 200
+        assert client.ask("POST", "/refresh", {"refresh_token": old}).json()["code"] == "refresh_token.reused"
+    with after(migrated_database_url, sendgrid, before, **NEW):
+        assert browser.refresh().status_code == 200
+        assert browser.as_signed_in("GET", "/me").status_code == 200
+
+
+def test_secrets_that_got_out_are_replaced_without_previous_ones_and_nothing_of_theirs_is_good(
+    before: Before, migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    client, browser = before.client, before.browser
+    with after(migrated_database_url, sendgrid, before, **NEW):
+        for path in ("/me", "/sessions"):
+            answer = client.as_signed_in("GET", path)
+            assert (answer.status_code, answer.json()["code"]) == (401, "access_token.invalid")
+        for answer in (client.refresh(), browser.refresh()):
+            assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.invalid")
+        assert browser.cookies == {}
+        link, code = before.mails
+        by_link = before.by_link.verify(token=link.token, confirm=True, **before.by_link.secret())
+        flow = {"flow_id": before.by_code.flow["flow_id"], **before.by_code.secret()}
+        by_code = before.by_code.verify(code=code.code, **flow)
+        assert (by_link.status_code, by_link.json()["code"]) == (401, "magic_link.invalid")
+        assert (by_code.status_code, by_code.json()["code"]) == (401, "code.invalid")
+        assert Client(client.http, sendgrid).sign_in().refresh().status_code == 200
+        given_up = "SELECT count(*) FROM pgqueuer WHERE status = 'failed'"
+        assert databases.fetch_value(migrated_database_url, given_up) == 1
+        assert sendgrid.mails_to(before.by_waiting_mail.email) == [], "a link that can't work isn't mailed"
+
+
+@pytest.mark.parametrize("kept", ["jwt_secret", "magic_link_secret"])
+def test_each_secret_can_be_replaced_by_itself(
+    before: Before, migrated_database_url: str, sendgrid: SendGrid, kept: str
+) -> None:
+    with after(migrated_database_url, sendgrid, before, **{name: new for name, new in NEW.items() if name != kept}):
+        keeps_sessions = kept == "jwt_secret"
+        assert before.client.refresh().status_code == (200 if keeps_sessions else 401)
+        link = before.by_link.verify(token=before.mails[0].token, **before.by_link.secret())
+        assert link.status_code == (401 if keeps_sessions else 200)
+
+
+GOOD = {"DATABASE_URL": "postgres://postgres@127.0.0.1:1/x", "APP_URL": APP_URL, "SENDGRID_API_KEY": "SG.x", **SECRETS}
+SHORT = "only-31-characters-of-a-secret!"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_SECRET", None),
+        ("JWT_SECRET", ""),
+        ("JWT_SECRET", SHORT),
+        ("MAGIC_LINK_SECRET", None),
+        ("MAGIC_LINK_SECRET", ""),
+        ("MAGIC_LINK_SECRET", SHORT),
+        ("JWT_SECRET_PREVIOUS", SHORT),
+        ("MAGIC_LINK_SECRET_PREVIOUS", SHORT),
+        ("SENDGRID_API_KEY", None),
+        ("SENDGRID_API_KEY", ""),
+        ("APP_URL", None),
+        ("APP_URL", "http://app.audifi.test"),
+        ("APP_URL", "https://someone:their-password@app.audifi.test"),
+        ("APP_URL", "javascript:alert(1)"),
+    ],
+)
+def test_a_setting_that_would_make_sign_in_unsafe_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
+) -> None:
+    for other, good in GOOD.items():
+        monkeypatch.setenv(other, good)
+    assert load(Settings).environment == "production", "unless it is said otherwise"
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as raised:
+        load(Settings)
+    [line] = str(raised.value).splitlines()
+    assert line.startswith(f"{name}: ")
+    assert not value or value not in line
+    assert not any(good in line for good in (*SECRETS.values(), "SG.x"))
+
+
+def test_a_server_without_its_secrets_doesnt_start_and_says_which() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "audifi.serve"],
+        cwd=ROOT / "server",
+        env=environment(DATABASE_URL=GOOD["DATABASE_URL"], JWT_SECRET=SHORT, MAGIC_LINK_SECRET_PREVIOUS=SHORT[::-1]),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    named = {line.partition(":")[0] for line in said.splitlines() if ": " in line}
+    assert named == {"JWT_SECRET", "MAGIC_LINK_SECRET", "MAGIC_LINK_SECRET_PREVIOUS", "APP_URL"}
+    assert SHORT not in said
+    assert SHORT[::-1] not in said
+    assert "Traceback" not in said
