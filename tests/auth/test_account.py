@@ -191,6 +191,17 @@ def test_the_activity_tells_what_happened(client: Client) -> None:
     assert events[0]["session_id"] == client.tokens["session"]["id"]
 
 
+def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: Client) -> None:
+    client.sign_in()
+    mail = client.request_mail()
+    wrong = f"{(int(mail.code) + 1) % 10**8:08}"
+    for _ in range(7):
+        client.verify(flow_id=client.flow["flow_id"], code=wrong, **client.secret())
+
+    events = [event["event"] for event in client.as_signed_in("GET", "/me/activity").json()["data"]]
+    assert events == ["code.exhausted", "session.created", "user.created"]
+
+
 def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_again(client: Client, app: App) -> None:
     client.sign_in()
     client.as_signed_in("PATCH", "/me", {"display_name": "Ana"})

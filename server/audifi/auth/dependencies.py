@@ -21,9 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.auth import problems
 from audifi.auth.client import Client, client_of
+from audifi.auth.context import Context
 from audifi.auth.models import Role, Session, User
 from audifi.auth.revocations import RevokedSessions
-from audifi.auth.service import Context, is_live
+from audifi.auth.sessions import is_live
 from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError, Keys
 from audifi.core.clock import now
 from audifi.core.session import get_session

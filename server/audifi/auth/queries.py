@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from audifi.auth import schemas
 from audifi.auth.client import shortened
 from audifi.auth.models import AuthEvent, Session
-from audifi.auth.service import is_live
+from audifi.auth.sessions import is_live
 
 
 async def sessions(  # noqa: PLR0913

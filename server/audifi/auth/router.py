@@ -3,10 +3,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 
-from audifi.auth import addresses, cookies, limits, problems, queries, schemas, service
+from audifi.auth import addresses, cookies, limits, problems, queries, schemas, service, sessions
+from audifi.auth.context import Context
 from audifi.auth.dependencies import Bearer, CheckedAccount, Database, FreshAccount, Now, SignedIn, get_context
 from audifi.auth.models import Delivery
-from audifi.auth.service import Context, Grant
+from audifi.auth.sessions import Grant
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
 from audifi.core.problems import Problem
 from audifi.core.rate_limits import RateLimiter
@@ -99,7 +100,7 @@ async def refresh(
     try:
         if token is None:
             raise problems.refresh_token("invalid")
-        grant = await service.refresh(asked, request.app.state.rate_limiter, token)
+        grant = await sessions.refresh(asked, request.app.state.rate_limiter, token)
     except Problem as problem:
         if problem.status == status.HTTP_401_UNAUTHORIZED and held.delivery == "cookie":
             raise cookies.clearing(request, problem, cookies.REFRESH) from None
@@ -115,14 +116,14 @@ async def log_out(
     held = cookies.held(request, cookies.REFRESH, body.refresh_token if body else None)
     token = _read(asked, held)
     if token is not None:
-        await service.sign_out_by_refresh_token(asked, token, reason="signed_out")
+        await sessions.sign_out_by_refresh_token(asked, token, reason="signed_out")
     if bearer is not None:
         try:
             access = asked.keys.read_access_token(bearer.credentials, now=asked.now, expired_too=True)
         except InvalidTokenError:
             pass
         else:
-            await service.sign_out(asked, session_id=access.session_id)
+            await sessions.sign_out(asked, session_id=access.session_id)
     if held is not None and held.delivery == "cookie":
         cookies.clear(request, response, cookies.REFRESH)
 
@@ -138,13 +139,13 @@ async def list_sessions(
 
 @router.delete("/sessions/{session_id}", status_code=204, summary="End one of the account's sessions")
 async def end_session(asked: Asked, token: SignedIn, session_id: UUID) -> None:
-    if not await service.end_session(asked, user_id=token.user_id, session_id=session_id):
+    if not await sessions.end_session(asked, user_id=token.user_id, session_id=session_id):
         raise problems.not_found()
 
 
 @router.delete("/sessions", status_code=204, summary="End all the account's sessions but this one")
 async def end_other_sessions(asked: Asked, token: SignedIn) -> None:
-    await service.end_other_sessions(asked, user_id=token.user_id, current=token.session_id)
+    await sessions.end_other_sessions(asked, user_id=token.user_id, current=token.session_id)
 
 
 @router.get("/me", summary="The account")

@@ -1,7 +1,7 @@
-"""What is decided and written when someone signs in, stays, and leaves.
+"""What is decided and written when someone signs in, and to their account.
 
-Plain functions on a session whose transaction the caller commits. What must outlive an error is committed here, before
-it is raised. Rows are read with Core: objects of the session would be stale after another's commit.
+Plain functions on a transaction that the caller commits; what must outlive an error is committed here, before it is raised.
+Rows are read with Core: objects of the session would be stale after another's commit.
 """
 
 import hmac
@@ -12,42 +12,23 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Row, func, insert, literal_column, select, update
+from sqlalchemy import Boolean, ColumnElement, Row, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid6 import uuid7
 
-from audifi.auth import limits, problems
+from audifi.auth import problems, sessions
 from audifi.auth.addresses import Address
-from audifi.auth.client import Client
+from audifi.auth.context import Context, record
 from audifi.auth.jobs import SIGN_IN_MAIL, SignInMail
-from audifi.auth.models import AuthEvent, Delivery, EventName, RevokedReason, Session, SignInFlow, User
-from audifi.auth.revocations import RevokedSessions
+from audifi.auth.models import Delivery, Session, SignInFlow, User
+from audifi.auth.sessions import Grant
 from audifi.auth.tokens import Keys, RefreshToken, new_secret
 from audifi.core.jobs import Jobs
 from audifi.core.problems import Problem
-from audifi.core.rate_limits import RateLimiter
-from audifi.core.session import after_commit
 
 FLOW_LIFETIME = timedelta(minutes=10)
 RESEND_AFTER = timedelta(seconds=60)
 CODE_ATTEMPTS = 5
-IDLE_LIFETIME = timedelta(days=7)
-ABSOLUTE_LIFETIME = timedelta(days=30)
-REPLAY_WINDOW = timedelta(seconds=30)
-"""For two tabs that refresh at once, and for answers that got lost."""
-MAX_SESSIONS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What the functions below have in common: the transaction, the instant, who asks, and what the process holds."""
-
-    session: AsyncSession
-    now: datetime
-    client: Client
-    keys: Keys
-    revoked: RevokedSessions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +36,6 @@ class Flow:
     id: UUID
     expires_at: datetime
     secret: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grant:
-    """What a client gets when it has signed in, or refreshed."""
-
-    access_token: str
-    expires_in: int
-    refresh_token: str
-    session: Row[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,102 +106,22 @@ async def verify_code(
         update(SignInFlow)
         .where(flow, _is_open(context.now), SignInFlow.code_attempts < CODE_ATTEMPTS)
         .values(code_attempts=SignInFlow.code_attempts + 1)
-        .returning(SignInFlow.code_hash)
+        .returning(SignInFlow.code_hash, SignInFlow.code_attempts, SignInFlow.email_key)
     )
-    code_hash = (await context.session.execute(counted)).scalar_one_or_none()
+    row = (await context.session.execute(counted)).one_or_none()
     await context.session.commit()
-    if code_hash is None:
+    if row is None:
         raise await _why_code_is_refused(context, flow)
     digests = context.keys.digests("code", flow_id.bytes, code)
-    if sum(hmac.compare_digest(code_hash, digest) for digest in digests) == 0:  # compares with each, whatever it finds
+    matches = sum(hmac.compare_digest(row.code_hash, digest) for digest in digests)  # with each, whatever it finds
+    if not matches:
+        if row.code_attempts == CODE_ATTEMPTS:
+            await _record_exhausted(context, row.email_key)
         raise problems.code_invalid()
     consumed = await _consume(context, flow)
     if consumed is None:  # by another request, since
         raise await _why_code_is_refused(context, flow)
     return await _sign_in(context, consumed, amr=["email", "otp"], replaces=replaces)
-
-
-async def refresh(context: Context, limiter: RateLimiter, token: RefreshToken) -> Grant:
-    """Swap a refresh token for the next generation's.
-
-    One that was just used gets the same answer again, for 30 s; an older one means that it was stolen, from this client
-    or by it, and ends the session (RFC 9700, 4.14.2).
-
-    Raises:
-        Problem: 401 or 429.
-    """
-    found = await _row(context, token.session_id)
-    if found is None or not context.keys.is_genuine(token, nonce=found.refresh_nonce):
-        raise problems.refresh_token("invalid")
-    await context.session.commit()  # gives the connection back: the limiter takes one of its own
-    await limiter.hit([(limits.REFRESHES_PER_SESSION, str(token.session_id))], now=context.now)
-    rotate = (
-        update(Session)
-        .where(Session.id == token.session_id, Session.generation == token.generation, is_live(context.now))
-        .values(
-            generation=Session.generation + 1,
-            rotated_at=context.now,
-            last_used_at=context.now,
-            idle_expires_at=func.least(context.now + IDLE_LIFETIME, Session.absolute_expires_at),
-            ip=context.client.ip,
-            user_agent=context.client.user_agent,
-        )
-        .returning(*Session.__table__.columns)
-    )
-    row = (await context.session.execute(rotate)).one_or_none()
-    if row is not None:
-        return _grant(context, row)
-    row = await _row(context, token.session_id)
-    if row is None:
-        raise problems.refresh_token("invalid")
-    if row.revoked_at is not None:
-        raise problems.refresh_token("revoked")
-    if row.idle_expires_at <= context.now:
-        raise problems.refresh_token("expired")
-    if row.generation == token.generation + 1 and context.now - row.rotated_at <= REPLAY_WINDOW:
-        return _grant(context, row)
-    await revoke(context, Session.id == row.id, reason="reused")
-    await record(context, "refresh_token.reused", user_id=row.user_id, session_id=row.id)
-    await context.session.commit()
-    raise problems.refresh_token("reused")
-
-
-async def sign_out(context: Context, *, session_id: UUID) -> None:
-    """End a session; one that has ended stays as it is."""
-    await revoke(context, Session.id == session_id, reason="signed_out")
-
-
-async def end_session(context: Context, *, user_id: UUID, session_id: UUID) -> bool:
-    """Whether there was such a session of this account."""
-    one = (Session.id == session_id) & (Session.user_id == user_id) & is_live(context.now)
-    return bool(await revoke(context, one, reason="signed_out"))
-
-
-async def end_other_sessions(context: Context, *, user_id: UUID, current: UUID) -> None:
-    await revoke(context, (Session.user_id == user_id) & (Session.id != current), reason="signed_out")
-
-
-async def sign_out_by_refresh_token(context: Context, token: RefreshToken, *, reason: RevokedReason) -> None:
-    """The same for whoever holds a refresh token of the session, of whichever generation."""
-    row = await _row(context, token.session_id)
-    if row is not None and context.keys.is_genuine(token, nonce=row.refresh_nonce):
-        await revoke(context, Session.id == row.id, reason=reason)
-
-
-async def revoke(context: Context, which: ColumnElement[bool], *, reason: RevokedReason) -> list[UUID]:
-    """End sessions: their refresh tokens at once, their access tokens with the commit, elsewhere within 2 s."""
-    ended = (
-        update(Session)
-        .where(which, Session.revoked_at.is_(None))
-        .values(revoked_at=context.now, revoked_reason=reason)
-        .returning(Session.id, Session.user_id)
-    )
-    rows = (await context.session.execute(ended)).all()
-    for row in rows:
-        await record(context, "session.revoked", user_id=row.user_id, session_id=row.id, detail=reason)
-    ids = [row.id for row in rows]
-    after_commit(context.session, lambda: context.revoked.add(ids, context.now))
-    return ids
 
 
 async def update_user(context: Context, *, user_id: UUID, values: Mapping[str, Any]) -> None:
@@ -249,31 +140,8 @@ async def delete_user(context: Context, *, user_id: UUID, email_key: str) -> Non
     await context.session.execute(
         update(SignInFlow).where(_open_of(context, email_key)).values(consumed_at=context.now)
     )
-    await revoke(context, Session.user_id == user_id, reason="account_deleted")
+    await sessions.revoke(context, Session.user_id == user_id, reason="account_deleted")
     await record(context, "user.deleted", user_id=user_id)
-
-
-async def record(
-    context: Context, event: EventName, *, user_id: UUID, session_id: UUID | None = None, detail: str | None = None
-) -> None:
-    """Add to what an account's owner and its operators can read."""
-    await context.session.execute(
-        insert(AuthEvent).values(
-            id=uuid7(),
-            event=event,
-            user_id=user_id,
-            session_id=session_id,
-            detail=detail,
-            ip=context.client.ip,
-            user_agent=context.client.user_agent,
-            created_at=context.now,
-        )
-    )
-
-
-def is_live(now: datetime) -> ColumnElement[bool]:
-    """A session that hasn't ended. idle_expires_at is never after absolute_expires_at; a constraint sees to it."""
-    return Session.revoked_at.is_(None) & (Session.idle_expires_at > now)
 
 
 def _is_open(now: datetime) -> ColumnElement[bool]:
@@ -314,6 +182,15 @@ async def _why_code_is_refused(context: Context, which: ColumnElement[bool]) -> 
     return problems.link_used() if row.consumed_at is not None else problems.link_expired()
 
 
+async def _record_exhausted(context: Context, email_key: str) -> None:
+    """For the account's owner to see, if there is an account."""
+    account = select(User.id).where(User.email_key == email_key)
+    user_id = (await context.session.execute(account)).scalar_one_or_none()
+    if user_id is not None:
+        await record(context, "code.exhausted", user_id=user_id)
+    await context.session.commit()
+
+
 async def _sign_in(context: Context, flow: Row[Any], *, amr: list[str], replaces: RefreshToken | None) -> SignIn:
     """The account of a flow that was just consumed, made if there is none, and a new session of it."""
     user = await _user_of(context, flow)
@@ -327,9 +204,9 @@ async def _sign_in(context: Context, flow: Row[Any], *, amr: list[str], replaces
     if user.created:
         await record(context, "user.created", user_id=user.id)
     if replaces is not None:
-        await sign_out_by_refresh_token(context, replaces, reason="replaced")
-    row = await _new_session(context, user_id=user.id, amr=amr)
-    return SignIn(grant=_grant(context, row), user=user, flow=flow)
+        await sessions.sign_out_by_refresh_token(context, replaces, reason="replaced")
+    row = await sessions.begin(context, user_id=user.id, amr=amr)
+    return SignIn(grant=sessions.grant(context, row), user=user, flow=flow)
 
 
 async def _user_of(context: Context, flow: Row[Any]) -> Row[Any]:
@@ -346,59 +223,3 @@ def _open_of(context: Context, email_key: str) -> ColumnElement[bool]:
     """All open flows of an address, but for those that others are using now: to wait for them would be a deadlock."""
     these = select(SignInFlow.id).where(SignInFlow.email_key == email_key, _is_open(context.now))
     return SignInFlow.id.in_(these.with_for_update(skip_locked=True))
-
-
-async def _new_session(context: Context, *, user_id: UUID, amr: list[str]) -> Row[Any]:
-    new = (
-        insert(Session)
-        .values(
-            id=uuid7(),
-            user_id=user_id,
-            refresh_nonce=secrets.token_bytes(32),
-            rotated_at=context.now,
-            auth_time=context.now,
-            amr=amr,
-            created_at=context.now,
-            last_used_at=context.now,
-            idle_expires_at=context.now + IDLE_LIFETIME,
-            absolute_expires_at=context.now + ABSOLUTE_LIFETIME,
-            ip=context.client.ip,
-            user_agent=context.client.user_agent,
-        )
-        .returning(*Session.__table__.columns)
-    )
-    row = (await context.session.execute(new)).one()
-    await record(context, "session.created", user_id=user_id, session_id=row.id)
-    too_many = (
-        select(Session.id)
-        .where(Session.user_id == user_id, is_live(context.now))
-        .order_by(Session.id.desc())
-        .offset(MAX_SESSIONS)
-    )
-    await revoke(context, Session.id.in_(too_many), reason="too_many")
-    return row
-
-
-async def _row(context: Context, session_id: UUID) -> Row[Any] | None:
-    found = select(*Session.__table__.columns).where(Session.id == session_id)
-    return (await context.session.execute(found)).one_or_none()
-
-
-def _grant(context: Context, row: Row[Any]) -> Grant:
-    """Tokens for the session as it is in the row. The same row makes the same refresh token."""
-    access_token, expires_in = context.keys.make_access_token(
-        user_id=row.user_id,
-        session_id=row.id,
-        auth_time=row.auth_time,
-        amr=row.amr,
-        now=context.now,
-        until=row.absolute_expires_at,
-    )
-    return Grant(
-        access_token=access_token,
-        expires_in=expires_in,
-        refresh_token=context.keys.make_refresh_token(
-            session_id=row.id, nonce=row.refresh_nonce, generation=row.generation
-        ),
-        session=row,
-    )
