@@ -1,6 +1,6 @@
 """What is decided and written when someone signs in, and to their account.
 
-Plain functions on a transaction that the caller commits; what must outlive an error is committed here, before the error.
+Plain functions on a transaction that the caller commits; what must outlive an error is committed before it is raised.
 Rows are read with Core: objects of the session would be stale after another's commit.
 """
 
