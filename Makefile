@@ -26,10 +26,10 @@ run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16
 
 .PHONY: test
 test: $(ENVIRONMENT_READY) ## Run the tests
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image" $(ARGS)
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow" $(ARGS)
 
 .PHONY: coverage
-coverage: $(ENVIRONMENT_READY) ## Have the tests of signing in reach every line and branch of it
+coverage: $(ENVIRONMENT_READY) ## Run all tests of sign-in, the slow ones, too, and see that they reach every line and branch of it
 	@$(IN_VENV) coverage run --rcfile=server/pyproject.toml -m pytest -q tests/auth $(ARGS)
 	@$(IN_VENV) coverage report --rcfile=server/pyproject.toml
 

@@ -1,20 +1,14 @@
 """`make run`: the API on this machine, with a PostgreSQL 16 of its own unless DATABASE_URL is set."""
 
-import signal
-import sys
-
-
-def stop(*_: object) -> None:
-    """Ctrl-C, once; here, before the imports that take a while."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(130)
-
-
-signal.signal(signal.SIGINT, stop)
-
 import os
+import signal
+
+# The imports take a while, and may swallow an exception; there is nothing to clear up yet.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +23,14 @@ ROOT = Path(__file__).parent.parent
 DATA = ROOT / ".data"
 
 
+def stop(*_: object) -> None:
+    """Ctrl-C, once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(130)
+
+
 def main() -> None:
+    signal.signal(signal.SIGINT, stop)
     os.environ.setdefault("ENVIRONMENT", "development")
     os.environ.setdefault("HOST", "127.0.0.1")
     os.environ.setdefault("MIGRATION_WAKE_TIMEOUT_SECONDS", "0.001")  # nobody is waking it up: say so at once

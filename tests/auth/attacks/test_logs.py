@@ -19,6 +19,8 @@ from tests.support.api import SECRETS, Api
 from tests.support.clients import Browser, Client, asking, new_ip, newest_mail
 from tests.support.sendgrid import SendGrid
 
+pytestmark = pytest.mark.slow
+
 API_KEY = "SG.the-key-that-is-nowhere-to-be-seen"
 PASSWORD = "the-password-that-is-nowhere-to-be-seen"
 WAIT_SECONDS = 5

@@ -21,6 +21,8 @@ from tests.support.clients import REFRESH_COOKIE, Browser, Client, at_once
 from tests.support.relay import relay
 from tests.support.sendgrid import SendGrid
 
+pytestmark = pytest.mark.slow
+
 
 def assert_away(ask: Callable[[], httpx2.Response], *, within: float) -> None:
     began = time.monotonic()

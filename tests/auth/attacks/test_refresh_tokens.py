@@ -113,6 +113,7 @@ def test_forty_refreshes_at_once_get_one_value(client: Client, app: App) -> None
     assert client.refresh(new).status_code == 200
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_session_that_was_refreshed_while_it_was_ended(app: App, sendgrid: SendGrid) -> None:
     rounds = 20
     clients = [Client(app.http, sendgrid) for _ in range(rounds)]

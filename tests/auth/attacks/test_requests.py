@@ -47,6 +47,7 @@ def assert_limited(answer: httpx2.Response, policy: str, quota: int, window: str
     return wait
 
 
+@pytest.mark.slow
 def test_a_request_tells_nobody_whether_there_is_an_account(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_mail_provider_that_hangs_keeps_nobody_waiting(
     assert max(seconds) < 1, seconds
 
 
+@pytest.mark.slow
 def test_a_mail_provider_that_is_down_gets_the_mail_when_it_is_back(
     start_app: Callable[..., App], migrated_database_url: str
 ) -> None:

@@ -164,6 +164,7 @@ def test_a_setting_that_would_make_sign_in_unsafe_is_named_and_not_shown(
     assert not any(good in line for good in (*SECRETS.values(), "SG.x"))
 
 
+@pytest.mark.slow
 def test_a_server_without_its_secrets_doesnt_start_and_says_which() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "audifi.serve"],

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import httpx2
@@ -18,6 +19,8 @@ from tests.support import databases
 from tests.support.api import ROOT, Api, environment
 from tests.support.clients import Client, asking, at_once, newest_mail
 from tests.support.sendgrid import SendGrid
+
+pytestmark = pytest.mark.slow
 
 KNOWN_ELSEWHERE_SECONDS = 2
 
@@ -48,12 +51,12 @@ class Pair:
 def pair(tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sendgrid: SendGrid) -> Iterator[Pair]:
     with ExitStack() as stack:
 
-        def start(name: str) -> httpx2.Client:
-            folder = tmp_path_factory.mktemp(name)
+        def start(folder: Path) -> httpx2.Client:
             api = stack.enter_context(apis.running(folder, DATABASE_URL=database_url, **production(shared_sendgrid)))
             return stack.enter_context(asking(api.url))
 
-        here, there = at_once([partial(start, name) for name in ("here", "there")])
+        folders = [tmp_path_factory.mktemp(name) for name in ("here", "there")]
+        here, there = at_once([partial(start, folder) for folder in folders])
         yield Pair(here=here, there=there, database_url=database_url)
 
 
