@@ -29,16 +29,20 @@ test: $(ENVIRONMENT_READY) ## Run the tests
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow" $(ARGS)
 
 .PHONY: coverage
-coverage: $(ENVIRONMENT_READY) ## Run all tests of sign-in, the slow ones, too, and see that they reach every line and branch of it
-	@$(IN_VENV) coverage run --rcfile=server/pyproject.toml -m pytest -q tests/auth $(ARGS)
+coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line and branch of it
+	@$(IN_VENV) coverage run --rcfile=server/pyproject.toml -m pytest -q -m "not slow" tests/auth $(ARGS)
 	@$(IN_VENV) coverage report --rcfile=server/pyproject.toml
+
+.PHONY: test-slow
+test-slow: $(ENVIRONMENT_READY) ## Run the tests that start many processes, or wait
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow $(ARGS)
 
 .PHONY: test-image
 test-image: $(ENVIRONMENT_READY) ## Build the image, migrate with it, serve from it (needs docker, podman or buildah)
 	@$(IN_VENV) python -m pytest -m image tests/image $(ARGS)
 
 .PHONY: check
-check: lint types test coverage ## Everything that must hold before a push: lint, types, tests, coverage
+check: lint types test test-slow coverage ## Everything that must hold before a push: lint, types, tests, coverage
 
 .PHONY: lint
 lint: lint-python lint-pipeline ## Format, lint, import contracts, migrations, workflow, scripts, Dockerfile

@@ -1,5 +1,6 @@
 """The account: who it is, where it is signed in, what happened to it, and its end."""
 
+import asyncio
 from uuid import uuid4
 
 import pytest
@@ -236,3 +237,18 @@ def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> 
     client.sign_in()
     app.clock.advance(minutes=4, seconds=59)
     assert client.as_signed_in("DELETE", "/me").status_code == 204
+
+
+def test_a_session_that_is_deleted_while_it_is_refreshed_is_none(
+    client: Client, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.sign_in()
+
+    async def delete_meanwhile(*_: object, **__: object) -> None:
+        delete = f"DELETE FROM sessions WHERE id = '{client.tokens['session']['id']}'"  # noqa: S608
+        await asyncio.to_thread(databases.execute, app.database_url, delete)
+
+    monkeypatch.setattr(app.asgi.state.rate_limiter, "hit", delete_meanwhile)
+    answer = client.refresh()
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.invalid")

@@ -12,6 +12,8 @@ import pytest
 from tests.dev.test_run import MakeRun, checkout, make_run, wait_for_health
 from tests.support.api import ROOT, free_port
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["checkout", "make_run"]  # fixtures
 
 SIGN_IN = (ROOT / "README.md").read_text().split("## Sign in")[1].split("\n## ")[0]

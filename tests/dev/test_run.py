@@ -18,6 +18,8 @@ import pytest
 
 from tests.support.api import ROOT, free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def checkout() -> Iterator[Path]:
