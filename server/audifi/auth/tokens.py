@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import jwt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from audifi.core.settings import Settings
 
@@ -204,8 +204,8 @@ def new_secret() -> str:
     return _encode(secrets.token_bytes(32))
 
 
-def _present(*values: object) -> list[bytes]:
-    return [value.get_secret_value().encode() for value in values if value is not None]  # type: ignore[attr-defined]
+def _present(*values: SecretStr | None) -> list[bytes]:
+    return [value.get_secret_value().encode() for value in values if value is not None]
 
 
 def _mac(key: bytes, label: str, *parts: bytes) -> bytes:
