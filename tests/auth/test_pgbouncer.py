@@ -17,7 +17,7 @@ pytestmark = [
 def test_ten_people_sign_in_over_two_server_connections(
     start_app: StartApp, postgres_server: Postgres, migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
-    database = migrated_database_url.split("/")[3].split("?")[0]
+    database = migrated_database_url.split("/")[3].split("?", maxsplit=1)[0]
     with pgbouncer.running(postgres_server) as port:
         app = start_app(f"postgres://postgres@127.0.0.1:{port}/{database}?pgbouncer=true&sslmode=disable")
         people = [Client(app.http, sendgrid) for _ in range(10)]
