@@ -1,6 +1,7 @@
 """The account: who it is, where it is signed in, what happened to it, and its end."""
 
 import asyncio
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -252,3 +253,47 @@ def test_a_session_that_is_deleted_while_it_is_refreshed_is_none(
     answer = client.refresh()
 
     assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.invalid")
+
+
+def reuse(client: Client) -> None:
+    first = client.tokens["refresh_token"]
+    client.refresh()
+    client.refresh()
+    client.refresh(first)
+
+
+ACTIONS: dict[str, Callable[[Client], object]] = {
+    "signs out by the access token": lambda client: client.as_signed_in("POST", "/logout"),
+    "signs out by the refresh token": lambda client: client.ask(
+        "POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}
+    ),
+    "ends its own session": lambda client: client.as_signed_in("DELETE", f"/sessions/{client.tokens['session']['id']}"),
+    "ends its other sessions": lambda client: client.as_signed_in("DELETE", "/sessions"),
+    "uses an old refresh token": reuse,
+    "changes its name": lambda client: client.as_signed_in("PATCH", "/me", {"display_name": "Somebody"}),
+    "deletes its account": lambda client: client.as_signed_in("DELETE", "/me"),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_one_account_does_leaves_those_before_and_after_it_alone(
+    app: App, sendgrid: SendGrid, action: str
+) -> None:
+    """Ids are in the order of time, so those around it would be the first to be hit by too wide a condition."""
+    before, one, after = (Client(app.http, sendgrid).sign_in() for _ in range(3))
+    ACTIONS[action](one)
+
+    for other in (before, after):
+        assert other.as_signed_in("GET", "/me").json() == other.tokens["user"]
+        assert len(other.as_signed_in("GET", "/me/activity").json()["data"]) == 2
+        assert other.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("whose", ["before", "after"])
+def test_nobody_ends_anothers_session(app: App, sendgrid: SendGrid, whose: str) -> None:
+    before, one, after = (Client(app.http, sendgrid).sign_in() for _ in range(3))
+    other = {"before": before, "after": after}[whose]
+
+    answer = one.as_signed_in("DELETE", f"/sessions/{other.tokens['session']['id']}")
+    assert answer.status_code == 404
+    assert other.as_signed_in("GET", "/me").status_code == 200
