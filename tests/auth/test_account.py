@@ -267,7 +267,7 @@ ACTIONS: dict[str, Callable[[Client], object]] = {
     "signs out by the refresh token": lambda client: client.ask(
         "POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}
     ),
-    "ends its own session": lambda client: client.as_signed_in("DELETE", f"/sessions/{client.tokens['session']['id']}"),
+    "ends its own session": lambda one: one.as_signed_in("DELETE", f"/sessions/{one.tokens['session']['id']}"),
     "ends its other sessions": lambda client: client.as_signed_in("DELETE", "/sessions"),
     "uses an old refresh token": reuse,
     "changes its name": lambda client: client.as_signed_in("PATCH", "/me", {"display_name": "Somebody"}),
