@@ -28,7 +28,9 @@ REFRESH_COOKIE = "__Host-audifi_refresh"
 def asking(url: str) -> Iterator[httpx2.Client]:
     """Connections that several clients share. It keeps no cookies; those who want some do."""
     none = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    with httpx2.Client(base_url=url, timeout=30, cookies=none, limits=httpx2.Limits(max_connections=None)) as http:
+    # uvicorn closes idle connections after 5 s: one that is reused just then is reset.
+    limits = httpx2.Limits(max_connections=None, keepalive_expiry=2)
+    with httpx2.Client(base_url=url, timeout=30, cookies=none, limits=limits) as http:
         yield http
 
 
