@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.support import databases
 from tests.support.api import ROOT
 from tests.support.databases import alembic
 from tests.support.relay import relay
+from tests.support.waiting import wait_until
 
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
@@ -268,13 +269,6 @@ def start_and_wait_until_asleep(folder: Path, url: str) -> subprocess.Popen[str]
     )
     wait_until(lambda: databases.fetch_value(url, ASLEEP) == 1)
     return process
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated_database_url: str) -> None:

@@ -17,6 +17,7 @@ from tests.support.api import APP_URL, ROOT, SECRETS, environment
 from tests.support.app import App
 from tests.support.clients import Browser, Client, Mail, newest_mail
 from tests.support.sendgrid import SendGrid
+from tests.support.waiting import wait_until
 
 NEW = {name.lower(): SecretStr(f"another {value}") for name, value in SECRETS.items()}
 PREVIOUS = {f"{name.lower()}_previous": SecretStr(value) for name, value in SECRETS.items()}
@@ -107,7 +108,7 @@ def test_secrets_that_got_out_are_replaced_without_previous_ones_and_nothing_of_
         assert (by_code.status_code, by_code.json()["code"]) == (401, "code.invalid")
         assert Client(client.http, sendgrid).sign_in().refresh().status_code == 200
         given_up = "SELECT count(*) FROM pgqueuer WHERE status = 'failed'"
-        assert databases.fetch_value(migrated_database_url, given_up) == 1
+        wait_until(lambda: databases.fetch_value(migrated_database_url, given_up) == 1)
         assert sendgrid.mails_to(before.by_waiting_mail.email) == [], "a link that can't work isn't mailed"
 
 
