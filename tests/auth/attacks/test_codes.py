@@ -102,6 +102,31 @@ def test_of_twenty_who_use_the_right_code_at_once_one_gets_in(client: Client, ap
     assert count_rows(app.database_url, "sessions", client.email) == 1
 
 
+def test_of_two_whose_code_was_right_before_either_used_it_one_gets_in(client: Client, app: App) -> None:
+    mail = client.request_mail()
+    waits_for_both = f"""
+        CREATE FUNCTION wait_for_both() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            FOR _ IN 1..1000 LOOP
+                EXIT WHEN (SELECT code_attempts = 2 FROM sign_in_flows WHERE id = '{client.flow["flow_id"]}');
+                PERFORM pg_sleep(0.01);
+            END LOOP;
+            RETURN NULL;
+        END $$
+    """  # noqa: S608
+    use = "BEFORE UPDATE OF consumed_at ON sign_in_flows FOR EACH STATEMENT EXECUTE FUNCTION wait_for_both()"
+    databases.execute(app.database_url, waits_for_both, f"CREATE TRIGGER wait_for_both {use}")
+    try:
+        answers = at_once([partial(elsewhere(client).verify, **proof(client, mail.code)) for _ in range(2)])
+    finally:
+        databases.execute(app.database_url, "DROP FUNCTION wait_for_both CASCADE")
+
+    first, second = sorted(answers, key=lambda answer: answer.status_code)
+    assert first.status_code == 200
+    assert (second.status_code, second.json()["code"]) == (401, "magic_link.used")
+    assert count_rows(app.database_url, "sessions", client.email) == 1
+
+
 def test_the_right_code_is_nothing_without_the_secret_of_its_flow(
     client: Client, app: App, sendgrid: SendGrid, browser: Browser
 ) -> None:
