@@ -35,7 +35,7 @@ def test_a_sign_in_from_make_run_to_me(checkout: Path) -> None:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    assert curl(REQUEST).keys() == {"flow_id", "expires_at", "resend_after", "flow_secret"}
+    assert curl(REQUEST).keys() == {"flow_id", "expires_in", "resend_after", "flow_secret"}
     token = run.wait_for(r"http://localhost:3000/auth/verify#token=([\w-]+)")
     scanned = curl(VERIFY.replace(', "confirm": true', ""), TOKEN=token)
     answer = curl(VERIFY, TOKEN=token)

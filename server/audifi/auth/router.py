@@ -46,12 +46,12 @@ async def request_magic_link(
         asked, request.app.state.jobs, address=address, redirect_to=body.redirect_to, delivery=body.delivery
     )
     by_cookie = body.delivery == "cookie"
+    seconds = int(service.FLOW_LIFETIME.total_seconds())
     if by_cookie:
-        seconds = int(service.FLOW_LIFETIME.total_seconds())
         cookies.keep(request, response, cookies.FLOW, flow.secret, seconds=seconds)
     return schemas.FlowStarted(
         flow_id=flow.id,
-        expires_at=flow.expires_at,
+        expires_in=seconds,
         resend_after=int(service.RESEND_AFTER.total_seconds()),
         flow_secret=None if by_cookie else flow.secret,
     )

@@ -93,7 +93,8 @@ class UserUpdate(Body):
 
 class FlowStarted(BaseModel):
     flow_id: UUID
-    expires_at: datetime
+    expires_in: int
+    """Seconds for which link and code are good."""
     resend_after: int
     """Seconds until it makes sense to offer another mail."""
     flow_secret: str | None = Field(exclude_if=lambda value: value is None)
