@@ -59,6 +59,8 @@ def test_the_log_says_who_serves_where_and_shows_neither_queries_nor_health(
     api = start_api(database_url, module=TEST_ROUTES, AUDIFI_COMMIT="1a2b3c4d")
     api.get_health()
     httpx2.get(f"{api.url}/test/slow?seconds=0&token=s3cr3t")
+    token = "art1_" + "s3cr3t" * 10
+    assert token not in httpx2.get(f"{api.url}/api/v1/auth/sessions/{token}").text
     api.stop()
 
     assert f"audifi 0.1.0+1a2b3c4 (development) listens on http://127.0.0.1:{api.port}" in api.log()

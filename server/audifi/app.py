@@ -37,6 +37,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     jobs.register(
         auth_jobs.sign_in_mails(sessions=sessions, keys=keys, mailer=mailer, app_url=settings.app_url, clock=clock)
     )
+    jobs.register(auth_jobs.exhausted_codes(sessions=sessions, clock=clock))
 
     async def tidy() -> None:
         await housekeeping.prune(engine, [*housekeeping.expired(clock()), *auth_jobs.expired(clock())])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import REFRESH_COOKIE, Browser, Client
 from tests.support.sendgrid import SendGrid
+from tests.support.waiting import wait_until
 
 
 def another(client: Client) -> Client:
@@ -37,6 +39,20 @@ def test_what_is_no_display_name_is_refused(client: Client, change: dict[str, ob
     answer = client.as_signed_in("PATCH", "/me", change)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/display_name"
+
+
+@pytest.mark.parametrize("name", ["\u3164", "\u2800 \u115f", "\u200d", "\u202eevil", "\u200fAna"])
+def test_a_name_that_cant_be_seen_or_turns_the_text_around_it_is_refused(client: Client, name: str) -> None:
+    client.sign_in()
+
+    assert client.as_signed_in("PATCH", "/me", {"display_name": name}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["\U0001f469\u200d\U0001f3a4 Ana", "\u0641\u0627\u0637\u0645\u0647\u200c\u0647\u0627"])
+def test_a_name_may_join_what_belongs_together(client: Client, name: str) -> None:
+    client.sign_in()
+
+    assert client.as_signed_in("PATCH", "/me", {"display_name": name}).json()["display_name"] == name
 
 
 @pytest.mark.parametrize("change", [{"role": "admin", "display_name": "A"}, {"email": "b@example.com"}, {}])
@@ -193,15 +209,21 @@ def test_the_activity_tells_what_happened(client: Client) -> None:
     assert events[0]["session_id"] == client.tokens["session"]["id"]
 
 
-def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: Client) -> None:
+def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: Client, app: App) -> None:
     client.sign_in()
     mail = client.request_mail()
     wrong = f"{(int(mail.code) + 1) % 10**8:08}"
     for _ in range(7):
         client.verify(flow_id=client.flow["flow_id"], code=wrong, **client.secret())
 
-    events = [event["event"] for event in client.as_signed_in("GET", "/me/activity").json()["data"]]
-    assert events == ["code.exhausted", "session.created", "user.created"]
+    def events() -> list[dict[str, str]]:
+        data: list[dict[str, str]] = client.as_signed_in("GET", "/me/activity").json()["data"]
+        return data
+
+    wait_until(lambda: len(events()) > 2)
+    assert [event["event"] for event in events()] == ["code.exhausted", "session.created", "user.created"]
+    assert events()[0]["ip_prefix"] == events()[1]["ip_prefix"]
+    assert databases.fetch_value(app.database_url, "SELECT count(*) FROM pgqueuer WHERE status = 'failed'") == 0
 
 
 def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_again(client: Client, app: App) -> None:
@@ -225,6 +247,29 @@ def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_aga
     client.sign_in()
     assert client.tokens["created"] is True
     assert client.tokens["user"]["id"] != user_id
+
+
+@pytest.mark.parametrize("second", [("PATCH", {"display_name": "Ana"}), ("DELETE", None)])
+def test_what_comes_while_an_account_is_deleted_changes_nothing_of_it(
+    client: Client, app: App, second: tuple[str, dict[str, str] | None]
+) -> None:
+    """Both requests have read the account when the first one's change is committed."""
+    client.sign_in()
+    method, body = second
+    user = client.tokens["user"]["id"]
+    with ThreadPoolExecutor(2) as threads:
+        with databases.holding(app.database_url, f"SELECT FROM users WHERE id = '{user}' FOR UPDATE") as waiting:
+            deleting = threads.submit(client.as_signed_in, "DELETE", "/me")
+            wait_until(lambda: waiting() == 1)
+            changing = threads.submit(client.as_signed_in, method, "/me", body)
+            wait_until(lambda: waiting() == 2)
+        answers = [deleting.result().status_code, changing.result().status_code]
+
+    assert answers == [204, 401]
+    kept = f"SELECT display_name FROM users WHERE id = '{user}'"  # noqa: S608
+    assert databases.fetch_value(app.database_url, kept) is None
+    ends = f"SELECT count(*) FROM auth_events WHERE user_id = '{user}' AND event = 'user.deleted'"  # noqa: S608
+    assert databases.fetch_value(app.database_url, ends) == 1
 
 
 def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> None:

@@ -10,7 +10,7 @@ LONG = "s3cr3t" * 6
 COMPLETE = {
     "DATABASE_URL": URL,
     "JWT_SECRET": LONG,
-    "MAGIC_LINK_SECRET": LONG,
+    "MAGIC_LINK_SECRET": LONG[::-1],
     "SENDGRID_API_KEY": "SG.s3cr3t",
     "APP_URL": "https://app.audifi.test",
 }
@@ -80,6 +80,13 @@ def test_production_starts_with_none_of_its_secrets_missing(monkeypatch: pytest.
     monkeypatch.delenv(name)
 
     with pytest.raises(SettingsError, match=rf"^{name}: is missing$"):
+        load(Settings)
+
+
+def test_one_secret_for_both_uses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGIC_LINK_SECRET", COMPLETE["JWT_SECRET"])
+
+    with pytest.raises(SettingsError, match=r"^MAGIC_LINK_SECRET: must not be JWT_SECRET"):
         load(Settings)
 
 

@@ -59,6 +59,13 @@ def running(database_url: str, *, sendgrid_url: str, clock: Clock | None = None,
         **secrets,
     }
     app = create_app(Settings(**defaults | values), clock=clock)
+    with serving(app) as url, asking(url) as http:
+        yield App(url=url, http=http, asgi=app, clock=clock, database_url=database_url)
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Over real HTTP, by a thread of this process, until the block ends; yields the URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
@@ -68,10 +75,7 @@ def running(database_url: str, *, sendgrid_url: str, clock: Clock | None = None,
         while not server.started:
             assert thread.is_alive(), "the app didn't start"
             thread.join(0.01)
-        port = listener.getsockname()[1]
-        url = f"http://127.0.0.1:{port}"
-        with asking(url) as http:
-            yield App(url=url, http=http, asgi=app, clock=clock, database_url=database_url)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

@@ -141,7 +141,7 @@ class Browser(Client):
     ) -> httpx2.Response:
         if self.cookies:
             cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            options["headers"] = {"Cookie": cookie} | options.get("headers", {})
+            options["headers"] = {"Cookie": cookie.encode("latin-1")} | options.get("headers", {})
         answer = super().ask(method, path, json, bearer=bearer, **options)
         for header in answer.headers.get_list("set-cookie"):
             for name, morsel in SimpleCookie(header).items():

@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,6 +55,25 @@ def fetch_value(url: str, query: str) -> object:
             await connection.close()
 
     return asyncio.run(run())
+
+
+@contextmanager
+def holding(url: str, statement: str) -> Iterator[Callable[[], int]]:
+    """Keep what a statement locks for as long as the block runs; yields how many others wait for a lock just now.
+
+    Others of this database, and for any lock.
+    """
+    loop = asyncio.new_event_loop()
+    connection = loop.run_until_complete(asyncpg.connect(url))
+    count = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    transaction = connection.transaction()
+    try:
+        loop.run_until_complete(transaction.start())
+        loop.run_until_complete(connection.execute(statement))
+        yield lambda: int(str(fetch_value(url, count)))
+    finally:
+        loop.run_until_complete(connection.close())
+        loop.close()
 
 
 def create_database(server: Postgres, template: str = "template0") -> str:

@@ -21,6 +21,11 @@ class Client:
         """What counts as one client: an IPv4 address, or the /64 from which an IPv6 host can choose."""
         return "" if self.ip is None else shortened(self.ip, ipv4_bits=32)
 
+    @property
+    def site(self) -> str | None:
+        """The /48 in which an IPv6 client may have 65,536 networks (RFC 6177, 2); None of IPv4."""
+        return shortened(self.ip, ipv6_bits=48) if isinstance(self.ip, IPv6Address) else None
+
 
 async def client_of(connection: HTTPConnection) -> Client:
     """The client of a request; behind Fly's proxy the one that it tells (`FlyProxyMiddleware`)."""
@@ -33,6 +38,6 @@ async def client_of(connection: HTTPConnection) -> Client:
     return Client(ip=ip, user_agent=user_agent or None)
 
 
-def shortened(ip: IPv4Address | IPv6Address, *, ipv4_bits: int = 24) -> str:
+def shortened(ip: IPv4Address | IPv6Address, *, ipv4_bits: int = 24, ipv6_bits: int = 64) -> str:
     """A network to show instead of an address: where about, not who."""
-    return str(ip_network((ip, ipv4_bits if isinstance(ip, IPv4Address) else 64), strict=False))
+    return str(ip_network((ip, ipv4_bits if isinstance(ip, IPv4Address) else ipv6_bits), strict=False))

@@ -32,15 +32,15 @@ def held(request: Request, name: CookieName, in_body: str | None) -> Held | None
     """The secret, from the body or the cookie.
 
     Raises:
-        Problem: 400 if it is in both; 403 or 415 if the cookie comes from a page that may not use it.
+        Problem: 400 if it is in both, or twice; 403 or 415 if the cookie comes from a page that may not use it.
     """
-    cookie = request.cookies.get(_full_name(request, name))
-    if cookie is None:
+    cookies = _values(request, _full_name(request, name))
+    if not cookies:
         return None if in_body is None else Held(value=in_body, delivery="body")
-    if in_body is not None:
+    if in_body is not None or len(cookies) > 1:
         raise problems.token_ambiguous()
     _check_page(request)
-    return Held(value=cookie, delivery="cookie")
+    return Held(value=cookies[0], delivery="cookie")
 
 
 def keep(request: Request, response: Response, name: CookieName, value: str, *, seconds: int) -> None:
@@ -65,6 +65,16 @@ def clearing(request: Request, problem: Problem, name: CookieName) -> Problem:
     clear(request, response, name)
     problem.headers.append(("Set-Cookie", response.headers["set-cookie"]))
     return problem
+
+
+def _values(request: Request, name: str) -> list[str]:
+    """All that the Cookie headers have by this name, byte for byte (RFC 6265, 4.2.1).
+
+    Not `request.cookies`: Starlette strips what Python takes for a blank, and lets the last one win. Another host of
+    the site can set a cookie whose name is a no-break space and then ours, and would choose whose session it is.
+    """
+    pairs = [pair.strip(" \t") for header in request.headers.getlist("cookie") for pair in header.split(";")]
+    return [pair.removeprefix(f"{name}=") for pair in pairs if pair.startswith(f"{name}=")]
 
 
 def _check_page(request: Request) -> None:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from uuid6 import uuid7
 
 from audifi.auth.mails import sign_in_mail
 from audifi.auth.models import AuthEvent, Session, SignInFlow, User
@@ -18,6 +19,7 @@ from audifi.core.jobs import GiveUpError, Kind
 from audifi.core.mail import Mailer, MailError
 
 SIGN_IN_MAIL = "sign_in_mail"
+CODE_EXHAUSTED = "code_exhausted"
 ATTEMPTS = 12
 """Over 7 of the 10 minutes for which a link is good."""
 FLOWS_KEPT = timedelta(days=1)
@@ -81,6 +83,28 @@ def sign_in_mails(
             raise
 
     return Kind(name=SIGN_IN_MAIL, handler=send, attempts=ATTEMPTS)
+
+
+def exhausted_codes(*, sessions: async_sessionmaker[AsyncSession], clock: Clock) -> Kind:
+    """The job that tells an account's owner that someone has used up a code's attempts.
+
+    A job, so that nobody learns by it who has an account: a request that looked would take longer where there is one.
+    """
+
+    async def tell(payload: bytes) -> None:
+        flow = (
+            select(SignInFlow.email_key, SignInFlow.ip, SignInFlow.user_agent)
+            .where(SignInFlow.id == UUID(bytes=payload))
+            .subquery()
+        )
+        event = select(
+            literal(uuid7()), literal("code.exhausted"), User.id, flow.c.ip, flow.c.user_agent, literal(clock())
+        ).join(flow, flow.c.email_key == User.email_key)
+        columns = ["id", "event", "user_id", "ip", "user_agent", "created_at"]
+        async with sessions.begin() as session:
+            await session.execute(insert(AuthEvent).from_select(columns, event))
+
+    return Kind(name=CODE_EXHAUSTED, handler=tell, attempts=ATTEMPTS)
 
 
 def _link(keys: Keys, seed: bytes, token_hash: bytes) -> Link:

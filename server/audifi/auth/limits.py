@@ -6,6 +6,7 @@ from audifi.core.rate_limits import Limit
 
 # In this order: what stops at one of them doesn't use up the next, which others share.
 REQUESTS_PER_CLIENT = Limit(name="sign-in-client", item=RateLimitItemPerHour(20))
+REQUESTS_PER_SITE = Limit(name="sign-in-site", item=RateLimitItemPerHour(60))
 REQUESTS_PER_ADDRESS_AND_CLIENT = Limit(name="sign-in-address-client", item=RateLimitItemPerHour(5))
 REQUESTS_PER_ADDRESS = Limit(name="sign-in-address", item=RateLimitItemPerDay(20))
 

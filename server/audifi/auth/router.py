@@ -36,6 +36,7 @@ async def request_magic_link(
     await limiter.hit(
         [
             (limits.REQUESTS_PER_CLIENT, network),
+            *([(limits.REQUESTS_PER_SITE, site)] if (site := asked.client.site) else []),
             (limits.REQUESTS_PER_ADDRESS_AND_CLIENT, f"{address.untagged} {network}"),
             (limits.REQUESTS_PER_ADDRESS, address.untagged),
             (limits.mails(settings.mail_limit_per_hour), "all"),
@@ -75,7 +76,12 @@ async def verify_magic_link(
         assert body.flow_id is not None  # noqa: S101 - the schema has seen to it
         assert body.code is not None  # noqa: S101
         signed_in = await service.verify_code(
-            asked, flow_id=body.flow_id, code=body.code, flow_secret=secret, replaces=replaces
+            asked,
+            request.app.state.jobs,
+            flow_id=body.flow_id,
+            code=body.code,
+            flow_secret=secret,
+            replaces=replaces,
         )
     if flow_secret and flow_secret.delivery == "cookie":
         cookies.clear(request, response, cookies.FLOW)

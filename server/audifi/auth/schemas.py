@@ -1,11 +1,21 @@
 """What travels. Requests refuse fields that they don't know; every string has a bound."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 
 from audifi.auth import addresses
 from audifi.auth.models import Delivery, EventName, Role
@@ -30,19 +40,34 @@ def _local_path(given: str) -> str:
     return given
 
 
-def _printable(given: str) -> str:
-    if not given.isprintable():
+def _without_blanks(given: object) -> object:
+    """As people copy a code from a mail, or read it out."""
+    is_short = isinstance(given, str) and len(given) <= MAX_CODE_LENGTH
+    return re.sub(r"[ \u00a0-]", "", str(given)) if is_short else given
+
+
+def _name(given: str) -> str:
+    """Two joiners are of use in names: Persian's, and those of emoji. What looks like nothing isn't a name."""
+    bare = given.replace("\u200c", "").replace("\u200d", "")
+    if not bare.isprintable():
         raise ValueError("must not hold control characters")
+    if not set(bare) - BLANK:
+        raise ValueError("must have a character that can be seen")
     return given
 
 
+MAX_CODE_LENGTH = 32
+BLANK = set("\u115f\u1160\u2800\u3164\uffa0 ")  # letters and symbols that are drawn as nothing
 Email = Annotated[str, Field(max_length=320, examples=["ana@example.com"]), AfterValidator(_email)]
 LocalPath = Annotated[str, Field(max_length=2048, examples=["/studio"]), AfterValidator(_local_path)]
-Secret = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[!-~]*$")]
+Secret = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]*$")]
+Code = Annotated[
+    str, BeforeValidator(_without_blanks), StringConstraints(pattern=r"^[0-9]{8}$"), Field(examples=["12345678"])
+]
 DisplayName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
-    AfterValidator(_printable),
+    AfterValidator(_name),
     Field(examples=["Ana"]),
 ]
 
@@ -66,7 +91,8 @@ class MagicLinkVerify(Body):
     confirm: StrictBool = False
     """The person has seen whose link it is, and wants to sign in here."""
     flow_id: UUID | None = None
-    code: Annotated[str, StringConstraints(pattern=r"^[0-9]{8}$")] | None = None
+    code: Code | None = None
+    """8 digits; blanks and hyphens between them don't count."""
     flow_secret: Secret | None = None
     """What the request answered, where `delivery` was `body`."""
     delivery: Delivery | None = None

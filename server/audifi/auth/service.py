@@ -19,7 +19,7 @@ from uuid6 import uuid7
 from audifi.auth import problems, sessions
 from audifi.auth.addresses import Address
 from audifi.auth.context import Context, record
-from audifi.auth.jobs import SIGN_IN_MAIL, SignInMail
+from audifi.auth.jobs import CODE_EXHAUSTED, SIGN_IN_MAIL, SignInMail
 from audifi.auth.models import Delivery, Session, SignInFlow, User
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import Keys, RefreshToken, new_secret
@@ -90,8 +90,8 @@ async def verify_link(
     return await _sign_in(context, flow, amr=["email"], replaces=replaces)
 
 
-async def verify_code(
-    context: Context, *, flow_id: UUID, code: str, flow_secret: str | None, replaces: RefreshToken | None
+async def verify_code(  # noqa: PLR0913
+    context: Context, jobs: Jobs, *, flow_id: UUID, code: str, flow_secret: str | None, replaces: RefreshToken | None
 ) -> SignIn:
     """Use a code, in the browser that asked for it.
 
@@ -105,7 +105,7 @@ async def verify_code(
         update(SignInFlow)
         .where(flow, _is_open(context.now), SignInFlow.code_attempts < CODE_ATTEMPTS)
         .values(code_attempts=SignInFlow.code_attempts + 1)
-        .returning(SignInFlow.code_hash, SignInFlow.code_attempts, SignInFlow.email_key)
+        .returning(SignInFlow.code_hash, SignInFlow.code_attempts)
     )
     row = (await context.session.execute(counted)).one_or_none()
     await context.session.commit()
@@ -115,7 +115,8 @@ async def verify_code(
     matches = sum(hmac.compare_digest(row.code_hash, digest) for digest in digests)  # with each, whatever it finds
     if not matches:
         if row.code_attempts == CODE_ATTEMPTS:
-            await _record_exhausted(context, row.email_key)
+            await jobs.enqueue(context.session, CODE_EXHAUSTED, flow_id.bytes)
+            await context.session.commit()
         raise problems.code_invalid()
     consumed = await _consume(context, flow)
     if consumed is None:  # by another request, since
@@ -124,23 +125,35 @@ async def verify_code(
 
 
 async def update_user(context: Context, *, user_id: UUID, values: Mapping[str, Any]) -> None:
-    await context.session.execute(update(User).where(User.id == user_id).values(**values))
+    """
+    Raises:
+        Problem: 401 if the account was deleted or suspended since its row was checked.
+    """
+    await _change(context, user_id, **values)
     await record(context, "user.updated", user_id=user_id, detail=", ".join(values))
 
 
 async def delete_user(context: Context, *, user_id: UUID, email_key: str) -> None:
-    """Empty the account, and free its address. The row stays, for what refers to it."""
+    """Empty the account, and free its address. The row stays, for what refers to it.
+
+    Raises:
+        Problem: 401 if it was deleted or suspended since its row was checked.
+    """
     gone = f"deleted:{user_id}"  # can't be an address
-    await context.session.execute(
-        update(User)
-        .where(User.id == user_id)
-        .values(email=gone, email_key=gone, display_name=None, role="fan", deleted_at=context.now)
-    )
+    await _change(context, user_id, email=gone, email_key=gone, display_name=None, role="fan", deleted_at=context.now)
     await context.session.execute(
         update(SignInFlow).where(_open_of(context, email_key)).values(consumed_at=context.now)
     )
     await sessions.revoke(context, Session.user_id == user_id, reason="account_deleted")
     await record(context, "user.deleted", user_id=user_id)
+
+
+async def _change(context: Context, user_id: UUID, **values: Any) -> None:
+    """What was read of the account a moment ago may be over: another request may have deleted it."""
+    live = (User.id == user_id) & User.deleted_at.is_(None) & User.disabled_at.is_(None)
+    changed = await context.session.execute(update(User).where(live).values(**values).returning(User.id))
+    if changed.one_or_none() is None:
+        raise problems.access_token_invalid()
 
 
 def _is_open(now: datetime) -> ColumnElement[bool]:
@@ -179,15 +192,6 @@ async def _why_code_is_refused(context: Context, which: ColumnElement[bool]) -> 
     if row is None or (row.consumed_at is None and row.expires_at > context.now):
         return problems.code_invalid()
     return problems.link_used() if row.consumed_at is not None else problems.link_expired()
-
-
-async def _record_exhausted(context: Context, email_key: str) -> None:
-    """For the account's owner to see, if there is an account."""
-    account = select(User.id).where(User.email_key == email_key)
-    user_id = (await context.session.execute(account)).scalar_one_or_none()
-    if user_id is not None:
-        await record(context, "code.exhausted", user_id=user_id)
-    await context.session.commit()
 
 
 async def _sign_in(context: Context, flow: Row[Any], *, amr: list[str], replaces: RefreshToken | None) -> SignIn:

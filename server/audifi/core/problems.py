@@ -122,7 +122,12 @@ def response(scope: Scope, problem: Problem) -> Response:
 
 def path(scope: Scope) -> str:
     """What was asked for, without its query, as a URI reference; fit for a log line, too."""
-    return quote(scope["path"])
+    return without_secrets(quote(scope["path"]))
+
+
+def without_secrets(path: str) -> str:
+    """A path without what may be a token, put there by mistake: any 40 letters, digits, - and _ on end."""
+    return re.sub(r"[\w.~-]{40,}", "REDACTED", path, flags=re.ASCII)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -162,6 +162,12 @@ class Settings(DatabaseSettings):
     """For all addresses and machines together: it bounds what an attack on sign-in can cost."""
 
     @model_validator(mode="after")
+    def _secrets_differ(self) -> Self:
+        if self.jwt_secret == self.magic_link_secret:
+            raise ValueError("MAGIC_LINK_SECRET: must not be JWT_SECRET: who gets one of them should not have both")
+        return self
+
+    @model_validator(mode="after")
     def _production_is_complete(self) -> Self:
         if self.environment == "production":
             if not (self.sendgrid_api_key and self.sendgrid_api_key.get_secret_value()):

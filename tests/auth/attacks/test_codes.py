@@ -225,10 +225,8 @@ def test_what_became_of_a_flow_is_told_only_to_whom_it_belongs(client: Client, a
         "1234567",
         "123456789",
         "",
-        "1234 5678",
-        " 12345678",
-        "12345678 ",
         "12345678\n",
+        "1" * 8 + " " * 1000,
         "12345678\0",
         "+1234567",
         "-1234567",
@@ -253,6 +251,28 @@ def test_a_code_is_eight_ascii_digits(client: Client, app: App, code: object) ->
     assert answer.json()["errors"][0]["pointer"] == "/code"
     assert "12345678" not in answer.text
     assert attempts(app, client) == 0
+
+
+@pytest.mark.parametrize("between", [" ", "-", " - ", "\u00a0"])
+def test_blanks_and_hyphens_in_a_code_dont_count(client: Client, between: str) -> None:
+    mail = client.request_mail()
+    code = f" {mail.code[:4]}{between}{mail.code[4:]} "
+
+    assert client.verify(flow_id=client.flow["flow_id"], code=code, **client.secret()).status_code == 200
+
+
+def test_a_code_that_is_used_up_tells_nobody_whether_there_is_an_account(client: Client, app: App) -> None:
+    """The account is looked up later: with its record locked, a request that did so would wait."""
+    known = elsewhere(client.sign_in())
+    unknown = Client(client.http, client.sendgrid)
+    answers = []
+    with databases.holding(app.database_url, "LOCK TABLE auth_events IN EXCLUSIVE MODE"):
+        for each in (known, unknown):
+            mail = each.request_mail()
+            answers.append([each.verify(**proof(each, wrong(mail))) for _ in range(5)])
+
+    for answer in (answer for each in answers for answer in each):
+        assert (answer.status_code, answer.json()["code"]) == (401, "code.invalid")
 
 
 @pytest.mark.parametrize("flow_id", ["", "x", "' OR 1=1--", 1, [], {}, "0" * 100])

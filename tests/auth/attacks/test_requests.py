@@ -186,6 +186,21 @@ def test_all_addresses_of_one_ipv6_network_are_one_client(client: Client) -> Non
     assert client.request().status_code == 202
 
 
+def test_whoever_has_many_ipv6_networks_gets_no_more_than_sixty_mails_an_hour(
+    client: Client, sendgrid: SendGrid
+) -> None:
+    """A /48 has 65,536 of them, which would be enough to use up everybody's mails."""
+    site = int(EVERYBODYS_NETWORK.network_address) + (1 << 126) + (randrange(2**16) << 80)
+    for number in range(60):
+        one = Client(client.http, sendgrid, ip=str(IPv6Address(site + (number << 64) + 1)))
+        assert one.request().status_code == 202
+    another = Client(client.http, sendgrid, ip=str(IPv6Address(site + (60 << 64) + 1)))
+    assert_limited(another.request(), "sign-in-site", 60, HOUR)
+
+    another.ip = str(IPv6Address(site + (1 << 80)))
+    assert another.request().status_code == 202
+
+
 def test_an_ipv4_address_is_one_client_even_when_it_is_written_as_ipv6(client: Client) -> None:
     ip = client.ip
     for _ in range(5):
