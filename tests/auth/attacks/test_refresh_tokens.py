@@ -63,10 +63,20 @@ def test_one_that_was_just_used_gets_the_same_successor_again(client: Client, ap
 def test_one_that_was_used_over_thirty_seconds_ago_ends_the_session(client: Client, app: App) -> None:
     old, first = client.sign_in().tokens["refresh_token"], client.tokens["access_token"]
     client.refresh(old)
-    app.clock.advance(seconds=31)
+    app.clock.advance(seconds=30.1)
 
     assert_refused(client.ask("POST", "/refresh", {"refresh_token": old}), "reused")
     assert_dead(app, client, first)
+
+
+def test_the_thirty_seconds_count_from_the_use_of_a_token(client: Client, app: App) -> None:
+    """Not from the sign-in: or two tabs that refresh at once would end every session that is older."""
+    client.sign_in()
+    for _ in range(2):
+        app.clock.advance(hours=1)
+        old = client.tokens["refresh_token"]
+        new = client.refresh().json()["refresh_token"]
+        assert client.refresh(old).json()["refresh_token"] == new
 
 
 def test_one_two_generations_back_ends_the_session_however_soon(client: Client, app: App) -> None:
@@ -230,6 +240,28 @@ def test_of_21_sessions_the_oldest_ends(client: Client, app: App) -> None:
     assert column(app, oldest, "revoked_reason") == "too_many"
     assert recorded(app, oldest) == ["session.created", "session.revoked too_many"]
     assert [device.refresh().status_code for device in others] == [200] * 20
+
+
+@pytest.mark.parametrize("whose", ["ended ones", "another account's"])
+def test_only_live_sessions_of_the_account_count_among_its_twenty(
+    client: Client, app: App, sendgrid: SendGrid, whose: str
+) -> None:
+    """Or signing in and out again would end one's other sessions, and whoever has many those of others."""
+    client.sign_in()
+    other = Client(app.http, sendgrid).sign_in()
+    copied = (client if whose == "ended ones" else other).tokens["session"]["id"]
+    revoked = "now(), 'signed_out'" if whose == "ended ones" else "NULL, NULL"
+    newer = f"""
+        INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
+            idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
+        SELECT overlay(gen_random_uuid()::text PLACING 'ff' FROM 1)::uuid, user_id, '', rotated_at, auth_time, amr,
+            created_at, last_used_at, idle_expires_at, absolute_expires_at, {revoked}
+        FROM sessions, generate_series(1, 20) WHERE id = '{copied}'
+    """  # noqa: S608
+    databases.execute(app.database_url, newer)
+    second = replace(client, ip=new_ip(), mails=client.mails).sign_in()
+
+    assert [each.refresh().status_code for each in (client, second)] == [200, 200]
 
 
 def test_a_mailbox_that_was_lost_gives_no_way_to_prolong_a_session_that_was_ended(client: Client) -> None:
