@@ -76,6 +76,17 @@ def test_a_request_tells_nobody_whether_there_is_an_account(
     assert max(medians.values()) < 1.5 * min(medians.values()), medians
 
 
+def test_a_request_looks_nobody_up(
+    start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    """So that no time can be measured: it doesn't even need the table of accounts."""
+    app = start_app(migrated_database_url)
+    databases.execute(migrated_database_url, "ALTER TABLE users RENAME TO mislaid")
+    client = Client(app.http, sendgrid)
+    assert client.request().status_code == 202
+    databases.execute(migrated_database_url, "ALTER TABLE mislaid RENAME TO users")
+
+
 def test_a_suspended_account_isnt_signed_in_to_and_only_its_owner_learns_why(client: Client, app: App) -> None:
     client.sign_in()
     databases.execute(app.database_url, f"UPDATE users SET disabled_at = now() WHERE email_key = '{client.email}'")  # noqa: S608
