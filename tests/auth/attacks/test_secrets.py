@@ -89,6 +89,18 @@ def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
         assert browser.as_signed_in("GET", "/me").status_code == 200
 
 
+def test_what_is_made_after_secrets_were_replaced_doesnt_need_the_previous_ones(
+    migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    both: dict[str, Any] = NEW | PREVIOUS
+    with apps.running(migrated_database_url, sendgrid_url=sendgrid.url, **both) as app:
+        before = Before(app, sendgrid)
+    with after(migrated_database_url, sendgrid, before, **NEW):
+        assert before.client.as_signed_in("GET", "/me").status_code == 200
+        assert before.client.refresh().status_code == before.browser.refresh().status_code == 200
+        assert before.use_links(sendgrid) == [200, 200, 200]
+
+
 def test_secrets_that_got_out_are_replaced_without_previous_ones_and_nothing_of_theirs_is_good(
     before: Before, migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
