@@ -172,6 +172,18 @@ def test_a_digest_of_one_kind_or_flow_is_none_of_another() -> None:
     assert {len(digest) for digests in made for digest in digests} == {32}
 
 
+def test_what_was_made_before_a_deploy_is_read_after_it() -> None:
+    """Makers and readers that change together agree on anything, and sign everyone out."""
+    [link] = keys().links(b"seed")
+
+    assert refresh_token(keys()) == "art1_AAAAAAAAAAAAAAAAAAAAAgAAAAfaz5Zw5KKhcmbQsZgIvXKDb0M3a7GAh5a3m4e9TJf_wg"
+    assert (link.token, link.code) == ("lWQrE_3do_rnO1yG5mi4Ke8uVSlZ0nYvV3UgjKMPp4w", "90159021")
+    assert keys().digests("code", b"flow", "12345678") == [
+        bytes.fromhex("7d78e3509406a1831b6607603fffc45e2c8e0877012bdf748a2943ac6ec6e4ad")
+    ]
+    assert jwt.get_unverified_header(access(keys()))["kid"] == "c449f40ab1861e63"
+
+
 def test_secrets_are_256_bits_and_never_the_same() -> None:
     made = {new_secret() for _ in range(100)}
 
