@@ -93,6 +93,15 @@ def test_a_session_tells_when_it_was_used_last(client: Client, app: App) -> None
     assert session["last_used_at"] > session["created_at"]
 
 
+def test_a_session_tells_from_where_it_was_used_last(client: Client) -> None:
+    client.sign_in()
+    client.ip, client.headers = "2001:db8:1:2:3:4:5:6", {"User-Agent": "Studio/3"}
+    client.refresh()
+
+    [session] = client.as_signed_in("GET", "/sessions").json()["data"]
+    assert (session["ip_prefix"], session["user_agent"]) == ("2001:db8:1:2::/64", "Studio/3")
+
+
 def test_lists_come_in_pages(client: Client) -> None:
     client.sign_in()
     for _ in range(2):
@@ -151,6 +160,25 @@ def test_an_unknown_session_is_not_found(client: Client) -> None:
 
     answer = client.as_signed_in("DELETE", f"/sessions/{uuid4()}")
     assert (answer.status_code, answer.json()["code"]) == (404, "session.not_found")
+
+
+def test_a_session_that_has_expired_is_not_found(client: Client, app: App) -> None:
+    client.sign_in()
+    path = f"/sessions/{another(client).sign_in().tokens['session']['id']}"
+    databases.execute(app.database_url, f"UPDATE sessions SET idle_expires_at = now() WHERE id = '{path[10:]}'")  # noqa: S608
+
+    assert client.as_signed_in("DELETE", path).status_code == 404
+
+
+def test_the_end_of_a_session_is_told_once_as_it_was(client: Client) -> None:
+    client.sign_in()
+    other = another(client).sign_in()
+    for _ in range(2):
+        assert other.as_signed_in("POST", "/logout").status_code == 204
+        assert client.as_signed_in("DELETE", "/sessions").status_code == 204
+
+    events = client.as_signed_in("GET", "/me/activity").json()["data"]
+    assert [event["event"] for event in events].count("session.revoked") == 1
 
 
 @pytest.mark.parametrize("by", ["bearer", "body"])
