@@ -260,18 +260,21 @@ def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_aga
     other = another(client).sign_in()
     client.mails += 1
     open_link = client.request_mail()
+    user_id = client.tokens["user"]["id"]
+    databases.execute(app.database_url, f"UPDATE users SET role = 'artist' WHERE id = '{user_id}'")  # noqa: S608
 
     assert client.as_signed_in("DELETE", "/me").status_code == 204
     assert client.as_signed_in("GET", "/me").status_code == 401
     assert other.as_signed_in("GET", "/me").status_code == 401
     assert other.refresh().json()["code"] == "refresh_token.revoked"
     assert client.verify(token=open_link.token, confirm=True).json()["code"] == "magic_link.used"
-    user_id = client.tokens["user"]["id"]
     left = databases.fetch_value(
         app.database_url,
         f"SELECT concat_ws('|', email, email_key, display_name, role) FROM users WHERE id = '{user_id}'",  # noqa: S608
     )
     assert left == f"deleted:{user_id}|deleted:{user_id}|fan"
+    recorded = f"SELECT count(*) FROM auth_events WHERE user_id = '{user_id}' AND event = 'user.deleted'"  # noqa: S608
+    assert databases.fetch_value(app.database_url, recorded) == 1
     client.sign_in()
     assert client.tokens["created"] is True
     assert client.tokens["user"]["id"] != user_id
