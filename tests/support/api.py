@@ -18,6 +18,18 @@ START_TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class Code:
+    """A checkout, and the Python that has its packages."""
+
+    name: str
+    root: Path
+    python: str
+
+
+OURS = Code(name="this code", root=ROOT, python=sys.executable)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Api:
     """A running server."""
 
@@ -51,13 +63,13 @@ SECRETS = {
 APP_URL = "https://app.audifi.test"
 
 
-def environment(**variables: str) -> dict[str, str]:
+def environment(code: Code = OURS, /, **variables: str) -> dict[str, str]:
     """What a process is started with: nothing of this machine's settings but where programs are."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'server'}:{ROOT}", **variables}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{code.root / 'server'}:{code.root}", **variables}
 
 
 @contextmanager
-def running(folder: Path, module: str = "audifi.serve", **variables: str) -> Iterator[Api]:
+def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **variables: str) -> Iterator[Api]:
     """`python -m module`, on a free port of 127.0.0.1, until the block ends. Its log goes to a file in `folder`."""
     port = free_port()
     log_file = folder / f"api-{port}.log"
@@ -69,12 +81,12 @@ def running(folder: Path, module: str = "audifi.serve", **variables: str) -> Ite
         "MAIL_FOLDER": str(folder / "mail"),
         **SECRETS,
     }
-    settings = environment(**defaults | variables)
+    settings = environment(code, **defaults | variables)
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", module],
+            [code.python, "-W", "error", "-m", module],
             env=settings,
-            cwd=ROOT / "server",
+            cwd=code.root / "server",
             stdout=log,
             stderr=log,
         )
