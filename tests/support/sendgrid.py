@@ -43,7 +43,7 @@ class SendGrid:
 
 
 @contextmanager
-def running() -> Iterator[SendGrid]:
+def running(port: int = 0) -> Iterator[SendGrid]:
     sendgrid = SendGrid()
 
     class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ def running() -> Iterator[SendGrid]:
         @override
         def log_message(self, format: str, *args: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     sendgrid.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
