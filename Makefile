@@ -15,7 +15,7 @@ UNUSED := pygments dnspython tzdata
 
 .PHONY: help
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(ENVIRONMENT_READY) dev/node_modules ## Install all that the other targets need (they do it themselves, too)
@@ -41,18 +41,26 @@ test-slow: $(ENVIRONMENT_READY) ## Run the tests that start many processes, or w
 test-image: $(ENVIRONMENT_READY) ## Build the image, migrate with it, serve from it (needs docker, podman or buildah)
 	@$(IN_VENV) python -m pytest -m image tests/image $(ARGS)
 
+.PHONY: compatibility
+compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works when the new migrations have run
+	@$(IN_VENV) python -m tests.migrations.compatibility
+
 .PHONY: check
-check: lint types test test-slow coverage ## Everything that must hold before a push: lint, types, tests, coverage
+check: lint types test test-slow coverage compatibility ## Everything that must hold before a push
 
 .PHONY: lint
-lint: lint-python lint-pipeline ## Format, lint, import contracts, migrations, workflow, scripts, Dockerfile
+lint: lint-python lint-migrations lint-pipeline ## Format, lint, import contracts, migrations, workflow, scripts, Dockerfile
 
 .PHONY: lint-python
 lint-python: $(ENVIRONMENT_READY)
 	@$(IN_VENV) ruff format --check --quiet .
 	@$(IN_VENV) ruff check --quiet .
 	@cd server && $(IN_VENV) lint-imports --no-logo
-	@$(IN_VENV) python -m dev.check_migrations
+
+.PHONY: lint-migrations
+lint-migrations: $(ENVIRONMENT_READY)
+	@$(IN_VENV) python -m dev.migrations.check
+	@$(IN_VENV) python -m dev.migrations.models
 
 .PHONY: lint-pipeline
 lint-pipeline: $(ENVIRONMENT_READY) dev/node_modules
@@ -66,6 +74,14 @@ types: $(ENVIRONMENT_READY) ## Type check
 format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
 	@$(IN_VENV) ruff format .
 	@$(IN_VENV) ruff check --fix .
+
+.PHONY: migration
+migration: $(ENVIRONMENT_READY) ## Make the next migration from the template: make migration name="add users.bio"
+	@$(IN_VENV) python -m dev.migrations.new "$${name:-}"
+
+.PHONY: hashes
+hashes: $(ENVIRONMENT_READY) ## Write down the hashes of new migrations, once they are written or changed
+	@$(IN_VENV) python -m dev.migrations.hashes
 
 .PHONY: lock
 lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, every package at its newest
