@@ -99,7 +99,7 @@ def main() -> None:
         try:
             verify(release, Path(folder))
         except BrokenError as broken:
-            sys.exit(f"compatibility: FAILED: {broken}\n{MEND}")
+            sys.exit(f"compatibility: FAILED: {broken}")
     print("compatibility: the previous release serves on while this one is deployed, and can be rolled back to")
 
 
@@ -115,8 +115,11 @@ def verify(release: Release, folder: Path) -> None:
         warm = stage.start(previous)
         stage.smoke_test(previous, warm, "on its own schema", tests)
         stage.migrate(OURS)
-        stage.smoke_test(previous, warm, "on the new schema, with the connections it had", tests)
-        stage.smoke_test(previous, stage.start(previous), "on the new schema, started anew", tests)
+        try:
+            stage.smoke_test(previous, warm, "on the new schema, with the connections it had", tests)
+            stage.smoke_test(previous, stage.start(previous), "on the new schema, started anew", tests)
+        except BrokenError as broken:
+            raise BrokenError(f"{broken}\n{MEND}") from None
         stage.smoke_test(OURS, stage.start(OURS), "beside it")
 
 
@@ -130,8 +133,9 @@ def check_out(release: Release, root: Path) -> Code:
     if (root / lock).read_bytes() != (ROOT / lock).read_bytes():
         print("- the previous release has other packages: installing them, half a minute or so", flush=True)
         python = str(root / ".venv" / "bin" / "python")
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        for command in ([sys.executable, "-m", "venv", str(root / ".venv")], [*install, "-r", str(root / lock)]):
+        make = [sys.executable, "-m", "venv", str(root / ".venv")]
+        install = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", str(root / lock)]
+        for command in (make, install):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise BrokenError(f"the previous release's packages can't be installed:\n{done.stdout}{done.stderr}")
