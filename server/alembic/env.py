@@ -4,7 +4,8 @@
   PgBouncer in transaction mode, and it is polled: a migration that blocked in pg_advisory_lock() would hold a snapshot
   that CREATE INDEX CONCURRENTLY in the other waits for.
 - All or nothing: one transaction for all revisions.
-- It gives up rather than hold up traffic: lock_timeout and statement_timeout are set in each of its sessions.
+- It gives way rather than hold up traffic: lock_timeout and statement_timeout are set in each of its sessions. Requests
+  queue behind a lock that it waits for, so it waits a second, lets them through, and tries again.
 - It waits for a database that is waking up, for a bounded time, and for nothing else.
 - When it is killed, so is what it was doing in the database, within a second or two.
 
@@ -25,6 +26,7 @@ from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 from tenacity import (
     AsyncRetrying,
@@ -36,16 +38,19 @@ from tenacity import (
     stop_before_delay,
     wait_exponential_jitter,
     wait_fixed,
+    wait_random,
 )
 
 from audifi.core import logs
 from audifi.core.database import connect, create_unpooled_engine, milliseconds
+from audifi.core.outages import sqlstate
 from audifi.core.settings import MigrationSettings, SettingsError, load
 from audifi.models import Base
 
 logger = logging.getLogger("audifi.migrations")
 
 LOCK_KEY = 0x617564696669  # "audifi"; advisory locks are per database
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def migrate_offline() -> None:
@@ -68,11 +73,34 @@ async def migrate(settings: MigrationSettings) -> None:
     try:
         if not only_looks():
             await take_lock(lock, settings.migration_queue_timeout_seconds)
-        async with engine.connect() as connection:
-            await connection.run_sync(run, settings, lock)
+        await run_until_locks_are_free(engine, settings, lock)
     finally:
         await engine.dispose()
         lock.terminate()  # ends its transaction, and with it the lock
+
+
+async def run_until_locks_are_free(engine: AsyncEngine, settings: MigrationSettings, lock: asyncpg.Connection) -> None:
+    """Each attempt is a transaction of its own, which leaves nothing behind when it fails."""
+
+    async def attempt() -> None:
+        async with engine.connect() as connection:
+            await connection.run_sync(run, settings, lock)
+
+    def report(_: RetryCallState) -> None:
+        logger.info("another transaction holds a lock; letting requests through, then trying again")
+
+    attempts = AsyncRetrying(
+        retry=retry_if_exception(is_lock_timeout),
+        stop=stop_before_delay(settings.migration_lock_patience_seconds),
+        wait=wait_random(2, 4),
+        before_sleep=report,
+        reraise=True,
+    )
+    await attempts(attempt)
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and sqlstate(error.orig or error) == LOCK_NOT_AVAILABLE
 
 
 def only_looks() -> bool:

@@ -21,8 +21,8 @@ depends_on: str | Sequence[str] | None = ${repr(depends_on)}
 
 def upgrade() -> None:
     # Requests queue behind a lock that is waited for or held, and fail after 5 s. Better this does: nothing has changed
-    # then, and the deploy can be repeated. Raise the second limit for what holds up nobody, such as a copy in batches.
-    op.execute("SET LOCAL lock_timeout = '5s'")
+    # then, and it is tried again soon. Raise the second limit for what holds up nobody, such as a copy in batches.
+    op.execute("SET LOCAL lock_timeout = '1s'")
     op.execute("SET LOCAL statement_timeout = '10s'")
     ${upgrades if upgrades else ""}
 

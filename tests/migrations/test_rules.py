@@ -48,7 +48,7 @@ def test_the_next_one_comes_from_the_template_with_its_limits(checkout: Checkout
     assert path.name == f"{NEXT}_add_users_bio.py"
     assert text.startswith('"""Add users.bio.\n\nStep: ')
     assert f'revision: str = "{NEXT}"\ndown_revision: str | Sequence[str] | None = "{NEWEST}"\n' in text
-    assert "SET LOCAL lock_timeout = '5s'" in text
+    assert "SET LOCAL lock_timeout = '1s'" in text
     assert "SET LOCAL statement_timeout = '10s'" in text
     for step in ("expand", "migrate", "contract"):
         assert re.search(rf"^  {step} +\w+", text, re.MULTILINE)

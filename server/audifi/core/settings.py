@@ -113,7 +113,8 @@ class MigrationSettings(DatabaseSettings):
 
     migration_wake_timeout_seconds: PositiveSeconds = 60  # for a database that is asleep or starting
     migration_queue_timeout_seconds: PositiveSeconds = 240  # for another migration to end
-    migration_lock_timeout_seconds: PositiveSeconds = 5  # then it gives up, before traffic queues behind it
+    migration_lock_timeout_seconds: PositiveSeconds = 1  # requests queue behind a lock that it waits for
+    migration_lock_patience_seconds: PositiveSeconds = 30  # so long it tries again
     migration_statement_timeout_seconds: PositiveSeconds = 240
 
 
