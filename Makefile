@@ -37,8 +37,16 @@ coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line
 test-slow: $(ENVIRONMENT_READY) ## Run the tests that start many processes, or wait
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow $(ARGS)
 
+.PHONY: image
+image: $(ENVIRONMENT_READY) ## Build the image of this commit (needs docker, podman or buildah)
+	@$(IN_VENV) python -m dev.image build
+
+.PHONY: image-archive
+image-archive: $(ENVIRONMENT_READY) ## Write the image into image.tar, for `docker load` and skopeo
+	@$(IN_VENV) python -m dev.image save image.tar
+
 .PHONY: test-image
-test-image: $(ENVIRONMENT_READY) ## Build the image, migrate with it, serve from it (needs docker, podman or buildah)
+test-image: $(ENVIRONMENT_READY) ## Migrate with the image, serve from it (builds it first, where it isn't yet)
 	@$(IN_VENV) python -m pytest -m image tests/image $(ARGS)
 
 .PHONY: compatibility

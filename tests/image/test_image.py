@@ -3,20 +3,24 @@
 import json
 import shlex
 import signal
+import tarfile
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 import audifi
+from dev import containers
+from dev import image as images
+from dev.containers import Container, Engine, EngineError
 from dev.postgres import Postgres
 from tests.support import api as apis
-from tests.support import containers, databases
+from tests.support import databases
 from tests.support.api import ROOT
-from tests.support.containers import Container, Engine
 
 pytestmark = [
     pytest.mark.image,
@@ -24,7 +28,6 @@ pytestmark = [
     pytest.mark.skipif(containers.engine() is None, reason=containers.SKIP_REASON),
 ]
 
-COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
 BASE = "docker.io/library/python:3.13-slim-bookworm"
 OVER_BASE_BYTES = 90_000_000
 FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
@@ -56,9 +59,8 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> str:
-    tag = "localhost/audifi-api:test"
-    engine.build(ROOT / "server", tag, {"COMMIT": COMMIT})
-    return tag
+    """The one that `make image` has built, and `make image-archive` will write, or else the same."""
+    return images.build(engine)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def database_url(server: Postgres) -> str:
 
 
 def run(engine: Engine, image: str, command: Sequence[str], **environment: str) -> tuple[int, str]:
-    return engine.start(image, command, environment).wait(120)
+    return engine.start(image, command, environment, read_only=True).wait(120)
 
 
 def start_server(engine: Engine, image: str, **environment: str) -> tuple[Container, str]:
@@ -83,7 +85,7 @@ def start_server(engine: Engine, image: str, **environment: str) -> tuple[Contai
     port = str(apis.free_port())
     secrets = {"APP_URL": apis.APP_URL, "SENDGRID_API_KEY": "SG.key", **apis.SECRETS}
     variables = FLY["env"] | secrets | environment | {"PORT": port}
-    container = engine.start(image, engine.config(image)["Cmd"], variables)
+    container = engine.start(image, engine.config(image)["Cmd"], variables, read_only=True)
     url = f"http://127.0.0.1:{port}{FLY['http_service']['checks'][0]['path']}"
     deadline = time.monotonic() + 60
     while True:
@@ -135,7 +137,7 @@ def test_the_server_is_healthy_tells_its_commit_and_exits_0_on_fly_s_signal(
     status, log = container.wait(30)
 
     assert health.status_code == 200
-    assert health.json()["version"] == f"{audifi.__version__}+{COMMIT[:7]}"
+    assert health.json()["version"] == f"{audifi.__version__}+{images.commit()[:7]}"
     assert status == 0, log
     assert time.monotonic() - began < int(FLY["kill_timeout"].removesuffix("s")) / 3
     assert "Traceback" not in log
@@ -171,7 +173,7 @@ def test_it_runs_as_a_numbered_user_without_a_shell_and_says_what_it_is(engine: 
     assert config["Cmd"] == ["python", "-m", "audifi.serve"]
     assert not config.get("Entrypoint")  # it would precede the release command
     assert config["StopSignal"] == FLY["kill_signal"]
-    assert config["Labels"]["org.opencontainers.image.revision"] == COMMIT
+    assert config["Labels"]["org.opencontainers.image.revision"] == images.commit()
     assert config["Labels"]["org.opencontainers.image.title"] == "AudiFi API"
     assert not [variable for variable in config["Env"] if "SECRET" in variable or "DATABASE" in variable]
 
@@ -198,3 +200,46 @@ def test_it_is_at_most_90_megabytes_over_its_base(engine: Engine, image: str) ->
     print(f"\nthe image is {over_base / 1e6:.1f} MB over its base")  # noqa: T201 - measured, for the log
 
     assert 0 < over_base <= OVER_BASE_BYTES
+
+
+def test_the_archive_holds_the_very_image_under_its_name(engine: Engine, image: str, tmp_path: Path) -> None:
+    file = tmp_path / "image.tar"
+    file.write_bytes(b"an older one")
+
+    images.save(engine, file)
+
+    with tarfile.open(file) as archive:
+        manifest = archive.extractfile("manifest.json")
+        assert manifest
+        (entry,) = json.load(manifest)
+        config = archive.extractfile(entry["Config"])
+        assert config
+        labels = json.load(config)["config"]["Labels"]
+    assert entry["RepoTags"] == [image]
+    assert labels["org.opencontainers.image.revision"] == images.commit()
+
+
+def test_building_again_changes_nothing(engine: Engine, image: str) -> None:
+    before = engine.id(image)
+
+    images.build(engine)
+
+    assert engine.id(image) == before
+
+
+def test_what_was_not_built_is_not_kept(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SHA", "0" * 40)
+
+    with pytest.raises(EngineError, match="isn't there; `make image` builds it"):
+        images.save(engine, tmp_path / "image.tar")
+
+
+def test_a_container_s_output_goes_where_it_is_told(engine: Engine, image: str, tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    with file.open("wb") as output:
+        container = engine.start(image, ["sh", "-c", "echo said; echo wrote > /tmp/file"], {}, output=output)
+        ended = container.wait(60)
+    container.kill()  # one that has ended stays so
+
+    assert ended == (0, "")
+    assert file.read_text() == "said\n"

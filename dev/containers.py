@@ -1,0 +1,265 @@
+"""docker, podman or buildah, whichever works here, for building one image, keeping it and running what is in it."""
+
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Protocol
+from uuid import uuid4
+
+import psutil
+
+SKIP_REASON = "no image can be built here: install docker, podman or buildah (apt-get install buildah)"
+
+
+class EngineError(Exception):
+    """The engine failed, or found something. The message is for a person."""
+
+
+class Container(Protocol):
+    """A command that runs in a container."""
+
+    def signal(self, number: signal.Signals) -> None: ...
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        ...
+
+    def wait(self, timeout: float | None) -> tuple[int, str]:
+        """Exit status and output; an empty one where the output went elsewhere."""
+        ...
+
+
+class Engine(Protocol):
+    """Builds, keeps and runs. Containers share this machine's network."""
+
+    def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
+        """What hasn't changed comes from the engine's cache; when nothing has, the image is the one of before."""
+        ...
+
+    def id(self, image: str) -> str | None:
+        """None: there is no such image."""
+        ...
+
+    def save(self, image: str, file: Path) -> None:
+        """Write the image, with its name, as a docker-archive (`docker load` and skopeo read it)."""
+        ...
+
+    def config(self, image: str) -> dict[str, Any]:
+        """The image's OCI configuration: Cmd, Env, User, Labels …"""
+        ...
+
+    def size_bytes(self, image: str) -> int: ...
+
+    def start(
+        self,
+        image: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        *,
+        output: IO[bytes] | None = None,
+        read_only: bool = False,
+    ) -> Container:
+        """Run a command as the image's user in its folder.
+
+        Args:
+            image: its name.
+            command: a list, for no shell.
+            environment: on top of the image's own.
+            output: where standard output and error go; wait() returns them if it is None.
+            read_only: it must not write to its file system.
+        """
+        ...
+
+
+class Docker:
+    """docker, or podman, which takes the same arguments."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
+        build_arguments = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        _output(self._program, "build", "--tag", tag, *build_arguments, folder)
+
+    def id(self, image: str) -> str | None:
+        return _output_or_none(self._program, "image", "inspect", "--format={{.Id}}", image)
+
+    def save(self, image: str, file: Path) -> None:
+        # docker knows no other format, and not the option.
+        format_ = ["--format=docker-archive"] if self._program == "podman" else []
+        file.unlink(missing_ok=True)
+        _output(self._program, "save", *format_, "--output", file, image)
+
+    def config(self, image: str) -> dict[str, Any]:
+        config: dict[str, Any] = json.loads(_output(self._program, "image", "inspect", image))[0]["Config"]
+        return config
+
+    def size_bytes(self, image: str) -> int:
+        return int(json.loads(_output(self._program, "image", "inspect", image))[0]["Size"])
+
+    def start(
+        self,
+        image: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        *,
+        output: IO[bytes] | None = None,
+        read_only: bool = False,
+    ) -> Container:
+        name = f"audifi-{uuid4().hex}"
+        options = [
+            "--rm",
+            f"--name={name}",
+            "--network=host",
+            "--cap-drop=ALL",
+            *(["--read-only"] if read_only else []),
+        ]
+        variables = [f"--env={name}={value}" for name, value in environment.items()]
+        process = _start(output, self._program, "run", *options, *variables, image, *command)
+        return _DockerContainer(self._program, name, process)
+
+
+class _DockerContainer:
+    def __init__(self, program: str, name: str, process: subprocess.Popen[str]) -> None:
+        self._program, self._name, self._process = program, name, process
+
+    def signal(self, number: signal.Signals) -> None:
+        _output(self._program, "kill", f"--signal={number.name}", self._name)
+
+    def kill(self) -> None:
+        with suppress(EngineError):
+            self.signal(signal.SIGKILL)
+
+    def wait(self, timeout: float | None) -> tuple[int, str]:
+        output, _ = self._process.communicate(timeout=timeout)
+        return self._process.returncode, output or ""
+
+
+class Buildah:
+    """Needs no daemon and no privileges beyond chroot, so it also works inside a container or a small VM."""
+
+    def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
+        build_arguments = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        # --layers: with a cache, as docker has one. --format: archives hold docker's; another would be converted on its
+        # way there, and get another id.
+        options = ["--pull=ifmissing", "--quiet", "--layers", "--format=docker", "--tag", tag]
+        _output("buildah", "bud", *options, *build_arguments, folder)
+
+    def id(self, image: str) -> str | None:
+        return _output_or_none("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", image)
+
+    def save(self, image: str, file: Path) -> None:
+        file.unlink(missing_ok=True)  # buildah adds nothing to an archive that is there
+        _output("buildah", "push", "--quiet", image, f"docker-archive:{file}:{image}")
+
+    def config(self, image: str) -> dict[str, Any]:
+        config: dict[str, Any] = json.loads(_output("buildah", "inspect", "--type=image", image))["OCIv1"]["config"]
+        return config
+
+    def size_bytes(self, image: str) -> int:
+        with self._mounted(image) as (_, root):
+            return int(_output("du", "--summarize", "--bytes", root).split()[0])
+
+    def start(
+        self,
+        image: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        *,
+        output: IO[bytes] | None = None,
+        read_only: bool = False,
+    ) -> Container:
+        """Buildah can't mount read-only; instead the container's files are compared when it has ended."""
+        container = _output("buildah", "from", "--pull-never", image).strip()
+        files = _files(container) if read_only else None
+        variables = [f"--env={name}={value}" for name, value in environment.items()]
+        process = _start(output, "buildah", "run", *variables, container, "--", *command)
+        return _BuildahContainer(container, files, process)
+
+    @contextmanager
+    def _mounted(self, image: str) -> Iterator[tuple[str, Path]]:
+        container = _output("buildah", "from", "--pull-never", image).strip()
+        try:
+            yield container, Path(_output("buildah", "mount", container).strip())
+        finally:
+            _output("buildah", "rm", container)
+
+
+class _BuildahContainer:
+    def __init__(self, container: str, files: set[tuple[str, int]] | None, process: subprocess.Popen[str]) -> None:
+        self._container, self._files, self._process = container, files, process
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the innermost process; those around it are buildah's."""
+        *_, innermost = psutil.Process(self._process.pid).children(recursive=True)
+        innermost.send_signal(number)
+
+    def kill(self) -> None:
+        with suppress(psutil.NoSuchProcess, ValueError):  # ValueError: it has no children any more
+            self.signal(signal.SIGKILL)
+
+    def wait(self, timeout: float | None) -> tuple[int, str]:
+        output, _ = self._process.communicate(timeout=timeout)
+        written = set() if self._files is None else _files(self._container) - self._files
+        _output("buildah", "rm", self._container)
+        if written:
+            raise EngineError(f"it has written to its file system: {written}")
+        return self._process.returncode, output or ""
+
+
+def _files(container: str) -> set[tuple[str, int]]:
+    """Each file with the time of its last change, but for what buildah mounts itself."""
+    root = Path(_output("buildah", "mount", container).strip())
+    own = {root / name for name in ("proc", "sys", "dev", "run", "etc")}
+    return {
+        (str(file.relative_to(root)), file.lstat().st_mtime_ns)
+        for top in root.iterdir()
+        if top not in own
+        for file in (top, *top.rglob("*"))
+        if not file.is_dir()
+    }
+
+
+@functools.cache
+def engine() -> Engine | None:
+    """The first that works here."""
+    for program in ("docker", "podman"):
+        if shutil.which(program) and _output_or_none(program, "info") is not None:
+            return Docker(program)
+    return Buildah() if shutil.which("buildah") else None
+
+
+def _environment() -> dict[str, str]:
+    return {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs", **os.environ}
+
+
+def _output(*command: str | Path) -> str:
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _output_or_none(*command: str) -> str | None:
+    """None: it failed."""
+    try:
+        return _output(*command).strip()
+    except EngineError:
+        return None
+
+
+def _start(output: IO[bytes] | None, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        env=_environment(),
+        stdout=subprocess.PIPE if output is None else output,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
