@@ -13,6 +13,7 @@ import pytest
 
 from dev.postgres import Postgres
 from tests.rehearsal import traffic
+from tests.rehearsal.report import figures
 from tests.rehearsal.writes import Write, lost_writes, read_lines, writes_in
 from tests.support import api, app, databases, sendgrid
 from tests.support.clients import Client, asking
@@ -120,7 +121,7 @@ def test_a_write_that_nobody_was_told_of_is_not_lost_and_may_have_come_late(run:
     assert lost_writes(run.database_url, [*before, untold, last]) == []
 
 
-def test_a_server_that_is_killed_shows_as_failures_and_nothing_is_tried_again(
+def test_a_server_that_is_killed_shows_as_failures_and_a_gap_and_nothing_is_tried_again(
     migrated_database_url: str, mails: sendgrid.SendGrid, tmp_path: Path
 ) -> None:
     out = tmp_path / "requests.jsonl"
@@ -144,6 +145,10 @@ def test_a_server_that_is_killed_shows_as_failures_and_nothing_is_tried_again(
     assert len(after) > RATE * 0.3
     assert {line["status"] for line in after} <= {"ClientConnectorError", "ClientOSError", "ServerDisconnectedError"}
     assert all(line["detail"] for line in after)
+    of = figures({"requests": read_lines(out)}, killed - 0.2, killed + 0.4)
+    assert of.failed >= len([line for line in after if line["start"] < killed + 0.4])
+    assert of.longest_gap is not None
+    assert 0.3 < of.longest_gap < 0.6
     assert lost_writes(migrated_database_url, writes_in(out)) == []
 
 

@@ -245,10 +245,18 @@ async def sessions(connect: str | None, ca: Path | None) -> AsyncIterator[tuple[
         yield kept, single
 
 
+def report_problem(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """All but what uvloop says of each TLS connection that is closed while something waits to be sent."""
+    if context["message"] != "Fatal error on SSL protocol":
+        loop.default_exception_handler(context)
+
+
 async def run(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(report_problem)
     accounts = [Account(refresh_token=token) for token in options.refresh_token]
     with options.out.open("w", buffering=1) as out:
         async with sessions(options.connect, options.ca) as (kept, single):
