@@ -1,5 +1,6 @@
 """The rehearsal's traffic, against the app, over HTTP."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -49,12 +50,13 @@ def mails() -> Iterator[sendgrid.SendGrid]:
 
 @pytest.fixture(scope="module")
 def shared_run(postgres_server: Postgres, mails: sendgrid.SendGrid, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """By a name that resolves nowhere, as in the rehearsal."""
     url = databases.create_database(postgres_server, databases.TEMPLATE)
     file = tmp_path_factory.mktemp("traffic") / "requests.jsonl"
     with (
         app.running(url, sendgrid_url=mails.url) as server,
         signed_in(server.url, mails) as tokens,
-        traffic.running(server.url, file, tokens, rate=RATE),
+        traffic.running("http://api.audifi.test", file, tokens, rate=RATE, connect=urlsplit(server.url).netloc),
     ):
         time.sleep(1)
     return Run(file=file, version=server.asgi.version, database_url=url)
@@ -119,6 +121,15 @@ def test_a_write_that_nobody_was_told_of_is_not_lost_and_may_have_come_late(run:
     rename(run.database_url, last.user, untold.name)
 
     assert lost_writes(run.database_url, [*before, untold, last]) == []
+
+
+def test_the_last_write_is_the_one_that_ended_last_whenever_it_was_due(tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    common = {"kind": "write", "user": "u", "status": 200}
+    lines = [{"start": 10.0, "seconds": 5.0, "n": 2}, {"start": 10.1, "seconds": 1.0, "n": 1}]
+    file.write_text("".join(json.dumps(common | line) + "\n" for line in lines))
+
+    assert [write.n for write in writes_in(file)] == [1, 2]
 
 
 def test_a_server_that_is_killed_shows_as_failures_and_a_gap_and_nothing_is_tried_again(

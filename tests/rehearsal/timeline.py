@@ -124,7 +124,7 @@ class Picture:
         self._cases = [
             (number, case)
             for number, case in enumerate(cases, 1)
-            if case.started <= self._end and case.ended >= self._begin
+            if case.started < self._end and case.ended > self._begin
         ]
         answers: dict[tuple[str, str], list[float]] = defaultdict(list)
         for stream, lines in streams.items():

@@ -28,9 +28,13 @@ class Write:
 
 
 def writes_in(*files: Path) -> list[Write]:
-    """All that were sent, in their order."""
+    """All that were sent, each account's in their order.
+
+    Which is that of their ends, because one follows the other. They may have been due in another order: of those that
+    wait for an account, the first isn't always the next.
+    """
     lines = [line for file in files for line in read_lines(file) if "n" in line]
-    writes = [
+    return [
         Write(
             user=line["user"],
             n=line["n"],
@@ -38,9 +42,8 @@ def writes_in(*files: Path) -> list[Write]:
             acknowledged=line["status"] == 200,
             refused=isinstance(line["status"], int) and line["status"] != 200,
         )
-        for line in lines
+        for line in sorted(lines, key=lambda line: float(line["start"] + line["seconds"]))
     ]
-    return sorted(writes, key=lambda write: write.start)
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
@@ -50,7 +53,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def lost_writes(database_url: str, writes: Sequence[Write]) -> list[Write]:
-    """Those that were acknowledged and aren't in the database.
+    """Those of `writes_in` that were acknowledged and aren't in the database.
 
     Each has left a row in auth_events, and the last one the account's name. More may be there than was acknowledged:
     answers get lost, too. And a write that nobody was told of may have been carried out late.
