@@ -162,7 +162,7 @@ def test_migrations_give_up_by_themselves_before_flyctl_stops_waiting_for_them()
         for name, field in MigrationSettings.model_fields.items()
         if re.fullmatch(r"migration_.*_seconds", name)
     ]
-    assert len(bounds) == 4
+    assert len(bounds) == 5
     assert seconds(FLY["deploy"]["release_command_timeout"]) > sum(bounds)
 
 

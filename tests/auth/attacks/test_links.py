@@ -128,7 +128,7 @@ def test_what_isnt_a_links_token_opens_nothing(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["", "A" * 257, "A" * 60_000, "with space", "\u0430" * 43, "nul\0", "line\n", 5, True, [], ["A" * 43], {}]
+    "token", ["", "A" * 4097, "A" * 60_000, "with space", "\u0430" * 43, "nul\0", "line\n", 5, True, [], ["A" * 43], {}]
 )
 def test_what_cant_be_a_token_is_refused_and_not_repeated(client: Client, token: object) -> None:
     answer = client.verify(token=token, confirm=True)

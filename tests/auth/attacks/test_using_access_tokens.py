@@ -57,10 +57,9 @@ def test_a_refresh_token_is_no_access_token_nor_the_reverse(client: Client) -> N
     access_token = client.tokens["access_token"]
     for answer in (
         client.ask("POST", "/refresh", {"refresh_token": "art1_" + access_token[:70]}),
-        client.ask("POST", "/refresh", {"refresh_token": access_token[:256]}),
+        client.ask("POST", "/refresh", {"refresh_token": access_token}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.invalid")
-    assert client.ask("POST", "/refresh", {"refresh_token": access_token}).status_code == 422  # too long to be one
     assert client.as_signed_in("GET", "/me").status_code == 200
 
 
