@@ -24,10 +24,8 @@ class EngineError(Exception):
 class Container(Protocol):
     """A command that runs in a container."""
 
-    def signal(self, number: signal.Signals) -> None: ...
-
-    def kill(self) -> None:
-        """SIGKILL, if it still runs."""
+    def signal(self, number: signal.Signals) -> None:
+        """If it still runs."""
         ...
 
     def wait(self, timeout: float | None) -> tuple[int, str]:
@@ -39,7 +37,7 @@ class Engine(Protocol):
     """Builds, keeps and runs. Containers share this machine's network."""
 
     def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
-        """What hasn't changed comes from the engine's cache; when nothing has, the image is the one of before."""
+        """Build from the Dockerfile of a folder, with the folder as its context."""
         ...
 
     def id(self, image: str) -> str | None:
@@ -49,6 +47,16 @@ class Engine(Protocol):
     def save(self, image: str, file: Path) -> None:
         """Write the image, with its name, as a docker-archive (`docker load` and skopeo read it)."""
         ...
+
+    def push(self, image: str) -> None:
+        """To the registry that its name begins with: one on this machine, without TLS."""
+        ...
+
+    def pull(self, image: str) -> None:
+        """From there."""
+        ...
+
+    def remove(self, image: str) -> None: ...
 
     def config(self, image: str) -> dict[str, Any]:
         """The image's OCI configuration: Cmd, Env, User, Labels …"""
@@ -96,6 +104,18 @@ class Docker:
         file.unlink(missing_ok=True)
         _output(self._program, "save", *format_, "--output", file, image)
 
+    def push(self, image: str) -> None:
+        _output(self._program, "push", *self._without_tls(), image)
+
+    def pull(self, image: str) -> None:
+        _output(self._program, "pull", *self._without_tls(), image)
+
+    def remove(self, image: str) -> None:
+        _output(self._program, "rmi", "--force", image)
+
+    def _without_tls(self) -> list[str]:
+        return ["--tls-verify=false"] if self._program == "podman" else []  # docker asks none of 127.0.0.1
+
     def config(self, image: str) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(_output(self._program, "image", "inspect", image))[0]["Config"]
         return config
@@ -130,11 +150,8 @@ class _DockerContainer:
         self._program, self._name, self._process = program, name, process
 
     def signal(self, number: signal.Signals) -> None:
-        _output(self._program, "kill", f"--signal={number.name}", self._name)
-
-    def kill(self) -> None:
         with suppress(EngineError):
-            self.signal(signal.SIGKILL)
+            _output(self._program, "kill", f"--signal={number.name}", self._name)
 
     def wait(self, timeout: float | None) -> tuple[int, str]:
         output, _ = self._process.communicate(timeout=timeout)
@@ -146,9 +163,10 @@ class Buildah:
 
     def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
         build_arguments = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        # --layers: with a cache, as docker has one. --format: archives hold docker's; another would be converted on its
-        # way there, and get another id.
-        options = ["--pull=ifmissing", "--quiet", "--layers", "--format=docker", "--tag", tag]
+        # Without --layers: buildah's cache (1.28) takes an ENV or LABEL for unchanged when the ARG in it has changed, so
+        # the image would name another commit. --format: archives hold docker's; another would be converted on its way
+        # there, and get another id.
+        options = ["--pull=ifmissing", "--quiet", "--format=docker", "--tag", tag]
         _output("buildah", "bud", *options, *build_arguments, folder)
 
     def id(self, image: str) -> str | None:
@@ -157,6 +175,15 @@ class Buildah:
     def save(self, image: str, file: Path) -> None:
         file.unlink(missing_ok=True)  # buildah adds nothing to an archive that is there
         _output("buildah", "push", "--quiet", image, f"docker-archive:{file}:{image}")
+
+    def push(self, image: str) -> None:
+        _output("buildah", "push", "--quiet", "--tls-verify=false", image, f"docker://{image}")
+
+    def pull(self, image: str) -> None:
+        _output("buildah", "pull", "--quiet", "--tls-verify=false", f"docker://{image}")
+
+    def remove(self, image: str) -> None:
+        _output("buildah", "rmi", image)
 
     def config(self, image: str) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(_output("buildah", "inspect", "--type=image", image))["OCIv1"]["config"]
@@ -197,12 +224,9 @@ class _BuildahContainer:
 
     def signal(self, number: signal.Signals) -> None:
         """To the innermost process; those around it are buildah's."""
-        *_, innermost = psutil.Process(self._process.pid).children(recursive=True)
-        innermost.send_signal(number)
-
-    def kill(self) -> None:
         with suppress(psutil.NoSuchProcess, ValueError):  # ValueError: it has no children any more
-            self.signal(signal.SIGKILL)
+            *_, innermost = psutil.Process(self._process.pid).children(recursive=True)
+            innermost.send_signal(number)
 
     def wait(self, timeout: float | None) -> tuple[int, str]:
         output, _ = self._process.communicate(timeout=timeout)

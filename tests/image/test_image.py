@@ -60,7 +60,7 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> str:
     """The one that `make image` has built, and `make image-archive` will write, or else the same."""
-    return images.build(engine)
+    return images.built(engine)
 
 
 @pytest.fixture(scope="module")
@@ -219,12 +219,25 @@ def test_the_archive_holds_the_very_image_under_its_name(engine: Engine, image: 
     assert labels["org.opencontainers.image.revision"] == images.commit()
 
 
-def test_building_again_changes_nothing(engine: Engine, image: str) -> None:
+def test_in_a_workflows_run_the_image_that_was_built_is_the_one_that_is_tested(
+    engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_SHA", image.rpartition(":")[2])
     before = engine.id(image)
 
-    images.build(engine)
-
+    assert images.built(engine) == image
     assert engine.id(image) == before
+
+
+def test_another_commits_image_names_that_commit(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing else has changed, which a cache may take for nothing at all."""
+    monkeypatch.setenv("GITHUB_SHA", "5" * 40)
+    other = images.build(engine)
+    labels = engine.config(other)["Labels"]
+    engine.remove(other)
+
+    assert engine.config(image)["Labels"]["org.opencontainers.image.revision"] != "5" * 40
+    assert labels["org.opencontainers.image.revision"] == "5" * 40
 
 
 def test_what_was_not_built_is_not_kept(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +252,7 @@ def test_a_container_s_output_goes_where_it_is_told(engine: Engine, image: str, 
     with file.open("wb") as output:
         container = engine.start(image, ["sh", "-c", "echo said; echo wrote > /tmp/file"], {}, output=output)
         ended = container.wait(60)
-    container.kill()  # one that has ended stays so
+    container.signal(signal.SIGKILL)  # one that has ended stays so
 
     assert ended == (0, "")
     assert file.read_text() == "said\n"
