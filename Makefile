@@ -26,7 +26,7 @@ run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16
 
 .PHONY: test
 test: $(ENVIRONMENT_READY) ## Run the tests
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow" $(ARGS)
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal" $(ARGS)
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line and branch of it
@@ -52,6 +52,10 @@ test-image: $(ENVIRONMENT_READY) ## Migrate with the image, serve from it (build
 .PHONY: compatibility
 compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works when the new migrations have run
 	@$(IN_VENV) python -m tests.migrations.compatibility
+
+.PHONY: rehearse
+rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (some minutes)
+	@$(IN_VENV) python -m pytest -q -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
 
 .PHONY: check
 check: lint types test test-slow coverage compatibility ## Everything that must hold before a push

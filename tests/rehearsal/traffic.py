@@ -264,7 +264,7 @@ async def run(options: argparse.Namespace) -> None:
             await traffic.sign_in()
             await traffic.send_until(stop, options.rate)
     failed = {status: number for status, number in traffic.sent.items() if status != "good"}
-    print(f"traffic: {traffic.sent.total()} requests, {sum(failed.values())} failed {failed or ''}".rstrip())  # noqa: T201
+    print(f"traffic: {traffic.sent.total()} requests, {sum(failed.values())} failed {failed or ''}".rstrip())
 
 
 def main() -> None:

@@ -1,0 +1,387 @@
+"""The deploy, rehearsed: the committed workflow, the real image, migrations and PostgreSQL, with traffic running.
+
+The cases are told in their order, and each leaves production well.
+"""
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+
+from tests.fly.machine import Machine
+from tests.rehearsal.conftest import Told, Traffic
+from tests.rehearsal.github import Event
+from tests.rehearsal.rehearsal import OTHER, PRODUCTION, STAGING, Rehearsal, wait_for_event
+from tests.support import databases
+from tests.support.clients import Client
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(600)]
+
+NEVER_HEALTHY = ("server/audifi/health/router.py", "connected = await probe.database_connected()", "connected = False")
+CRASHES = ("server/audifi/serve.py", "    logs.configure()\n", '    sys.exit("made to crash")\n')
+SOON_CRASHES = (
+    "server/audifi/serve.py",
+    "    logs.configure()\n",
+    "    logs.configure()\n    crash = threading.Timer(14, os._exit, [1])\n    crash.start()\n",
+)
+IMPATIENT = ("server/fly.toml", 'wait_timeout = "5m"', 'wait_timeout = "25s"')
+
+
+def says(traffic: Traffic, since: float) -> str:
+    seen = traffic.figures(since)
+    gap = f"{seen.longest_gap:.3f} s" if seen.longest_gap is not None else "none"
+    return f"{seen.sent} requests sent, {seen.failed} failed, longest gap {gap}"
+
+
+def machines(rehearsal: Rehearsal, app: str) -> list[Machine]:
+    return rehearsal.fly.apps[app].serving()
+
+
+# 1. What is deployed where
+
+
+@pytest.mark.case("1. A push to develop deploys staging, and nothing else")
+def test_a_push_to_develop_deploys_staging_and_nothing_else(rehearsal: Rehearsal, tell: Told) -> None:
+    commit = rehearsal.checkout.good
+    run = rehearsal.push("develop", commit)
+
+    assert run.succeeded, run.log
+    assert run.jobs == {"build-and-test": "success", "deploy-staging": "success"}
+    assert {each["app"] for each in rehearsal.events_since(tell.started, STAGING)} == {STAGING}
+    assert rehearsal.events_since(tell.started, PRODUCTION) == []
+    assert rehearsal.served(STAGING) == commit[:7]
+    assert [each.config.image for each in machines(rehearsal, STAGING)] == [f"registry.fly.io/{STAGING}:{commit}"] * 2
+    tell(f"2 machines of {STAGING} serve {commit[:7]}; {PRODUCTION} has none")
+
+    tested = rehearsal.engine.id(f"localhost/audifi-api:{commit}")
+    deployed = {rehearsal.engine.id(each.image) for each in machines(rehearsal, STAGING)}
+    assert deployed == {tested}
+    tell(f"the image that was tested is the image that serves: {str(tested).removeprefix('sha256:')[:12]}")
+    assert commit[:7] in run.summary
+    assert STAGING in run.summary
+
+
+@pytest.mark.case("1. A push to main deploys production, and nothing else")
+def test_a_push_to_main_deploys_production_and_nothing_else(rehearsal: Rehearsal, tell: Told, production: str) -> None:
+    assert rehearsal.events_since(tell.started, STAGING) == []
+    assert rehearsal.served(PRODUCTION) == production[:7]
+    assert rehearsal.fly.apps[PRODUCTION].releases[-1].status == "complete"
+    tell(f"2 machines of {PRODUCTION} serve {production[:7]}")
+
+
+@pytest.mark.case("1. A pull request deploys nothing")
+def test_a_pull_request_deploys_nothing(rehearsal: Rehearsal, tell: Told) -> None:
+    event = Event(name="pull_request", ref="refs/pull/7/merge", base="main", paths=["server/"])
+    run = rehearsal.workflow.run(event, secrets=rehearsal.secrets(PRODUCTION))
+
+    assert run.succeeded, run.log
+    assert run.jobs == {"build-and-test": "success"}
+    assert rehearsal.fly.events()[-1]["at"] < tell.started
+    tell("Build & Test ran; no machine of any app has changed")
+
+
+@pytest.mark.case("1. FLY_APP_STAGING and FLY_APP_PRODUCTION override the app")
+def test_the_apps_names_can_be_overridden(rehearsal: Rehearsal, tell: Told) -> None:
+    token = rehearsal.fly.apps[OTHER].token
+    run = rehearsal.push("develop", rehearsal.checkout.good, FLY_APP_STAGING=OTHER, FLY_API_TOKEN=token)
+
+    assert run.succeeded, run.log
+    assert rehearsal.events_since(tell.started, STAGING) == []
+    assert rehearsal.served(OTHER) == rehearsal.checkout.good[:7]
+    tell(f"with FLY_APP_STAGING={OTHER}, that app serves {rehearsal.checkout.good[:7]}")
+
+
+# 2. What doesn't pass Build & Test isn't deployed
+
+
+@pytest.mark.case("2. What fails in Build & Test stops before any deploy")
+@pytest.mark.parametrize(
+    ("target", "file", "content"),
+    [
+        pytest.param("lint", "server/audifi/core/unused.py", "import os\n", id="a lint error"),
+        pytest.param("types", "server/audifi/core/wrong.py", 'number: int = "text"\n', id="a type error"),
+        pytest.param("test", "tests/aaa/test_wrong.py", "def test_it() -> None:\n    assert 1 == 2\n", id="a test"),
+        pytest.param("image", "server/Dockerfile", "FROM python:3.13-slim-bookworm\nRUN false\n", id="the image"),
+    ],
+)
+def test_what_fails_in_build_and_test_is_not_deployed(
+    rehearsal: Rehearsal, tell: Told, target: str, file: str, content: str
+) -> None:
+    commit = rehearsal.checkout.commit(f"Breaks {target}", {file: content})
+    variables = {"ARGS": "-x tests/aaa"} if target == "test" else {}
+    rehearsal.checkout.git("checkout", "--quiet", "-B", "main", commit)
+    run = rehearsal.workflow.run(
+        Event(name="push", ref="refs/heads/main", paths=[file, "server/"]),
+        targets=f"{target} image",
+        secrets=rehearsal.secrets(PRODUCTION),
+        variables=variables,
+    )
+
+    assert run.status != 0
+    assert run.jobs == {"build-and-test": "failure"}
+    assert rehearsal.fly.events()[-1]["at"] < tell.started
+    (step,) = run.failed_steps
+    tell(f"{target}: the step “{step}” failed; no deploy began")
+
+
+# 3. A release with a migration
+
+
+@pytest.fixture(scope="module")
+def migrated(rehearsal: Rehearsal, production: str) -> str:  # noqa: ARG001
+    """The version with one more column and one more table."""
+    return rehearsal.checkout.commit(
+        "Adds a column and a table",
+        rehearsal.checkout.migration(
+            "rehearsed_expand",
+            "ALTER TABLE users ADD COLUMN rehearsed_at timestamptz",
+            "CREATE TABLE rehearsed (id bigint PRIMARY KEY)",
+        ),
+    )
+
+
+@pytest.mark.case("3. A release with a migration, under traffic, drops no request")
+def test_a_release_with_a_migration_drops_no_request(
+    rehearsal: Rehearsal, tell: Told, migrated: str, steady_traffic: Traffic
+) -> None:
+    before = rehearsal.served(PRODUCTION)
+    run = rehearsal.push("main", migrated)
+    time.sleep(1)
+
+    assert run.succeeded, run.log
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started))
+    assert seen.failures == {}
+    assert [each.version.partition("+")[2] for each in seen.versions] == [before, migrated[:7]]
+    assert "rehearsed" in str(rehearsal.schema(PRODUCTION))
+    tell(f"health told {before}, then {migrated[:7]}; the schema has the new column")
+    exits = rehearsal.events_since(tell.started, PRODUCTION, "stopped")
+    assert {each["detail"] for each in exits} == {"exit status 0"}
+
+
+# 4. A migration that fails
+
+
+@pytest.mark.case("4. A migration that fails half-way changes nothing")
+def test_a_migration_that_fails_half_way_changes_nothing(
+    rehearsal: Rehearsal, tell: Told, migrated: str, steady_traffic: Traffic
+) -> None:
+    schema = rehearsal.schema(PRODUCTION)
+    commit = rehearsal.checkout.commit(
+        "A migration that fails",
+        rehearsal.checkout.migration(
+            "rehearsed_failure", "CREATE TABLE half_way (id bigint)", "SELECT 1 / 0", after="rehearsed_expand"
+        ),
+        on=migrated,
+    )
+    run = rehearsal.push("main", commit)
+
+    assert run.jobs["deploy-production"] == "failure"
+    assert rehearsal.schema(PRODUCTION) == schema
+    assert rehearsal.served(PRODUCTION) == migrated[:7]
+    assert "rehearsed_failure" in run.log
+    assert "division by zero" in run.log
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started))
+    assert seen.failures == {}
+    assert [each.version.partition("+")[2] for each in seen.versions] == [migrated[:7]]
+    tell(f"the deploy failed, and its log names rehearsed_failure; the schema is as before; {migrated[:7]} serves on")
+
+
+# 5. A migration that waits for a lock
+
+
+@pytest.mark.case("5. A migration that can't get its lock gives up, and traffic doesn't queue behind it")
+def test_a_migration_that_cant_get_its_lock_gives_up(
+    rehearsal: Rehearsal, tell: Told, migrated: str, steady_traffic: Traffic
+) -> None:
+    schema = rehearsal.schema(PRODUCTION)
+    commit = rehearsal.checkout.commit(
+        "A migration that waits",
+        rehearsal.checkout.migration(
+            "rehearsed_failure", "ALTER TABLE users ADD COLUMN never timestamptz", after="rehearsed_expand"
+        ),
+        on=migrated,
+    )
+    with databases.holding(rehearsal.database(PRODUCTION), "SELECT FROM users LIMIT 1"):
+        run = rehearsal.push("main", commit)
+
+    assert run.jobs["deploy-production"] == "failure"
+    assert "lock timeout" in run.log
+    assert rehearsal.schema(PRODUCTION) == schema
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started) + f"; the slowest answer took {seen.slowest:.1f} s")
+    assert seen.failures == {}
+    assert seen.slowest is not None
+    assert seen.slowest < 2.5
+    assert rehearsal.served(PRODUCTION) == migrated[:7]
+
+
+# 6. A version that doesn't work
+
+
+@pytest.mark.case("6. A version that never gets healthy, or crashes at its start, serves nobody")
+@pytest.mark.parametrize("change", [NEVER_HEALTHY, CRASHES], ids=["never healthy", "crashes"])
+def test_a_version_that_doesnt_work_serves_nobody(
+    rehearsal: Rehearsal, tell: Told, migrated: str, steady_traffic: Traffic, change: tuple[str, str, str]
+) -> None:
+    changes = rehearsal.checkout.replaced(*change, on=migrated) | rehearsal.checkout.replaced(*IMPATIENT, on=migrated)
+    run = rehearsal.push("main", rehearsal.checkout.commit("Doesn't work", changes, on=migrated))
+
+    assert run.jobs["deploy-production"] == "failure"
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started))
+    assert seen.failures == {}
+    assert [each.version.partition("+")[2] for each in seen.versions] == [migrated[:7]]
+    assert {each.config.image.rpartition(":")[2] for each in machines(rehearsal, PRODUCTION)} == {migrated}
+    tell(f"{migrated[:7]} serves on")
+
+
+@pytest.mark.case("6. A version that breaks once it serves is taken back")
+def test_a_version_that_breaks_once_it_serves_is_taken_back(
+    rehearsal: Rehearsal, tell: Told, migrated: str, steady_traffic: Traffic
+) -> None:
+    changes = rehearsal.checkout.replaced(*SOON_CRASHES, on=migrated)
+    commit = rehearsal.checkout.commit("Crashes after 14 s", changes, on=migrated)
+    run = rehearsal.push("main", commit)
+
+    assert run.jobs["deploy-production"] == "failure"
+    assert rehearsal.served(PRODUCTION) == migrated[:7]
+    releases = rehearsal.fly.apps[PRODUCTION].releases
+    assert releases[-1].image == f"registry.fly.io/{PRODUCTION}:{migrated}"
+    assert releases[-2].image == f"registry.fly.io/{PRODUCTION}:{commit}"
+    seen = steady_traffic.figures(tell.started)
+    tell(f"{commit[:7]} served and crashed; v{releases[-1].version} put {migrated[:7]} back")
+    tell(says(steady_traffic, tell.started))
+    assert [each.version.partition("+")[2] for each in seen.versions][-1] == migrated[:7]
+    recovered = steady_traffic.figures(time.time() - 3)
+    assert recovered.failed == 0
+    assert migrated[:7] in run.summary
+
+
+# 7. Back to the version before
+
+
+@pytest.mark.case("7. Rolled back by hand and by the workflow, the older code works on the newer schema")
+def test_the_older_code_works_on_the_newer_schema(
+    rehearsal: Rehearsal, tell: Told, production: str, migrated: str, steady_traffic: Traffic
+) -> None:
+    schema = rehearsal.schema(PRODUCTION)
+    assert rehearsal.served(PRODUCTION) == migrated[:7]
+    listed = rehearsal.flyctl("releases", "--image", "--json", app=PRODUCTION)
+    first = next(each for each in json.loads(listed.stdout) if each["ImageRef"].endswith(production))
+    by_hand = rehearsal.flyctl("deploy", "--image", first["ImageRef"], "--skip-release-command", app=PRODUCTION)
+    assert by_hand.returncode == 0, by_hand.stderr
+    assert rehearsal.served(PRODUCTION) == production[:7]
+    tell(f"flyctl deploy --image …:{production[:7]} --skip-release-command: {production[:7]} serves")
+
+    forth = rehearsal.dispatch("production", roll_back_to=migrated)
+    assert forth.succeeded, forth.log
+    back = rehearsal.dispatch("production", roll_back_to=f"v{first['Version']}")
+    assert back.succeeded, back.log
+    assert back.jobs == {"roll-back": "success"}
+    assert rehearsal.served(PRODUCTION) == production[:7]
+    assert rehearsal.schema(PRODUCTION) == schema
+    seen = steady_traffic.figures(tell.started)
+    tell(f"the workflow to {migrated[:7]}, and back to v{first['Version']}; " + says(steady_traffic, tell.started))
+    assert seen.failures == {}
+
+
+# 8. Two at once
+
+
+@pytest.mark.case("8. Two deploys at once come one after another")
+def test_two_deploys_at_once_come_one_after_another(
+    rehearsal: Rehearsal, tell: Told, threads: ThreadPoolExecutor
+) -> None:
+    migration, commit = rehearsal.checkout.migration, rehearsal.checkout.commit
+    older = commit("A slow migration", migration("rehearsed_slow_1", "SELECT pg_sleep(5)"))
+    slower = migration("rehearsed_slow_2", "SELECT pg_sleep(5)", after="rehearsed_slow_1")
+    commits = [older, commit("Another", slower, on=older)]
+    runs = []
+    for pushed in commits:
+        runs.append(threads.submit(rehearsal.push, "develop", pushed))
+        time.sleep(1)
+
+    for run in runs:
+        assert run.result().succeeded, run.result().log
+    began = rehearsal.events_since(tell.started, STAGING, "created")
+    releases = [each for each in began if each["detail"] == "release command"]
+    ended = {each["machine"]: each["at"] for each in rehearsal.events_since(tell.started, STAGING, "destroyed")}
+    assert [each["version"].partition("+")[2] for each in releases] == [each[:7] for each in commits]
+    assert ended[releases[0]["machine"]] < releases[1]["at"]
+    assert rehearsal.served(STAGING) == commits[-1][:7]
+    tell("two pushes at once: the second migration began after the first deploy had ended; the newer commit serves")
+
+
+@pytest.mark.case("8. A deploy beside the workflow's is refused while a migration runs")
+def test_a_second_release_command_is_refused(rehearsal: Rehearsal, tell: Told, threads: ThreadPoolExecutor) -> None:
+    """By the stand-in. Fly would end the other's migration, which nobody should find out by trying."""
+    image = machines(rehearsal, STAGING)[0].config.image
+    commit = image.rpartition(":")[2]
+    rehearsal.checkout.git("checkout", "--quiet", "--detach", commit)
+    with databases.holding(rehearsal.database(STAGING), "SELECT pg_advisory_xact_lock(x'617564696669'::bigint)"):
+        first = threads.submit(rehearsal.flyctl, "deploy", "--image", image, app=STAGING)
+        wait_for_event(rehearsal, tell.started, STAGING, "started")
+        second = rehearsal.flyctl("deploy", "--image", image, app=STAGING)
+
+    assert second.returncode == 1
+    assert "the release command of another deploy runs on machine" in second.stderr
+    assert first.result().returncode == 0, first.result().stderr
+    tell(second.stderr.strip().splitlines()[-1])
+
+
+# 9. The end of a machine
+
+
+@pytest.mark.case("9. SIGTERM amid slow requests and open connections: all answered, none cut, exit 0")
+def test_a_machine_that_is_stopped_answers_all_that_it_was_asked(  # noqa: PLR0913, PLR0917
+    rehearsal: Rehearsal,
+    tell: Told,
+    migrated: str,
+    clients: list[Client],
+    steady_traffic: Traffic,
+    threads: ThreadPoolExecutor,
+) -> None:
+    blue = machines(rehearsal, PRODUCTION)
+    deploying = threads.submit(rehearsal.flyctl, "deploy", *image(rehearsal, migrated), app=PRODUCTION)
+    wait_for_event(rehearsal, tell.started, PRODUCTION, "cordoned")
+    user = clients[0].tokens["user"]["id"]
+    idle = [socket.create_connection(("127.0.0.1", machine.port)) for machine in blue for _ in range(5)]
+    with databases.holding(rehearsal.database(PRODUCTION), f"SELECT FROM users WHERE id = '{user}' FOR UPDATE"):
+        slow = [threads.submit(rename, machine, clients[0]) for machine in blue for _ in range(5)]
+        term = wait_for_event(rehearsal, tell.started, PRODUCTION, "SIGTERM")
+        time.sleep(2)
+    answers = [each.result() for each in slow]
+    assert deploying.result().returncode == 0, deploying.result().stderr
+    for connection in idle:
+        connection.close()
+
+    assert [answer.status_code for answer in answers] == [200] * 10
+    stopped = rehearsal.events_since(term["at"], PRODUCTION, "stopped")
+    assert {each["machine"] for each in stopped} == {machine.id for machine in blue}
+    assert {each["detail"] for each in stopped} == {"exit status 0"}
+    assert rehearsal.events_since(tell.started, PRODUCTION, "SIGKILL") == []
+    tell("10 requests that waited for a lock when SIGTERM came, 10 of them answered with 200; both machines: exit 0")
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started))
+    assert seen.failures == {}
+
+
+def image(rehearsal: Rehearsal, commit: str) -> list[str]:
+    rehearsal.checkout.git("checkout", "--quiet", "--detach", commit)
+    return ["--image", f"registry.fly.io/{PRODUCTION}:{commit}"]
+
+
+def rename(machine: Machine, client: Client) -> httpx2.Response:
+    """Straight to the machine, which the proxy has forgotten."""
+    return httpx2.patch(
+        f"http://127.0.0.1:{machine.port}/api/v1/auth/me",
+        json={"display_name": "Slow"},
+        headers={"Authorization": f"Bearer {client.tokens['access_token']}"},
+        timeout=20,
+        trust_env=False,
+    )
