@@ -80,7 +80,7 @@ lint-pipeline: $(ENVIRONMENT_READY) dev/node_modules
 
 .PHONY: types
 types: $(ENVIRONMENT_READY) ## Type check
-	@$(IN_VENV) mypy --config-file server/pyproject.toml server/audifi server/alembic dev tests .github
+	@$(IN_VENV) MYPYPATH=.github/scripts mypy --config-file server/pyproject.toml server/audifi server/alembic dev tests .github
 
 .PHONY: format
 format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can

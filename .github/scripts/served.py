@@ -1,0 +1,114 @@
+"""Asks a deployed API which commit it serves. For Python 3.12 and nothing else."""
+
+import base64
+import http.client
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+HEALTH_PATH = "/api/v1/health"
+REQUEST_TIMEOUT_SECONDS = 10
+MAX_ANSWER_BYTES = 65536
+SHORTEST_COMMIT = 7
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the health endpoint said."""
+
+    status: int | None = None  # None: nothing answered
+    version: str = ""  # empty: it isn't the API that answered
+    seen: str = "nothing was asked yet"  # for a person
+
+    @property
+    def build(self) -> str:
+        """The version's build metadata, which is the commit's beginning: `0.1.0+1a2b3c4` (semver.org, 10)."""
+        return self.version.partition("+")[2]
+
+    @property
+    def healthy(self) -> bool:
+        return self.status == http.client.OK and self.version != ""
+
+    def names(self, commit: str) -> bool:
+        return len(self.build) >= SHORTEST_COMMIT and commit.startswith(self.build)
+
+    def serves(self, commit: str) -> bool:
+        return self.healthy and self.names(commit)
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where it is asked, and how."""
+
+    url: str
+    interval: int
+    """Seconds between two questions."""
+    in_a_row: int
+    """As many answers must agree, because old machines and new ones may answer in turns."""
+
+    def wait_until(
+        self, expected: Callable[[Answer], bool], timeout: float, in_a_row: int | None = None
+    ) -> tuple[bool, Answer]:
+        """Ask until enough answers in a row are as expected, or `timeout` seconds have passed; with the last answer."""
+        started = time.monotonic()
+        agreed = 0
+        last = ""
+        while True:
+            left = timeout - (time.monotonic() - started)
+            answer = ask(self.url, timeout=min(max(left, 1), REQUEST_TIMEOUT_SECONDS))
+            passed = time.monotonic() - started
+            if answer.seen != last:
+                print(f"{passed:5.1f} s  {answer.seen}", flush=True)
+                last = answer.seen
+            agreed = agreed + 1 if expected(answer) else 0
+            if agreed >= max(in_a_row or self.in_a_row, 1):
+                return True, answer
+            if passed + self.interval >= timeout:
+                return False, answer
+            time.sleep(self.interval)
+
+
+def ask(url: str, timeout: float) -> Answer:
+    """One request on a connection of its own, so that the next may meet another machine. Follows no redirect."""
+    try:
+        with closing(connect(urlsplit(url), timeout)) as connection:
+            connection.request("GET", HEALTH_PATH, headers={"User-Agent": "audifi-deploy"})
+            response = connection.getresponse()
+            body = response.read(MAX_ANSWER_BYTES)
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: no such name, or proxy, can be
+        return Answer(None, "", f"no answer ({type(error).__name__}: {' '.join(str(error).split())})")
+    version = read_version(body)
+    if not version:
+        return Answer(response.status, "", f"status {response.status} without a version: {body[:200]!r}")
+    return Answer(response.status, version, f"status {response.status}, version {version}")
+
+
+def connect(url: SplitResult, timeout: float) -> http.client.HTTPConnection:
+    """Through HTTPS_PROXY where that is set and NO_PROXY doesn't name the host, as the runner's other programs do."""
+    if url.scheme != "https":
+        return http.client.HTTPConnection(url.netloc, timeout=timeout)
+    proxy = urllib.request.getproxies().get("https")
+    if not proxy or urllib.request.proxy_bypass(url.netloc):
+        return http.client.HTTPSConnection(url.netloc, timeout=timeout)
+    via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    connection = http.client.HTTPSConnection(via.hostname or "", via.port or 80, timeout=timeout)
+    headers = {}
+    if via.username:
+        user = f"{unquote(via.username)}:{unquote(via.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
+    connection.set_tunnel(url.netloc, headers=headers)
+    return connection
+
+
+def read_version(body: bytes) -> str:
+    """The health answer's version; empty when there is none that is safe to pass on."""
+    try:
+        version = json.loads(body)["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return version if isinstance(version, str) and re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,99}", version) else ""

@@ -1,0 +1,228 @@
+"""An app's public health, and a flyctl on PATH whose deploys change what it answers. Both do what a test says."""
+
+import http.server
+import json
+import os
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.api import ROOT
+
+SCRIPT = ROOT / ".github" / "scripts" / "deploy.py"
+COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
+BEFORE = "0ddba110ddba110ddba110ddba110ddba110ddba"
+NEW, OLD = "0.1.0+1a2b3c4", "0.1.0+0ddba11"
+IMAGE = f"registry.fly.io/an-app:{COMMIT}"
+IMAGE_BEFORE = f"registry.fly.io/an-app:{BEFORE}"
+
+PROGRAM = """#!{python} -IS
+import json, os, pathlib, signal, sys, time
+
+folder = pathlib.Path(__file__).parent
+name, calls = sys.argv[1], folder / "calls"
+earlier = [json.loads(line)["arguments"] for line in calls.read_text().splitlines()]
+call = {{"arguments": sys.argv[1:], "folder": os.getcwd(), "token": os.environ.get("FLY_API_TOKEN")}}
+with calls.open("a") as file:
+    file.write(json.dumps(call) + "\\n")
+steps = json.loads((folder / "plan").read_text()).get(name, [{{}}])
+step = steps[min(len([each for each in earlier if each[0] == name]), len(steps) - 1)]
+
+
+def interrupted(*_):
+    (folder / "interrupted").touch()
+    os._exit(130)
+
+
+signal.signal(signal.SIGINT, interrupted)
+print(step.get("says") or "flyctl " + name, flush=True)
+if step.get("replies"):
+    (folder / "replies.new").write_text(json.dumps(step["replies"]))
+    (folder / "replies.new").rename(folder / "replies")
+time.sleep(step.get("seconds", 0))
+sys.exit(step.get("status", 0))
+"""
+
+
+@dataclass(frozen=True)
+class Reply:
+    body: str
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def health(version: str, status: int = 200) -> Reply:
+    return Reply(json.dumps({"status": "ok" if status == 200 else "degraded", "version": version}), status)
+
+
+AWAY = Reply("<h1>502 Bad Gateway</h1>", 502)
+
+
+def release(version: int, image: str, status: str = "complete") -> dict[str, Any]:
+    """As `flyctl releases --json` has it: fly-go's Release, types.go."""
+    return {"ID": f"id{version}", "Version": version, "Status": status, "ImageRef": image, "Reason": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one call of a flyctl command does."""
+
+    status: int = 0
+    says: str = ""
+    replies: Sequence[Reply] = ()
+    """What health answers from now on, in turns; as before, if empty."""
+    seconds: float = 0
+    """How long it then goes on."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Gives the replies one after another, and the last one, or all over again, for ever."""
+
+    def __init__(self, replies: Sequence[Reply], *, repeat_all: bool = False) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.paths: list[str] = []
+        self._replies = replies
+        self._repeat_all = repeat_all
+
+    def next_reply(self, path: str) -> Reply:
+        number = len(self.paths)
+        self.paths.append(path)
+        last = len(self._replies) - 1
+        return self._replies[number % len(self._replies) if self._repeat_all else min(number, last)]
+
+
+class ServerOfAFile(Server):
+    """Its replies are what the file holds at the moment, over and over."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__([])
+        self._file = file
+
+    def next_reply(self, path: str) -> Reply:
+        self.paths.append(path)
+        replies = json.loads(self._file.read_text())
+        return Reply(**replies[len(self.paths) % len(replies)])
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Server)
+        reply = self.server.next_reply(self.path)
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def running[S: http.server.ThreadingHTTPServer](server: S) -> Iterator[S]:
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def serving(*replies: Reply, repeat_all: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server(replies, repeat_all=repeat_all)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with running(server):
+        yield server
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    out: str
+
+    @property
+    def last(self) -> str:
+        """The annotation of the run."""
+        return self.out.splitlines()[-1]
+
+
+class FakeFly:
+    """The app `an-app`. Attributes are set before the script runs."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.releases: list[dict[str, Any]] | None = [release(1, "registry.fly.io/an-app:x"), release(2, IMAGE_BEFORE)]
+        """As flyctl tells them; None: it fails."""
+        self.deploys = [Step(replies=[health(NEW)])]
+        """One after another; the last one stands for all that follow."""
+        self.status = Step(says="2 machines\n")
+        self.serve(health(OLD))
+        program = folder / "flyctl"
+        program.write_text(PROGRAM.format(python=sys.executable))
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        (folder / "calls").touch()
+
+    def serve(self, *replies: Reply) -> None:
+        """What health answers, in turns."""
+        (self.folder / "replies").write_text(json.dumps([asdict(each) for each in replies]))
+
+    def start(self, command: str, what: str, *more: str, **variables: str) -> subprocess.Popen[str]:
+        listed = Step(status=1, says="no such app") if self.releases is None else Step(says=json.dumps(self.releases))
+        plan = {"deploy": self.deploys, "releases": [listed], "status": [self.status]}
+        (self.folder / "plan").write_text(
+            json.dumps({name: [asdict(s) for s in steps] for name, steps in plan.items()})
+        )
+        options = ["--url", self.url, "--patience", "1", "--interval", "0", "--answers", "3", *more]
+        return subprocess.Popen(
+            [sys.executable, "-EsW", "error", SCRIPT, command, "an-app", what, *options],
+            env={
+                "PATH": f"{self.folder}:{os.environ['PATH']}",
+                "FLY_API_TOKEN": "fo1_s3cr3t",
+                "GITHUB_STEP_SUMMARY": str(self.folder / "summary"),
+                **variables,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, command: str, what: str, *more: str, **variables: str) -> Done:
+        process = self.start(command, what, *more, **variables)
+        out, error = process.communicate(timeout=50)
+        assert error == ""
+        assert "fo1_s3cr3t" not in out
+        return Done(process.returncode, out)
+
+    def deploy(self, *more: str, **variables: str) -> Done:
+        return self.run("deploy", COMMIT, *more, **variables)
+
+    @property
+    def summary(self) -> str:
+        return (self.folder / "summary").read_text()
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
+
+    def commands(self, name: str) -> list[str]:
+        lines = [" ".join(call["arguments"]) for call in self.calls]
+        return [line for line in lines if line.split()[0] == name]
+
+
+@contextmanager
+def fake_fly(folder: Path) -> Iterator[FakeFly]:
+    with running(ServerOfAFile(folder / "replies")) as server:
+        yield FakeFly(folder, server.url)
