@@ -1,30 +1,27 @@
-"""What the workflow promises, read from its file. The rest of it, a deploy with traffic, takes a rehearsal."""
+"""When the workflow runs, what tests, and with which rights; its deploys are test_workflow_deploys.py's."""
 
-import importlib.util
-import os
 import re
-import shlex
 import subprocess
-import sys
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.support.api import ROOT
-
-FILE = ROOT / ".github" / "workflows" / "backend.yml"
-TEXT = FILE.read_text()
-WORKFLOW: dict[str, Any] = YAML(typ="safe").load(TEXT)
-JOBS: dict[str, Any] = WORKFLOW["jobs"]
-BUILD = "build-and-test"
-DEPLOYS = ["deploy-staging", "deploy-production"]
-FLYCTL = re.compile(r"\bflyctl [a-z]")
-COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
+from tests.support.workflow import (
+    BUILD,
+    DEPLOYS,
+    FLY_JOBS,
+    JOBS,
+    ROLL_BACK,
+    TEXT,
+    WORKFLOW,
+    evaluate,
+    expand,
+    run,
+    step_running,
+    steps,
+)
 
 # Changes to these can't change what is tested or deployed.
 UNWATCHED = [
@@ -47,14 +44,6 @@ def starts(path: str) -> bool:
     return any(matches(pattern, path) for pattern in WORKFLOW["on"]["push"]["paths"])
 
 
-def evaluate(expression: str, *, event: str, ref: str) -> Any:
-    """The value of an expression, of those that compare what `github` says."""
-    bare = expression.removeprefix("${{").removesuffix("}}").strip()
-    python = bare.replace("&&", " and ").replace("||", " or ")
-    assert re.fullmatch(r"[\w\s.=!'/()]*", python)
-    return eval(python, {"github": SimpleNamespace(event_name=event, ref=ref)})  # noqa: S307 - our own file
-
-
 def tracked_files() -> list[str]:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0:
@@ -64,41 +53,6 @@ def tracked_files() -> list[str]:
     return [str(path) for path in paths if not ignored & set(path.parts)]
 
 
-def steps(*jobs: str) -> Iterator[dict[str, Any]]:
-    for job in jobs or JOBS:
-        yield from JOBS[job]["steps"]
-
-
-def step(job: str, **properties: str) -> dict[str, Any]:
-    """The one step of a job that has these properties."""
-    (found,) = [s for s in JOBS[job]["steps"] if properties.items() <= s.items()]
-    return dict(found)
-
-
-def step_running(job: str, words: str) -> dict[str, Any]:
-    (found,) = [s for s in JOBS[job]["steps"] if words in s.get("run", "")]
-    return dict(found)
-
-
-def run(script: str, folder: Path, *, fakes: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a step's script as the runner does. A fake program appends its name and arguments to `calls`, a line each."""
-    for name in fakes.split():
-        program = folder / name
-        program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@" >> {folder}/calls\nexit "${{FAKE_STATUS:-0}}"\n')
-        program.chmod(0o755)
-    file = folder / "step.sh"
-    file.write_text(script)
-    return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", file],
-        env={"PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_SHA": COMMIT, "FLY_APP": "an-app"} | variables,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-
 # What starts it
 
 
@@ -106,7 +60,21 @@ def test_pull_requests_and_pushes_to_develop_and_main_start_it_and_a_person_can(
     assert set(WORKFLOW["on"]) == {"pull_request", "push", "workflow_dispatch"}
     assert WORKFLOW["on"]["pull_request"]["branches"] == ["develop", "main"]
     assert WORKFLOW["on"]["push"]["branches"] == ["develop", "main"]
-    assert WORKFLOW["on"]["workflow_dispatch"] is None
+
+
+def test_who_starts_it_may_name_what_to_roll_back_to_and_by_itself_it_deploys() -> None:
+    inputs: dict[str, Any] = WORKFLOW["on"]["workflow_dispatch"]["inputs"]
+
+    assert {name: {**each, "description": ""} for name, each in inputs.items()} == {
+        "roll_back_to": {"description": "", "type": "string", "default": ""},
+        "environment": {
+            "description": "",
+            "type": "choice",
+            "options": ["staging", "production"],
+            "default": "staging",
+        },
+    }
+    assert all(each["description"] for each in inputs.values())
 
 
 def test_pull_requests_are_held_to_the_same_paths_as_pushes() -> None:
@@ -120,7 +88,7 @@ def test_pull_requests_are_held_to_the_same_paths_as_pushes() -> None:
         "server/audifi/core/settings.py",
         "server/.dockerignore",
         ".github/workflows/backend.yml",
-        ".github/scripts/await_release.py",
+        ".github/scripts/deploy.py",
         "tests/conftest.py",
         "dev/lint-pipeline",
         "Makefile",
@@ -165,6 +133,7 @@ def test_the_jobs_are_named_as_specified() -> None:
         "build-and-test": "Build & Test",
         "deploy-staging": "Deploy Staging (Fly.io)",
         "deploy-production": "Deploy Production (Fly.io)",
+        "roll-back": "Roll Back (Fly.io)",
     }
 
 
@@ -183,7 +152,26 @@ def test_the_jobs_are_named_as_specified() -> None:
     ],
 )
 def test_each_branch_deploys_to_its_own_environment_and_to_no_other(event: str, ref: str, deploys: set[str]) -> None:
-    assert {job for job in JOBS if evaluate(JOBS[job].get("if", "True"), event=event, ref=ref)} == {BUILD} | deploys
+    assert jobs_of(event, ref, {}) == {BUILD} | deploys
+    if event == "workflow_dispatch":
+        for environment in ("staging", "production"):
+            assert jobs_of(event, ref, {"roll_back_to": "", "environment": environment}) == {BUILD} | deploys
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/develop", "refs/heads/main", "refs/heads/feature"])
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_a_roll_back_is_all_that_runs(ref: str, environment: str) -> None:
+    inputs = {"roll_back_to": "v12", "environment": environment}
+
+    assert jobs_of("workflow_dispatch", ref, inputs) == {ROLL_BACK}
+
+
+def jobs_of(event: str, ref: str, inputs: dict[str, str]) -> set[str]:
+    return {job for job in JOBS if evaluate(JOBS[job]["if"], event=event, ref=ref, inputs=inputs)}
+
+
+def test_a_roll_back_waits_for_no_tests() -> None:
+    assert "needs" not in JOBS[ROLL_BACK]
 
 
 @pytest.mark.parametrize("job", DEPLOYS)
@@ -195,8 +183,13 @@ def test_build_and_test_passes_only_when_each_of_its_steps_does() -> None:
     assert "needs" not in JOBS[BUILD]
     assert "continue-on-error" not in JOBS[BUILD]
     for each in steps(BUILD):
-        assert not {"if", "continue-on-error"} & set(each)
+        assert "continue-on-error" not in each
         assert not re.search(r"\|\| *(true|:)", each.get("run", ""))
+    keeping = [each for each in steps(BUILD) if "if" in each]
+    assert [each.get("run") or each["uses"].split("@")[0] for each in keeping] == [
+        "make image-archive",
+        "actions/upload-artifact",
+    ]
 
 
 def test_it_installs_lints_checks_types_tests_and_builds_in_this_order() -> None:
@@ -209,10 +202,38 @@ def test_it_installs_lints_checks_types_tests_and_builds_in_this_order() -> None
         "make test",
         "make test-slow",
         "make coverage",
+        "make compatibility",
+        "make image",
         "make test-image",
+        "make image-archive",
     ]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {command.removeprefix("make ") for command in commands} <= targets
+
+
+def test_it_has_the_history_that_earlier_migrations_are_compared_with() -> None:
+    (checkout,) = [each for each in steps(BUILD) if "actions/checkout" in each.get("uses", "")]
+
+    assert checkout["with"]["fetch-depth"] == 0
+
+
+def test_the_image_that_was_tested_is_kept_for_the_deploys_and_not_that_of_a_pull_request() -> None:
+    *_, archive, upload = steps(BUILD)
+
+    assert archive["run"] == "make image-archive"
+    assert upload["uses"].startswith("actions/upload-artifact@")
+    for each in (archive, upload):
+        for event in ("push", "workflow_dispatch"):
+            assert evaluate(each["if"], event=event, inputs={"roll_back_to": "", "environment": "staging"})
+        assert not evaluate(each["if"], event="pull_request", ref="refs/pull/7/merge")
+    assert upload["with"] == {
+        "name": "image",
+        "path": "image.tar",
+        "if-no-files-found": "error",
+        "compression-level": 0,
+        "retention-days": 5,
+    }
+    assert "save image.tar\n" in (ROOT / "Makefile").read_text()
 
 
 def test_the_python_is_the_one_that_everything_else_names() -> None:
@@ -245,34 +266,32 @@ def test_only_a_pull_requests_older_run_is_cancelled() -> None:
 
 
 def test_runs_of_one_branch_queue_up_and_those_of_others_do_not() -> None:
-    assert WORKFLOW["concurrency"]["group"] == "backend-${{ github.ref }}"
+    group = WORKFLOW["concurrency"]["group"]
+    groups = [evaluate(group, event=event, ref=ref) for event in ("push", "pull_request") for ref in ("a/b", "a/c")]
+
+    assert groups == ["backend-a/b", "backend-a/c"] * 2
+    for environment in ("staging", "production"):
+        inputs = {"roll_back_to": "", "environment": environment}
+        assert evaluate(group, event="workflow_dispatch", ref="a/b", inputs=inputs) == "backend-a/b"
+
+
+def test_a_roll_back_waits_for_no_run_of_a_branch() -> None:
+    inputs = {"roll_back_to": "v12", "environment": "production"}
+    group, cancels = (WORKFLOW["concurrency"][key] for key in ("group", "cancel-in-progress"))
+
+    assert evaluate(group, event="workflow_dispatch", inputs=inputs) == "roll-back-production"
+    assert evaluate(group, event="workflow_dispatch", inputs=inputs | {"environment": "staging"}) == "roll-back-staging"
+    assert evaluate(cancels, event="workflow_dispatch", inputs=inputs) is False
 
 
 def test_one_deploy_at_a_time_to_each_environment_and_none_is_cancelled() -> None:
-    groups = [JOBS[job]["concurrency"]["group"] for job in DEPLOYS]
+    def group(job: str, environment: str = "") -> str:
+        return expand(JOBS[job]["concurrency"]["group"], inputs={"roll_back_to": "v1", "environment": environment})
 
-    assert groups == ["deploy-staging", "deploy-production"]
-    assert [JOBS[job]["concurrency"]["cancel-in-progress"] for job in DEPLOYS] == [False, False]
-    assert all("concurrency" not in JOBS[job] for job in JOBS if job not in DEPLOYS)
-
-
-def test_every_job_and_every_wait_has_a_time_limit() -> None:
-    for job in JOBS.values():
-        assert 0 < job["timeout-minutes"] <= 60
-    for job in DEPLOYS:
-        limits = [each["timeout-minutes"] for each in steps(job) if "timeout-minutes" in each]
-        # A job's own limit would cancel a deploy half-way, without a word about the app's state.
-        assert sum(limits) + 5 <= JOBS[job]["timeout-minutes"]
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_the_deploy_step_may_take_as_long_as_fly_toml_lets_flyctl_take(job: str) -> None:
-    fly = tomllib.loads((ROOT / "server" / "fly.toml").read_text())["deploy"]
-    release, wait = (int(fly[key].removesuffix("m")) for key in ("release_command_timeout", "wait_timeout"))
-    build = 10
-
-    # flyctl waits that long for each of: started, healthy, old machines stopped.
-    assert step(job, id="deploy")["timeout-minutes"] >= build + release + 3 * wait
+    assert [group(job) for job in DEPLOYS] == ["deploy-staging", "deploy-production"]
+    assert [group(ROLL_BACK, each) for each in ("staging", "production")] == ["deploy-staging", "deploy-production"]
+    assert [JOBS[job]["concurrency"]["cancel-in-progress"] for job in FLY_JOBS] == [False] * 3
+    assert "concurrency" not in JOBS[BUILD]
 
 
 # Rights
@@ -322,167 +341,3 @@ def test_scripts_run_in_bash_and_fail_with_any_part_of_a_pipe() -> None:
 def test_build_and_test_gets_no_secret() -> None:
     assert "secrets." not in str(JOBS[BUILD])
     assert "secrets." not in str({key: value for key, value in WORKFLOW.items() if key != "jobs"})
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_the_deploy_token_goes_to_flyctl_alone(job: str) -> None:
-    assert "FLY_API_TOKEN" not in JOBS[job]["env"]
-    holders = [each for each in steps(job) if "FLY_API_TOKEN" in str(each.get("env", {}))]
-    for each in holders:
-        assert each["env"] == {"FLY_API_TOKEN": "${{ secrets.FLY_API_TOKEN }}"}
-        assert FLYCTL.search(each["run"]) or "FLY_API_TOKEN is missing" in each["run"]
-    assert [each for each in steps(job) if FLYCTL.search(each.get("run", "")) and each not in holders] == []
-
-
-# The deploys
-
-
-def test_the_two_deploys_differ_in_names_alone() -> None:
-    staging = str(JOBS["deploy-staging"])
-    for there, here in [
-        ("Deploy Staging", "Deploy Production"),
-        ("refs/heads/develop", "refs/heads/main"),
-        ("'name': 'staging'", "'name': 'production'"),
-        ("deploy-staging", "deploy-production"),
-        ("FLY_APP_STAGING", "FLY_APP_PRODUCTION"),
-        ("audifi-api-staging", "audifi-api"),
-    ]:
-        assert there in staging
-        staging = staging.replace(there, here)
-
-    assert staging == str(JOBS["deploy-production"])
-
-
-@pytest.mark.parametrize(
-    ("job", "environment", "secret", "app"),
-    [
-        ("deploy-staging", "staging", "FLY_APP_STAGING", "audifi-api-staging"),
-        ("deploy-production", "production", "FLY_APP_PRODUCTION", "audifi-api"),
-    ],
-)
-def test_each_deploy_has_its_environment_url_and_app(job: str, environment: str, secret: str, app: str) -> None:
-    assert JOBS[job]["environment"] == {"name": environment, "url": f"https://{app}.fly.dev"}
-    assert JOBS[job]["env"] == {"FLY_APP": f"${{{{ secrets.{secret} || '{app}' }}}}"}
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_a_missing_token_fails_early_with_a_sentence(job: str, tmp_path: Path) -> None:
-    check = step_running(job, "FLY_API_TOKEN is missing")
-
-    without = run(check["run"], tmp_path, FLY_API_TOKEN="")
-    with_one = run(check["run"], tmp_path, FLY_API_TOKEN="a token")
-
-    assert (without.returncode, without.stderr) == (1, "")
-    assert without.stdout.startswith("::error::FLY_API_TOKEN is missing")
-    assert (with_one.returncode, with_one.stdout + with_one.stderr) == (0, "")
-    order = [each.get("run") or each["uses"] for each in steps(job)]
-    assert order.index(check["run"]) == 1, "only the checkout comes before, with the script that writes the summary"
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_flyctl_is_of_a_known_version(job: str) -> None:
-    (setup,) = [each for each in steps(job) if "setup-flyctl" in each.get("uses", "")]
-
-    assert re.fullmatch(r"\d+\.\d+\.\d+", setup["with"]["version"])
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_flyctl_deploys_the_folder_server_to_the_named_app_with_the_commit(job: str, tmp_path: Path) -> None:
-    deploy = step(job, id="deploy")
-    done = run(deploy["run"], tmp_path, fakes="flyctl")
-
-    assert done.returncode == 0
-    assert deploy["working-directory"] == "server"
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        *["flyctl", "deploy", "--remote-only", "--app", "an-app"],
-        *["--image-label", COMMIT, "--build-arg", f"COMMIT={COMMIT}", "--yes"],
-    ]
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_a_flyctl_that_fails_is_seen_to_fail(job: str, tmp_path: Path) -> None:
-    assert run(step(job, id="deploy")["run"], tmp_path, fakes="flyctl", FAKE_STATUS="1").returncode == 1
-
-
-@pytest.fixture(scope="module")
-def await_release() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("await_release", ROOT / ".github" / "scripts" / "await_release.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_the_commit_served_decides_and_knows_how_flyctl_ended(
-    job: str, tmp_path: Path, await_release: ModuleType
-) -> None:
-    judge = step_running(job, "await_release.py await")
-    assert judge["env"] == {
-        "BEFORE": "${{ steps.before.outputs.version }}",
-        "FLYCTL": "${{ steps.deploy.outcome }}",
-    }
-    done = run(judge["run"], tmp_path, fakes="python3", BEFORE="0.1.0+0ddba11", FLYCTL="failure")
-    name, script, *arguments = (tmp_path / "calls").read_text().splitlines()
-
-    assert (done.returncode, name, script) == (0, "python3", ".github/scripts/await_release.py")
-    options = vars(await_release.parse(arguments))
-    assert options["url"] == "https://an-app.fly.dev"
-    assert options["commit"] == COMMIT
-    assert (options["flyctl"], options["before"]) == ("failure", "0.1.0+0ddba11")
-    # The script's requests end within its own time; the step's is for what nobody has thought of.
-    assert options["timeout"] + 60 <= judge["timeout-minutes"] * 60
-    assert options["answers"] >= 3
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_only_flyctls_failure_is_left_to_the_judge_and_the_judges_ends_the_run(job: str) -> None:
-    forgiven = [each for each in steps(job) if "continue-on-error" in each]
-    judge = step_running(job, "await_release.py await")
-
-    assert forgiven == [step(job, id="deploy")]
-    assert judge["if"] == "always()", "or there is no summary of a deploy that failed"
-    assert steps_before(job, judge)[-1] == step(job, id="deploy")
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_what_served_before_is_noted_before_the_deploy(job: str, tmp_path: Path) -> None:
-    before = step(job, id="before")
-    done = run(before["run"], tmp_path, fakes="python3", GITHUB_OUTPUT=str(tmp_path / "output"))
-
-    assert done.returncode == 0
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        *["python3", ".github/scripts/await_release.py", "now", "https://an-app.fly.dev"]
-    ]
-    assert (tmp_path / "output").exists()
-    assert before in steps_before(job, step(job, id="deploy"))
-
-
-@pytest.mark.parametrize("job", DEPLOYS)
-def test_a_failed_deploy_shows_the_apps_status_and_logs_whatever_flyctl_says(job: str, tmp_path: Path) -> None:
-    show = step_running(job, "flyctl status")
-    done = run(show["run"], tmp_path, fakes="flyctl", FAKE_STATUS="1")
-
-    assert done.returncode == 0
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        *["flyctl", "status", "--app", "an-app"],
-        *["flyctl", "logs", "--app", "an-app", "--no-tail"],
-    ]
-    assert all(line.startswith("timeout ") for line in show["run"].strip().splitlines())
-    assert show["if"] == "steps.deploy.outcome == 'failure' || (failure() && steps.deploy.outcome == 'success')"
-
-
-def steps_before(job: str, later: dict[str, Any]) -> list[dict[str, Any]]:
-    return JOBS[job]["steps"][: JOBS[job]["steps"].index(later)]  # type: ignore[no-any-return]
-
-
-def test_every_flyctl_command_names_its_app() -> None:
-    lines = [line for each in steps() for line in each.get("run", "").replace("\\\n", " ").splitlines()]
-    commands = [line for line in lines if FLYCTL.search(line)]
-
-    assert len(commands) == 3 * len(DEPLOYS)
-    for command in commands:
-        words = shlex.split(command)
-        assert words[words.index("--app") + 1] == "$FLY_APP"
