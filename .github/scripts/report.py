@@ -29,12 +29,14 @@ class Report:
     def write(self, *, good: bool, look: bool = True) -> None:
         """Into the log, as an annotation of the run, and into the job's summary; `look`: with the app's status."""
         level = self.level if good else "error"
-        more = f" Put back: {self.put_back}" if self.put_back else ""
+        more = [
+            f" {name}: {what}" for name, what in (("Put back", self.put_back), ("Last seen", self.now.seen)) if what
+        ]
         said = flyctl.look("status", "--app", self.app) if look else None
         if look and not good:
             self.show("status", said)
             self.show("logs --no-tail", flyctl.look("logs", "--app", self.app, "--no-tail"))
-        print(f"::{level}::{self.app}: {self.sentence}{more} Last seen: {self.now.seen}", flush=True)
+        print(f"::{level}::{self.app}: {self.sentence}{''.join(more)}", flush=True)
         if file := os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(file).open("a", encoding="utf-8") as summary:
                 summary.write(self.markdown(said))
@@ -42,7 +44,7 @@ class Report:
     def show(self, what: str, said: str | None) -> None:
         if said is not None:
             with flyctl.group(f"flyctl {what}"):
-                print(said, flush=True)
+                print(said.rstrip(), flush=True)
 
     def markdown(self, said: str | None) -> str:
         rows = {

@@ -23,7 +23,7 @@ class Answer:
 
     status: int | None = None  # None: nothing answered
     version: str = ""  # empty: it isn't the API that answered
-    seen: str = "nothing was asked yet"  # for a person
+    seen: str = ""  # for a person; empty: nobody has asked
 
     @property
     def build(self) -> str:

@@ -93,6 +93,7 @@ def test_what_cannot_be_rolled_back_to_is_told_in_a_sentence_and_nothing_is_depl
 
     assert done.status == 1
     assert done.last.startswith(f"::error::an-app: {sentence}")
+    assert "Last seen" not in done.last
     assert sentence in fly.summary
     assert fly.commands("deploy") == []
 
