@@ -163,8 +163,8 @@ class Buildah:
 
     def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
         build_arguments = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        # Without --layers: buildah's cache (1.28) takes an ENV or LABEL for unchanged when the ARG in it has changed, so
-        # the image would name another commit. --format: archives hold docker's; another would be converted on its way
+        # Without --layers: buildah's cache (1.28) takes an ENV or LABEL for unchanged though the ARG in it has changed.
+        # The image then names another commit. --format: archives hold docker's; another would be converted on its way
         # there, and get another id.
         options = ["--pull=ifmissing", "--quiet", "--format=docker", "--tag", tag]
         _output("buildah", "bud", *options, *build_arguments, folder)
