@@ -160,10 +160,22 @@ def test_which_image_is_put_back(
     assert "which serves again" in done.last
 
 
-@pytest.mark.parametrize(("before", "image"), [(OLD, IMAGE_BEFORE), ("0.1.0", OTHER), ("", OTHER)])
-def test_another_version_than_that_of_before_is_not_what_was_put_back(fly: FakeFly, before: str, image: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "image", "answer"),
+    [
+        (OLD, IMAGE_BEFORE, health(THIRD)),
+        (OLD, IMAGE_BEFORE, health(OLD, status=503)),
+        ("0.1.0", OTHER, health(THIRD)),
+        ("0.1.0", OTHER, health("0.1.0", status=503)),
+        ("", OTHER, health(NEW)),
+        ("", OTHER, health(THIRD, status=503)),
+    ],
+)
+def test_another_version_and_a_red_one_is_not_what_was_put_back(
+    fly: FakeFly, before: str, image: str, answer: Reply
+) -> None:
     fly.serve(health(before))
     fly.releases = [release(3, image)]
-    fly.deploys = [Step(replies=[AWAY]), Step(replies=[health(NEW, status=503)])]
+    fly.deploys = [Step(replies=[AWAY]), Step(replies=[answer])]
 
     assert "but it doesn't serve" in fly.deploy().last
