@@ -32,8 +32,8 @@ class Release:
 
 
 def commit_of(image: str) -> str:
-    """The full hash in an image's tag; empty when there is none."""
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    """The full hash in an image's tag; empty when there is none. A digest is longer."""
+    tag = image.rpartition("/")[2].partition(":")[2]
     found = re.search(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", tag)
     return found[0] if found else ""
 

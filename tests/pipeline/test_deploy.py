@@ -186,6 +186,25 @@ def test_a_status_that_flyctl_cannot_tell_changes_nothing(fly: FakeFly) -> None:
     assert "```" not in fly.summary
 
 
+@pytest.mark.parametrize(
+    ("tag", "commit"),
+    [
+        (f":{COMMIT}", COMMIT),
+        (f":deployment-{COMMIT}", COMMIT),
+        (f":{COMMIT}@sha256:{64 * 'a'}", COMMIT),
+        (f"@sha256:{64 * 'a'}", ""),
+        (f":{COMMIT}0", ""),
+        (f":a{COMMIT}", ""),
+        (f":{COMMIT[:39]}", ""),
+        (":deployment-01JX2", ""),
+        ("", ""),
+    ],
+)
+def test_an_image_s_commit_is_the_full_hash_in_its_tag(tag: str, commit: str) -> None:
+    assert flyctl.commit_of(f"registry.fly.io/an-app{tag}") == commit
+    assert flyctl.commit_of(f"registry.fly.io/{COMMIT}{tag}") == commit
+
+
 # A run that is cancelled
 
 
