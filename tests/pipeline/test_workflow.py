@@ -230,8 +230,7 @@ def test_the_image_that_was_tested_is_kept_for_the_deploys_and_not_that_of_a_pul
         "name": "image",
         "path": "image.tar",
         "if-no-files-found": "error",
-        "compression-level": 0,
-        "retention-days": 5,
+        "retention-days": 3,
     }
     assert "save image.tar\n" in (ROOT / "Makefile").read_text()
 
