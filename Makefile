@@ -55,7 +55,7 @@ compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works
 
 .PHONY: rehearse
 rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (some minutes)
-	@$(IN_VENV) python -m pytest -q -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
+	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
 
 .PHONY: check
 check: lint types test test-slow coverage compatibility ## Everything that must hold before a push

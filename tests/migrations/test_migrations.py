@@ -161,10 +161,16 @@ def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
 def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "9001", HEAD, "op.execute('ALTER TABLE users ADD COLUMN note text')")
 
-    impatient = {"MIGRATION_LOCK_TIMEOUT_SECONDS": "0.5", "MIGRATION_LOCK_PATIENCE_SECONDS": "4"}
     with databases.holding(migrated_database_url, "SELECT * FROM users"):
         began = time.monotonic()
-        failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url, **impatient)
+        failed = alembic(
+            "upgrade",
+            "head",
+            folder=folder,
+            DATABASE_URL=migrated_database_url,
+            MIGRATION_LOCK_TIMEOUT_SECONDS="0.5",
+            MIGRATION_LOCK_PATIENCE_SECONDS="4",
+        )
         took = time.monotonic() - began
 
     assert failed.returncode != 0
