@@ -1,6 +1,7 @@
 """The image that Fly runs, built for real: its release command migrates, its CMD serves, and it holds no more."""
 
 import json
+import re
 import shlex
 import signal
 import tarfile
@@ -193,6 +194,17 @@ def test_it_holds_what_it_takes_to_serve_and_migrate_compiled_and_no_more(engine
         if "==" in line
     }
     assert {name.split("-")[0].lower() for name in found["packages"]} <= locked
+
+
+def test_nothing_of_it_is_compiled_when_it_starts(engine: Engine, image: str) -> None:
+    status, output = run(engine, image, ["python", "-v", "-c", "import audifi.serve"])
+
+    assert status == 0, output
+    read = re.findall(r"^# code object from '(/opt/venv|/app)/.*\.pyc'$", output, re.MULTILINE)
+    compiled = re.findall(r"^# code object from (?:/opt/venv|/app)/.*\.py$", output, re.MULTILINE)
+    assert len(read) > 300, "this is how Python tells"
+    assert compiled == []
+    assert "bytecode is stale" not in output
 
 
 def test_it_is_at_most_90_megabytes_over_its_base(engine: Engine, image: str) -> None:

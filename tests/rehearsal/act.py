@@ -173,8 +173,8 @@ def _read(line: str, run: Run) -> str:
     except ValueError:
         return line
     message = entry.get("msg", "").rstrip("\n")
-    if entry.get("stage") == "Main" and message.startswith("⭐") and " Run Main " in message:
-        _progress(f"{entry['jobID']}: {message.partition(' Run Main ')[2].splitlines()[0]}")
+    if entry.get("stage") == "Main" and message.startswith("⭐") and len(entry["stepID"]) == 1:
+        _progress(f"{entry['jobID']}: {entry['step'].partition('@')[0]}")
     if entry.get("stepResult") == "failure" and entry.get("stage") == "Main" and len(entry["stepID"]) == 1:
         run.failed_steps.append(entry["step"])
     if "jobResult" in entry:

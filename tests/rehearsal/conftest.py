@@ -2,8 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from tests.support.clients import Client, asking
 from tests.support.sendgrid import SendGrid
 
 FOLDER = ROOT / ".data" / "rehearsal"
-REQUESTS_A_SECOND = 200
-ACCOUNTS = 16
+# Hundreds where the case is about traffic. Elsewhere a few, because the machines' two cores are the runner's, too.
+STEADY_REQUESTS_A_SECOND, HEAVY_REQUESTS_A_SECOND = 40, 200
+ACCOUNTS = 16  # each writes one thing at a time
 PROGRAMS = "haproxy docker-registry skopeo".split()
 ADVICE = "apt-get install --no-install-recommends buildah debootstrap haproxy docker-registry skopeo"
 
@@ -108,13 +110,10 @@ def tell(request: pytest.FixtureRequest) -> Iterator[Told]:
 class Traffic:
     """To production, since it is there."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def figures(self, since: float, until: float | None = None) -> Figures:
+    def figures(self, since: float) -> Figures:
         """Of what was sent since then, and answered."""
-        lines = read_lines(self._file)
-        return report.figures({"requests": lines}, since, until or time.time())
+        streams = {file.stem: read_lines(file) for file in FOLDER.glob("requests*.jsonl")}
+        return report.figures(streams, since, time.time())
 
 
 @pytest.fixture(scope="session")
@@ -125,26 +124,48 @@ def production(rehearsal: Rehearsal) -> str:
     return rehearsal.checkout.good
 
 
-@pytest.fixture(scope="session")
-def clients(rehearsal: Rehearsal, production: str, sendgrid_stand_in: SendGrid) -> Sequence[Client]:  # noqa: ARG001
+def sign_in(rehearsal: Rehearsal, sendgrid_stand_in: SendGrid, count: int) -> list[Client]:
     """People who have signed in to production."""
     machine, *_ = rehearsal.fly.apps[PRODUCTION].serving()
     with asking(f"http://127.0.0.1:{machine.port}") as http:
-        return [Client(http, sendgrid_stand_in).sign_in() for _ in range(ACCOUNTS)]
+        return [Client(http, sendgrid_stand_in).sign_in() for _ in range(count)]
+
+
+@pytest.fixture
+def client(rehearsal: Rehearsal, production: str, sendgrid_stand_in: SendGrid) -> Client:  # noqa: ARG001
+    """Someone who has."""
+    (client,) = sign_in(rehearsal, sendgrid_stand_in, 1)
+    return client
 
 
 @pytest.fixture(scope="session")
-def steady_traffic(rehearsal: Rehearsal, clients: Sequence[Client]) -> Iterator[Traffic]:
-    file = FOLDER / "requests.jsonl"
+def steady_traffic(rehearsal: Rehearsal, production: str, sendgrid_stand_in: SendGrid) -> Iterator[Traffic]:  # noqa: ARG001
+    with sending(rehearsal, sendgrid_stand_in, STEADY_REQUESTS_A_SECOND, FOLDER / "requests.jsonl") as steady:
+        yield steady
+
+
+@pytest.fixture
+def heavy_traffic(
+    request: pytest.FixtureRequest, rehearsal: Rehearsal, steady_traffic: Traffic, sendgrid_stand_in: SendGrid
+) -> Iterator[Traffic]:
+    """On top of the steady one, while a case runs."""
+    more = HEAVY_REQUESTS_A_SECOND - STEADY_REQUESTS_A_SECOND
+    with sending(rehearsal, sendgrid_stand_in, more, FOLDER / f"requests-{request.node.name}.jsonl"):
+        yield steady_traffic
+
+
+@contextmanager
+def sending(rehearsal: Rehearsal, sendgrid_stand_in: SendGrid, rate: float, file: Path) -> Iterator[Traffic]:
+    clients = sign_in(rehearsal, sendgrid_stand_in, ACCOUNTS)
     with traffic.running(
         f"https://{PRODUCTION}.fly.dev",
         file,
         [client.tokens["refresh_token"] for client in clients],
-        rate=REQUESTS_A_SECOND,
+        rate=rate,
         connect=f"127.0.0.1:{rehearsal.fly.edge.port}",
         ca=rehearsal.fly.edge.ca_file,
     ):
-        yield Traffic(file)
+        yield Traffic()
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def _markdown(rows: Sequence[Row], pictures: Sequence[Path]) -> list[str]:
     for number, (case, of) in enumerate(rows, 1):
         if case is None:
             continue
-        lines += ["", f"## {number}. {_escape(case.name)}", "", f"{_outcome(case)}. {case.evidence}"]
+        lines += ["", f"## {_escape(case.name)}", "", f"{_outcome(case)}. {case.evidence}"]
         if of.failures:
             lines += ["", *(f"- {count}x {_escape(what)}" for what, count in of.failures.most_common())]
         if of.versions:

@@ -99,16 +99,26 @@ def test_the_apps_names_can_be_overridden(rehearsal: Rehearsal, tell: Told) -> N
 
 @pytest.mark.case("2. What fails in Build & Test stops before any deploy")
 @pytest.mark.parametrize(
-    ("target", "file", "content"),
+    ("target", "file", "content", "sign"),
     [
-        pytest.param("lint", "server/audifi/core/unused.py", "import os\n", id="a lint error"),
-        pytest.param("types", "server/audifi/core/wrong.py", 'number: int = "text"\n', id="a type error"),
-        pytest.param("test", "tests/aaa/test_wrong.py", "def test_it() -> None:\n    assert 1 == 2\n", id="a test"),
-        pytest.param("image", "server/Dockerfile", "FROM python:3.13-slim-bookworm\nRUN false\n", id="the image"),
+        pytest.param("lint", "server/audifi/core/unused.py", "import os\n", "F401", id="a lint error"),
+        pytest.param(
+            "types", "server/audifi/core/wrong.py", 'number: int = "text"\n', "[assignment]", id="a type error"
+        ),
+        pytest.param(
+            "test",
+            "tests/aaa/test_wrong.py",
+            "def test_it() -> None:\n    assert 1 == 2\n",
+            "assert 1 == 2",
+            id="a test",
+        ),
+        pytest.param(
+            "image", "server/Dockerfile", "FROM python:3.13-slim-bookworm\nRUN false\n", "false", id="the image"
+        ),
     ],
 )
-def test_what_fails_in_build_and_test_is_not_deployed(
-    rehearsal: Rehearsal, tell: Told, target: str, file: str, content: str
+def test_what_fails_in_build_and_test_is_not_deployed(  # noqa: PLR0913, PLR0917
+    rehearsal: Rehearsal, tell: Told, target: str, file: str, content: str, sign: str
 ) -> None:
     commit = rehearsal.checkout.commit(f"Breaks {target}", {file: content})
     variables = {"ARGS": "-x tests/aaa"} if target == "test" else {}
@@ -124,6 +134,7 @@ def test_what_fails_in_build_and_test_is_not_deployed(
     assert run.jobs == {"build-and-test": "failure"}
     assert rehearsal.fly.events()[-1]["at"] < tell.started
     (step,) = run.failed_steps
+    assert sign in run.log
     tell(f"{target}: the step “{step}” failed; no deploy began")
 
 
@@ -145,15 +156,15 @@ def migrated(rehearsal: Rehearsal, production: str) -> str:  # noqa: ARG001
 
 @pytest.mark.case("3. A release with a migration, under traffic, drops no request")
 def test_a_release_with_a_migration_drops_no_request(
-    rehearsal: Rehearsal, tell: Told, migrated: str, steady_traffic: Traffic
+    rehearsal: Rehearsal, tell: Told, migrated: str, heavy_traffic: Traffic
 ) -> None:
     before = rehearsal.served(PRODUCTION)
     run = rehearsal.push("main", migrated)
     time.sleep(1)
 
     assert run.succeeded, run.log
-    seen = steady_traffic.figures(tell.started)
-    tell(says(steady_traffic, tell.started))
+    seen = heavy_traffic.figures(tell.started)
+    tell(says(heavy_traffic, tell.started))
     assert seen.failures == {}
     assert [each.version.partition("+")[2] for each in seen.versions] == [before, migrated[:7]]
     assert "rehearsed" in str(rehearsal.schema(PRODUCTION))
@@ -342,17 +353,17 @@ def test_a_machine_that_is_stopped_answers_all_that_it_was_asked(  # noqa: PLR09
     rehearsal: Rehearsal,
     tell: Told,
     migrated: str,
-    clients: list[Client],
-    steady_traffic: Traffic,
+    client: Client,
+    heavy_traffic: Traffic,
     threads: ThreadPoolExecutor,
 ) -> None:
     blue = machines(rehearsal, PRODUCTION)
     deploying = threads.submit(rehearsal.flyctl, "deploy", *image(rehearsal, migrated), app=PRODUCTION)
     wait_for_event(rehearsal, tell.started, PRODUCTION, "cordoned")
-    user = clients[0].tokens["user"]["id"]
+    user = client.tokens["user"]["id"]
     idle = [socket.create_connection(("127.0.0.1", machine.port)) for machine in blue for _ in range(5)]
     with databases.holding(rehearsal.database(PRODUCTION), f"SELECT FROM users WHERE id = '{user}' FOR UPDATE"):
-        slow = [threads.submit(rename, machine, clients[0]) for machine in blue for _ in range(5)]
+        slow = [threads.submit(rename, machine, client) for machine in blue for _ in range(5)]
         term = wait_for_event(rehearsal, tell.started, PRODUCTION, "SIGTERM")
         time.sleep(2)
     answers = [each.result() for each in slow]
@@ -366,8 +377,8 @@ def test_a_machine_that_is_stopped_answers_all_that_it_was_asked(  # noqa: PLR09
     assert {each["detail"] for each in stopped} == {"exit status 0"}
     assert rehearsal.events_since(tell.started, PRODUCTION, "SIGKILL") == []
     tell("10 requests that waited for a lock when SIGTERM came, 10 of them answered with 200; both machines: exit 0")
-    seen = steady_traffic.figures(tell.started)
-    tell(says(steady_traffic, tell.started))
+    seen = heavy_traffic.figures(tell.started)
+    tell(says(heavy_traffic, tell.started))
     assert seen.failures == {}
 
 

@@ -121,11 +121,7 @@ class Picture:
     def take(self, streams: Mapping[str, Sequence[Line]], events: Sequence[Line], cases: Sequence["Case"]) -> None:
         """What is to be seen on it."""
         self._requests = [line for line in _all(streams) if self._begin <= line["start"] <= self._end]
-        self._cases = [
-            (number, case)
-            for number, case in enumerate(cases, 1)
-            if case.started < self._end and case.ended > self._begin
-        ]
+        self._cases = [case for case in cases if case.started < self._end and case.ended > self._begin]
         answers: dict[tuple[str, str], list[float]] = defaultdict(list)
         for stream, lines in streams.items():
             name = stream.removeprefix("requests").strip("-") if len(streams) > 1 else ""
@@ -163,7 +159,7 @@ class Picture:
             axes.set_xlim(self._begin - self._zero, self._end - self._zero)
             axes.grid(axis="x", color="#e0e0e0", linewidth=0.7)
             axes.set_axisbelow(True)
-            for _, case in self._cases:
+            for case in self._cases:
                 axes.axvspan(
                     *self._within(case.started, case.ended), color=GREEN if case.passed else RED, alpha=0.07, lw=0
                 )
@@ -176,11 +172,11 @@ class Picture:
 
     def _draw_cases(self, axes: Axes) -> None:
         axes.set_title("Cases", loc="left", fontsize=10, fontweight="bold")
-        for row, (number, case) in enumerate(self._cases):
+        for row, case in enumerate(self._cases):
             colour = GREEN if case.passed else RED
             left, right = self._within(case.started, case.ended)
             axes.barh(row, right - left, left=left, height=0.75, color=colour, alpha=0.85)
-            self._say(axes, row, left, right, f"{number}. {case.name}: {'✓ passed' if case.passed else '✗ FAILED'}")
+            self._say(axes, row, left, right, f"{case.name}: {'✓ passed' if case.passed else '✗ FAILED'}")
         self._rows(axes, [""] * len(self._cases))
 
     def _draw_versions(self, axes: Axes) -> None:
