@@ -38,7 +38,7 @@ def build(engine: Engine) -> str:
 
 
 def built(engine: Engine) -> str:
-    """The image's name. In a workflow's run it is the one that was built; elsewhere, files may have changed since."""
+    """The image's name, built unless it is there: in a workflow's run; elsewhere files may have changed since."""
     if "GITHUB_SHA" in os.environ and engine.id(name()) is not None:
         return name()
     return build(engine)
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"image: {containers.SKIP_REASON}")
     try:
         if options.command == "build":
-            image = build(engine)
+            image = built(engine)
             print(f"{image}, {engine.size_bytes(image) / 1e6:.0f} MB")
         else:
             save(engine, options.file)

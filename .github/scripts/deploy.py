@@ -29,7 +29,7 @@ PUT_BACK_SECONDS = 10 * 60
 # old machines end (kill_timeout, 30 s), a check that failed once (again after 30 s), and ten answers (10 s).
 PATIENCE_SECONDS = 90
 # When flyctl has failed, nobody replaces machines any more: what doesn't serve by now won't.
-PATIENCE_AFTER_FAILURE_SECONDS = 30
+PATIENCE_AFTER_FAILURE_SECONDS = 15
 # A machine that was stopped (auto_stop_machines) starts with the first question.
 FIRST_ANSWER_SECONDS = 10
 FULL_COMMIT = 40

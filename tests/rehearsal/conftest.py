@@ -2,9 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,11 +147,15 @@ def steady_traffic(rehearsal: Rehearsal, production: str, sendgrid_stand_in: Sen
 @pytest.fixture
 def heavy_traffic(
     request: pytest.FixtureRequest, rehearsal: Rehearsal, steady_traffic: Traffic, sendgrid_stand_in: SendGrid
-) -> Iterator[Traffic]:
-    """On top of the steady one, while a case runs."""
+) -> Callable[[], AbstractContextManager[Traffic]]:
+    """Much more, beside the steady one, for as long as a block runs.
+
+    For the deploy itself: while an image is built, the build has the machines' cores, which on GitHub it hasn't.
+    """
+    assert steady_traffic
     more = HEAVY_REQUESTS_A_SECOND - STEADY_REQUESTS_A_SECOND
-    with sending(rehearsal, sendgrid_stand_in, more, FOLDER / f"requests-{request.node.name}.jsonl"):
-        yield steady_traffic
+    file = FOLDER / f"requests-{request.node.name}.jsonl"
+    return lambda: sending(rehearsal, sendgrid_stand_in, more, file)
 
 
 @contextmanager

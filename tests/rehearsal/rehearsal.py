@@ -23,7 +23,7 @@ from tests.rehearsal.github import Event
 from tests.support import databases
 from tests.support.api import APP_URL, ROOT, SECRETS
 
-STAGING, PRODUCTION, OTHER = "audifi-api-staging", "audifi-api", "audifi-elsewhere"
+STAGING, PRODUCTION = "audifi-api-staging", "audifi-api"
 APP_OF = {"develop": STAGING, "main": PRODUCTION}
 
 
@@ -129,7 +129,7 @@ def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
 
 @contextmanager
 def running(folder: Path, engine: Engine, postgres: Postgres, sendgrid_url: str) -> Iterator[Rehearsal]:
-    apps = {name: app(name, postgres, sendgrid_url) for name in (STAGING, PRODUCTION, OTHER)}
+    apps = {name: app(name, postgres, sendgrid_url) for name in (STAGING, PRODUCTION)}
     checkout = Checkout(folder / "checkout")
     with api.running(folder / "fly", engine, apps) as fly:
         workflow = Workflow(checkout.folder, fly, folder / "runs", {})

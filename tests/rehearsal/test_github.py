@@ -115,6 +115,23 @@ def test_without_a_token_a_deploy_ends_early_with_a_sentence(workflow: Workflow,
     assert "FLY_API_TOKEN is missing" in run.log
 
 
+@pytest.mark.parametrize(
+    ("event", "secret", "app"),
+    [
+        (DEVELOP, "FLY_APP_STAGING", "audifi-elsewhere"),
+        (MAIN, "FLY_APP_PRODUCTION", "audifi-elsewhere"),
+        (DEVELOP, "FLY_APP_PRODUCTION", "audifi-api-staging"),
+        (MAIN, "FLY_APP_STAGING", "audifi-api"),
+    ],
+)
+def test_a_secret_overrides_the_app_of_its_own_environment(
+    workflow: Workflow, event: Event, secret: str, app: str
+) -> None:
+    run = workflow.run(event, targets="", secrets={secret: "audifi-elsewhere"})
+
+    assert f"add a deploy token of {app} to the secrets" in run.log.replace("***", "audifi-elsewhere")
+
+
 def test_a_roll_back_without_a_token_runs_neither_tests_nor_deploys(workflow: Workflow) -> None:
     inputs = {"environment": "production", "roll_back_to": "v1"}
     run = workflow.run(Event(name="workflow_dispatch", ref="refs/heads/main", inputs=inputs), targets="")
