@@ -238,6 +238,9 @@ def test_the_activity_tells_what_happened(client: Client) -> None:
     assert events[0]["session_id"] == client.tokens["session"]["id"]
 
 
+GIVEN_UP = "SELECT count(*) FROM pgqueuer WHERE status = 'failed' AND entrypoint = 'code_exhausted'"
+
+
 def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: Client, app: App) -> None:
     client.sign_in()
     mail = client.request_mail()
@@ -252,7 +255,7 @@ def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: 
     wait_until(lambda: len(events()) > 2)
     assert [event["event"] for event in events()] == ["code.exhausted", "session.created", "user.created"]
     assert events()[0]["ip_prefix"] == events()[1]["ip_prefix"]
-    assert databases.fetch_value(app.database_url, "SELECT count(*) FROM pgqueuer WHERE status = 'failed'") == 0
+    assert databases.fetch_value(app.database_url, GIVEN_UP) == 0
 
 
 def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_again(client: Client, app: App) -> None:

@@ -146,13 +146,15 @@ def steady_traffic(rehearsal: Rehearsal, production: str, sendgrid_stand_in: Sen
 
 @pytest.fixture
 def heavy_traffic(
-    request: pytest.FixtureRequest, rehearsal: Rehearsal, steady_traffic: Traffic, sendgrid_stand_in: SendGrid
+    request: pytest.FixtureRequest,
+    rehearsal: Rehearsal,
+    steady_traffic: Traffic,  # noqa: ARG001 - is to be there before
+    sendgrid_stand_in: SendGrid,
 ) -> Callable[[], AbstractContextManager[Traffic]]:
     """Much more, beside the steady one, for as long as a block runs.
 
     For the deploy itself: while an image is built, the build has the machines' cores, which on GitHub it hasn't.
     """
-    assert steady_traffic
     more = HEAVY_REQUESTS_A_SECOND - STEADY_REQUESTS_A_SECOND
     file = FOLDER / f"requests-{request.node.name}.jsonl"
     return lambda: sending(rehearsal, sendgrid_stand_in, more, file)
