@@ -110,7 +110,7 @@ $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	echo "Making .venv with $$python …"; \
 	"$$python" -m venv --clear .venv || \
 	  { echo "make: $$python can't make it; on Debian and Ubuntu, apt-get install python3.13-venv" >&2; exit 1; }
-	@echo "Installing the packages of server/requirements-dev.lock; half a minute or so …"
+	@echo "Installing the packages of server/requirements-dev.lock; a minute or so …"
 	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r $< \
 	  | awk '/^(Collecting|Processing) / { printf "\r\033[K  %3d %s", ++n, $$2; fflush() } END { print "" }'
 	@touch $@

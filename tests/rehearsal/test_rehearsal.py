@@ -30,7 +30,7 @@ SOON_CRASHES = (
     "    logs.configure()\n    crash = threading.Timer(14, os._exit, [1])\n    crash.start()\n",
 )
 type HeavyTraffic = Callable[[], AbstractContextManager[Traffic]]
-IMPATIENT = ("server/fly.toml", 'wait_timeout = "5m"', 'wait_timeout = "25s"')
+IMPATIENT = ("server/fly.toml", 'wait_timeout = "5m"', 'wait_timeout = "16s"')
 
 
 def says(traffic: Traffic, since: float) -> str:
