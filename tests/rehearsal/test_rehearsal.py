@@ -305,7 +305,7 @@ def test_two_deploys_at_once_come_one_after_another(
     rehearsal: Rehearsal, tell: Told, threads: ThreadPoolExecutor
 ) -> None:
     commit = rehearsal.checkout.commit(
-        "A slow migration", rehearsal.checkout.migration("rehearsed_slow", "SELECT pg_sleep(8)")
+        "A slow migration", rehearsal.checkout.migration("rehearsed_slow", "SELECT pg_sleep(6)")
     )
     runs = []
     for _ in range(2):
