@@ -146,7 +146,6 @@ def steady_traffic(rehearsal: Rehearsal, production: str, sendgrid_stand_in: Sen
 
 @pytest.fixture
 def heavy_traffic(
-    request: pytest.FixtureRequest,
     rehearsal: Rehearsal,
     steady_traffic: Traffic,  # noqa: ARG001 - is to be there before
     sendgrid_stand_in: SendGrid,
@@ -156,7 +155,7 @@ def heavy_traffic(
     For the deploy itself: while an image is built, the build has the machines' cores, which on GitHub it hasn't.
     """
     more = HEAVY_REQUESTS_A_SECOND - STEADY_REQUESTS_A_SECOND
-    file = FOLDER / f"requests-{request.node.name}.jsonl"
+    file = FOLDER / f"requests-more-{len(list(FOLDER.glob('requests-*'))) + 1}.jsonl"
     return lambda: sending(rehearsal, sendgrid_stand_in, more, file)
 
 

@@ -155,7 +155,7 @@ class Picture:
         figure = Figure(figsize=(WIDTH_INCHES, height))
         top = height - above
         for panel, size in panels:
-            axes = figure.add_axes((0.135, (top - size) / height, 0.85, size / height))
+            axes = figure.add_axes((0.2, (top - size) / height, 0.785, size / height))
             axes.set_xlim(self._begin - self._zero, self._end - self._zero)
             axes.grid(axis="x", color="#e0e0e0", linewidth=0.7)
             axes.set_axisbelow(True)
