@@ -24,7 +24,7 @@ from tests.fly.config import ConfigError, FlyToml
 POLL_SECONDS = 0.1
 # flyctl waits 10 s, twice: for the proxies of all regions to see new machines, and to forget old ones
 # (internal/command/deploy/strategy_bluegreen.go). The one here is told at once.
-PROXY_SECONDS = float(os.environ.get("FLY_STAND_IN_PROXY_SECONDS", "0.5"))
+PROXY_SECONDS = float(os.environ.get("FLY_STAND_IN_PROXY_SECONDS", "1"))
 
 
 class FlyctlError(Exception):
