@@ -89,8 +89,9 @@ class Workflow:
 
     def _environment(self, folder: Path, targets: str) -> dict[str, str]:
         venv = Path(sys.executable).parent
-        make = shutil.which("make")
+        make, bash = shutil.which("make"), shutil.which("bash")
         assert make
+        assert bash
         environment = {
             "PATH": f"{HERE / 'bin'}:{venv}:{os.environ['PATH']}",
             "HOME": str(Path.home()),
@@ -99,6 +100,7 @@ class Workflow:
             "BUILDAH_ISOLATION": "chroot",
             "STORAGE_DRIVER": "vfs",
             "REAL_MAKE": make,
+            "REAL_BASH": bash,
             "REHEARSED_TARGETS": targets,
             "REHEARSAL_ROOT": str(ROOT),
             "REHEARSAL_ARTIFACTS": str(folder / "artifacts"),
