@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,30 @@ class Rehearsal:
     checkout: Checkout
     workflow: Workflow
     postgres: Postgres
+    builder: ThreadPoolExecutor
+    builds: dict[str, Future[None]] = field(default_factory=dict)
+    """Of images, by commit."""
+
+    def build_ahead(self, *commits: str) -> None:
+        """Build their images one by one, while cases wait for other things; each run then finds its own."""
+        for commit in commits:
+            self.builds[commit] = self.builder.submit(self._build, commit)
+
+    def _build(self, commit: str) -> None:
+        folder = self.folder / "ahead" / commit
+        subprocess.run(["git", "clone", "--quiet", "--shared", self.checkout.folder, folder], check=True)
+        subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
+        environment = os.environ | {"GITHUB_SHA": commit, "PYTHONPATH": f"{folder / 'server'}:{folder}"}
+        command = ["nice", "-n", "19", sys.executable, "-m", "dev.image", "build"]
+        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
 
     def push(self, branch: str, commit: str, *, targets: str = DEPLOYMENT_TARGETS, **secrets: str) -> Run:
         """Push a commit, and wait until the workflow has ended."""
         self.checkout.git("checkout", "--quiet", "-B", branch, commit)
         paths = self.checkout.git("diff-tree", "--no-commit-id", "--name-only", "-r", "--root", commit).splitlines()
         event = Event(name="push", ref=f"refs/heads/{branch}", paths=[*paths, "server/"])
+        if (build := self.builds.get(commit)) and not build.cancel():
+            build.result()
         return self.workflow.run(event, targets=targets, secrets=self.secrets(APP_OF[branch]) | secrets)
 
     def dispatch(self, environment: str, **inputs: str) -> Run:
@@ -131,9 +150,18 @@ def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
 def running(folder: Path, engine: Engine, postgres: Postgres, sendgrid_url: str) -> Iterator[Rehearsal]:
     apps = {name: app(name, postgres, sendgrid_url) for name in (STAGING, PRODUCTION)}
     checkout = Checkout(folder / "checkout")
-    with api.running(folder / "fly", engine, apps) as fly:
+    with api.running(folder / "fly", engine, apps) as fly, ThreadPoolExecutor(1) as builder:
         workflow = Workflow(checkout.folder, fly, folder / "runs", {})
-        yield Rehearsal(folder=folder, engine=engine, fly=fly, checkout=checkout, workflow=workflow, postgres=postgres)
+        yield Rehearsal(
+            folder=folder,
+            engine=engine,
+            fly=fly,
+            checkout=checkout,
+            workflow=workflow,
+            postgres=postgres,
+            builder=builder,
+        )
+        builder.shutdown(cancel_futures=True)
 
 
 def wait_for_event(

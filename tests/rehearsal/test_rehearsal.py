@@ -144,6 +144,29 @@ def serving(rehearsal: Rehearsal, migrated: str, steady_traffic: Traffic) -> str
     return migrated
 
 
+@pytest.fixture(scope="module")
+def versions(rehearsal: Rehearsal, migrated: str) -> dict[str, str]:
+    """Those that are meant to follow it, by what is wrong with them."""
+    checkout = rehearsal.checkout
+    late = "ALTER TABLE users ADD COLUMN rehearsed_late timestamptz"
+    impatient = checkout.replaced(*IMPATIENT, on=migrated)
+    changes = {
+        "migration fails": checkout.migration(
+            "rehearsed_failure", "CREATE TABLE half_way (id bigint)", "SELECT 1 / 0", after="rehearsed_expand"
+        ),
+        "migration waits": checkout.migration("rehearsed_lock", late, after="rehearsed_expand"),
+        "never healthy": checkout.replaced(*NEVER_HEALTHY, on=migrated) | impatient,
+        "crashes": checkout.replaced(*CRASHES, on=migrated) | impatient,
+        "crashes later": checkout.replaced(*SOON_CRASHES, on=migrated),
+    }
+    commits = {name: checkout.commit(name, change, on=migrated) for name, change in changes.items()}
+    slow = checkout.migration("rehearsed_slow", "SELECT pg_sleep(6)")
+    commits["migration is slow"] = checkout.commit("migration is slow", slow)  # on the good one: for staging
+    _, *later = commits.values()
+    rehearsal.build_ahead(*later)
+    return commits
+
+
 @pytest.mark.case("3. A release with a migration, under traffic, drops no request")
 def test_a_release_with_a_migration_drops_no_request(  # noqa: PLR0913, PLR0917
     rehearsal: Rehearsal,
@@ -175,17 +198,10 @@ def test_a_release_with_a_migration_drops_no_request(  # noqa: PLR0913, PLR0917
 
 @pytest.mark.case("4. A migration that fails half-way changes nothing")
 def test_a_migration_that_fails_half_way_changes_nothing(
-    rehearsal: Rehearsal, serving: str, tell: Told, steady_traffic: Traffic
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
 ) -> None:
     schema = rehearsal.schema(PRODUCTION)
-    commit = rehearsal.checkout.commit(
-        "A migration that fails",
-        rehearsal.checkout.migration(
-            "rehearsed_failure", "CREATE TABLE half_way (id bigint)", "SELECT 1 / 0", after="rehearsed_expand"
-        ),
-        on=serving,
-    )
-    run = rehearsal.push("main", commit)
+    run = rehearsal.push("main", versions["migration fails"])
 
     assert run.jobs["deploy-production"] == "failure"
     assert rehearsal.schema(PRODUCTION) == schema
@@ -204,18 +220,11 @@ def test_a_migration_that_fails_half_way_changes_nothing(
 
 @pytest.mark.case("5. A migration that can't get its lock gives up, and traffic doesn't queue behind it")
 def test_a_migration_that_cant_get_its_lock_gives_up(
-    rehearsal: Rehearsal, serving: str, tell: Told, steady_traffic: Traffic
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
 ) -> None:
     schema = rehearsal.schema(PRODUCTION)
-    commit = rehearsal.checkout.commit(
-        "A migration that waits",
-        rehearsal.checkout.migration(
-            "rehearsed_failure", "ALTER TABLE users ADD COLUMN never timestamptz", after="rehearsed_expand"
-        ),
-        on=serving,
-    )
     with databases.holding(rehearsal.database(PRODUCTION), "SELECT FROM users LIMIT 1"):
-        run = rehearsal.push("main", commit)
+        run = rehearsal.push("main", versions["migration waits"])
 
     assert run.jobs["deploy-production"] == "failure"
     assert "lock timeout" in run.log
@@ -232,12 +241,11 @@ def test_a_migration_that_cant_get_its_lock_gives_up(
 
 
 @pytest.mark.case("6. A version that never gets healthy, or crashes at its start, serves nobody")
-@pytest.mark.parametrize("change", [NEVER_HEALTHY, CRASHES], ids=["never healthy", "crashes"])
-def test_a_version_that_doesnt_work_serves_nobody(
-    rehearsal: Rehearsal, serving: str, tell: Told, steady_traffic: Traffic, change: tuple[str, str, str]
+@pytest.mark.parametrize("version", ["never healthy", "crashes"])
+def test_a_version_that_doesnt_work_serves_nobody(  # noqa: PLR0913, PLR0917
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic, version: str
 ) -> None:
-    changes = rehearsal.checkout.replaced(*change, on=serving) | rehearsal.checkout.replaced(*IMPATIENT, on=serving)
-    run = rehearsal.push("main", rehearsal.checkout.commit("Doesn't work", changes, on=serving))
+    run = rehearsal.push("main", versions[version])
 
     assert run.jobs["deploy-production"] == "failure"
     seen = steady_traffic.figures(tell.started)
@@ -250,10 +258,9 @@ def test_a_version_that_doesnt_work_serves_nobody(
 
 @pytest.mark.case("6. A version that breaks once it serves is taken back")
 def test_a_version_that_breaks_once_it_serves_is_taken_back(
-    rehearsal: Rehearsal, serving: str, tell: Told, steady_traffic: Traffic
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
 ) -> None:
-    changes = rehearsal.checkout.replaced(*SOON_CRASHES, on=serving)
-    commit = rehearsal.checkout.commit("Crashes after 14 s", changes, on=serving)
+    commit = versions["crashes later"]
     run = rehearsal.push("main", commit)
 
     assert run.jobs["deploy-production"] == "failure"
@@ -302,11 +309,9 @@ def test_the_older_code_works_on_the_newer_schema(
 
 @pytest.mark.case("8. Two deploys at once come one after another")
 def test_two_deploys_at_once_come_one_after_another(
-    rehearsal: Rehearsal, tell: Told, threads: ThreadPoolExecutor
+    rehearsal: Rehearsal, versions: dict[str, str], tell: Told, threads: ThreadPoolExecutor
 ) -> None:
-    commit = rehearsal.checkout.commit(
-        "A slow migration", rehearsal.checkout.migration("rehearsed_slow", "SELECT pg_sleep(6)")
-    )
+    commit = versions["migration is slow"]
     runs = []
     for _ in range(2):
         runs.append(threads.submit(rehearsal.push, "develop", commit))
