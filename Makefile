@@ -13,12 +13,15 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)/server:$(CURD
 # (16 MB of the image).
 UNUSED := pygments dnspython tzdata
 
+# What has a default need not be sent.
+TYPES_OF := --default-non-nullable=false
+
 .PHONY: help
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(ENVIRONMENT_READY) dev/node_modules ## Install all that the other targets need (they do it themselves, too)
+setup: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules ## Install all that the other targets need (they do it themselves, too)
 
 .PHONY: run
 run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
@@ -26,7 +29,7 @@ run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16
 
 .PHONY: test
 test: $(ENVIRONMENT_READY) ## Run the tests
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal" $(ARGS)
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" $(ARGS)
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line and branch of it
@@ -57,11 +60,19 @@ compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works
 rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (some minutes)
 	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows, and some that it doesn't (CASES=… for more of each)
+	@$(IN_VENV) python -m tests.fuzz $(ARGS)
+
+.PHONY: test-client
+test-client: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules ## Drive the server with the TypeScript client, in Node and in Chromium
+	@$(IN_VENV) python -m pytest -q -m client tests/clients $(ARGS)
+
 .PHONY: check
-check: lint types test test-slow coverage compatibility ## Everything that must hold before a push
+check: lint types test test-slow coverage compatibility fuzz ## Everything that must hold before a push
 
 .PHONY: lint
-lint: lint-python lint-migrations lint-pipeline ## Format, lint, import contracts, migrations, workflow, scripts, Dockerfile
+lint: lint-python lint-migrations lint-contract lint-pipeline ## Format, lint, imports, migrations, OpenAPI, workflow, scripts, Dockerfile
 
 .PHONY: lint-python
 lint-python: $(ENVIRONMENT_READY)
@@ -73,6 +84,12 @@ lint-python: $(ENVIRONMENT_READY)
 lint-migrations: $(ENVIRONMENT_READY)
 	@$(IN_VENV) python -m dev.migrations.check
 	@$(IN_VENV) python -m dev.migrations.models
+
+.PHONY: lint-contract
+lint-contract: $(ENVIRONMENT_READY) dev/node_modules
+	@said=$$($(IN_VENV) REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true dev/node_modules/.bin/redocly lint \
+	  --config dev/redocly.yaml --max-problems 20 server/openapi.json 2>&1) || { echo "$$said"; exit 1; }
+	@$(IN_VENV) python -m dev.contract.check
 
 .PHONY: lint-pipeline
 lint-pipeline: $(ENVIRONMENT_READY) dev/node_modules
@@ -86,6 +103,11 @@ types: $(ENVIRONMENT_READY) ## Type check
 format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
 	@$(IN_VENV) ruff format .
 	@$(IN_VENV) ruff check --fix .
+
+.PHONY: openapi
+openapi: $(ENVIRONMENT_READY) dev/node_modules ## Write server/openapi.json, and the TypeScript client's types, as the code has them
+	@cd server && $(IN_VENV) python -m audifi openapi > openapi.json.new && mv openapi.json.new openapi.json
+	@$(IN_VENV) dev/node_modules/.bin/openapi-typescript server/openapi.json $(TYPES_OF) --output clients/typescript/src/schema.ts >/dev/null
 
 .PHONY: migration
 migration: $(ENVIRONMENT_READY) ## Make the next migration from the template: make migration name="add users.bio"
@@ -103,7 +125,7 @@ lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, e
 
 .PHONY: clean
 clean: ## Remove the environment and the development database
-	rm -rf .venv .data dev/node_modules
+	rm -rf .venv .data dev/node_modules clients/typescript/node_modules clients/typescript/dist
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@python=$${PYTHON:-$$(dev/find-python)}; \
@@ -115,6 +137,6 @@ $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	  | awk '/^(Collecting|Processing) / { printf "\r\033[K  %3d %s", ++n, $$2; fflush() } END { print "" }'
 	@touch $@
 
-dev/node_modules: dev/package-lock.json $(ENVIRONMENT_READY)
-	@$(IN_VENV) npm --prefix dev ci --no-audit --no-fund --loglevel error
+dev/node_modules clients/typescript/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)
+	@$(IN_VENV) npm --prefix $* ci --no-audit --no-fund --loglevel error
 	@touch $@

@@ -2,14 +2,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import hypothesis
 import pytest
 
 from dev.postgres import Postgres
 from tests.support import api, databases
+from tests.support import app as apps
+from tests.support import sendgrid as sendgrids
 from tests.support.api import Api
+from tests.support.app import App
+from tests.support.clients import Browser, Client
+from tests.support.sendgrid import SendGrid
 
 SERVER = pytest.StashKey[ExitStack]()
 
@@ -91,3 +96,57 @@ def health_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> I
     """A server that tests share when they only ask."""
     with api.running(tmp_path_factory.mktemp("api"), DATABASE_URL=database_url) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def shared_sendgrid() -> Iterator[SendGrid]:
+    with sendgrids.running() as sendgrid:
+        yield sendgrid
+
+
+@pytest.fixture
+def sendgrid(shared_sendgrid: SendGrid) -> Iterator[SendGrid]:
+    """Where mails arrive. Tests may have it fail or hang."""
+    yield shared_sendgrid
+    shared_sendgrid.status, shared_sendgrid.seconds = 202, 0
+
+
+@pytest.fixture(scope="session")
+def shared_app(database_url: str, shared_sendgrid: SendGrid) -> Iterator[App]:
+    with apps.running(database_url, sendgrid_url=shared_sendgrid.url) as app:
+        yield app
+
+
+@pytest.fixture
+def app(shared_app: App) -> Iterator[App]:
+    """The app. Its clock can be moved; afterwards it is right again."""
+    yield shared_app
+    shared_app.clock.ahead *= 0
+
+
+class StartApp(Protocol):
+    """Starts another app; it ends with the test. Values are the settings that differ."""
+
+    def __call__(self, database_url: str, **values: Any) -> App: ...
+
+
+@pytest.fixture
+def start_app(sendgrid: SendGrid) -> Iterator[Callable[..., App]]:
+    with ExitStack() as stack:
+
+        def start(database_url: str, **values: Any) -> App:
+            return stack.enter_context(apps.running(database_url, sendgrid_url=sendgrid.url, **values))
+
+        yield start
+
+
+@pytest.fixture
+def client(app: App, sendgrid: SendGrid) -> Client:
+    """A native app with an address that has no account yet."""
+    return Client(app.http, sendgrid)
+
+
+@pytest.fixture
+def browser(app: App, sendgrid: SendGrid) -> Browser:
+    """A browser, of somebody without an account."""
+    return Browser(app.http, sendgrid)

@@ -1,9 +1,12 @@
 """`python -m audifi`: what an operator does by hand, in a console of a running machine or on a developer's."""
 
+import json
+
 import typer
 
 from audifi.auth.commands import users
 from audifi.core.commands import jobs
+from audifi.core.settings import Settings
 
 app = typer.Typer(
     name="python -m audifi",
@@ -14,6 +17,24 @@ app = typer.Typer(
 )
 app.add_typer(users, name="users")
 app.add_typer(jobs, name="jobs")
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document, which is the same whatever the settings are."""
+    from audifi.app import create_app  # noqa: PLC0415 - the other commands start faster without FastAPI
+
+    nobody = {
+        "database_url": "postgres://nobody@localhost/nothing",
+        "jwt_secret": "for nothing but this document, 1",
+        "magic_link_secret": "for nothing but this document, 2",
+        "app_url": "http://localhost:3000",
+        "environment": "development",
+        "audifi_commit": "",
+    }
+    document = create_app(Settings.model_validate(nobody)).openapi()
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
 
 if __name__ == "__main__":
     app()

@@ -14,11 +14,15 @@ from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
 from audifi.core import edge, housekeeping
 from audifi.core.clock import Clock, utc_now
+from audifi.core.contract import operation_id
 from audifi.core.database import create_engine
 from audifi.core.jobs import Jobs
 from audifi.core.mail import ConsoleMailer, Mailer, SendGridMailer
 from audifi.core.rate_limits import RateLimiter
 from audifi.core.settings import Settings
+from audifi.core.traffic import Traffic
+from audifi.docs import router as docs
+from audifi.docs import texts
 from audifi.health import router as health
 from audifi.health.probe import DatabaseProbe
 
@@ -33,6 +37,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     keys = Keys(settings)
     mailer = create_mailer(settings)
     revoked_sessions = RevokedSessions(engine, clock)
+    traffic = Traffic(
+        engine,
+        clock,
+        client_per_minute=settings.client_requests_per_minute,
+        account_per_minute=settings.account_requests_per_minute,
+    )
     jobs = Jobs(engine)
     jobs.register(
         auth_jobs.sign_in_mails(sessions=sessions, keys=keys, mailer=mailer, app_url=settings.app_url, clock=clock)
@@ -46,11 +56,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(revoked_sessions.follow())
+        following = [asyncio.create_task(revoked_sessions.follow()), asyncio.create_task(traffic.follow())]
         jobs.start()
         yield
         await jobs.stop()
-        following.cancel()
+        for task in following:
+            task.cancel()
         await mailer.close()
         with suppress(TimeoutError):  # a database that is frozen must not keep the process from ending
             async with asyncio.timeout(POOL_CLOSE_TIMEOUT_SECONDS):
@@ -58,7 +69,15 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
     app = FastAPI(
         title="AudiFi API",
+        summary=texts.SUMMARY,
+        description=texts.DESCRIPTION,
         version=settings.version,
+        license_info=texts.LICENSE,
+        openapi_tags=texts.TAGS,
+        openapi_url="/openapi.json" if settings.docs_enabled else None,
+        docs_url=None,  # audifi/docs has its own, whose assets are ours
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
         lifespan=lifespan,
         redirect_slashes=False,  # Fly's check follows no redirect; a wrong path says so
     )
@@ -70,9 +89,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.revoked_sessions = revoked_sessions
     app.state.rate_limiter = RateLimiter(engine)
     app.state.jobs = jobs
-    edge.install(app, allowed_origins=settings.origins, trusted_proxies=settings.trusted_proxies)
+    app.state.traffic = traffic
+    edge.install(app, allowed_origins=settings.origins, trusted_proxies=settings.trusted_proxies, traffic=traffic)
     for feature in (health, auth):
         app.include_router(feature.router, prefix="/api/v1")
+    docs.install(app, enabled=settings.docs_enabled)
     return app
 
 

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from audifi.app import create_app
 from audifi.core import logs
 from audifi.core.problems import without_secrets
+from audifi.core.protocol import HttpProtocol
 from audifi.core.settings import Settings, SettingsError, load
 
 logger = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         log_config=None,
         server_header=False,
         proxy_headers=False,

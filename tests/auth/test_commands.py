@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from audifi.__main__ import app as commands
-from tests.auth.conftest import StartApp
+from tests.conftest import StartApp
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import Client

@@ -3,7 +3,7 @@
 import pytest
 
 from dev.postgres import Postgres
-from tests.auth.conftest import StartApp
+from tests.conftest import StartApp
 from tests.support import pgbouncer
 from tests.support.clients import Client, at_once
 from tests.support.sendgrid import SendGrid

@@ -307,20 +307,3 @@ def test_a_database_that_is_busy(client: httpx2.Client, path: str) -> None:
 def test_not_every_failing_system_call_is_the_databases(client: httpx2.Client, path: str) -> None:
     assert not Path("/nowhere").exists()
     assert problem(client.get(path), 500, "internal")
-
-
-def test_the_contract_tells_of_problems(client: httpx2.Client) -> None:
-    url = str(client.base_url).removesuffix("/v1/") + "/openapi.json"
-    written = httpx2.get(url).text
-    document = json.loads(written)
-
-    reference = {"$ref": "#/components/schemas/ProblemDetails"}
-    answers = document["paths"]["/v1/things"]["post"]["responses"]
-    assert answers.keys() == {"200", "409", "422", "default"}
-    for status in ("409", "422"):
-        assert answers[status]["content"] == {"application/problem+json": {"schema": reference}}
-    assert answers["default"] == {"$ref": "#/components/responses/Problem"}
-    assert document["components"]["responses"]["Problem"]["content"].keys() == {"application/problem+json"}
-    assert {"ProblemDetails", "FieldError"} < document["components"]["schemas"].keys()
-    assert "HTTPValidationError" not in written
-    assert httpx2.get(url).text == written

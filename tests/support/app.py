@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from audifi.app import create_app
+from audifi.core.protocol import HttpProtocol
 from audifi.core.settings import Settings
 from tests.support.api import APP_URL, SECRETS
 from tests.support.clients import asking
@@ -67,7 +68,7 @@ def running(database_url: str, *, sendgrid_url: str, clock: Clock | None = None,
 def serving(app: FastAPI) -> Iterator[str]:
     """Over real HTTP, by a thread of this process, until the block ends; yields the URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)
+    config = uvicorn.Config(app, http=HttpProtocol, loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

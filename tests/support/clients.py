@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx2
 
-from tests.support import databases
+from tests.support import contract, databases
 from tests.support.api import APP_URL
 from tests.support.sendgrid import SendGrid
 
@@ -26,11 +26,12 @@ REFRESH_COOKIE = "__Host-audifi_refresh"
 
 @contextmanager
 def asking(url: str) -> Iterator[httpx2.Client]:
-    """Connections that several clients share. It keeps no cookies; those who want some do."""
+    """Connections that several clients share. They keep no cookies, and hold each answer to the contract."""
     none = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     # uvicorn closes idle connections after 5 s: one that is reused just then is reset.
     limits = httpx2.Limits(max_connections=None, keepalive_expiry=2)
-    with httpx2.Client(base_url=url, timeout=30, cookies=none, limits=limits) as http:
+    hooks = {"response": [contract.check]}
+    with httpx2.Client(base_url=url, timeout=30, cookies=none, limits=limits, event_hooks=hooks) as http:
         yield http
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Header, Query, Request
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy import text
@@ -18,10 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.background import BackgroundTask
 
 from audifi.core import edge
+from audifi.core.clock import utc_now
+from audifi.core.contract import raises
 from audifi.core.database import create_engine
-from audifi.core.problems import Problem, problem_responses
+from audifi.core.problems import Problem
+from audifi.core.protocol import HttpProtocol
 from audifi.core.request_id import current_request_id, request_id
 from audifi.core.settings import DatabaseSettings
+from audifi.core.traffic import Traffic
 from tests.support.api import free_port
 
 ORIGIN = "https://app.audifi.test"
@@ -48,14 +52,17 @@ class Body(BaseModel):
 def create(database_url: str) -> FastAPI:
     """The app; `/away/…` asks databases that can't be reached, `/database/…` this one."""
 
+    engine = _engine(database_url)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.engine = _engine(database_url)
+        app.state.engine = engine
         yield
-        await app.state.engine.dispose()
+        await engine.dispose()
 
     app = FastAPI(lifespan=lifespan, redirect_slashes=False)
-    edge.install(app, allowed_origins=(ORIGIN,), trusted_proxies=(IPv4Network("127.0.0.0/8"),))
+    traffic = Traffic(engine, utc_now, client_per_minute=1_000_000, account_per_minute=1_000_000)
+    edge.install(app, allowed_origins=(ORIGIN,), trusted_proxies=(IPv4Network("127.0.0.0/8"),), traffic=traffic)
     app.include_router(requests, prefix="/v1")
     app.include_router(failures, prefix="/v1")
     app.include_router(databases, prefix="/v1")
@@ -70,7 +77,8 @@ async def read_things(limit: Annotated[int, Query(le=100)] = 1, x_page: Annotate
     return limit * x_page
 
 
-@requests.post("/things", responses=problem_responses(409))
+@requests.post("/things")
+@raises(Problem(409, "thing.there", "It is there already"))
 async def make_thing(request: Request, body: Body) -> dict[str, Any]:
     request.app.state.made = getattr(request.app.state, "made", 0) + 1
     return {"request_id": request_id(request), "for_logs": current_request_id.get(), "email": body.email}
@@ -84,6 +92,16 @@ async def take_optional(body: Body | None = None) -> bool:
 @requests.post("/unread")
 async def read_no_body(request: Request) -> None:
     request.app.state.unread = True
+
+
+@requests.get("/slow")
+async def take_two_seconds() -> None:
+    await asyncio.sleep(2)
+
+
+@requests.get("/kept-by-nobody")
+async def forbid_to_keep(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
 
 
 @requests.get("/problem")
@@ -209,7 +227,7 @@ def _engine(url: str) -> AsyncEngine:
 def running(app: FastAPI) -> Iterator[int]:
     """Serve it from a thread as the image does from a process; gives the port."""
     port = free_port()
-    config = uvicorn.Config(app, port=port, loop="uvloop", http="httptools", log_config=None, proxy_headers=False)
+    config = uvicorn.Config(app, port=port, loop="uvloop", http=HttpProtocol, log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

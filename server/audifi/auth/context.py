@@ -8,10 +8,10 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid6 import uuid7
 
-from audifi.auth.client import Client
 from audifi.auth.models import AuthEvent, EventName
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
+from audifi.core.client import Client
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastapi import Request, Response
+from fastapi.security import APIKeyCookie
 
 from audifi.auth import problems
 from audifi.auth.models import Delivery
@@ -17,6 +18,19 @@ type CookieName = Literal["audifi_flow", "audifi_refresh"]
 
 FLOW: CookieName = "audifi_flow"
 REFRESH: CookieName = "audifi_refresh"
+# For the contract; `held` reads the cookies itself.
+FLOW_SCHEME = APIKeyCookie(
+    name=f"__Host-{FLOW}",
+    scheme_name="FlowCookie",
+    description="Where `delivery` is `cookie`: ties a link or code to the browser that asked for it.",
+    auto_error=False,
+)
+REFRESH_SCHEME = APIKeyCookie(
+    name=f"__Host-{REFRESH}",
+    scheme_name="RefreshCookie",
+    description="Where `delivery` is `cookie`: set by sign-in and refresh, and sent by browsers themselves.",
+    auto_error=False,
+)
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 

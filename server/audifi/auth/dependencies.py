@@ -20,22 +20,30 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.auth import problems
-from audifi.auth.client import Client, client_of
 from audifi.auth.context import Context
 from audifi.auth.models import Role, Session, User
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.sessions import is_live
 from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError, Keys
+from audifi.core.client import Client, client_of
 from audifi.core.clock import now
+from audifi.core.contract import raises
 from audifi.core.session import get_session
+from audifi.core.traffic import Traffic
 
 FRESH = timedelta(minutes=5)
 
 Now = Annotated[datetime, Depends(now)]
 Database = Annotated[AsyncSession, Depends(get_session, scope="function")]
+BEARER = HTTPBearer(
+    scheme_name="AccessToken",
+    bearerFormat="JWT",
+    description="An access token, from sign-in or refresh.",
+    auto_error=False,
+)
 Bearer = Annotated[
     HTTPAuthorizationCredentials | None,
-    Depends(HTTPBearer(bearerFormat="JWT", auto_error=False, description="An access token, from sign-in or refresh.")),
+    Depends(BEARER),
 ]
 
 
@@ -46,10 +54,11 @@ async def get_context(
     return Context(session=session, now=at, client=client, keys=state.keys, revoked=state.revoked_sessions)
 
 
+@raises(problems.access_token_missing(), problems.access_token_invalid(expired=True), problems.access_token_invalid())
 async def signed_in(request: Request, bearer: Bearer, session: Database, at: Now) -> AccessToken:
     """
     Raises:
-        Problem: 401.
+        Problem: 401, 429.
     """
     if bearer is None:
         raise problems.access_token_missing()
@@ -59,6 +68,8 @@ async def signed_in(request: Request, bearer: Bearer, session: Database, at: Now
         token = keys.read_access_token(bearer.credentials, now=at)
     except InvalidTokenError as error:
         raise problems.access_token_invalid(expired=isinstance(error, ExpiredTokenError)) from None
+    traffic: Traffic = request.app.state.traffic
+    await traffic.hit_account(request, str(token.user_id))
     if token.session_id in revoked:
         raise problems.access_token_invalid()
     if not revoked.is_current:
@@ -85,6 +96,7 @@ class Account:
     auth_time: datetime
 
 
+@raises(problems.access_token_invalid())
 async def checked_account(token: SignedIn, session: Database, at: Now) -> Account:
     """
     Raises:
@@ -114,6 +126,7 @@ async def checked_account(token: SignedIn, session: Database, at: Now) -> Accoun
 CheckedAccount = Annotated[Account, Depends(checked_account)]
 
 
+@raises(problems.fresh_sign_in_required(int(FRESH.total_seconds())))
 async def fresh_account(account: CheckedAccount, at: Now) -> Account:
     """
     Raises:
@@ -134,6 +147,7 @@ def with_role(*roles: Role) -> Callable[[Account], Awaitable[Account]]:
         Problem: 401, or 403.
     """
 
+    @raises(problems.role_required(roles))
     async def account_with_role(account: CheckedAccount) -> Account:
         if account.role not in roles:
             raise problems.role_required(roles)

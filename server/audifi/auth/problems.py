@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from audifi.auth import addresses
+from audifi.auth.schemas import ConfirmationRequired
 from audifi.core.problems import Problem
 
 BEARER = "Bearer"
@@ -75,6 +76,7 @@ def confirmation_required(*, email: str, requested_at: datetime, user_agent: str
         "Is it you who wants to sign in?",
         "The link was asked for in another browser. Show whose it is and when it was asked for; if the person agrees, "
         "send it again with `confirm`.",
+        model=ConfirmationRequired,
         **extensions,
     )
 

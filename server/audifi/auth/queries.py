@@ -7,14 +7,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.auth import schemas
-from audifi.auth.client import shortened
 from audifi.auth.models import AuthEvent, Session
 from audifi.auth.sessions import is_live
+from audifi.core.client import shortened
 
 
 async def sessions(  # noqa: PLR0913
     session: AsyncSession, *, user_id: UUID, current: UUID, now: datetime, limit: int, cursor: UUID | None
-) -> schemas.Page[schemas.Session]:
+) -> schemas.SessionPage:
     """Those that haven't ended."""
     found = (
         select(Session)
@@ -31,7 +31,7 @@ async def sessions(  # noqa: PLR0913
         .limit(limit + 1)
     )
     rows = (await session.execute(found)).all()
-    return schemas.Page(
+    return schemas.SessionPage(
         data=[
             schemas.Session(
                 id=row.id,
@@ -48,9 +48,7 @@ async def sessions(  # noqa: PLR0913
     )
 
 
-async def events(
-    session: AsyncSession, *, user_id: UUID, limit: int, cursor: UUID | None
-) -> schemas.Page[schemas.Event]:
+async def events(session: AsyncSession, *, user_id: UUID, limit: int, cursor: UUID | None) -> schemas.EventPage:
     """What happened to an account."""
     found = (
         select(*AuthEvent.__table__.columns)
@@ -59,7 +57,7 @@ async def events(
         .limit(limit + 1)
     )
     rows = (await session.execute(found)).all()
-    return schemas.Page(
+    return schemas.EventPage(
         data=[
             schemas.Event(
                 id=row.id,

@@ -1,7 +1,8 @@
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from audifi.auth import addresses, cookies, limits, problems, queries, schemas, service, sessions
 from audifi.auth.context import Context
@@ -9,8 +10,10 @@ from audifi.auth.dependencies import Bearer, CheckedAccount, Database, FreshAcco
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
+from audifi.core.contract import raises
 from audifi.core.problems import Problem
 from audifi.core.rate_limits import RateLimiter
+from audifi.core.schemas import Cursor, PageLimit
 from audifi.core.settings import Settings
 
 
@@ -21,7 +24,28 @@ async def no_store(response: Response) -> None:
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 Asked = Annotated[Context, Depends(get_context)]
-PageLimit = Annotated[int, Query(ge=1, le=100)]
+SessionId = Annotated[UUID, Path(description="From the list.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
+# What the contract shows of a 409; the real one is about the flow.
+CONFIRMATION_REQUIRED = problems.confirmation_required(
+    email="ana@example.com",
+    requested_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
+    user_agent="Mozilla/5.0 … Firefox/145.0",
+)
+COOKIE_REFUSED = (problems.token_ambiguous(), problems.origin_refused(), problems.not_json())
+LINK_OR_CODE_REFUSED = (
+    problems.link_invalid(),
+    problems.link_expired(),
+    problems.link_used(),
+    problems.code_invalid(),
+    problems.account_disabled(),
+    CONFIRMATION_REQUIRED,
+)
+REFRESH_TOKEN_REFUSED = (
+    problems.refresh_token_missing(),
+    *map(problems.refresh_token, ("invalid", "expired", "revoked", "reused")),
+)
+OPTIONAL: dict[str, Any] = {"security": [{}]}  # it also goes without what the contract would else want
+BY_REFRESH_COOKIE = [Depends(cookies.REFRESH_SCHEME)]
 
 
 @router.post("/magic-link/request", status_code=202, summary="Ask for a link and a code by mail")
@@ -58,7 +82,13 @@ async def request_magic_link(
     )
 
 
-@router.post("/magic-link/verify", summary="Sign in with a link or a code")
+@router.post(
+    "/magic-link/verify",
+    summary="Sign in with a link or a code",
+    dependencies=[Depends(cookies.FLOW_SCHEME)],
+    openapi_extra=OPTIONAL,
+)
+@raises(*LINK_OR_CODE_REFUSED, *COOKIE_REFUSED)
 async def verify_magic_link(
     request: Request, response: Response, asked: Asked, body: schemas.MagicLinkVerify
 ) -> schemas.SignInTokens:
@@ -94,8 +124,9 @@ async def verify_magic_link(
     )
 
 
-@router.post("/refresh", summary="Get the next access token")
-async def refresh(
+@router.post("/refresh", summary="Get the next access token", dependencies=BY_REFRESH_COOKIE, openapi_extra=OPTIONAL)
+@raises(*REFRESH_TOKEN_REFUSED, *COOKIE_REFUSED)
+async def refresh_session(
     request: Request, response: Response, asked: Asked, body: schemas.RefreshRequest | None = None
 ) -> schemas.Tokens:
     """Each refresh token is good for one use; in the 30 s after, the same answer is given again."""
@@ -114,7 +145,10 @@ async def refresh(
     return _deliver(request, response, asked, grant, held.delivery)
 
 
-@router.post("/logout", status_code=204, summary="End this session")
+@router.post(
+    "/logout", status_code=204, summary="End this session", dependencies=BY_REFRESH_COOKIE, openapi_extra=OPTIONAL
+)
+@raises(*COOKIE_REFUSED)
 async def log_out(
     request: Request, response: Response, asked: Asked, bearer: Bearer, body: schemas.RefreshRequest | None = None
 ) -> None:
@@ -136,31 +170,37 @@ async def log_out(
 
 @router.get("/sessions", summary="Where the account is signed in")
 async def list_sessions(
-    token: SignedIn, session: Database, now: Now, limit: PageLimit = 20, cursor: UUID | None = None
-) -> schemas.Page[schemas.Session]:
+    token: SignedIn, session: Database, now: Now, limit: PageLimit = 20, cursor: Cursor = None
+) -> schemas.SessionPage:
+    """Those that haven't ended."""
     return await queries.sessions(
         session, user_id=token.user_id, current=token.session_id, now=now, limit=limit, cursor=cursor
     )
 
 
 @router.delete("/sessions/{session_id}", status_code=204, summary="End one of the account's sessions")
-async def end_session(asked: Asked, token: SignedIn, session_id: UUID) -> None:
+@raises(problems.not_found())
+async def end_session(asked: Asked, token: SignedIn, session_id: SessionId) -> None:
+    """Its refresh token is no longer good, and in a second or two its access token isn't, either."""
     if not await sessions.end_session(asked, user_id=token.user_id, session_id=session_id):
         raise problems.not_found()
 
 
 @router.delete("/sessions", status_code=204, summary="End all the account's sessions but this one")
 async def end_other_sessions(asked: Asked, token: SignedIn) -> None:
+    """For who thinks that somebody else is signed in."""
     await sessions.end_other_sessions(asked, user_id=token.user_id, current=token.session_id)
 
 
 @router.get("/me", summary="The account")
-async def read_me(account: CheckedAccount) -> schemas.User:
+async def get_me(account: CheckedAccount) -> schemas.User:
+    """As it is now: roles aren't in the access token."""
     return schemas.User.model_validate(account, from_attributes=True)
 
 
 @router.patch("/me", summary="Change the account")
 async def update_me(asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
+    """The answer is the account as it is then."""
     values = body.model_dump()
     await service.update_user(asked, user_id=account.id, values=values)
     return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)
@@ -168,15 +208,19 @@ async def update_me(asked: Asked, account: CheckedAccount, body: schemas.UserUpd
 
 @router.delete("/me", status_code=204, summary="Delete the account")
 async def delete_me(request: Request, response: Response, asked: Asked, account: FreshAccount) -> None:
-    """For ever. The address is free for a new account; what others need to keep refers to an empty one."""
+    """For ever, and only after a sign-in of the last 5 minutes.
+
+    The address is free for a new account; what others need to keep refers to an empty one.
+    """
     await service.delete_user(asked, user_id=account.id, email_key=account.email_key)
     cookies.clear(request, response, cookies.REFRESH)
 
 
 @router.get("/me/activity", summary="What happened to the account")
 async def list_activity(
-    token: SignedIn, session: Database, limit: PageLimit = 20, cursor: UUID | None = None
-) -> schemas.Page[schemas.Event]:
+    token: SignedIn, session: Database, limit: PageLimit = 20, cursor: Cursor = None
+) -> schemas.EventPage:
+    """Sign-ins, changes, and what an operator did."""
     return await queries.events(session, user_id=token.user_id, limit=limit, cursor=cursor)
 
 

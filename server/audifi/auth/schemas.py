@@ -1,16 +1,12 @@
-"""What travels. Requests refuse fields that they don't know; every string has a bound."""
+"""What travels. Every string that a client sends has a bound."""
 
 import re
-from datetime import datetime
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote
-from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictBool,
     StringConstraints,
@@ -19,6 +15,8 @@ from pydantic import (
 
 from audifi.auth import addresses
 from audifi.auth.models import Delivery, EventName, Role
+from audifi.core.problems import ProblemDetails
+from audifi.core.schemas import Body, Id, Instant, Page, Schema
 
 
 def _email(given: str) -> str:
@@ -60,7 +58,11 @@ MAX_CODE_LENGTH = 32
 BLANK = set("\u115f\u1160\u2800\u3164\uffa0 ")  # letters and symbols that are drawn as nothing
 Email = Annotated[str, Field(max_length=320, examples=["ana@example.com"]), AfterValidator(_email)]
 LocalPath = Annotated[str, Field(max_length=2048, examples=["/studio"]), AfterValidator(_local_path)]
-Secret = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]*$")]
+Secret = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]*$"),
+    Field(examples=["TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"]),
+]
 Code = Annotated[
     str, BeforeValidator(_without_blanks), StringConstraints(pattern=r"^[0-9]{8}$"), Field(examples=["12345678"])
 ]
@@ -70,17 +72,17 @@ DisplayName = Annotated[
     AfterValidator(_name),
     Field(examples=["Ana"]),
 ]
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+DeliveryField = Annotated[Delivery, Field(examples=["cookie"])]
+UserAgent = Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0"])]
+IpPrefix = Annotated[str | None, Field(examples=["203.0.113.0/24"])]
 
 
 class MagicLinkRequest(Body):
     email: Email
+    """Where the mail goes. An account is made at the first sign-in."""
     redirect_to: LocalPath | None = None
     """Where the frontend should go when it is done; kept here meanwhile, and given back by verify."""
-    delivery: Delivery = "cookie"
+    delivery: DeliveryField = "cookie"
     """Where flow secret and refresh token are kept: `cookie` for pages of the same site, `body` for everything else."""
 
 
@@ -88,14 +90,16 @@ class MagicLinkVerify(Body):
     """`token`, from the link, or `flow_id` and `code`."""
 
     token: Secret | None = None
-    confirm: StrictBool = False
+    """What is behind `#token=` in the link."""
+    confirm: StrictBool = Field(default=False, examples=[True])
     """The person has seen whose link it is, and wants to sign in here."""
-    flow_id: UUID | None = None
+    flow_id: Id | None = None
+    """What the request answered; for a code."""
     code: Code | None = None
     """8 digits; blanks and hyphens between them don't count."""
     flow_secret: Secret | None = None
     """What the request answered, where `delivery` was `body`."""
-    delivery: Delivery | None = None
+    delivery: DeliveryField | None = None
     """Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere."""
 
     @model_validator(mode="after")
@@ -117,78 +121,127 @@ class UserUpdate(Body):
     """null removes it."""
 
 
-class FlowStarted(BaseModel):
-    flow_id: UUID
-    expires_in: int
+class FlowStarted(Schema):
+    """A mail is on its way."""
+
+    flow_id: Id
+    """For the code."""
+    expires_in: int = Field(examples=[600])
     """Seconds for which link and code are good."""
-    resend_after: int
+    resend_after: int = Field(examples=[60])
     """Seconds until it makes sense to offer another mail."""
-    flow_secret: str | None = Field(exclude_if=lambda value: value is None)
+    flow_secret: Secret | None = Field(exclude_if=lambda value: value is None)
     """Where `delivery` is `body`: keep it until verify."""
 
 
-class User(BaseModel):
-    id: UUID
-    email: str
-    display_name: str | None
-    role: Role
-    created_at: datetime
+class User(Schema):
+    """An account."""
+
+    id: Id
+    """Its own, for ever."""
+    email: str = Field(examples=["ana@example.com"])
+    """As it was written at the first sign-in."""
+    display_name: str | None = Field(examples=["Ana"])
+    """What others see; null where none was chosen."""
+    role: Role = Field(examples=["fan"])
+    """What it may do."""
+    created_at: Instant
+    """When it signed in first."""
 
 
-class SessionCreated(BaseModel):
-    id: UUID
-    auth_time: datetime
+class SessionCreated(Schema):
+    """A session, as its tokens come with it."""
+
+    id: Id
+    """To end it by."""
+    auth_time: Instant
     """When the person signed in; refreshing doesn't move it."""
-    idle_expires_at: datetime
+    idle_expires_at: Instant
     """It ends then, unless it is refreshed before."""
-    absolute_expires_at: datetime
+    absolute_expires_at: Instant
     """It ends then."""
 
 
-class Tokens(BaseModel):
+class Tokens(Schema):
     """RFC 6749, 5.1."""
 
-    access_token: str
+    access_token: str = Field(
+        examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkzMGI1YSJ9.c2lnbmF0dXJl"]
+    )
     """Send it as `Authorization: Bearer …`. Keep it in memory alone."""
-    token_type: Literal["Bearer"]
-    expires_in: int
-    """Seconds."""
-    refresh_token: str | None = Field(exclude_if=lambda value: value is None)
+    token_type: Literal["Bearer"] = Field(examples=["Bearer"])
+    """RFC 6750."""
+    expires_in: int = Field(examples=[600])
+    """Seconds for which the access token is good."""
+    refresh_token: Secret | None = Field(exclude_if=lambda value: value is None)
     """Where `delivery` is `body`. It is good for one use, and its answer holds the next."""
     session: SessionCreated
+    """Whose tokens they are."""
 
 
 class SignInTokens(Tokens):
+    """Tokens, and what else is of use after a sign-in."""
+
     user: User
-    created: bool
+    """Who has signed in."""
+    created: bool = Field(examples=[False])
     """Whether the account is new."""
-    redirect_to: str | None
+    redirect_to: str | None = Field(examples=["/studio"])
+    """What the request for the mail had."""
 
 
-class Session(BaseModel):
-    id: UUID
-    current: bool
+class Session(Schema):
+    """Where an account is signed in."""
+
+    id: Id
+    """To end it by."""
+    current: bool = Field(examples=[True])
     """Whether it is the one that asks."""
-    created_at: datetime
-    last_used_at: datetime
-    expires_at: datetime
-    """Unless it is used before."""
-    user_agent: str | None
-    ip_prefix: str | None
-    """The network from which it was last used: about where, not who."""
+    created_at: Instant
+    """When the person signed in."""
+    last_used_at: Instant
+    """When it was refreshed last."""
+    expires_at: Instant
+    """Unless it is refreshed before."""
+    user_agent: UserAgent
+    """What the browser called itself when it was refreshed last."""
+    ip_prefix: IpPrefix
+    """The network from which that was: about where, not who."""
 
 
-class Event(BaseModel):
-    id: UUID
-    event: EventName
-    created_at: datetime
-    session_id: UUID | None
-    detail: str | None
-    user_agent: str | None
-    ip_prefix: str | None
+class Event(Schema):
+    """Something that happened to an account."""
+
+    id: Id
+    """Its own."""
+    event: EventName = Field(examples=["session.created"])
+    """What happened. There may be others in time."""
+    created_at: Instant
+    """When."""
+    session_id: Id | None
+    """Which session it was, if one."""
+    detail: str | None = Field(examples=["signed_out"])
+    """More, by event: why a session ended, which fields were changed, the new role."""
+    user_agent: UserAgent
+    """What whoever did it called itself."""
+    ip_prefix: IpPrefix
+    """The network it came from."""
 
 
-class Page[Item](BaseModel):
-    data: list[Item]
-    next_cursor: str | None
-    """Give it as `cursor` to get what follows; null at the end."""
+class SessionPage(Page[Session]):
+    """Sessions, the newest first."""
+
+
+class EventPage(Page[Event]):
+    """Events, the newest first."""
+
+
+class ConfirmationRequired(ProblemDetails):
+    """A link that was opened elsewhere than where it was asked for; what to show the person who is to confirm."""
+
+    email: str = Field(examples=["a•••@example.com"])
+    """Whose link it is, masked."""
+    requested_at: Instant
+    """When it was asked for."""
+    user_agent: UserAgent
+    """What the browser that asked for it called itself: text from a stranger, to be shown as such."""

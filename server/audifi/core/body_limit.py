@@ -1,4 +1,4 @@
-"""No body is read that is longer than any route has use for.
+"""No body is read that is longer, or comes more slowly, than any route has use for.
 
 Starlette's own RequestBodyLimitMiddleware looks at Content-Length when the route reads the body, or answers: a route
 that doesn't read it has done its work by then. Here nothing is done.
@@ -13,28 +13,46 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from audifi.core import problems
 
 MAX_BYTES = 65536
+TIMEOUT_SECONDS = 15  # under what a stop waits for requests; 64 KB come at 35 kbit/s
 LINGER_SECONDS = 2
 
 
 class BodyLimitMiddleware:
-    """Answers 413 to a body over `max_bytes`: at once if Content-Length says so, else when that many have come."""
+    """Answers 413 to a body over `max_bytes`: at once if Content-Length says so, else when that many have come.
 
-    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BYTES) -> None:
+    And 408 to one that isn't there `timeout_seconds` after it was first wanted.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BYTES, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         received = 0
+        complete = refused = False
+        deadline: float | None = None  # from when it is first wanted
 
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
+        async def receive_bounded() -> Message:
+            nonlocal received, complete, refused, deadline
+            if complete:
+                return await receive()
+            deadline = deadline or asyncio.get_running_loop().time() + self._timeout_seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                refused = True
+                # Not a Problem: of what goes wrong with a body, FastAPI lets only these out.
+                raise HTTPException(408) from None
             received += len(message.get("body", b""))
+            complete = not message.get("more_body")
             if received > self._max_bytes:
-                raise HTTPException(413)  # not a Problem: of what goes wrong with a body, FastAPI lets only these out
+                refused = True
+                raise HTTPException(413)
             return message
 
         async def send_and_linger(message: Message) -> None:
@@ -43,7 +61,7 @@ class BodyLimitMiddleware:
             So the answer goes out whole, and then, for a moment, what comes in is dropped (RFC 9112, 9.6).
             """
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_last and received > self._max_bytes:
+            if is_last and refused:
                 await send({**message, "more_body": True})
                 await _drop_rest(receive)
                 message = {"type": "http.response.body", "body": b""}
@@ -52,10 +70,10 @@ class BodyLimitMiddleware:
         # The server lets any number of leading zeros through; int() doesn't take more than 4300 digits.
         declared = dict(scope["headers"]).get(b"content-length", b"").lstrip(b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            received = int(declared)
+            refused = True
             await problems.response(scope, problems.too_large())(scope, receive, send_and_linger)
         else:
-            await self._app(scope, receive_counted, send_and_linger)
+            await self._app(scope, receive_bounded, send_and_linger)
 
 
 async def _drop_rest(receive: Receive) -> None:

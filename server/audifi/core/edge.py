@@ -1,26 +1,39 @@
 """The HTTP edge: what every request passes, and every answer, whichever feature it is for."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network
+from typing import override
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from audifi.core import problems, request_id
+from audifi.core import contract, problems, request_id
 from audifi.core.body_limit import BodyLimitMiddleware
+from audifi.core.conditional import ConditionalMiddleware
 from audifi.core.failures import FailuresMiddleware
+from audifi.core.problems import Problem
 from audifi.core.proxy import FlyProxyMiddleware
 from audifi.core.request_id import RequestIdMiddleware
+from audifi.core.traffic import Traffic, TrafficMiddleware
 
 PREFLIGHT_MAX_AGE_SECONDS = (
     7200  # Chromium's limit: https://developer.mozilla.org/docs/Web/HTTP/Headers/Access-Control-Max-Age
 )
 
 
+UNLIMITED = frozenset({"/api/v1/health"})  # Fly's checks, and whoever watches from outside
+
+
 def install(
-    app: FastAPI, *, allowed_origins: Sequence[str], trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    app: FastAPI,
+    *,
+    allowed_origins: Sequence[str],
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
+    traffic: Traffic,
 ) -> None:
     """Put the middleware around the app, and have it answer errors with problems.
 
@@ -29,45 +42,71 @@ def install(
         allowed_origins: whose pages may call this API with cookies and read its answers; scheme, host and port, exactly
             as browsers write them.
         trusted_proxies: those that are believed when they tell the client's address and scheme.
+        traffic: how much each client may ask for.
     """
     problems.install(app)
+    contract.install(app, limited=lambda path: path not in UNLIMITED)
     # Starlette puts each around those before it: the first one here is next to the routes.
+    app.add_middleware(ConditionalMiddleware)
     app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(TrafficMiddleware, traffic=traffic, unlimited=UNLIMITED)
     app.add_middleware(FailuresMiddleware)
     app.add_middleware(
-        CORSMiddleware,
+        ProblemCORSMiddleware,
         allow_origins=allowed_origins,
         allow_credentials=True,
         allow_methods="GET POST PATCH PUT DELETE".split(),
-        allow_headers=["Authorization", "Content-Type", request_id.HEADER],
-        expose_headers=[request_id.HEADER, *"Retry-After RateLimit RateLimit-Policy WWW-Authenticate".split()],
+        allow_headers=["Authorization", "Content-Type", "If-None-Match", request_id.HEADER],
+        expose_headers=[request_id.HEADER, *"ETag Retry-After RateLimit RateLimit-Policy WWW-Authenticate".split()],
         max_age=PREFLIGHT_MAX_AGE_SECONDS,
     )
-    docs = {app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
-    app.add_middleware(SecurityHeadersMiddleware, pages=frozenset(filter(None, docs)))
+    app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(FlyProxyMiddleware, trusted=trusted_proxies)
+
+
+class ProblemCORSMiddleware(CORSMiddleware):
+    """Starlette's, with its refusal of a preflight as a problem; its own is plain text."""
+
+    @override
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        return answer if answer.status_code == HTTPStatus.OK else _PreflightRefusal(answer)
+
+
+class _PreflightRefusal(Response):
+    """A response that knows the request only when it is sent."""
+
+    def __init__(self, refusal: Response) -> None:
+        super().__init__()
+        told = bytes(refusal.body).decode()  # "Disallowed CORS origin, headers"
+        self._problem = Problem(
+            400,
+            "cors.refused",
+            "Not from this page",
+            f"{told}. Origins are those that APP_URL and ALLOWED_ORIGINS name.",
+            headers=[("Vary", refusal.headers["vary"])],
+        )
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await problems.response(scope, self._problem)(scope, receive, send)
 
 
 class SecurityHeadersMiddleware:
     """What an API's answers tell browsers (OWASP REST Security Cheat Sheet). A route's own headers stay."""
 
-    def __init__(self, app: ASGIApp, *, pages: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._pages = pages
-        """Paths of HTML, with scripts and styles from elsewhere: FastAPI's documentation."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        policy = (
-            "frame-ancestors 'none'" if scope["path"] in self._pages else "default-src 'none'; frame-ancestors 'none'"
-        )
         told = {
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
-            "Content-Security-Policy": policy,
+            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
             # For <img> and <script>, which no page has a use for here. It doesn't bear on fetch(): that is CORS's.
             "Cross-Origin-Resource-Policy": "same-origin",
         }

@@ -16,7 +16,6 @@ from audifi.core.request_id import request_id
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = [("Retry-After", "5")]
 NOT_TEXT = {"22021", "22P05"}  # character_not_in_repertoire, untranslatable_character
 CALLS_FOR_A_PROGRAMMER = {"internal", "database.busy"}
 
@@ -58,12 +57,10 @@ def _problem(error: Exception) -> Problem:
     if any(_is_about_text(cause) for cause in _chain(error)):
         return problems.malformed()
     if is_database_away(error):
-        return Problem(
-            503, "database.unavailable", "The database can't be reached", "Try again in a moment.", headers=RETRY_AFTER
-        )
+        return problems.database_unavailable()
     if is_database_busy(error):
-        return Problem(503, "database.busy", "The database is busy", "Try again in a moment.", headers=RETRY_AFTER)
-    return Problem(500, "internal", "Something went wrong here", "It has been logged under this request_id.")
+        return problems.database_busy()
+    return problems.internal()
 
 
 def _is_about_text(error: BaseException) -> bool:

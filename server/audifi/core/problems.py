@@ -14,7 +14,7 @@ from urllib.parse import quote
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -22,41 +22,48 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from audifi.core.request_id import request_id
+from audifi.core.schemas import Schema
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS".split()
 MAX_ERRORS = 20  # of a body with ten thousand wrong members
+RETRY_SOON = [("Retry-After", "5")]
+CLOSE = [("Connection", "close")]  # where what is left of a request isn't read: the connection can't be used again
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")  # too short for any of our tokens
 
 
-class FieldError(BaseModel):
+class FieldError(Schema):
     """What is wrong with one value of the request."""
 
-    code: str
+    code: str = Field(examples=["string_too_long"])
     """pydantic's type of error: https://docs.pydantic.dev/latest/errors/validation_errors/."""
-    detail: str
-    pointer: str | None = None
-    """Where in the body: a JSON pointer (RFC 6901), `/email`; empty for the body as a whole."""
-    parameter: str | None = None
+    detail: str = Field(examples=["String should have at most 80 characters"])
+    """For a person."""
+    pointer: str = Field(default="", examples=["/email"])
+    """Where in the body: a JSON pointer (RFC 6901); empty for the body as a whole."""
+    parameter: str = Field(default="", examples=["limit"])
     """Or which parameter, of the path, the query, a header or a cookie."""
 
 
-class ProblemDetails(BaseModel):
-    """RFC 9457. A problem may have further members."""
+class ProblemDetails(Schema):
+    """RFC 9457."""
 
-    type: str
-    title: str
-    status: int
-    detail: str | None = None
-    instance: str
+    type: str = Field(examples=["urn:audifi:problem:request.invalid"])
+    """The code, as a URI."""
+    title: str = Field(examples=["The request isn't valid"])
+    """For a person; the same each time."""
+    status: int = Field(examples=[422])
+    """The HTTP status."""
+    detail: str = Field(default="", examples=["Send it again."])
+    """For a person, about this time."""
+    instance: str = Field(examples=["/api/v1/auth/me"])
     """The path that was asked for."""
-    code: str
+    code: str = Field(examples=["request.invalid"])
     """Stable: to be told apart by programs. Titles and details may change."""
-    request_id: str
-    errors: list[FieldError] | None = None
-
-
-PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    request_id: str = Field(examples=["4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21"])
+    """What this request is called in the logs."""
+    errors: list[FieldError] = Field(default_factory=list)
+    """What is wrong with single values of the request, at most 20 of them."""
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
@@ -69,7 +76,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         detail: for a person, about this time.
         headers: any number by one name, so that several cookies can be cleared; may be added to until it is answered.
         errors: about single values of the request.
-        extensions: further members (RFC 9457, 3.2), of anything that FastAPI could answer with.
+        model: the schema of the answer, where it has further members.
+        extensions: these (RFC 9457, 3.2), of anything that FastAPI could answer with.
     """
 
     def __init__(  # noqa: PLR0913 - the members of RFC 9457
@@ -81,6 +89,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         *,
         headers: Sequence[tuple[str, str]] = (),
         errors: Sequence[FieldError] = (),
+        model: type[ProblemDetails] = ProblemDetails,
         **extensions: Any,
     ) -> None:
         super().__init__(f"{status} {code}")
@@ -90,27 +99,15 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.detail = detail
         self.headers = list(headers)
         self.errors = list(errors)
+        self.model = model
         self.extensions = extensions
 
 
 def response(scope: Scope, problem: Problem) -> Response:
     """The answer to the request of this scope."""
-    body = {
-        # Not about:blank, which promises no more meaning than the status has (RFC 9457, 4.2.1), and not https: that
-        # would promise a page. A name that leads nowhere is allowed (3.1.1), and as stable as the code.
-        "type": f"urn:audifi:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": path(scope),
-        "code": problem.code,
-        "request_id": request_id(scope),
-        "errors": [error.model_dump(exclude_none=True) for error in problem.errors],
-    }
-    body = {name: value for name, value in body.items() if value not in (None, [])}
-    body |= jsonable_encoder(problem.extensions)
     answer = Response(
-        json.dumps(body),  # in ASCII: half a character, which JSON lets in, has no UTF-8
+        # In ASCII: half a character, which JSON lets in, has no UTF-8.
+        json.dumps(members(problem, instance=path(scope), request_id=request_id(scope))),
         problem.status,
         media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store"},
@@ -118,6 +115,25 @@ def response(scope: Scope, problem: Problem) -> Response:
     for name, value in problem.headers:
         answer.headers.append(name, value)
     return answer
+
+
+def members(problem: Problem, *, instance: str, request_id: str) -> dict[str, Any]:
+    """The answer, in JSON's types."""
+    body = {
+        # Not about:blank, which promises no more meaning than the status has (RFC 9457, 4.2.1), and not https: that
+        # would promise a page. A name that leads nowhere is allowed (3.1.1), and as stable as the code.
+        "type": f"urn:audifi:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": instance,
+        "code": problem.code,
+        "request_id": request_id,
+        "errors": [error.model_dump(exclude_unset=True) for error in problem.errors],
+    }
+    told = {name: value for name, value in body.items() if value not in (None, [])}
+    extensions: dict[str, Any] = jsonable_encoder(problem.extensions)
+    return told | extensions
 
 
 def path(scope: Scope) -> str:
@@ -130,20 +146,14 @@ def without_secrets(path: str) -> str:
     return re.sub(r"[\w.~-]{40,}", "REDACTED", path, flags=re.ASCII)
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: these statuses are answered with a problem. Needs `install` for the schema."""
-    return {status: {"description": HTTPStatus(status).phrase, "content": PROBLEM_CONTENT} for status in statuses}
-
-
 def install(app: FastAPI) -> None:
-    """Have the app answer with problems, and its OpenAPI document say so."""
+    """Have the app answer with problems."""
 
     async def answer(connection: HTTPConnection, error: Exception) -> Response:
         return response(connection.scope, _problem(connection, error))
 
     for kind in (Problem, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)
-    _document(app)
 
 
 def _problem(connection: HTTPConnection, error: Exception) -> Problem:
@@ -162,12 +172,11 @@ def _of_validation(error: RequestValidationError) -> Problem:
     # FastAPI leaves a body that doesn't say that it is JSON as bytes, and has the schema fail on them.
     if isinstance(error.body, bytes) and any(detail["loc"][0] == "body" for detail in details):
         return unsupported_media_type()
-    return Problem(
-        422,
-        "request.invalid",
-        "The request isn't valid",
-        errors=[_field_error(detail) for detail in details[:MAX_ERRORS]],
-    )
+    return invalid([_field_error(detail) for detail in details[:MAX_ERRORS]])
+
+
+def invalid(errors: Sequence[FieldError]) -> Problem:
+    return Problem(422, "request.invalid", "The request isn't valid", errors=errors)
 
 
 def malformed() -> Problem:
@@ -175,8 +184,19 @@ def malformed() -> Problem:
 
 
 def too_large() -> Problem:
-    """What is left of the body isn't read, so the connection can't be used again."""
-    return Problem(413, "request.too_large", "The body is too large", headers=[("Connection", "close")])
+    return Problem(413, "request.too_large", "The body is too large", headers=CLOSE)
+
+
+def timeout() -> Problem:
+    return Problem(408, "request.timeout", "The request took too long to come", "Try again.", headers=CLOSE)
+
+
+def not_http() -> Problem:
+    return Problem(400, "request.not_http", "This isn't an HTTP request", headers=CLOSE)
+
+
+def head_too_large() -> Problem:
+    return Problem(431, "request.head_too_large", "The head of the request is too large", headers=CLOSE)
 
 
 def unsupported_media_type() -> Problem:
@@ -190,14 +210,39 @@ def unsupported_media_type() -> Problem:
     )
 
 
+def too_many_requests(detail: str, *, retry_after: int, headers: Sequence[tuple[str, str]] = ()) -> Problem:
+    """RFC 6585, 4."""
+    return Problem(
+        429,
+        "rate_limit.exceeded",
+        "Too many requests",
+        detail,
+        headers=[("Retry-After", str(retry_after)), *headers],
+    )
+
+
+def database_unavailable() -> Problem:
+    return Problem(
+        503, "database.unavailable", "The database can't be reached", "Try again in a moment.", headers=RETRY_SOON
+    )
+
+
+def database_busy() -> Problem:
+    return Problem(503, "database.busy", "The database is busy", "Try again in a moment.", headers=RETRY_SOON)
+
+
+def internal() -> Problem:
+    return Problem(500, "internal", "Something went wrong here", "It has been logged under this request_id.")
+
+
 def _field_error(detail: dict[str, Any]) -> FieldError:
     place, *names = detail["loc"]
-    return FieldError(
-        code=detail["type"],
-        detail=_message(detail),
-        pointer="".join(f"/{name}" for name in _known(names)) if place == "body" else None,
-        parameter=next(_known(names), None) if place != "body" else None,
-    )
+    error = FieldError(code=detail["type"], detail=_message(detail))
+    if place == "body":
+        error.pointer = "".join(f"/{name}" for name in _known(names))
+    elif name := next(_known(names), None):
+        error.parameter = name
+    return error
 
 
 def _known(names: Sequence[str | int]) -> Iterator[str]:
@@ -229,6 +274,8 @@ def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:
         case HTTPStatus.METHOD_NOT_ALLOWED:
             code, title = "method_not_allowed", "Not by this method"
             headers = [("Allow", ", ".join(_allowed_methods(connection)))]
+        case HTTPStatus.REQUEST_TIMEOUT:
+            return timeout()
         case HTTPStatus.CONTENT_TOO_LARGE:
             return too_large()
         case _:
@@ -246,28 +293,3 @@ def _allowed_methods(connection: HTTPConnection) -> list[str]:
         for method in METHODS
         if any(route.matches(scope | {"method": method})[0] is Match.FULL for route in routes)
     ]
-
-
-def _document(app: FastAPI) -> None:
-    """Extend FastAPI's document: any operation may answer with a problem, and none with FastAPI's own form of a 422."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()  # which is kept: what follows may be done to it again
-        components = document.setdefault("components", {})
-        schemas = components.setdefault("schemas", {})
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        own = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= own.pop("$defs") | {ProblemDetails.__name__: own}
-        components["responses"] = {"Problem": {"description": "A problem", "content": PROBLEM_CONTENT}}
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                answers = operation["responses"]
-                if "HTTPValidationError" in str(answers.get("422")):
-                    answers["422"] = problem_responses(422)[422]
-                answers["default"] = {"$ref": "#/components/responses/Problem"}
-        return document
-
-    # https://fastapi.tiangolo.com/how-to/extending-openapi/
-    app.openapi = openapi  # type: ignore[method-assign]

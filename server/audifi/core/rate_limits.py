@@ -3,12 +3,13 @@
 The package `limits` has the limits and the strategy; a store in PostgreSQL is what it lacks (its issue 52).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import override
 
-from limits import RateLimitItem
+from limits import RateLimitItem, WindowStats
 from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from sqlalchemy import case, delete, select
@@ -16,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audifi.core import problems
 from audifi.core.models import RateLimitCounter
 from audifi.core.problems import Problem
 
@@ -39,31 +41,39 @@ class RateLimiter:
         """Count one more for each limit and what it is for, until one of them is reached.
 
         Raises:
-            Problem: 429, with Retry-After (RFC 9110, 10.2.3) and the fields of the IETF's draft on rate limit headers.
+            Problem: 429.
         """
         async with self._engine.begin() as connection:
-            storage = PostgresStorage(connection, now)
-            limiter = FixedWindowRateLimiter(storage)
+            limiter = FixedWindowRateLimiter(PostgresStorage(connection, now))
             for limit, subject in limits:
                 if not await limiter.hit(limit.item, limit.name, subject):
-                    reached = limit
                     stats = await limiter.get_window_stats(limit.item, limit.name, subject)
                     break
             else:
                 return
-        window = reached.item.get_expiry()
-        wait = max(1, round(stats.reset_time - now.timestamp() + 0.5))
-        raise Problem(
-            429,
-            "rate_limit.exceeded",
-            "Too many requests",
-            f"At most {reached.item.amount} in {describe(window)}. Try again in {describe(wait)}.",
-            headers=[
-                ("Retry-After", str(wait)),
-                ("RateLimit-Policy", f'"{reached.name}";q={reached.item.amount};w={window}'),
-                ("RateLimit", f'"{reached.name}";r={stats.remaining};t={wait}'),
-            ],
-        )
+        raise exceeded(limit, stats, now)
+
+
+def exceeded(limit: Limit, stats: WindowStats, now: datetime) -> Problem:
+    """429, with Retry-After (RFC 9110, 10.2.3) and `told`."""
+    wait = _wait(stats, now)
+    return problems.too_many_requests(
+        f"At most {limit.item.amount} in {describe(limit.item.get_expiry())}. Try again in {describe(wait)}.",
+        retry_after=wait,
+        headers=told(limit, stats, now),
+    )
+
+
+def told(limit: Limit, stats: WindowStats, now: datetime) -> list[tuple[str, str]]:
+    """What is left, by the fields of draft-ietf-httpapi-ratelimit-headers-10; several limits make several lines."""
+    return [
+        ("RateLimit-Policy", f'"{limit.name}";q={limit.item.amount};w={limit.item.get_expiry()}'),
+        ("RateLimit", f'"{limit.name}";r={stats.remaining};t={_wait(stats, now)}'),
+    ]
+
+
+def _wait(stats: WindowStats, now: datetime) -> int:
+    return max(1, math.ceil(stats.reset_time - now.timestamp()))
 
 
 class PostgresStorage(Storage):

@@ -6,7 +6,11 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.requests import HTTPConnection
 
+from audifi.core import problems
+from audifi.core.contract import raises
 
+
+@raises(problems.database_unavailable(), problems.database_busy())
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """A session whose transaction is committed before the response leaves, and rolled back on any error.
 

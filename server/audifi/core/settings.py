@@ -153,6 +153,12 @@ class Settings(DatabaseSettings):
     allowed_origins: Annotated[tuple[WebAddress, ...], NoDecode, CommaSeparated] = ()
     """Other origins whose pages may call this API, by commas."""
 
+    client_requests_per_minute: int = Field(default=600, ge=1, le=1_000_000)
+    """Of an IPv4 address, or an IPv6 /64. Many people may share one: mobile networks, offices."""
+    account_requests_per_minute: int = Field(default=300, ge=1, le=1_000_000)
+    docs_enabled: bool = True
+    """Whether /docs and /openapi.json are there."""
+
     sendgrid_api_key: Annotated[SecretStr, AfterValidator(_printable)] | None = None
     """Needed in production. Without it, in development, mails are printed and kept in `mail_folder`."""
     sendgrid_api_url: WebAddress = "https://api.sendgrid.com"  # https://api.eu.sendgrid.com for EU subusers

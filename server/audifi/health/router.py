@@ -14,7 +14,7 @@ router = APIRouter(prefix="/health", tags=["health"])
 # but would be two operations of one id in the OpenAPI document.
 @router.get("", summary="Can this server serve?", responses={503: {"model": Health, "description": "It can't."}})
 @router.api_route("", methods=["GET", "HEAD"], include_in_schema=False)
-async def health(request: Request, response: Response, asked_at: Annotated[datetime, Depends(now)]) -> Health:
+async def get_health(request: Request, response: Response, asked_at: Annotated[datetime, Depends(now)]) -> Health:
     """200 when PostgreSQL answers, 503 when it doesn't, within 2 seconds. The cause is in the log."""
     probe: DatabaseProbe = request.app.state.database_probe
     connected = await probe.database_connected()

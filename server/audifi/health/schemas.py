@@ -1,17 +1,26 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import Field
+
+from audifi.core.schemas import Schema
 
 
-class Dependencies(BaseModel):
-    database: Literal["connected", "disconnected"]
+class Dependencies(Schema):
+    """What the server can't do without."""
+
+    database: Literal["connected", "disconnected"] = Field(examples=["connected"])
+    """Whether PostgreSQL answers."""
 
 
-class Health(BaseModel):
-    status: Literal["ok", "degraded"]
-    timestamp: datetime
+class Health(Schema):
+    """Whether the server can serve."""
+
+    status: Literal["ok", "degraded"] = Field(examples=["ok"])
+    """`ok` with 200, `degraded` with 503."""
+    timestamp: datetime = Field(examples=["2026-01-31T12:00:00Z"])
     """When it was asked: RFC 3339, UTC, whole seconds."""
-    version: str
-    """Semantic version; in an image with the build's commit as build metadata, as in 0.1.0+1a2b3c4."""
+    version: str = Field(examples=["0.1.0+1a2b3c4"])
+    """Semantic version; in an image with the build's commit as build metadata."""
     dependencies: Dependencies
+    """Each by itself."""

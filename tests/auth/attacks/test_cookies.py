@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.auth.conftest import StartApp
+from tests.conftest import StartApp
 from tests.support import databases
 from tests.support.api import APP_URL
 from tests.support.app import App

@@ -13,7 +13,7 @@ import pytest
 from audifi.core import jobs
 from dev import postgres
 from dev.postgres import Postgres
-from tests.auth.conftest import StartApp
+from tests.conftest import StartApp
 from tests.support import api as apis
 from tests.support import databases
 from tests.support.api import APP_URL

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.requests import HTTPConnection
 
-from audifi.auth.client import Client, client_of, shortened
+from audifi.core.client import Client, client_of, shortened
 
 
 def client(peer: tuple[str, int] | None, user_agent: bytes = b"") -> Client:

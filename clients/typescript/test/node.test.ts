@@ -1,0 +1,137 @@
+/** In Node, which keeps the refresh token itself, as native apps do. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { ApiError, createClient, type Client, type Options } from "../src/index.ts";
+import { API_URL, codeFor, newAddress } from "./support.ts";
+
+async function signIn(options: Partial<Options> = {}): Promise<{ api: Client; email: string }> {
+  const api = createClient({ baseUrl: API_URL, delivery: "body", ...options });
+  const email = newAddress();
+  const { data: flow, error } = await api.POST("/api/v1/auth/magic-link/request", { body: { email, delivery: "body" } });
+  assert.ok(flow, JSON.stringify(error));
+  const body = { flow_id: flow.flow_id, flow_secret: flow.flow_secret!, code: await codeFor(email) };
+  const verified = await api.POST("/api/v1/auth/magic-link/verify", { body });
+  assert.equal(verified.response.status, 200, JSON.stringify(verified.error));
+  return { api, email };
+}
+
+test("signs in, asks, changes, and signs out", async () => {
+  const { api, email } = await signIn();
+
+  assert.equal((await api.GET("/api/v1/auth/me")).data?.email, email);
+  const changed = await api.PATCH("/api/v1/auth/me", { body: { display_name: "Ana" } });
+  assert.equal(changed.data?.display_name, "Ana");
+  await api.signOut();
+  const after = await api.GET("/api/v1/auth/me");
+  assert.equal(after.error?.code, "access_token.missing");
+});
+
+test("gets the next access token when one isn't good any more, and asks again, with the body", async () => {
+  const asked: string[] = [];
+  let spoil = false;
+  const { api } = await signIn({
+    fetch: (request) => {
+      asked.push(new URL(request.url).pathname);
+      if (spoil && request.method === "PATCH") {
+        spoil = false;
+        request.headers.set("Authorization", "Bearer spoilt");
+      }
+      return fetch(request);
+    },
+  });
+  asked.length = 0;
+  spoil = true;
+
+  const changed = await api.PATCH("/api/v1/auth/me", { body: { display_name: "Ben" } });
+
+  assert.equal(changed.data?.display_name, "Ben");
+  assert.deepEqual(asked, ["/api/v1/auth/me", "/api/v1/auth/refresh", "/api/v1/auth/me"]);
+});
+
+test("asks for new tokens once, however many requests need them", async () => {
+  const asked: string[] = [];
+  let kept = "";
+  await signIn({ keep: (token) => (kept = token ?? "") });
+  const again = createClient({
+    baseUrl: API_URL,
+    delivery: "body",
+    refreshToken: kept,
+    fetch: (request) => {
+      asked.push(new URL(request.url).pathname);
+      return fetch(request);
+    },
+  });
+
+  const answers = await Promise.all(Array.from({ length: 5 }, () => again.GET("/api/v1/auth/sessions")));
+
+  assert.deepEqual(
+    answers.map((answer) => answer.response.status),
+    [200, 200, 200, 200, 200],
+  );
+  assert.equal(asked.filter((path) => path === "/api/v1/auth/refresh").length, 1);
+});
+
+test("resumes a session by the refresh token that was kept", async () => {
+  let kept: string | null = null;
+  const { email } = await signIn({ keep: (token) => (kept = token) });
+  const before = kept;
+
+  const later = createClient({ baseUrl: API_URL, delivery: "body", refreshToken: kept!, keep: (token) => (kept = token) });
+
+  assert.equal(await later.resume(), true);
+  assert.notEqual(kept, before);
+  assert.equal((await later.GET("/api/v1/auth/me")).data?.email, email);
+});
+
+test("tells when the session has ended elsewhere", async () => {
+  let ended = 0;
+  let kept: string | null = null;
+  const { api } = await signIn({ onSignedOut: () => ended++, keep: (token) => (kept = token) });
+  const other = createClient({ baseUrl: API_URL, delivery: "body", refreshToken: kept! });
+  await other.signOut();
+
+  const { error } = await api.GET("/api/v1/auth/me");
+
+  assert.equal(error?.status, 401);
+  assert.equal(ended, 1);
+  assert.equal(kept, null);
+  assert.equal(await api.resume(), false);
+});
+
+test("a session lives on when the API can't tell", async () => {
+  let broken = false;
+  let ended = 0;
+  const busy = () =>
+    new Response(JSON.stringify({ status: 503, code: "database.busy", title: "The database is busy" }), {
+      status: 503,
+      headers: { "Content-Type": "application/problem+json" },
+    });
+  const { api, email } = await signIn({
+    onSignedOut: () => ended++,
+    fetch: (request) => (broken ? Promise.resolve(busy()) : fetch(request)),
+  });
+  broken = true;
+
+  await assert.rejects(api.resume(), (error) => error instanceof ApiError && error.problem.code === "database.busy");
+
+  broken = false;
+  assert.equal(await api.resume(), true);
+  assert.equal((await api.GET("/api/v1/auth/me")).data?.email, email);
+  assert.equal(ended, 0);
+});
+
+test("problems come as the contract has them", async () => {
+  const api = createClient({ baseUrl: API_URL, delivery: "body" });
+
+  const { error, response } = await api.POST("/api/v1/auth/magic-link/request", { body: { email: "no address" } });
+
+  assert.equal(response.headers.get("content-type"), "application/problem+json");
+  assert.equal(error?.code, "request.invalid");
+  assert.ok(error && "errors" in error);
+  assert.deepEqual(
+    error.errors?.map((each) => each.pointer),
+    ["/email"],
+  );
+  assert.equal(response.headers.get("x-request-id"), error.request_id);
+});

@@ -1,0 +1,33 @@
+/** The running server that `make test-client` starts, and the mails that it would send. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+function given(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} isn't set; run these by \`make test-client\``);
+  return value;
+}
+
+export const API_URL = given("API_URL");
+export const APP_PORT = Number(given("APP_PORT"));
+export const MAIL_FOLDER = given("MAIL_FOLDER");
+/** Where the browser is. */
+export const CHROMIUM = given("CHROMIUM");
+
+export function newAddress(): string {
+  return `ana-${crypto.randomUUID().slice(0, 13)}@example.com`;
+}
+
+/** The 8 digits of the mail to an address, once it is there. */
+export async function codeFor(email: string): Promise<string> {
+  for (let tries = 0; tries < 200; tries++) {
+    const names = (await readdir(MAIL_FOLDER).catch(() => [])).filter((name) => name.endsWith(".eml"));
+    for (const name of names) {
+      const mail = await readFile(join(MAIL_FOLDER, name), "utf8");
+      const code = /^\s*(\d{4}) (\d{4})\s*$/m.exec(mail);
+      if (mail.includes(`To: ${email}`) && code) return `${code[1]}${code[2]}`;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`no mail to ${email}`);
+}

@@ -1,0 +1,1 @@
+"""What a person or a machine finds who comes without knowing the API."""

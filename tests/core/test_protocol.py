@@ -1,0 +1,145 @@
+"""What isn't a request, or comes too slowly or too long to be one, over sockets."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from audifi.core import protocol
+from tests.support import edge_app
+
+GET = b"GET /v1/things HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def port(database_url: str) -> Iterator[int]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 1)
+        with edge_app.running(edge_app.create(database_url)) as port:
+            yield port
+
+
+def say(port: int, *parts: bytes, pause: float = 0) -> bytes:
+    """Send each part, then read until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+        return answer
+
+
+def assert_problem(answer: bytes, status: int, code: str) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert headers[b"content-type"] == b"application/problem+json"
+    assert headers[b"connection"] == b"close"
+    assert headers[b"cache-control"] == b"no-store"
+    problem = json.loads(body)
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["request_id"].encode() == headers[b"x-request-id"]
+    assert int(headers[b"content-length"]) == len(body)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /v1/things HTTP/1.1\r\nHost a\r\n\r\n",
+        b"GET /v1/things HTTP/1.1\r\n\0: a\r\n\r\n",
+        POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+    ],
+)
+def test_what_is_no_request_gets_a_problem_all_the_same(port: int, sent: bytes) -> None:
+    assert_problem(say(port, sent), 400, "request.not_http")
+
+
+@pytest.mark.parametrize("start", [GET + b"X-Filler: ", b"GET /"])
+def test_a_head_that_is_too_long_is_refused(port: int, start: bytes) -> None:
+    part = b"a" * 16384
+
+    assert_problem(say(port, start, *[part] * 5), 431, "request.head_too_large")
+
+
+def test_many_small_headers_are_bounded_like_a_long_one(port: int) -> None:
+    assert_problem(say(port, GET, *[b"X-Filler: a\r\n" * 1000] * 6), 431, "request.head_too_large")
+
+
+def test_a_head_within_the_limit_is_read(port: int) -> None:
+    answer = say(port, GET, b"Connection: close\r\n", *[b"X-Filler: " + b"a" * 8192 + b"\r\n"] * 7, b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_head_that_doesnt_come_to_an_end_is_given_up(port: int) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(GET)
+        for _ in range(4):
+            time.sleep(0.2)
+            connection.sendall(b"X: a\r\n")  # what trickles in moves no deadline
+        answer = connection.recv(65536)
+
+    assert_problem(answer, 408, "request.timeout")
+    assert 0.9 < time.monotonic() - began < 5
+
+
+def test_who_says_nothing_is_told_nothing(port: int) -> None:
+    assert say(port) == b""
+
+
+def test_the_next_head_of_a_connection_is_timed_too(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(GET + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(GET)
+        assert_problem(connection.recv(65536), 408, "request.timeout")
+
+
+def test_a_connection_that_is_kept_open_isnt_cut_by_the_time_for_a_head(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(GET + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(1.5)
+
+
+def test_an_answer_that_takes_longer_than_a_head_may_is_given(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /v1/slow HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_rubbish_behind_a_request_doesnt_take_its_answer_away(port: int) -> None:
+    answer = say(port, b"GET /v1/slow HTTP/1.1\r\nHost: a\r\n\r\n", b"\0rubbish\r\n\r\n", pause=0.1)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_rubbish_behind_several_requests_doesnt_take_their_answers_away(port: int) -> None:
+    answer = say(port, (GET + b"\r\n") * 3 + b"\0rubbish\r\n\r\n")
+
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+    assert answer.count(b"HTTP/1.1") == 3
+
+
+def test_many_that_never_finish_keep_nobody_else_waiting(port: int) -> None:
+    with ThreadPoolExecutor(50) as threads:
+        waiting = [threads.submit(say, port, GET) for _ in range(50)]
+        began = time.monotonic()
+        assert say(port, GET + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert time.monotonic() - began < 1
+        for each in waiting:
+            assert_problem(each.result(), 408, "request.timeout")

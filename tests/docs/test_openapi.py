@@ -1,0 +1,124 @@
+"""The contract as it is committed: it is the code's, and says all that a client needs to know."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.api import ROOT, Api, environment
+
+FILE = ROOT / "server" / "openapi.json"
+DOCUMENT: dict[str, Any] = json.loads(FILE.read_text())
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+OPERATIONS = [
+    pytest.param(operation, id=operation["operationId"])
+    for item in DOCUMENT["paths"].values()
+    for operation in item.values()
+]
+FIELDS = [
+    pytest.param(field, id=f"{name}.{field_name}")
+    for name, schema in SCHEMAS.items()
+    for field_name, field in schema.get("properties", {}).items()
+]
+
+
+def test_the_file_is_what_the_code_says() -> None:
+    """`make openapi` writes it. Whatever the environment of who asks is, it is the same."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "audifi", "openapi"],
+        env=environment(AUDIFI_COMMIT="1234567", DOCS_ENABLED="false", DATABASE_URL="nonsense"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == FILE.read_text(), "the contract has changed: `make openapi`, and commit what it writes"
+
+
+def test_the_server_serves_it(health_api: Api) -> None:
+    answer = httpx2.get(f"{health_api.url}/openapi.json")
+
+    assert answer.json() == DOCUMENT
+    again = httpx2.get(f"{health_api.url}/openapi.json", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_it_is_openapi_3_1_and_names_the_servers() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert [server["url"] for server in DOCUMENT["servers"]] == [
+        "https://audifi-api.fly.dev",
+        "https://audifi-api-staging.fly.dev",
+        "http://127.0.0.1:8080",
+    ]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_has_a_description_and_an_example(field: dict[str, Any]) -> None:
+    assert field.get("description")
+    assert _has_example(field)
+
+
+def _has_example(schema: dict[str, Any]) -> bool:
+    """By itself, in what it may be one of, or in what it is made of."""
+    if schema.get("examples"):
+        return True
+    if "$ref" in schema:
+        named = SCHEMAS[schema["$ref"].rpartition("/")[2]]
+        return _has_example(named) or all(map(_has_example, named.get("properties", {"": {}}).values()))
+    return any(map(_has_example, [*schema.get("anyOf", []), *filter(None, [schema.get("items")])]))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_says_what_it_does_and_who_may_ask(operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    assert re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", operation["operationId"])
+    assert operation["tags"]
+    assert "security" in operation
+    for parameter in operation.get("parameters", []):
+        assert parameter["description"]
+        assert parameter["schema"].get("examples") or parameter.get("example"), parameter["name"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_error_is_a_problem_whose_codes_are_listed(operation: dict[str, Any]) -> None:
+    errors = {status: _behind(answer) for status, answer in operation["responses"].items() if status >= "400"}
+
+    assert {"431", "500"} <= errors.keys()
+    for answer in errors.values():
+        for media_type, content in answer["content"].items():
+            if media_type == "application/problem+json":
+                codes = content["schema"]["allOf"][1]["properties"]["code"]["enum"]
+                assert content["examples"].keys() == set(codes)
+                for code in codes:
+                    example = DOCUMENT["components"]["examples"][code]["value"]
+                    assert example["code"] == code
+                    assert example["type"] == f"urn:audifi:problem:{code}"
+            else:
+                assert operation["operationId"] == "getHealth"
+
+
+def test_what_needs_sign_in_says_what_it_answers_without() -> None:
+    operations = [operation for item in DOCUMENT["paths"].values() for operation in item.values()]
+    for operation in operations:
+        needs = [name for way in operation["security"] for name in way or {"": None}]
+        if needs == ["AccessToken"]:
+            codes = set(_codes(operation["responses"]["401"]))
+            assert {"access_token.missing", "access_token.invalid", "access_token.expired"} <= codes
+
+
+def _behind(answer: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in answer:
+        return answer
+    found: dict[str, Any] = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _codes(answer: dict[str, Any]) -> Iterator[str]:
+    yield from answer["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]

@@ -1,0 +1,59 @@
+"""Holds answers to server/openapi.json: their statuses, headers, media types and bodies."""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import httpx2
+import jsonschema_rs
+
+from tests.support.api import ROOT
+
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "server" / "openapi.json").read_text())
+PATHS = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): path for path in DOCUMENT["paths"]}
+
+
+class ContractError(AssertionError):
+    """An answer that no client could have expected."""
+
+
+def check(answer: httpx2.Response) -> None:
+    """
+    Raises:
+        ContractError: the contract has this operation, and not this answer of it.
+    """
+    path = next((path for pattern, path in PATHS.items() if pattern.fullmatch(answer.request.url.path)), None)
+    operation = DOCUMENT["paths"].get(path, {}).get(answer.request.method.lower())
+    if not operation:
+        return
+    where = f"{answer.request.method} {path}: {answer.status_code}"
+    if str(answer.status_code) not in operation["responses"]:
+        raise ContractError(f"{where} isn't in the contract: {answer.read().decode()}")
+    expected = _behind(operation["responses"][str(answer.status_code)])
+    if missing := [name for name in expected.get("headers", {}) if name not in answer.headers]:
+        raise ContractError(f"{where} has no {missing}")
+    if "content" not in expected:
+        if answer.read():
+            raise ContractError(f"{where} has a body: {answer.text}")
+        return
+    media_type = answer.headers.get("content-type", "").partition(";")[0]
+    if media_type not in expected["content"]:
+        raise ContractError(f"{where} is {media_type}, not {list(expected['content'])}")
+    answer.read()
+    validator = _validator(json.dumps(expected["content"][media_type]["schema"]))
+    if errors := [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(answer.json())]:
+        raise ContractError(f"{where}: {errors} in {answer.text}")
+
+
+def _behind(answer: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in answer:
+        return answer
+    found: dict[str, Any] = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    return found
+
+
+@cache
+def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
+    components = {"schemas": DOCUMENT["components"]["schemas"]}
+    return jsonschema_rs.Draft202012Validator(json.loads(schema) | {"components": components}, validate_formats=True)
