@@ -61,8 +61,12 @@ rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed wor
 	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows, and some that it doesn't (CASES=… for more of each)
-	@$(IN_VENV) python -m tests.fuzz $(ARGS)
+fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows, and some that it doesn't (CASES=… of each)
+	@$(IN_VENV) python -m tests.fuzz $(if $(CASES),--cases $(CASES)) $(ARGS)
+
+.PHONY: fuzz-long
+fuzz-long: ## The same for much longer
+	@$(MAKE) fuzz CASES=1500
 
 .PHONY: test-client
 test-client: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules ## Drive the server with the TypeScript client, in Node and in Chromium

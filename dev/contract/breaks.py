@@ -52,7 +52,7 @@ class Side:
 
     def at(self, part: Mapping[str, Any]) -> "Side":
         """Another part of the same document, behind its reference."""
-        while "$ref" in part:
+        while part.keys() - SAYS_NOTHING == {"$ref"}:
             part = self._referred(part["$ref"])
         return Side(self.document, part)
 
@@ -241,6 +241,7 @@ class Comparison:
         Args:
             above: the pairs that are being compared; a schema may hold itself.
         """
+        inner, outer = Side(self.inner, inner).at(inner).part, Side(self.outer, outer).at(outer).part
         if any(inner is one and outer is other for one, other in above):
             return
         above = [*above, (inner, outer)]
@@ -255,7 +256,7 @@ class Comparison:
         narrow, wide = _alternatives(inner), _alternatives(outer)
         if narrow or wide:
             for one in narrow or [inner]:
-                yield from min((list(self.excess(one, other, place, above)) for other in wide or [outer]), key=len)
+                yield from self._excess_of_all(one, wide or [outer], place, above)
             return
         yield from _unknown(Side(self.inner, inner), Side(self.outer, outer), place, *OF_SCHEMAS)
         yield from self._values(inner, outer, place)
@@ -263,13 +264,23 @@ class Comparison:
             yield from self.excess(inner.get("items", ANYTHING), outer["items"], f"{place}[]", above)
         yield from self._properties(inner, outer, place, above)
 
+    def _excess_of_all(
+        self, inner: Schema, outers: Sequence[Schema], place: str, above: Sequence[tuple[Schema, Schema]]
+    ) -> list[str]:
+        """None if it is within one of them; if it isn't, what its namesake says of it, or else the nearest."""
+        found = [list(self.excess(inner, outer, place, above)) for outer in outers]
+        namesakes = [
+            lines for lines, outer in zip(found, outers, strict=True) if outer.get("$ref") == inner.get("$ref")
+        ]
+        return min(namesakes or found if all(found) else found, key=len)
+
     def _values(self, inner: Schema, outer: Schema, place: str) -> Iterator[str]:
         if not _types(inner) <= _types(outer):
             yield f"{place}: type {inner.get('type', 'any')} isn't {outer['type']}"
         words, allowed = _words(inner), _words(outer)
         if allowed and not words:
             yield f"{place}: only {', '.join(map(str, allowed))}"
-        elif allowed and ("const" in outer or not self.may_grow):
+        elif allowed:
             yield from (f"{place}: {word} isn't among its words" for word in words if word not in allowed)
         for keyword in SAME:
             if keyword in outer and outer[keyword] != inner.get(keyword):

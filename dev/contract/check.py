@@ -45,13 +45,16 @@ def refusals(found: list[str], allowed: str) -> list[str]:
     Args:
         allowed: the text of server/openapi.breaks.toml.
     """
-    entries = tomllib.loads(allowed).get("allowed", [])
-    lines = [entry.get("break", "") for entry in entries]
+    content = tomllib.loads(allowed)
+    entries = content.get("allowed", [])
+    if content.keys() - {"allowed"} or not isinstance(entries, list):
+        return [f"{ALLOWED} must hold [[allowed]] entries, and nothing else"]
+    lines = [entry["break"] for entry in entries if "break" in entry]
     return [
         *(
             f"an entry of {ALLOWED} must have `break` and `why`, and nothing else: {entry}"
             for entry in entries
-            if entry.keys() != {"break", "why"} or not entry["why"].strip()
+            if entry.keys() != {"break", "why"} or not str(entry["why"]).strip()
         ),
         *(
             f"breaks clients: {each}\n    Keep it beside the new one; or allow it in {ALLOWED}, with the reason."

@@ -9,29 +9,31 @@ from ruamel.yaml import YAML
 from tests.support.api import ROOT
 
 CONFIG: dict[str, Any] = YAML(typ="safe").load((ROOT / ".github" / "dependabot.yml").read_text())
-UPDATERS: dict[str, dict[str, Any]] = {each["package-ecosystem"]: each for each in CONFIG["updates"]}
 MANIFESTS = {
-    "github-actions": "/.github/workflows/backend.yml",
-    "docker": "/server/Dockerfile",
-    "uv": "/server/pyproject.toml",
-    "npm": "/dev/package.json",
+    "github-actions /": "/.github/workflows/backend.yml",  # "/" stands for .github/workflows
+    "docker /server": "/server/Dockerfile",
+    "uv /server": "/server/pyproject.toml",
+    "npm /dev": "/dev/package.json",
+    "npm /clients/typescript": "/clients/typescript/package.json",
+}
+UPDATERS: dict[str, dict[str, Any]] = {
+    f"{each['package-ecosystem']} {each['directory']}": each for each in CONFIG["updates"]
 }
 each_updater = pytest.mark.parametrize("name", MANIFESTS)
 
 
 def test_actions_image_and_packages_are_kept_fresh_and_each_once() -> None:
     assert CONFIG["version"] == 2
-    assert [each["package-ecosystem"] for each in CONFIG["updates"]] == list(MANIFESTS)
+    assert list(UPDATERS) == list(MANIFESTS)
+    assert len(CONFIG["updates"]) == len(MANIFESTS)
 
 
 @each_updater
 def test_it_looks_where_the_manifest_is(name: str) -> None:
     manifest = MANIFESTS[name]
-    # For actions, "/" stands for .github/workflows.
-    folder = "/" if name == "github-actions" else str(Path(manifest).parent)
 
     assert (ROOT / manifest.removeprefix("/")).is_file()
-    assert UPDATERS[name]["directory"] == folder
+    assert name.startswith("github-actions ") or UPDATERS[name]["directory"] == str(Path(manifest).parent)
 
 
 def test_no_manifest_is_left_out() -> None:

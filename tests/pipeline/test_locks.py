@@ -14,7 +14,7 @@ SERVER = ROOT / "server"
 PYPROJECT = tomllib.loads((SERVER / "pyproject.toml").read_text())
 RUNTIME = SERVER / "requirements.lock"
 DEVELOPMENT = SERVER / "requirements-dev.lock"
-NPM_LOCK = ROOT / "dev" / "package-lock.json"
+NPM_FOLDERS = [ROOT / "dev", ROOT / "clients" / "typescript"]
 EXACT = re.compile(r"(?P<name>[a-z0-9-]+)(\[[a-z0-9,-]+\])?==(?P<version>[0-9][0-9a-z.]*)")
 
 each_lock = pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT], ids=lambda lock: lock.name)
@@ -77,27 +77,42 @@ def test_tools_stay_out_of_the_image() -> None:
     assert tools & set(read(RUNTIME)) == set()
 
 
-@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT, NPM_LOCK], ids=lambda lock: lock.name)
+each_npm_folder = pytest.mark.parametrize("folder", NPM_FOLDERS, ids=lambda folder: folder.name)
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [RUNTIME, DEVELOPMENT, *(folder / "package-lock.json" for folder in NPM_FOLDERS)],
+    ids=lambda lock: f"{lock.parent.name}/{lock.name}",
+)
 def test_no_lock_names_a_registry(lock: Path) -> None:
-    text = lock.read_text()
+    text = re.sub(
+        r'"url": "https://github\.com/[\w/?=-]+"', "", lock.read_text()
+    )  # where to send a package's author money
 
     assert not re.search(r"://|\bindex-url\b|\bfind-links\b|\btrusted-host\b|\bresolved\b", text)
     assert not re.search(r"^[^#]* @ ", text, re.MULTILINE)
 
 
-def test_npm_packages_are_pinned_and_the_lock_holds_them_with_hashes() -> None:
-    manifest = json.loads((ROOT / "dev" / "package.json").read_text())
-    lock = json.loads(NPM_LOCK.read_text())["packages"]
+@each_npm_folder
+def test_npm_packages_are_pinned_and_the_lock_holds_them_with_hashes(folder: Path) -> None:
+    manifest = json.loads((folder / "package.json").read_text())
+    lock = json.loads((folder / "package-lock.json").read_text())["packages"]
+    wanted = manifest["devDependencies"] | manifest.get("dependencies", {})
 
-    assert lock.pop("")["devDependencies"] == manifest["devDependencies"]
-    for name, version in manifest["devDependencies"].items():
+    root = lock.pop("")
+    assert root["devDependencies"] | root.get("dependencies", {}) == wanted
+    for name, version in wanted.items():
         assert re.fullmatch(r"\d+\.\d+\.\d+", version)
         assert lock[f"node_modules/{name}"]["version"] == version
     assert all(package["integrity"].startswith("sha512-") for package in lock.values())
 
 
-def test_npm_is_told_to_name_no_registry_in_the_lock() -> None:
-    assert "omit-lockfile-registry-resolved=true" in (ROOT / "dev" / ".npmrc").read_text().splitlines()
+@each_npm_folder
+def test_npm_is_told_to_name_no_registry_in_the_lock_and_to_run_nobodys_scripts(folder: Path) -> None:
+    told = (folder / ".npmrc").read_text().splitlines()
+
+    assert {"omit-lockfile-registry-resolved=true", "ignore-scripts=true"} <= set(told)
 
 
 def test_every_file_means_the_same_python() -> None:

@@ -203,6 +203,8 @@ def test_it_installs_lints_checks_types_tests_and_builds_in_this_order() -> None
         "make test-slow",
         "make coverage",
         "make compatibility",
+        "make fuzz",
+        "make test-client",
         "make image",
         "make test-image",
         "make image-archive",

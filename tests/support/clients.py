@@ -1,7 +1,7 @@
 """Those who sign in: a browser with cookies, an app that keeps its tokens itself."""
 
-import random
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ def new_address() -> str:
 
 def new_ip() -> str:
     """A client's that no other test uses, so that limits don't meet."""
-    return str(IPv4Address(random.randrange(2**24) + (10 << 24)))
+    return str(IPv4Address(secrets.randbelow(2**24) + (10 << 24)))
 
 
 @dataclass(kw_only=True)

@@ -346,6 +346,7 @@ export interface components {
         MagicLinkRequest: {
             /**
              * Email
+             * Format: email
              * @description Where the mail goes. An account is made at the first sign-in.
              * @example ana@example.com
              */

@@ -55,9 +55,19 @@ def _name(given: str) -> str:
 
 
 MAX_CODE_LENGTH = 32
+# What of it a pattern can say, for the contract; `_local_path` says the rest.
+LOCAL_PATH = r"^/([ -.0-\[\]-~][ -\[\]-~]*)?$"
 BLANK = set("\u115f\u1160\u2800\u3164\uffa0 ")  # letters and symbols that are drawn as nothing
-Email = Annotated[str, Field(max_length=320, examples=["ana@example.com"]), AfterValidator(_email)]
-LocalPath = Annotated[str, Field(max_length=2048, examples=["/studio"]), AfterValidator(_local_path)]
+Email = Annotated[
+    str,
+    Field(max_length=320, examples=["ana@example.com"], json_schema_extra={"format": "email"}),
+    AfterValidator(_email),
+]
+LocalPath = Annotated[
+    str,
+    Field(max_length=2048, examples=["/studio"], json_schema_extra={"pattern": LOCAL_PATH}),
+    AfterValidator(_local_path),
+]
 Secret = Annotated[
     str,
     StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]*$"),

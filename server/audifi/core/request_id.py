@@ -1,18 +1,16 @@
 """A name for each request, by which an answer, its log lines and a client's own records are brought together."""
 
 import re
-from contextvars import ContextVar
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from audifi.core.logs import current_request_id
+
 HEADER = "X-Request-ID"
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: nothing that a line, or a reader, could trip over
-
-current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
-"""For log lines of whatever runs on behalf of a request; empty outside of one."""
 
 
 def request_id(of: HTTPConnection | Scope) -> str:

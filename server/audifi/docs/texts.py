@@ -31,4 +31,4 @@ TAGS = [
     {"name": "auth", "description": "Sign-in, sessions, and the account itself."},
 ]
 
-LICENSE = {"name": "All rights reserved", "identifier": "LicenseRef-Proprietary"}
+LICENSE = {"name": "All rights reserved", "url": "https://choosealicense.com/no-permission/"}

@@ -1,0 +1,105 @@
+"""Who asks: people that have signed in, and what they hold. Imported by schemathesis's run, which calls the hooks here."""
+
+import random
+from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+import httpx2
+import schemathesis
+from schemathesis import AuthContext, Case, HookContext, Response
+from schemathesis.generation import GenerationMode
+
+from tests.support.clients import Client, new_ip
+from tests.support.sendgrid import SendGrid
+
+PEOPLE = 3
+REAL = 0.5
+"""The part of requests that hold what the server has given, where they need it to get anywhere."""
+DICE = random.SystemRandom()  # hypothesis holds the other one
+STAYS_SECONDS = 240
+"""A sign-in is fresh for 5 minutes, and deleting an account needs a fresh one."""
+
+
+@dataclass
+class Crowd:
+    """Some people at a time. Whose account or session ends, is followed by somebody new."""
+
+    http: httpx2.Client
+    sendgrid: SendGrid
+    people: list[tuple[float, Client]] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock)
+
+    def one(self) -> Client:
+        with self.lock:
+            self.people = [(since, client) for since, client in self.people if monotonic() - since < STAYS_SECONDS]
+            while len(self.people) < PEOPLE:
+                self.people.append((monotonic(), Client(self.http, self.sendgrid).sign_in()))
+            return DICE.choice(self.people)[1]
+
+    def gone(self, access_token: str) -> None:
+        with self.lock:
+            self.people = [each for each in self.people if each[1].tokens["access_token"] != access_token]
+
+
+crowd: Crowd
+
+
+def meet(http: httpx2.Client, sendgrid: SendGrid) -> None:
+    global crowd  # noqa: PLW0603 - schemathesis's hooks are functions of a module
+    crowd = Crowd(http, sendgrid)
+
+
+@schemathesis.auth(refresh_interval=None)
+class AccessToken:
+    def get(self, case: Case, context: AuthContext) -> str:  # noqa: ARG002
+        token: str = crowd.one().tokens["access_token"]
+        return token
+
+    def set(self, case: Case, data: str, context: AuthContext) -> None:  # noqa: ARG002
+        case.headers["Authorization"] = f"Bearer {data}"
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:  # noqa: ARG001
+    """From somewhere else each time, so that limits of clients aren't all that is seen."""
+    case.headers["Fly-Client-IP"] = new_ip()
+    case.headers["Fly-Forwarded-Proto"] = "https"
+    meta = case.meta
+    if meta is None or meta.generation.mode is GenerationMode.NEGATIVE or DICE.random() > REAL:
+        return
+    match case.operation.definition.raw["operationId"]:
+        case "verifyMagicLink":
+            case.body = link_or_code()
+        case "refreshSession":
+            case.body = {"refresh_token": a_session()["refresh_token"]}
+        case "logOut":
+            case.body = {"refresh_token": a_session()["refresh_token"]}
+        case "endSession":
+            case.path_parameters["session_id"] = a_session()["session"]["id"]
+        case "listSessions" | "listActivity":
+            case.query["cursor"] = a_session()["session"]["id"]
+
+
+@schemathesis.hook
+def after_call(context: HookContext, case: Case, response: Response) -> None:  # noqa: ARG001
+    if (
+        case.operation.definition.raw["operationId"] in {"deleteMe", "logOut", "endSession"}
+        and response.status_code < 300
+    ):
+        crowd.gone(str(case.headers.get("Authorization", "")).removeprefix("Bearer "))
+
+
+def link_or_code() -> dict[str, Any]:
+    """Of somebody new, who has just asked for it."""
+    client = Client(crowd.http, crowd.sendgrid)
+    mail = client.request_mail()
+    if DICE.random() < REAL:
+        return {"token": mail.token, "confirm": DICE.random() < REAL, **client.secret()}
+    return {"flow_id": client.flow["flow_id"], "code": mail.code, **client.secret()}
+
+
+def a_session() -> dict[str, Any]:
+    """One more, of somebody who is there."""
+    return Client(crowd.http, crowd.sendgrid).sign_in().tokens
