@@ -18,7 +18,7 @@ SAYS_NOTHING = {
     *("title", "summary", "description", "examples", "example", "default", "deprecated", "discriminator"),
     *("tags", "externalDocs"),
 }
-AT_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+AT_MOST = ("exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 SAME = ("pattern", "format", "multipleOf", "uniqueItems", "contentMediaType", "contentEncoding")
 OF_SCHEMAS = (
@@ -280,7 +280,7 @@ class Comparison:
         words, allowed = _words(inner), _words(outer)
         if allowed and not words:
             yield f"{place}: only {', '.join(map(str, allowed))}"
-        elif allowed:
+        elif allowed and ("const" in outer or not self.may_grow):
             yield from (f"{place}: {word} isn't among its words" for word in words if word not in allowed)
         for keyword in SAME:
             if keyword in outer and outer[keyword] != inner.get(keyword):

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from audifi.core import body_limit
 from audifi.core.body_limit import LINGER_SECONDS, MAX_BYTES
 from tests.support import edge_app
 
@@ -142,3 +143,74 @@ def test_after_a_body_within_the_limit_the_connection_is_used_again(port: int) -
             answer = client.post("/things", json={"token": "t"})
             assert answer.is_success
             assert "connection" not in answer.headers
+
+
+@pytest.fixture(scope="module")
+def impatient_port(database_url: str) -> Iterator[int]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body_limit, "TIMEOUT_SECONDS", 1)
+        with edge_app.running(edge_app.create(database_url)) as port:
+            yield port
+
+
+def assert_too_slow(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nconnection: close" in head.lower()
+    assert b"\r\ncontent-type: application/problem+json" in head.lower()
+    assert json.loads(body)["code"] == "request.timeout"
+
+
+def test_a_body_that_doesnt_come_is_given_up(impatient_port: int) -> None:
+    began = time.monotonic()
+
+    assert_too_slow(post(impatient_port, headers="Content-Length: 14"))
+    assert 0.9 < time.monotonic() - began < LINGER_SECONDS + 4
+
+
+def test_a_body_that_trickles_in_is_given_up_too(impatient_port: int) -> None:
+    """However often something comes, all of it must be there in time."""
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        connection.settimeout(0.2)
+        answer = b""
+        for _ in range(20):
+            connection.sendall(b"a")
+            try:
+                answer = connection.recv(65536)
+                break
+            except TimeoutError:
+                pass
+
+    assert_too_slow(answer)
+
+
+def test_a_chunked_body_without_an_end_is_given_up(impatient_port: int) -> None:
+    assert_too_slow(post(impatient_port, b"2\r\nab\r\n", headers="Transfer-Encoding: chunked"))
+
+
+def test_a_body_that_comes_in_time_is_read_however_many_parts_it_has(impatient_port: int) -> None:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
+        head = b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
+        connection.sendall(head)
+        for part in (b'{"tok', b'en":', b' "t"}'):
+            time.sleep(0.2)
+            connection.sendall(part)
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_may_take_longer_than_a_body(impatient_port: int) -> None:
+    answer = httpx2.get(f"http://127.0.0.1:{impatient_port}/v1/slow", timeout=10)
+
+    assert answer.status_code == 200
+
+
+def test_who_hangs_up_in_the_midst_of_a_body_is_no_failure_of_ours(
+    impatient_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{")
+    time.sleep(0.5)
+
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -1,7 +1,7 @@
-"""`make fuzz`: schemathesis asks the real server, on a real database with people signed in, for all that the contract allows.
+"""`make fuzz`: schemathesis asks the real server, on a real database with people signed in, for what the contract allows.
 
-And for much that it doesn't. No answer may be a 5xx, or one that the contract hasn't; what it finds, it prints with a curl
-command. `make fuzz CASES=2000` tries so many of each operation and phase.
+And for much that it doesn't. No answer may be a 5xx, or one that the contract hasn't; what it finds, it prints with a
+curl command. `make fuzz CASES=2000` tries so many of each operation and phase.
 """
 
 import argparse
@@ -47,8 +47,7 @@ def main() -> None:
             people.meet(http, mails)
             status = fuzz(running.url, options)
             if "Traceback" in running.log() or "ERROR" in running.log():
-                print(f"\nfuzz: the server's log tells of errors:\n{running.log()[-4000:]}")
-                status = 1
+                sys.exit(f"fuzz: the server's log tells of errors:\n{running.log()[-4000:]}")
     sys.exit(status)
 
 
@@ -61,10 +60,9 @@ def fuzz(url: str, options: argparse.Namespace) -> int:
         arguments += ["--include-operation-id", options.operation]
     os.chdir(HERE)
     try:
-        schemathesis.main(arguments, prog_name="schemathesis", standalone_mode=True)
+        schemathesis.main(arguments, prog_name="schemathesis")
     except SystemExit as ended:
         return int(ended.code or 0)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who asks: people that have signed in, and what they hold. Imported by schemathesis's run, which calls the hooks here."""
+"""Who asks: people that have signed in, and what they hold. schemathesis calls the hooks here."""
 
 import random
 from dataclasses import dataclass, field
@@ -53,16 +53,16 @@ def meet(http: httpx2.Client, sendgrid: SendGrid) -> None:
 
 @schemathesis.auth(refresh_interval=None)
 class AccessToken:
-    def get(self, case: Case, context: AuthContext) -> str:  # noqa: ARG002
+    def get(self, case: Case[Any], context: AuthContext) -> str:  # noqa: ARG002
         token: str = crowd.one().tokens["access_token"]
         return token
 
-    def set(self, case: Case, data: str, context: AuthContext) -> None:  # noqa: ARG002
+    def set(self, case: Case[Any], data: str, context: AuthContext) -> None:  # noqa: ARG002
         case.headers["Authorization"] = f"Bearer {data}"
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:  # noqa: ARG001
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:  # noqa: ARG001
     """From somewhere else each time, so that limits of clients aren't all that is seen."""
     case.headers["Fly-Client-IP"] = new_ip()
     case.headers["Fly-Forwarded-Proto"] = "https"
@@ -83,7 +83,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 
 
 @schemathesis.hook
-def after_call(context: HookContext, case: Case, response: Response) -> None:  # noqa: ARG001
+def after_call(context: HookContext, case: Case[Any], response: Response) -> None:  # noqa: ARG001
     if (
         case.operation.definition.raw["operationId"] in {"deleteMe", "logOut", "endSession"}
         and response.status_code < 300

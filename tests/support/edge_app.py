@@ -20,8 +20,8 @@ from starlette.background import BackgroundTask
 from audifi.core import edge
 from audifi.core.clock import utc_now
 from audifi.core.contract import raises
-from audifi.core.logs import current_request_id
 from audifi.core.database import create_engine
+from audifi.core.logs import current_request_id
 from audifi.core.problems import Problem
 from audifi.core.protocol import HttpProtocol
 from audifi.core.request_id import request_id

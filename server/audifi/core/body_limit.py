@@ -18,15 +18,13 @@ LINGER_SECONDS = 2
 
 
 class BodyLimitMiddleware:
-    """Answers 413 to a body over `max_bytes`: at once if Content-Length says so, else when that many have come.
+    """Answers 413 to a body over `MAX_BYTES`: at once if Content-Length says so, else when that many have come.
 
-    And 408 to one that isn't there `timeout_seconds` after it was first wanted.
+    And 408 to one that isn't there `TIMEOUT_SECONDS` after it was first wanted.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BYTES, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._max_bytes = max_bytes
-        self._timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,7 +38,7 @@ class BodyLimitMiddleware:
             nonlocal received, complete, refused, deadline
             if complete:
                 return await receive()
-            deadline = deadline or asyncio.get_running_loop().time() + self._timeout_seconds
+            deadline = deadline or asyncio.get_running_loop().time() + TIMEOUT_SECONDS
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
@@ -50,7 +48,7 @@ class BodyLimitMiddleware:
                 raise HTTPException(408) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body")
-            if received > self._max_bytes:
+            if received > MAX_BYTES:
                 refused = True
                 raise HTTPException(413)
             return message
@@ -69,7 +67,7 @@ class BodyLimitMiddleware:
 
         # The server lets any number of leading zeros through; int() doesn't take more than 4300 digits.
         declared = dict(scope["headers"]).get(b"content-length", b"").lstrip(b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
+        if declared.isdigit() and int(declared) > MAX_BYTES:
             refused = True
             await problems.response(scope, problems.too_large())(scope, receive, send_and_linger)
         else:
