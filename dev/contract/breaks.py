@@ -18,7 +18,7 @@ SAYS_NOTHING = {
     *("title", "summary", "description", "examples", "example", "default", "deprecated", "discriminator"),
     *("tags", "externalDocs"),
 }
-AT_MOST = ("exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+AT_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 SAME = ("pattern", "format", "multipleOf", "uniqueItems", "contentMediaType", "contentEncoding")
 OF_SCHEMAS = (
@@ -201,7 +201,7 @@ def _headers(old: Side, new: Side, place: str) -> Iterator[str]:
 def _codes(answer: Side) -> set[str]:
     """Of problems: what clients decide by. Here a word that has gone matters, too."""
     schema = answer.part.get("content", {}).get(PROBLEM, {}).get("schema", {})
-    codes = [part.get("properties", {}).get("code", {}) for part in answer.at(schema).together()]
+    codes = [part.get("properties", {}).get("code", {}) for part in Side(answer.document, schema).together()]
     return {word for code in codes for word in _words(answer.at(code).part)}
 
 
