@@ -24,6 +24,8 @@ from tests.conftest import StartApi
 from tests.support import databases
 from tests.support.api import APP_URL, SECRETS, Api, environment, free_port
 
+pytestmark = pytest.mark.slow
+
 TEST_ROUTES = "tests.support.api_with_test_routes"
 KILL_TIMEOUT_SECONDS = 30  # server/fly.toml
 

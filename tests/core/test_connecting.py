@@ -22,6 +22,8 @@ from tests.support import api as apis
 from tests.support import databases, pgbouncer
 from tests.support.relay import Relay, relay
 
+pytestmark = pytest.mark.slow
+
 needs_pgbouncer = pytest.mark.skipif(
     pgbouncer.PROGRAM is None, reason="PgBouncer isn't here: apt-get install pgbouncer"
 )

@@ -1,4 +1,4 @@
-"""`make fuzz`: schemathesis asks the real server, on a real database with people signed in, for what the contract allows.
+"""`make fuzz`: schemathesis asks the real server, on a database with people signed in, for what the contract allows.
 
 And for much that it doesn't. No answer may be a 5xx, or one that the contract hasn't; what it finds, it prints with a
 curl command. `make fuzz CASES=2000` tries so many of each operation and phase.

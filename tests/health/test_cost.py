@@ -12,6 +12,8 @@ from audifi.health.probe import DatabaseProbe
 from tests.conftest import StartApi
 from tests.support import databases
 
+pytestmark = pytest.mark.slow
+
 REQUEST = b"GET /api/v1/health HTTP/1.1\r\nHost: api\r\n\r\n"
 CONNECTIONS = 50
 REQUESTS_PER_CONNECTION = 200

@@ -17,6 +17,8 @@ from tests.support import databases
 from tests.support.api import Api
 from tests.support.relay import dropped_packets, relay
 
+pytestmark = pytest.mark.slow
+
 
 def assert_disconnected(api: Api, *, cause: str) -> None:
     """Ask past the second in which the last result may be reused."""

@@ -21,6 +21,8 @@ from tests.support.databases import alembic
 from tests.support.relay import relay
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
 HEAD = "0005"

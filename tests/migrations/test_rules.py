@@ -12,6 +12,8 @@ from dev.migrations.hashes import LIST
 from tests.support.checkouts import NEWEST, NEXT, Checkout, git
 from tests.support.databases import alembic
 
+pytestmark = pytest.mark.slow
+
 RELEASED = "0003_rate_limit_counters.py"
 UNSAFE = "ALTER TABLE users ADD CONSTRAINT ck_users_short CHECK (char_length(email) < 200)"
 RULE = "constraint-missing-not-valid"

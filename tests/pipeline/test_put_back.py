@@ -18,6 +18,8 @@ from tests.support.fake_fly import (
     release,
 )
 
+pytestmark = pytest.mark.slow
+
 BACK = f"deploy --app an-app --image {IMAGE_BEFORE} --skip-release-command"
 THIRD = "0.1.0+7777777"
 

@@ -141,6 +141,8 @@ def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
             "SENDGRID_API_KEY": "SG.rehearsal",
             "SENDGRID_API_URL": sendgrid_url,
             "TRUSTED_PROXIES": "127.0.0.0/8",  # where the stand-in of Fly's proxy is
+            "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # the traffic is one client's,
+            "ACCOUNT_REQUESTS_PER_MINUTE": "1000000",  # and a few accounts'
             **SECRETS,
         },
     )

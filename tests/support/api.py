@@ -79,6 +79,7 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
         "ENVIRONMENT": "development",
         "APP_URL": APP_URL,
         "MAIL_FOLDER": str(folder / "mail"),
+        "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # all that asks here is one client
         **SECRETS,
     }
     settings = environment(code, **defaults | variables)
