@@ -243,15 +243,21 @@ def test_the_python_is_the_one_that_everything_else_names() -> None:
     assert setup["with"] == {"python-version-file": ".python-version"}
 
 
-def test_pgbouncer_is_installed_where_it_is_missing_before_the_tests_that_need_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["pgbouncer", "haproxy", "docker-registry", None])
+def test_servers_are_installed_where_one_is_missing_before_the_tests_that_need_them(
+    tmp_path: Path, missing: str | None
+) -> None:
+    servers = {"pgbouncer", "haproxy", "docker-registry"}
     install = step_running(BUILD, "pgbouncer")
     order = [each.get("run", "") for each in steps(BUILD)]
+    (tmp_path / "bash").symlink_to("/bin/bash")
 
-    done = run(install["run"], tmp_path, fakes="sudo", PATH=f"{tmp_path}:/bin")
+    done = run(install["run"], tmp_path, fakes=" ".join(["sudo", *sorted(servers - {missing})]), PATH=str(tmp_path))
 
     assert done.returncode == 0, done.stderr
-    if "pgbouncer" not in done.stdout:
-        assert "install" in (tmp_path / "calls").read_text()
+    called = (tmp_path / "calls").read_text() if (tmp_path / "calls").exists() else ""
+    assert ("install" in called) == (missing is not None)
+    assert all(server in called for server in servers) or not missing
     assert order.index(install["run"]) < order.index("make test")
 
 
