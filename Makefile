@@ -33,8 +33,7 @@ test: $(ENVIRONMENT_READY) ## Run the tests
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line and branch of it
-	@$(IN_VENV) coverage run --rcfile=server/pyproject.toml -m pytest -q -m "not slow" tests/auth $(ARGS)
-	@$(IN_VENV) coverage report --rcfile=server/pyproject.toml
+	@$(IN_VENV) python -m pytest -q -n $(WORKERS) -m "not slow" --cov --cov-config=server/pyproject.toml tests/auth $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(ENVIRONMENT_READY) ## Run the tests that start many processes, or wait
