@@ -131,6 +131,7 @@ clean: ## Remove the environment and the development database
 	rm -rf .venv .data dev/node_modules clients/typescript/node_modules clients/typescript/dist
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
+	@if [ -L .venv ]; then echo "make: .venv is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
 	@python=$${PYTHON:-$$(dev/find-python)}; \
 	echo "Making .venv with $$python …"; \
 	"$$python" -m venv --clear .venv || \
@@ -141,5 +142,6 @@ $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@touch $@
 
 dev/node_modules clients/typescript/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)
+	@if [ -L $@ ]; then echo "make: $@ is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
 	@$(IN_VENV) npm --prefix $* ci --no-audit --no-fund --loglevel error
 	@touch $@

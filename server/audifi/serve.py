@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from audifi.app import create_app
 from audifi.core import logs
-from audifi.core.problems import without_secrets
+from audifi.core.problems import PATH_MAX_LENGTH, without_secrets
 from audifi.core.protocol import HttpProtocol
 from audifi.core.settings import Settings, SettingsError, load
 
@@ -163,7 +163,7 @@ def loggable(record: logging.LogRecord) -> bool:
     """Leaves health out of the access log, which anyone could flood by it, and queries and tokens out of every line."""
     assert isinstance(record.args, tuple)  # noqa: S101 - uvicorn's: client, method, path, HTTP version, status
     client, method, path, *rest = record.args
-    path = without_secrets(str(path).partition("?")[0])
+    path = without_secrets(str(path).partition("?")[0])[:PATH_MAX_LENGTH]
     record.args = (client, method, path, *rest)
     return path != HEALTH_PATH
 

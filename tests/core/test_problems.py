@@ -307,3 +307,12 @@ def test_a_database_that_is_busy(client: httpx2.Client, path: str) -> None:
 def test_not_every_failing_system_call_is_the_databases(client: httpx2.Client, path: str) -> None:
     assert not Path("/nowhere").exists()
     assert problem(client.get(path), 500, "internal")
+
+
+def test_a_long_path_is_told_in_part_and_none_is_another_host(client: httpx2.Client) -> None:
+    host = str(client.base_url).removesuffix("/v1/")
+    long = httpx2.get(f"{host}/{'%FF' * 5000}").json()
+    twice = httpx2.get(f"{host}//evil.example/x").json()
+
+    assert len(long["instance"]) <= 1024
+    assert twice["instance"] == "/evil.example/x"

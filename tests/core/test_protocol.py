@@ -143,3 +143,116 @@ def test_many_that_never_finish_keep_nobody_else_waiting(port: int) -> None:
         assert time.monotonic() - began < 1
         for each in waiting:
             assert_problem(each.result(), 408, "request.timeout")
+
+
+TRAILERS = b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
+
+
+@pytest.mark.parametrize("name", ["X-Request-ID", "Fly-Client-IP", "Origin"])
+def test_a_trailer_doesnt_pass_for_a_header(port: int, name: str) -> None:
+    answer = say(port, GET + b"Connection: close\r\n" + TRAILERS + f"{name}: from-the-trailer\r\n\r\n".encode())
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"from-the-trailer" not in answer
+
+
+def test_trailers_are_bounded_like_headers(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
+        connection.sendall(b"a: b\r\n" * 20_000)
+
+        assert_problem(connection.recv(65536), 431, "request.head_too_large")
+
+
+@pytest.mark.parametrize("size", [66_000, 125_000, 1_000_000])
+def test_a_head_that_comes_at_once_is_bounded_too(port: int, size: int) -> None:
+    assert_problem(say(port, GET + b"X-Filler: " + b"a" * size + b"\r\n\r\n"), 431, "request.head_too_large")
+
+
+def test_earlier_requests_dont_count_for_a_head(port: int) -> None:
+    filled = GET + b"X-Filler: " + b"a" * 10_000 + b"\r\n"
+    start, end = filled[:20], filled[20:]
+    answer = say(port, (filled + b"\r\n") * 8 + start, end + b"Connection: close\r\n\r\n", pause=0.3)
+
+    assert answer.count(b"HTTP/1.1 200 ") == 9
+
+
+def test_what_is_queued_is_bounded(port: int) -> None:
+    """Those that are taken are answered, and then the connection ends."""
+    answer = say(port, (b"GET /v1/slow HTTP/1.1\r\nHost: a\r\n\r\n") + (GET + b"\r\n") * 1000)
+
+    assert 10 < answer.count(b"HTTP/1.1 200 ") <= protocol.PIPELINE_MAX_REQUESTS + 1
+    assert answer.count(b"HTTP/1.1") == answer.count(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [b"\r\n", b"1", b"1\r\na\r\n"],
+    ids=["a blank line", "the start of a chunk", "chunks that go on"],
+)
+def test_a_connection_that_is_kept_busy_by_next_to_nothing_ends(port: int, more: bytes) -> None:
+    head = GET + (b"\r\n" if more == b"\r\n" else b"Transfer-Encoding: chunked\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        began = time.monotonic()
+        connection.settimeout(0.3)
+        ended = False
+        while not ended and time.monotonic() - began < 6:
+            try:
+                if more != b"\r\n" or time.monotonic() - began < 0.2:
+                    connection.sendall(more)
+                ended = connection.recv(65536) == b""
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                ended = True
+
+    assert ended
+    assert time.monotonic() - began < 5
+
+
+def test_a_body_that_goes_wrong_after_the_answer_gets_no_second_one(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(GET + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"zz\r\n")
+
+        assert connection.recv(65536) == b""
+
+
+def test_a_body_that_nobody_wanted_but_comes_leaves_the_connection_as_it_was(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
+        connection.sendall(b"body" + GET + b"\r\n")
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n"])
+def test_a_request_says_for_which_host_it_is_once(port: int, hosts: bytes) -> None:
+    """RFC 9112, 3.2."""
+    assert_problem(say(port, b"GET /v1/things HTTP/1.1\r\n" + hosts + b"\r\n"), 400, "request.not_http")
+
+
+def test_http_1_0_needs_no_host(port: int) -> None:
+    assert say(port, b"GET /v1/things HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_refusal_is_no_place_for_scripts_either(port: int) -> None:
+    answer = say(port, b"hello\r\n\r\n").lower()
+
+    for header in (b"x-content-type-options: nosniff", b"content-security-policy: default-src 'none'"):
+        assert header in answer
+
+
+def test_who_hangs_up_with_answers_in_the_queue_is_no_failure_of_ours(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall((b"GET /v1/slow HTTP/1.1\r\nHost: a\r\n\r\n") * 3)
+        time.sleep(0.2)
+    time.sleep(2.5)
+
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -88,3 +88,54 @@ def test_documentation_can_be_turned_off(start_app: Callable[..., App], database
     assert answer.json()["code"] == "not_found"
     assert "documentation" not in app.http.get("/").json()
     assert "/docs" not in app.http.get("/", headers=BROWSER).text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_that_the_browser_has_keeps_its_policy(health_api: Api, path: str) -> None:
+    """A cache takes the headers of a 304 for those of what it has."""
+    first = httpx2.get(health_api.url + path, headers=BROWSER)
+    again = httpx2.get(health_api.url + path, headers=BROWSER | {"If-None-Match": first.headers["etag"]})
+
+    assert again.status_code == 304
+    assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("text/html", "text/html"),
+        ("TEXT/HTML", "text/html"),
+        ("text/*", "text/html"),
+        ("application/json;q=0.5, text/html", "text/html"),
+        ("text/html;q=0", "application/json"),
+        ("application/json, text/html;q=0.1", "application/json"),
+        ("text/htmlx", "application/json"),
+        ("text/html;q=nonsense", "application/json"),
+        (",;,", "application/json"),
+    ],
+)
+def test_who_asks_gets_what_they_would_rather_have(health_api: Api, accept: str, media_type: str) -> None:
+    answer = httpx2.get(health_api.url, headers={"Accept": accept})
+
+    assert answer.headers["content-type"].split(";")[0] == media_type
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/home.css", "/docs/assets/swagger-ui.css"])
+def test_the_head_of_each_page_can_be_had(health_api: Api, path: str) -> None:
+    assert httpx2.head(health_api.url + path).status_code == 200
+
+
+@pytest.mark.parametrize("wanted", ["bytes=99999999-", "foo", "bytes=0-9"])
+def test_assets_are_sent_whole(health_api: Api, wanted: str) -> None:
+    answer = httpx2.get(f"{health_api.url}/docs/assets/swagger-ui.css", headers={"Range": wanted})
+
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "private, no-cache"
+
+
+def test_assets_can_only_be_read(health_api: Api) -> None:
+    answer = httpx2.post(f"{health_api.url}/docs/assets/swagger-ui.css")
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, HEAD"
+    assert answer.json()["code"] == "method_not_allowed"

@@ -26,10 +26,13 @@ export interface Options {
    */
   delivery?: "cookie" | "body";
   /** Where `delivery` is `body`: the refresh token of an earlier run, if there is one. */
-  refreshToken?: string | undefined;
+  refreshToken?: string | null | undefined;
   /** Where `delivery` is `body`: called with each new refresh token, to be kept safe; with null once it is of no more use. */
   keep?: (refreshToken: string | null) => void;
-  /** Called when the session has ended, here or elsewhere: the person has to sign in again. */
+  /**
+   * Called once when the session that this client knew has ended, here or elsewhere: the person has to sign in again. A
+   * `resume` that finds none says so by its answer alone.
+   */
   onSignedOut?: () => void;
   fetch?: (request: Request) => Promise<Response>;
 }
@@ -50,7 +53,7 @@ export interface Client extends FetchClient<paths> {
   signOut(): Promise<void>;
 }
 
-/** An answer that is neither a yes nor a no: 429, 503 and the like. */
+/** An answer that is neither a yes nor a no: 429, 503 and the like. `code` is `unknown` if it wasn't the API that answered. */
 export class ApiError extends Error {
   readonly problem: Problem;
 
@@ -62,16 +65,18 @@ export class ApiError extends Error {
 }
 
 const AUTH = "/api/v1/auth";
-/** Whose answers hold tokens. */
-const GRANTS = new Set([`${AUTH}/magic-link/verify`, `${AUTH}/refresh`]);
+const VERIFY = `${AUTH}/magic-link/verify`;
 /** Whose 401 says nothing about the access token. */
-const WITHOUT_ACCESS = new Set([...GRANTS, `${AUTH}/magic-link/request`, `${AUTH}/logout`]);
+const WITHOUT_ACCESS = new Set([VERIFY, `${AUTH}/refresh`, `${AUTH}/magic-link/request`, `${AUTH}/logout`]);
 
 export function createClient(options: Options): Client {
-  const { baseUrl, delivery = "cookie", keep, onSignedOut, fetch = globalThis.fetch } = options;
+  const { baseUrl, delivery = "cookie", keep, onSignedOut } = options;
   let accessToken: string | undefined;
-  let refreshToken = options.refreshToken;
+  let refreshToken = options.refreshToken ?? undefined;
+  /** Counts sign-ins and sign-outs: what a refresh that began before the last one answers is about another session. */
+  let epoch = 0;
   let refreshing: Promise<boolean> | undefined;
+  /** Requests that may be sent again, by openapi-fetch's id. */
   const again = new Map<string, Request>();
 
   const api = createFetchClient<paths>({
@@ -90,6 +95,8 @@ export function createClient(options: Options): Client {
 
   function drop(): void {
     const wasSignedIn = accessToken !== undefined || refreshToken !== undefined;
+    epoch++;
+    refreshing = undefined;
     accessToken = undefined;
     refreshToken = undefined;
     if (wasSignedIn) {
@@ -100,22 +107,28 @@ export function createClient(options: Options): Client {
 
   /** Once at a time: whoever else needs a new token waits for the same answer. */
   function refresh(): Promise<boolean> {
-    refreshing ??= askForTokens().finally(() => {
-      refreshing = undefined;
-    });
+    if (!refreshing) {
+      const asking = askForTokens().finally(() => {
+        if (refreshing === asking) refreshing = undefined;
+      });
+      refreshing = asking;
+    }
     return refreshing;
   }
 
   async function askForTokens(): Promise<boolean> {
     if (delivery === "body" && refreshToken === undefined) return false;
-    // The middleware takes the tokens.
-    const { error, response } = await api.POST(`${AUTH}/refresh`, { body: heldToken() });
-    if (response.ok) return true;
-    if (response.status === 401) {
-      drop();
-      return false;
+    const began = epoch;
+    const { data, response, error } = await api.POST(`${AUTH}/refresh`, { body: heldToken() });
+    if (began !== epoch) return accessToken !== undefined;
+    if (data) {
+      take(data);
+      return true;
     }
-    throw new ApiError(error as Problem);
+    const problem = asProblem(error, response);
+    if (!problem.code.startsWith("refresh_token.")) throw new ApiError(problem);
+    drop();
+    return false;
   }
 
   /** An empty body still says that it is JSON, which a request with a cookie must be. */
@@ -124,24 +137,37 @@ export function createClient(options: Options): Client {
   }
 
   async function signOut(): Promise<void> {
+    await refreshing?.catch(() => undefined); // its answer would set the cookie anew
     const { error, response } = await api.POST(`${AUTH}/logout`, { body: heldToken() });
-    if (!response.ok) throw new ApiError(error as Problem);
+    if (!response.ok) throw new ApiError(asProblem(error, response));
   }
 
   const middleware: Middleware = {
     onRequest({ request, schemaPath, id }) {
-      if (accessToken !== undefined && !request.headers.has("Authorization")) {
-        request.headers.set("Authorization", `Bearer ${accessToken}`);
-      }
+      if (request.headers.has("Authorization")) return request; // the caller's own
+      if (accessToken !== undefined) request.headers.set("Authorization", `Bearer ${accessToken}`);
       if (!WITHOUT_ACCESS.has(schemaPath)) again.set(id, request.clone());
       return request;
     },
-    async onResponse({ response, schemaPath, id }) {
+    async onResponse({ request: sent, response, schemaPath, id, options: { fetch } }) {
       const request = again.get(id);
       again.delete(id);
-      if (GRANTS.has(schemaPath) && response.ok) take((await response.clone().json()) as Tokens);
-      if (schemaPath === `${AUTH}/logout` && response.ok) drop();
-      if (!request || !(await isAboutAccessToken(response)) || !(await refresh())) return undefined;
+      if (response.ok) {
+        if (schemaPath === VERIFY) {
+          epoch++;
+          take((await response.clone().json()) as Tokens);
+        }
+        if (schemaPath === `${AUTH}/logout` || (schemaPath === `${AUTH}/me` && sent.method === "DELETE")) drop();
+        return undefined;
+      }
+      if (!request || !(await isAboutAccessToken(response))) return undefined;
+      try {
+        const isStale = request.headers.get("Authorization") !== (accessToken ? `Bearer ${accessToken}` : null);
+        if (!isStale && !(await refresh())) return undefined;
+      } catch (error) {
+        if (error instanceof ApiError) return problemResponse(error.problem);
+        throw error;
+      }
       request.headers.set("Authorization", `Bearer ${accessToken}`);
       return fetch(request);
     },
@@ -155,6 +181,22 @@ export function createClient(options: Options): Client {
 
 async function isAboutAccessToken(response: Response): Promise<boolean> {
   if (response.status !== 401) return false;
-  const { code } = (await response.clone().json()) as Problem;
-  return code.startsWith("access_token.");
+  const body: unknown = await response
+    .clone()
+    .json()
+    .catch(() => undefined);
+  return asProblem(body, response).code.startsWith("access_token.");
+}
+
+/** What answered may be something between here and the API, which knows no problems. */
+function asProblem(body: unknown, { status, statusText }: Response): Problem {
+  if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string") return body as Problem;
+  return { type: "about:blank", title: statusText || `Status ${status}`, status, instance: "", code: "unknown", request_id: "" };
+}
+
+function problemResponse(problem: Problem): Response {
+  return new Response(JSON.stringify(problem), {
+    status: problem.status,
+    headers: { "Content-Type": "application/problem+json" },
+  });
 }

@@ -311,8 +311,9 @@ export interface components {
             /**
              * Flow Secret
              * @description Where `delivery` is `body`: keep it until verify.
+             * @example TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E
              */
-            flow_secret?: string | null;
+            flow_secret?: string;
         };
         /**
          * Health
@@ -538,8 +539,9 @@ export interface components {
             /**
              * Refresh Token
              * @description Where `delivery` is `body`. It is good for one use, and its answer holds the next.
+             * @example TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E
              */
-            refresh_token?: string | null;
+            refresh_token?: string;
             /** @description Whose tokens they are. */
             session: components["schemas"]["SessionCreated"];
             /** @description Who has signed in. */
@@ -584,8 +586,9 @@ export interface components {
             /**
              * Refresh Token
              * @description Where `delivery` is `body`. It is good for one use, and its answer holds the next.
+             * @example TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E
              */
-            refresh_token?: string | null;
+            refresh_token?: string;
             /** @description Whose tokens they are. */
             session: components["schemas"]["SessionCreated"];
         };

@@ -135,3 +135,125 @@ test("problems come as the contract has them", async () => {
   );
   assert.equal(response.headers.get("x-request-id"), error.request_id);
 });
+
+/** Answers in the API's place, as what is between here and there does; null lets a request through. */
+function between(answer: (path: string, request: Request) => Response | Promise<Response | null> | null): Options["fetch"] {
+  return async (request) => (await answer(new URL(request.url).pathname, request)) ?? fetch(request);
+}
+
+const html = (status: number) => () => new Response("<h1>Sign in to this network</h1>", { status });
+const empty = (status: number) => () => new Response(null, { status });
+
+for (const [what, answer] of Object.entries({
+  "a portal's 401": html(401),
+  "a gateway's 503": html(503),
+  "a gateway's empty 502": empty(502),
+})) {
+  test(`${what} ends no session`, async () => {
+    let isBetween = false;
+    let kept: string | null = null;
+    let ended = 0;
+    const { api, email } = await signIn({
+      onSignedOut: () => ended++,
+      keep: (token) => (kept = token),
+      fetch: between(() => (isBetween ? answer() : null))!,
+    });
+    isBetween = true;
+
+    await assert.rejects(api.resume(), (error) => error instanceof ApiError && error.problem.code === "unknown");
+    assert.equal((await api.GET("/api/v1/auth/me")).response.ok, false);
+
+    isBetween = false;
+    assert.equal((await api.GET("/api/v1/auth/me")).data?.email, email);
+    assert.equal(ended, 0);
+    assert.notEqual(kept, null);
+  });
+}
+
+test("an error of the refresh is returned to who asked for something else", async () => {
+  const busy = { status: 503, code: "database.busy", title: "The database is busy" };
+  let kept: string | null = null;
+  await signIn({ keep: (token) => (kept = token) });
+  const api = createClient({
+    baseUrl: API_URL,
+    delivery: "body",
+    refreshToken: kept,
+    fetch: between((path) => (path.endsWith("/refresh") ? Response.json(busy, { status: 503 }) : null))!,
+  });
+
+  const { error, response } = await api.GET("/api/v1/auth/me");
+
+  assert.equal(response.status, 503);
+  assert.equal(error?.code, "database.busy");
+});
+
+test("a refresh that ends after a sign-out signs nobody in", async () => {
+  let answer: (() => void) | undefined;
+  const kept: (string | null)[] = [];
+  const { api } = await signIn({
+    keep: (token) => kept.push(token),
+    fetch: between(async (path, request) => {
+      const response = await fetch(request);
+      if (path.endsWith("/refresh")) await new Promise<void>((resolve) => (answer = resolve));
+      return response;
+    })!,
+  });
+
+  const resuming = api.resume();
+  while (!answer) await new Promise((resolve) => setTimeout(resolve, 5));
+  const leaving = api.signOut();
+  answer();
+  await Promise.all([resuming, leaving]);
+
+  assert.equal(kept.at(-1), null);
+  assert.equal((await api.GET("/api/v1/auth/me")).error?.code, "access_token.missing");
+});
+
+test("a refresh of the session before doesn't end the one after", async () => {
+  let answer: (() => void) | undefined;
+  let ended = 0;
+  const { api } = await signIn({
+    onSignedOut: () => ended++,
+    fetch: between(async (path) => {
+      if (!path.endsWith("/refresh")) return null;
+      await new Promise<void>((resolve) => (answer = resolve));
+      return Response.json({ status: 401, code: "refresh_token.expired", title: "The session has ended" }, { status: 401 });
+    })!,
+  });
+  const resuming = api.resume();
+  while (!answer) await new Promise((resolve) => setTimeout(resolve, 5));
+  const email = newAddress();
+  const { data: flow } = await api.POST("/api/v1/auth/magic-link/request", { body: { email, delivery: "body" } });
+  const body = { flow_id: flow!.flow_id, flow_secret: flow!.flow_secret ?? null, code: await codeFor(email) };
+  await api.POST("/api/v1/auth/magic-link/verify", { body });
+  answer();
+
+  assert.equal(await resuming, true);
+  assert.equal(ended, 0);
+  assert.equal((await api.GET("/api/v1/auth/me")).data?.email, email);
+});
+
+test("who deletes the account is signed out", async () => {
+  let ended = 0;
+  const { api } = await signIn({ onSignedOut: () => ended++ });
+
+  assert.equal((await api.DELETE("/api/v1/auth/me")).response.status, 204);
+
+  assert.equal(ended, 1);
+});
+
+test("a caller's own token is left alone", async () => {
+  const { api } = await signIn();
+
+  const { error } = await api.GET("/api/v1/auth/me", { headers: { Authorization: "Bearer mine" } });
+
+  assert.equal(error?.code, "access_token.invalid");
+});
+
+test("a request that was cancelled leaves nothing behind", async () => {
+  const { api, email } = await signIn();
+  const cancelled = api.GET("/api/v1/auth/me", { signal: AbortSignal.abort() });
+
+  await assert.rejects(cancelled, { name: "AbortError" });
+  assert.equal((await api.GET("/api/v1/auth/me")).data?.email, email);
+});

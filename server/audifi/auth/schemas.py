@@ -12,6 +12,7 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from audifi.auth import addresses
 from audifi.auth.models import Delivery, EventName, Role
@@ -140,7 +141,7 @@ class FlowStarted(Schema):
     """Seconds for which link and code are good."""
     resend_after: int = Field(examples=[60])
     """Seconds until it makes sense to offer another mail."""
-    flow_secret: Secret | None = Field(exclude_if=lambda value: value is None)
+    flow_secret: Secret | SkipJsonSchema[None] = Field(exclude_if=lambda value: value is None)
     """Where `delivery` is `body`: keep it until verify."""
 
 
@@ -183,7 +184,7 @@ class Tokens(Schema):
     """RFC 6750."""
     expires_in: int = Field(examples=[600])
     """Seconds for which the access token is good."""
-    refresh_token: Secret | None = Field(exclude_if=lambda value: value is None)
+    refresh_token: Secret | SkipJsonSchema[None] = Field(exclude_if=lambda value: value is None)
     """Where `delivery` is `body`. It is good for one use, and its answer holds the next."""
     session: SessionCreated
     """Whose tokens they are."""

@@ -7,7 +7,9 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KEPT = {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"vary"}  # RFC 9110, 15.4.5
+# Of what isn't sent. All else stays, because caches take what a 304 says for what they have (RFC 9111, 4.3.4): a page's
+# Content-Security-Policy, too.
+OF_THE_BODY = {b"content-type", b"content-length", b"content-encoding", b"content-range", b"last-modified"}
 REVALIDATE = "private, no-cache"  # keep it, but ask each time
 
 
@@ -55,7 +57,7 @@ def _revalidated(scope: Scope, start: Message, body: Message) -> tuple[Message, 
     headers.setdefault("Cache-Control", REVALIDATE)
     if not _is_held(Headers(scope=scope).getlist("if-none-match"), etag):
         return {**start, "headers": headers.raw}, body
-    kept = [(name, value) for name, value in headers.raw if name in KEPT]
+    kept = [(name, value) for name, value in headers.raw if name not in OF_THE_BODY]
     return {**start, "status": 304, "headers": kept}, {"type": "http.response.body", "body": b""}
 
 

@@ -102,6 +102,8 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    if schemes := components.get("securitySchemes"):  # what can be typed in before what only a browser can send
+        components["securitySchemes"] = dict(sorted(schemes.items(), key=lambda item: item[1]["type"] != "http"))
     components["headers"] = HEADERS
     components["responses"] = {}
     examples = components["examples"] = {}

@@ -20,6 +20,14 @@ from audifi.core.proxy import FlyProxyMiddleware
 from audifi.core.request_id import RequestIdMiddleware
 from audifi.core.traffic import Traffic, TrafficMiddleware
 
+# What an API's answers tell browsers (OWASP REST Security Cheat Sheet).
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    # For <img> and <script>, which no page has a use for here. It doesn't bear on fetch(): that is CORS's.
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 PREFLIGHT_MAX_AGE_SECONDS = (
     7200  # Chromium's limit: https://developer.mozilla.org/docs/Web/HTTP/Headers/Access-Control-Max-Age
 )
@@ -94,7 +102,7 @@ class _PreflightRefusal(Response):
 
 
 class SecurityHeadersMiddleware:
-    """What an API's answers tell browsers (OWASP REST Security Cheat Sheet). A route's own headers stay."""
+    """`SECURITY_HEADERS` on every answer, but for those that a route has set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -103,13 +111,7 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = {
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-            # For <img> and <script>, which no page has a use for here. It doesn't bear on fetch(): that is CORS's.
-            "Cross-Origin-Resource-Policy": "same-origin",
-        }
+        told = dict(SECURITY_HEADERS)
         if scope["scheme"] == "https":
             # Without includeSubDomains: an API doesn't know who else lives under its name.
             told["Strict-Transport-Security"] = "max-age=31536000"

@@ -1,5 +1,6 @@
 """What nobody handled becomes an answer that a browser can read, and a log line that gives nothing away."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Iterator
@@ -44,6 +45,14 @@ class FailuresMiddleware:
 
         try:
             await self._app(scope, receive, send_watched)
+        except asyncio.CancelledError:  # by the server, when its time to stop is over
+            if has_started:
+                raise
+            problem = problems.stopping()
+            logger.warning(
+                "%s %s: %s (request %s)", scope["method"], problems.path(scope), problem.code, request_id(scope)
+            )
+            await problems.response(scope, problem)(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             problem = _problem(error)
             _log(scope, problem, error)

@@ -29,6 +29,7 @@ METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS".split()
 MAX_ERRORS = 20  # of a body with ten thousand wrong members
 RETRY_SOON = [("Retry-After", "5")]
 CLOSE = [("Connection", "close")]  # where what is left of a request isn't read: the connection can't be used again
+PATH_MAX_LENGTH = 1024  # of what is told of it
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")  # too short for any of our tokens
 
 
@@ -137,8 +138,11 @@ def members(problem: Problem, *, instance: str, request_id: str) -> dict[str, An
 
 
 def path(scope: Scope) -> str:
-    """What was asked for, without its query, as a URI reference; fit for a log line, too."""
-    return without_secrets(quote(scope["path"]))
+    """What was asked for, without its query, as a URI reference; fit for a log line, too.
+
+    With one slash at its start: two would make it a reference to another host (RFC 3986, 4.2).
+    """
+    return without_secrets(re.sub("^/+", "/", quote(scope["path"])))[:PATH_MAX_LENGTH]
 
 
 def without_secrets(path: str) -> str:
@@ -231,6 +235,12 @@ def database_busy() -> Problem:
     return Problem(503, "database.busy", "The database is busy", "Try again in a moment.", headers=RETRY_SOON)
 
 
+def stopping() -> Problem:
+    return Problem(
+        503, "server.stopping", "This server is stopping", "Another has taken its place.", headers=[*RETRY_SOON, *CLOSE]
+    )
+
+
 def internal() -> Problem:
     return Problem(500, "internal", "Something went wrong here", "It has been logged under this request_id.")
 
@@ -273,7 +283,7 @@ def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:
             code, title = "not_found", "There is nothing here"
         case HTTPStatus.METHOD_NOT_ALLOWED:
             code, title = "method_not_allowed", "Not by this method"
-            headers = [("Allow", ", ".join(_allowed_methods(connection)))]
+            headers = [("Allow", ", ".join(_allowed_methods(connection) or ["GET", "HEAD"]))]  # a mount's files
         case HTTPStatus.REQUEST_TIMEOUT:
             return timeout()
         case HTTPStatus.CONTENT_TOO_LARGE:

@@ -1,16 +1,19 @@
-"""HTTP/1.1 as uvicorn reads it, with what it lacks: bounds on a request's head, and problems for what is no request.
+"""HTTP/1.1 as uvicorn reads it, with bounds on what a connection can keep, and problems for what is no request.
 
 Fly's proxy has bounds of its own in front of these. They are for whatever else may come to stand there.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import override
 from uuid import uuid4
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from audifi.core import problems
+from audifi.core.edge import SECURITY_HEADERS
 from audifi.core.problems import Problem
 from audifi.core.request_id import HEADER
 
@@ -18,75 +21,145 @@ logger = logging.getLogger(__name__)
 
 HEAD_MAX_BYTES = 65536
 HEAD_TIMEOUT_SECONDS = 15
+PIPELINE_MAX_REQUESTS = 16
+LINGER_SECONDS = 2
+
+
+class _RefusedError(Exception):
+    """Raised while the parser calls; it comes out of the parser as its own error."""
 
 
 class HttpProtocol(HttpToolsProtocol):
     """A connection. Its requests' heads, of `HEAD_MAX_BYTES` at most, must come within `HEAD_TIMEOUT_SECONDS`."""
 
+    in_head = False
+    in_message = False
     head_bytes = 0
-    """What has come of a head that isn't complete."""
-    head_timeout: asyncio.TimerHandle | None = None
+    """Of the message that is being read: its target, its headers, its trailers, as the parser hands them over."""
+    unfinished_bytes = 0
+    """What has come of its head since the read in which it began. The parser keeps a header until it has its end."""
+    refusal: Problem | None = None
+    """Why the parser was stopped, where it wouldn't have stopped by itself."""
+    is_refused = False
+    running: RequestResponseCycle | None = None
+    deadline: asyncio.TimerHandle | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's has it, too
         super().connection_made(transport)
-        self._expect_head()
+        self._within(HEAD_TIMEOUT_SECONDS, self.transport.close)  # nobody waits for an answer
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_complete()
+        self._in_time()
         super().connection_lost(exc)
+        self.pipeline.clear()
+        if self.running is not None:  # uvicorn tells the newest alone that nobody listens any more
+            self.running.disconnected = True
+            self.running.message_event.set()
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self.is_refused:
+            return
+        began_in_head = self.in_head
         super().data_received(data)
-        if self.head_timeout:
-            self.head_bytes += len(data)
-        if self.head_bytes > HEAD_MAX_BYTES:
-            self._refuse(problems.head_too_large())
+        if began_in_head and self.in_head:
+            self.unfinished_bytes += len(data)
+        self._look_after()
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if not self.head_timeout:
-            self._expect_head()
+        self.in_head = self.in_message = True
+        self.head_bytes = self.unfinished_bytes = 0
+        self._within(HEAD_TIMEOUT_SECONDS, lambda: self._refuse(problems.timeout()))
+
+    @override
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + len(b": \r\n"))
+        if self.in_head:  # not a trailer, which must not pass for a header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
-        self._head_is_complete()
+        self._in_time()
+        self.in_head = False
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise _RefusedError  # RFC 9112, 3.2
+        if len(self.pipeline) >= PIPELINE_MAX_REQUESTS:
+            raise _RefusedError
         super().on_headers_complete()
 
     @override
+    def on_message_complete(self) -> None:
+        self.in_message = False
+        self._in_time()
+        super().on_message_complete()
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()  # uvicorn reads on, and queues without end
+        elif self._is_answered():
+            self._within(LINGER_SECONDS, self.transport.close)
+
+    @override
     def send_400_response(self, msg: str) -> None:
-        self._refuse(problems.not_http())
+        self._refuse(self.refusal or problems.not_http())
 
-    def _expect_head(self) -> None:
-        self._head_is_complete()
-        self.head_timeout = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self._give_up)
+    def _look_after(self) -> None:
+        """After what has come was read."""
+        if self.is_refused:
+            return
+        if self.unfinished_bytes > HEAD_MAX_BYTES:
+            self._refuse(problems.head_too_large())
+        # uvicorn takes anything for a sign of life, a blank line, too.
+        elif not (self.deadline or self.timeout_keep_alive_task or self.in_message or self._is_answering()):
+            self._within(HEAD_TIMEOUT_SECONDS, self.transport.close)
 
-    def _head_is_complete(self) -> None:
-        if self.head_timeout:
-            self.head_timeout.cancel()
-        self.head_timeout = None
-        self.head_bytes = 0
+    def _count(self, length: int) -> None:
+        self.head_bytes += length
+        if self.head_bytes > HEAD_MAX_BYTES:
+            self.refusal = problems.head_too_large()
+            raise _RefusedError
 
-    def _give_up(self) -> None:
-        if self.head_bytes:
-            self._refuse(problems.timeout())
-        else:  # nobody is waiting for an answer
-            self.transport.close()
+    def _within(self, seconds: float, otherwise: Callable[[], None]) -> None:
+        self._in_time()
+        self.deadline = self.loop.call_later(seconds, otherwise)
+
+    def _in_time(self) -> None:
+        if self.deadline:
+            self.deadline.cancel()
+        self.deadline = None
 
     def _refuse(self, problem: Problem) -> None:
         """Answer and close. If that would look like the answer to an earlier request, close when it has had its own."""
-        self._head_is_complete()
-        self.flow.pause_reading()
+        self._in_time()
+        self.is_refused = True
         if self.transport.is_closing():
             return
         if self._is_answering():
             self.cycle.keep_alive = False
+        elif self._is_answered():
+            self.transport.close()
         else:
             self.transport.write(self._answer(problem))
-            self.transport.close()
+            # Closing while bytes come in resets the connection, and the answer may be lost (RFC 9112, 9.6).
+            self.transport.write_eof()
+            self._within(LINGER_SECONDS, self.transport.close)
 
     def _is_answering(self) -> bool:
         """Whether answers to earlier requests are on their way, or to come."""
@@ -97,14 +170,20 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         return cycle.response_started or not cycle.more_body
 
+    def _is_answered(self) -> bool:
+        """Whether what is being read is the rest of a request that has had its answer: a body that nobody wanted."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return self.in_message and not self.in_head and cycle is not None and cycle.response_complete
+
     def _answer(self, problem: Problem) -> bytes:
         name = uuid4().hex
         logger.warning("%s (request %s)", problem, name)
         answer = problems.response({"path": "", "state": {"request_id": name}}, problem)
+        own = {HEADER: name, **SECURITY_HEADERS}
         headers = [
             *self.server_state.default_headers,
             *answer.raw_headers,
-            (HEADER.lower().encode(), name.encode()),
+            *((header.lower().encode(), value.encode()) for header, value in own.items()),
         ]
         return b"".join(
             [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n", bytes(answer.body)]

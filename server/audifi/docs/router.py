@@ -1,12 +1,16 @@
 """`GET /`, and `/docs` with the OpenAPI document at hand. None of it is part of the contract."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, override
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
+from audifi.core.conditional import REVALIDATE
 from audifi.core.settings import Settings
 from audifi.docs import pages
 
@@ -32,7 +36,24 @@ def install(app: FastAPI, *, enabled: bool) -> None:
     app.include_router(home)
     if enabled:
         app.include_router(docs)
-        app.mount("/docs/assets", StaticFiles(directory=_swagger_folder()))
+        app.mount("/docs/assets", Assets(directory=_swagger_folder()))
+
+
+class Assets(StaticFiles):
+    """Whole files alone; to be asked for anew each time, because the next version has other ones by the same name."""
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Starlette answers ranges that aren't good in plain text; a server may pass over them all (RFC 9110, 14.2).
+        headers = [(name, value) for name, value in scope["headers"] if name not in {b"range", b"if-range"}]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+    @override
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = REVALIDATE
+        answer.headers["Accept-Ranges"] = "none"
+        return answer
 
 
 def _swagger_folder() -> Path:
@@ -50,7 +71,7 @@ async def where_am_i(request: Request) -> Response:
     links = {"health": "/api/v1/health"}
     if settings.docs_enabled:
         links = {"documentation": "/docs", "openapi": "/openapi.json", **links}
-    if "text/html" not in request.headers.get("accept", ""):
+    if not _prefers_html(request.headers.getlist("accept")):
         return JSONResponse({"name": "AudiFi API", "version": settings.version, **links}, headers={"Vary": "Accept"})
     titles = {"documentation": "Documentation, to try out", "openapi": "OpenAPI document", "health": "Health"}
     page = pages.home(
@@ -59,16 +80,27 @@ async def where_am_i(request: Request) -> Response:
     return HTMLResponse(page, headers={"Content-Security-Policy": HOME_POLICY, "Vary": "Accept"})
 
 
-@home.get("/home.css")
+def _prefers_html(accept: list[str]) -> bool:
+    """RFC 9110, 12.5.1. Who takes anything gets JSON."""
+    qualities: dict[str, float] = {}
+    for part in ",".join(accept).lower().split(","):
+        media_type, *parameters = (each.strip() for each in part.split(";"))
+        quality = next((each.removeprefix("q=") for each in parameters if each.startswith("q=")), "1")
+        qualities[media_type] = float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0
+    html = qualities.get("text/html", qualities.get("text/*", 0))
+    return html > 0 and html >= qualities.get("application/json", 0)
+
+
+@home.api_route("/home.css", methods=["GET", "HEAD"])
 async def home_style() -> Response:
     return Response(pages.HOME_STYLE, media_type="text/css")
 
 
-@docs.get("")
+@docs.api_route("", methods=["GET", "HEAD"])
 async def swagger() -> Response:
     return HTMLResponse(pages.SWAGGER, headers={"Content-Security-Policy": SWAGGER_POLICY})
 
 
-@docs.get("/start.js")
+@docs.api_route("/start.js", methods=["GET", "HEAD"])
 async def start() -> Response:
     return Response(pages.START, media_type="text/javascript")
