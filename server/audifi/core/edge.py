@@ -57,8 +57,8 @@ def install(
     # Starlette puts each around those before it: the first one here is next to the routes.
     app.add_middleware(ConditionalMiddleware)
     app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(TrafficMiddleware, traffic=traffic, unlimited=UNLIMITED)
     app.add_middleware(FailuresMiddleware)
+    app.add_middleware(TrafficMiddleware, traffic=traffic, unlimited=UNLIMITED)
     app.add_middleware(
         ProblemCORSMiddleware,
         allow_origins=allowed_origins,
