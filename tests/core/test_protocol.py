@@ -11,6 +11,8 @@ import pytest
 from audifi.core import protocol
 from tests.support import edge_app
 
+pytestmark = pytest.mark.slow
+
 GET = b"GET /v1/things HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 

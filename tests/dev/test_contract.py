@@ -17,6 +17,8 @@ from dev.contract.check import refusals
 from tests.support.api import ROOT
 from tests.support.checkouts import Checkout
 
+pytestmark = pytest.mark.slow
+
 type Json = dict[str, Any]
 SERVER = "https://api.example.com"
 PROBLEM = "application/problem+json"

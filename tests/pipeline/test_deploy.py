@@ -16,6 +16,8 @@ from served import Api
 from tests.support.api import ROOT
 from tests.support.fake_fly import AWAY, COMMIT, IMAGE, IMAGE_BEFORE, NEW, OLD, SCRIPT, FakeFly, Reply, Step, health
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = SCRIPT.parent
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.fake_fly import AWAY, BEFORE, COMMIT, IMAGE_BEFORE, NEW, OLD, FakeFly, Step, health, release
 
+pytestmark = pytest.mark.slow
+
 OLDER = "7777777aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 IMAGE_OLDER = f"registry.fly.io/an-app:{OLDER}"
 UNLABELLED = "registry.fly.io/an-app:deployment-01JX2"
