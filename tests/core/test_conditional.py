@@ -1,21 +1,9 @@
 """Reads that a client has already aren't sent again."""
 
-from collections.abc import Iterator
-
 import httpx2
 import pytest
 
-from tests.support import edge_app
 from tests.support.edge_app import ORIGIN
-
-
-@pytest.fixture(scope="module")
-def client(database_url: str) -> Iterator[httpx2.Client]:
-    with (
-        edge_app.running(edge_app.create(database_url)) as port,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=10) as client,
-    ):
-        yield client
 
 
 def test_a_read_has_a_tag_and_is_to_be_asked_for_again(client: httpx2.Client) -> None:

@@ -1,23 +1,11 @@
 """What every answer has in common, asked over HTTP of an app with routes that go wrong in each way."""
 
-from collections.abc import Iterator
-
 import httpx2
 import pytest
 
-from tests.support import edge_app
 from tests.support.edge_app import ORIGIN
 
 PREFLIGHT = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization,x-request-id"}
-
-
-@pytest.fixture(scope="module")
-def client(database_url: str) -> Iterator[httpx2.Client]:
-    with (
-        edge_app.running(edge_app.create(database_url)) as port,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=10) as client,
-    ):
-        yield client
 
 
 ANSWERS = [

@@ -4,7 +4,6 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,10 @@ import pytest
 
 from dev.postgres import Postgres
 from tests.support import api as apis
-from tests.support import edge_app
 from tests.support.edge_app import ORIGIN, ROW_VALUE
 
 TOKEN = "art1_dGhpcy1pcy1hLXRva2VuLW9mLTMyLWJ5dGVzLW9yLW1vcmU"
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def client(database_url: str) -> Iterator[httpx2.Client]:
-    with (
-        edge_app.running(edge_app.create(database_url)) as port,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=10) as client,
-    ):
-        yield client
 
 
 def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:

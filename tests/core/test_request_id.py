@@ -1,20 +1,7 @@
 """The name of a request, over HTTP."""
 
-from collections.abc import Iterator
-
 import httpx2
 import pytest
-
-from tests.support import edge_app
-
-
-@pytest.fixture(scope="module")
-def client(database_url: str) -> Iterator[httpx2.Client]:
-    with (
-        edge_app.running(edge_app.create(database_url)) as port,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=10) as client,
-    ):
-        yield client
 
 
 def ask(client: httpx2.Client, **headers: str) -> str:

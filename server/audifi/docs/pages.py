@@ -2,7 +2,7 @@
 
 from html import escape
 
-SWAGGER = """\
+HEAD = """\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -10,6 +10,11 @@ SWAGGER = """\
 <meta name="color-scheme" content="light dark">
 <title>AudiFi API</title>
 <link rel="icon" href="data:,">
+"""
+
+SWAGGER = (
+    HEAD
+    + """\
 <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
 <noscript>This page needs JavaScript. <a href="/openapi.json">The document</a> that it shows does not.</noscript>
 <main id="docs"></main>
@@ -17,6 +22,7 @@ SWAGGER = """\
 <script src="/docs/start.js"></script>
 </html>
 """
+)
 
 START = """\
 SwaggerUIBundle({
@@ -44,14 +50,9 @@ SwaggerUIBundle({
 });
 """
 
-HOME = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>AudiFi API</title>
-<link rel="icon" href="data:,">
+HOME = (
+    HEAD
+    + """\
 <link rel="stylesheet" href="/home.css">
 <main>
 <h1>AudiFi API</h1>
@@ -63,6 +64,7 @@ HOME = """\
 </main>
 </html>
 """
+)
 
 HOME_STYLE = """\
 :root { color-scheme: light dark; font: 1.05rem/1.6 system-ui, sans-serif }
