@@ -185,11 +185,13 @@ def test_what_is_counted_while_counts_are_shared_isnt_lost(engine: AsyncEngine) 
 
     async def share() -> int:
         await one.incr("k", 60)
+        counted = 1
         sharing = asyncio.create_task(one.share())
         while not sharing.done():
             await one.incr("k", 60)
+            counted += 1
             await asyncio.sleep(0)
-        counted = await one.get("k")
+        assert await one.get("k") == counted
         await one.share()
         other = counters(engine)
         await other.incr("k", 60)

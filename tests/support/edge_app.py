@@ -100,6 +100,11 @@ async def take_two_seconds() -> None:
     await asyncio.sleep(2)
 
 
+@requests.get("/large")
+async def send_much() -> StreamingResponse:
+    return StreamingResponse(iter([b"x" * 65536] * 200))
+
+
 @requests.get("/kept-by-nobody")
 async def forbid_to_keep(response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
