@@ -94,7 +94,7 @@ def test_an_idle_server_exits_0_at_once(start_api: StartApi, database_url: str, 
 
     began = time.monotonic()
     assert api.stop(number) == 0
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
     assert "Traceback" not in api.log()
 
 
@@ -210,7 +210,7 @@ def test_a_request_that_never_ends_is_cut_within_the_kill_timeout(start_api: Sta
         time.sleep(0.5)
         began = time.monotonic()
         assert api.stop() == 0
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
         assert endless.result().status_code == 503
         assert endless.result().json()["code"] == "server.stopping"
     assert "Traceback" not in api.log()
@@ -233,7 +233,7 @@ def test_whatever_still_goes_on_it_ends(start_api: StartApi, database_url: str) 
         time.sleep(0.5)
         began = time.monotonic()
         assert api.stop() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
     assert "still busy 3 s after the signal" in api.log()
 
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from audifi.core import body_limit
 from audifi.core.body_limit import LINGER_SECONDS, MAX_BYTES
 from tests.support import edge_app
+from tests.support.wire import read_answer
 
 MEGABYTE = 1_000_000
 
@@ -67,7 +68,7 @@ def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(port: 
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         began = time.monotonic()
         connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
-        answer = connection.recv(65536)
+        answer = read_answer(connection)
         took = time.monotonic() - began
         while received := connection.recv(65536):
             answer += received
@@ -131,10 +132,10 @@ def test_a_length_of_gigabytes_is_refused_at_once(port: int) -> None:
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000000\r\n\r\n")
-        answer = connection.recv(65536)
+        answer = read_answer(connection)
 
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < LINGER_SECONDS
 
 
 def test_after_a_body_within_the_limit_the_connection_is_used_again(port: int) -> None:
@@ -181,6 +182,8 @@ def test_a_body_that_trickles_in_is_given_up_too(impatient_port: int) -> None:
                 break
             except TimeoutError:
                 pass
+        connection.settimeout(10)
+        answer = read_answer(connection, answer)
 
     assert_too_slow(answer)
 
@@ -197,7 +200,7 @@ def test_a_body_that_comes_in_time_is_read_however_many_parts_it_has(impatient_p
             time.sleep(0.2)
             connection.sendall(part)
 
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_an_answer_may_take_longer_than_a_body(impatient_port: int) -> None:

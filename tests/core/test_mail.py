@@ -306,7 +306,7 @@ def test_a_server_that_doesnt_come_to_an_end_is_left_in_time(provider: Provider,
     error = failure(sendgrid_mailer(provider.url, seconds=0.3))
 
     assert not error.permanent
-    assert 0.25 < time.monotonic() - began < 3
+    assert 0.25 < time.monotonic() - began < 9
     assert len(provider.requests) == 1
 
 

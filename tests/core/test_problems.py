@@ -256,7 +256,7 @@ def test_what_fails_after_the_answer_is_only_logged(client: httpx2.Client, caplo
 def unavailable(client: httpx2.Client, path: str, code: str = "database.unavailable", **parameters: str) -> None:
     began = time.monotonic()
     answer = client.get(path, params=parameters, headers={"Origin": ORIGIN})
-    assert time.monotonic() - began < 2  # the limits here are of half a second and less
+    assert time.monotonic() - began < 5  # the limits here are of half a second and less, and what they end takes 10
     assert problem(answer, 503, code) == {"detail": "Try again in a moment."}
     assert answer.headers["retry-after"] == "5"
     assert answer.headers["access-control-allow-origin"] == ORIGIN

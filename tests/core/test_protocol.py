@@ -10,6 +10,7 @@ import pytest
 
 from audifi.core import protocol
 from tests.support import edge_app
+from tests.support.wire import read_answer
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +20,12 @@ POST = b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r
 
 @pytest.fixture(scope="module")
 def port(database_url: str) -> Iterator[int]:
+    with edge_app.running(edge_app.create(database_url)) as port:
+        yield port
+
+
+@pytest.fixture
+def impatient_port(database_url: str) -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 1)
         with edge_app.running(edge_app.create(database_url)) as port:
@@ -66,6 +73,21 @@ def test_what_is_no_request_gets_a_problem_all_the_same(port: int, sent: bytes) 
     assert_problem(say(port, sent), 400, "request.not_http")
 
 
+def test_a_route_that_is_at_work_when_the_body_goes_wrong_says_nothing_more(
+    port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer would be a second one."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 4)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /v1/slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        time.sleep(0.2)
+        connection.sendall(b"no number\r\n")
+        assert_problem(read_answer(connection), 400, "request.not_http")
+        time.sleep(2.5)
+
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize("start", [GET + b"X-Filler: ", b"GET /"])
 def test_a_head_that_is_too_long_is_refused(port: int, start: bytes) -> None:
     part = b"a" * 16384
@@ -83,44 +105,44 @@ def test_a_head_within_the_limit_is_read(port: int) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_head_that_doesnt_come_to_an_end_is_given_up(port: int) -> None:
+def test_a_head_that_doesnt_come_to_an_end_is_given_up(impatient_port: int) -> None:
     began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
         connection.sendall(GET)
         for _ in range(4):
             time.sleep(0.2)
             connection.sendall(b"X: a\r\n")  # what trickles in moves no deadline
-        answer = connection.recv(65536)
+        answer = read_answer(connection)
 
     assert_problem(answer, 408, "request.timeout")
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 9
 
 
-def test_who_says_nothing_is_told_nothing(port: int) -> None:
-    assert say(port) == b""
+def test_who_says_nothing_is_told_nothing(impatient_port: int) -> None:
+    assert say(impatient_port) == b""
 
 
-def test_the_next_head_of_a_connection_is_timed_too(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+def test_the_next_head_of_a_connection_is_timed_too(impatient_port: int) -> None:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
         connection.sendall(GET + b"\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
         connection.sendall(GET)
-        assert_problem(connection.recv(65536), 408, "request.timeout")
+        assert_problem(read_answer(connection), 408, "request.timeout")
 
 
-def test_a_connection_that_is_kept_open_isnt_cut_by_the_time_for_a_head(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+def test_a_connection_that_is_kept_open_isnt_cut_by_the_time_for_a_head(impatient_port: int) -> None:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
         for _ in range(2):
             connection.sendall(GET + b"\r\n")
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
             time.sleep(1.5)
 
 
-def test_an_answer_that_takes_longer_than_a_head_may_is_given(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+def test_an_answer_that_takes_longer_than_a_head_may_is_given(impatient_port: int) -> None:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
         connection.sendall(b"GET /v1/slow HTTP/1.1\r\nHost: a\r\n\r\n")
 
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_rubbish_behind_a_request_doesnt_take_its_answer_away(port: int) -> None:
@@ -137,12 +159,11 @@ def test_rubbish_behind_several_requests_doesnt_take_their_answers_away(port: in
     assert answer.count(b"HTTP/1.1") == 3
 
 
-def test_many_that_never_finish_keep_nobody_else_waiting(port: int) -> None:
+def test_many_that_never_finish_keep_nobody_else_waiting(impatient_port: int) -> None:
     with ThreadPoolExecutor(50) as threads:
-        waiting = [threads.submit(say, port, GET) for _ in range(50)]
-        began = time.monotonic()
-        assert say(port, GET + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
-        assert time.monotonic() - began < 1
+        waiting = [threads.submit(say, impatient_port, GET) for _ in range(50)]
+        assert say(impatient_port, GET + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert not all(each.done() for each in waiting)
         for each in waiting:
             assert_problem(each.result(), 408, "request.timeout")
 
@@ -163,7 +184,7 @@ def test_trailers_are_bounded_like_headers(port: int) -> None:
         connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
         connection.sendall(b"a: b\r\n" * 20_000)
 
-        assert_problem(connection.recv(65536), 431, "request.head_too_large")
+        assert_problem(read_answer(connection), 431, "request.head_too_large")
 
 
 @pytest.mark.parametrize("size", [66_000, 125_000, 1_000_000])
@@ -200,15 +221,15 @@ def test_who_sends_more_while_answers_are_due_is_heard_when_they_are_given(port:
     [b"\r\n", b"1", b"1\r\na\r\n"],
     ids=["a blank line", "the start of a chunk", "chunks that go on"],
 )
-def test_a_connection_that_is_kept_busy_by_next_to_nothing_ends(port: int, more: bytes) -> None:
+def test_a_connection_that_is_kept_busy_by_next_to_nothing_ends(impatient_port: int, more: bytes) -> None:
     head = GET + (b"\r\n" if more == b"\r\n" else b"Transfer-Encoding: chunked\r\n\r\n")
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
         connection.sendall(head)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
         began = time.monotonic()
         connection.settimeout(0.3)
         ended = False
-        while not ended and time.monotonic() - began < 6:
+        while not ended and time.monotonic() - began < 15:
             try:
                 if more != b"\r\n" or time.monotonic() - began < 0.2:
                     connection.sendall(more)
@@ -219,13 +240,12 @@ def test_a_connection_that_is_kept_busy_by_next_to_nothing_ends(port: int, more:
                 ended = True
 
     assert ended
-    assert time.monotonic() - began < 5
 
 
 def test_a_body_that_goes_wrong_after_the_answer_gets_no_second_one(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(GET + b"Transfer-Encoding: chunked\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
         connection.sendall(b"zz\r\n")
 
         assert connection.recv(65536) == b""
@@ -234,10 +254,10 @@ def test_a_body_that_goes_wrong_after_the_answer_gets_no_second_one(port: int) -
 def test_a_body_that_nobody_wanted_but_comes_leaves_the_connection_as_it_was(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(b"POST /v1/nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
+        assert read_answer(connection).startswith(b"HTTP/1.1 404 ")
         connection.sendall(b"body" + GET + b"\r\n")
 
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n"])

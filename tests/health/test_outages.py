@@ -19,6 +19,8 @@ from tests.support.relay import dropped_packets, relay
 
 pytestmark = pytest.mark.slow
 
+CHECK_TIMEOUT_SECONDS = 10  # server/fly.toml
+
 
 def assert_disconnected(api: Api, *, cause: str) -> None:
     """Ask past the second in which the last result may be reused."""
@@ -28,7 +30,7 @@ def assert_disconnected(api: Api, *, cause: str) -> None:
     took = time.monotonic() - began
 
     assert answer.status_code == 503
-    assert took < 2
+    assert took < CHECK_TIMEOUT_SECONDS / 2
     body = answer.json()
     assert body.pop("timestamp")
     assert body == {"status": "degraded", "version": "0.1.0", "dependencies": {"database": "disconnected"}}
@@ -153,5 +155,5 @@ def test_a_pool_that_is_exhausted_leaves_health_green(start_api: StartApi, datab
         took = time.monotonic() - began
         statuses = sorted(query.result().status_code for query in queries)
 
-    assert (answer.status_code, took < 1) == (200, True)
+    assert (answer.status_code, took < CHECK_TIMEOUT_SECONDS / 2) == (200, True)
     assert statuses == [200, 503, 503]  # the pool was exhausted indeed

@@ -148,7 +148,7 @@ def test_without_flyctl_it_says_so(fly: FakeFly) -> None:
     assert "flyctl couldn't be started" in done.last
 
 
-@pytest.mark.parametrize(("status", "least", "most"), [(0, 6, 40), (1, 0, 3)])
+@pytest.mark.parametrize(("status", "least", "most"), [(0, 6, 40), (1, 0, 5)])
 def test_after_a_failure_of_flyctl_it_waits_less(
     fly: FakeFly, status: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -232,6 +232,7 @@ def _engine(url: str) -> AsyncEngine:
 @contextmanager
 def running(app: FastAPI) -> Iterator[int]:
     """Serve it from a thread as the image does from a process; gives the port."""
+    app.openapi()  # else FastAPI makes its routes at the first request, under warnings' filters, which pytest changes
     port = free_port()
     config = uvicorn.Config(app, port=port, loop="uvloop", http=HttpProtocol, log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)

@@ -54,9 +54,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_time()
         super().connection_lost(exc)
         self.pipeline.clear()
-        if self.running is not None:  # uvicorn tells the newest alone that nobody listens any more
-            self.running.disconnected = True
-            self.running.message_event.set()
+        self._tell_that_nobody_listens(self.running)  # uvicorn tells the newest alone
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -156,10 +154,17 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._is_answered():
             self.transport.close()
         else:
+            self._tell_that_nobody_listens(self.cycle)
             self.transport.write(self._answer(problem))
             # Closing while bytes come in resets the connection, and the answer may be lost (RFC 9112, 9.6).
             self.transport.write_eof()
             self._within(LINGER_SECONDS, self.transport.close)
+
+    @staticmethod
+    def _tell_that_nobody_listens(cycle: RequestResponseCycle | None) -> None:
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _is_answering(self) -> bool:
         """Whether answers to earlier requests are on their way, or to come."""
