@@ -19,6 +19,7 @@ from audifi.core.database import create_engine
 from audifi.core.jobs import Jobs
 from audifi.core.mail import ConsoleMailer, Mailer, SendGridMailer
 from audifi.core.rate_limits import RateLimiter
+from audifi.core.reads import Reads
 from audifi.core.settings import Settings
 from audifi.core.traffic import Traffic
 from audifi.docs import router as docs
@@ -34,6 +35,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """The ASGI application. Its jobs run while it does; a database that is away keeps neither from starting."""
     engine = create_engine(settings)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
+    reads = Reads(settings)
     keys = Keys(settings)
     mailer = create_mailer(settings)
     revoked_sessions = RevokedSessions(engine, clock)
@@ -58,7 +60,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         following = [asyncio.create_task(revoked_sessions.follow()), asyncio.create_task(traffic.follow())]
         jobs.start()
-        yield
+        async with reads:
+            yield
         await jobs.stop()
         for task in following:
             task.cancel()
@@ -84,6 +87,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.settings = settings
     app.state.clock = clock
     app.state.sessions = sessions
+    app.state.reads = reads
     app.state.database_probe = DatabaseProbe(settings)
     app.state.keys = keys
     app.state.revoked_sessions = revoked_sessions

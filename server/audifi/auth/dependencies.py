@@ -16,7 +16,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.auth import problems
@@ -28,6 +28,7 @@ from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError
 from audifi.core.client import Client, client_of
 from audifi.core.clock import now
 from audifi.core.contract import raises
+from audifi.core.reads import Query, Reads, get_reads
 from audifi.core.session import get_session
 from audifi.core.traffic import Traffic
 
@@ -35,6 +36,7 @@ FRESH = timedelta(minutes=5)
 
 Now = Annotated[datetime, Depends(now)]
 Database = Annotated[AsyncSession, Depends(get_session, scope="function")]
+FromReads = Annotated[Reads, Depends(get_reads)]
 BEARER = HTTPBearer(
     scheme_name="AccessToken",
     bearerFormat="JWT",
@@ -54,8 +56,30 @@ async def get_context(
     return Context(session=session, now=at, client=client, keys=state.keys, revoked=state.revoked_sessions)
 
 
-@raises(problems.access_token_missing(), problems.access_token_invalid(expired=True), problems.access_token_invalid())
-async def signed_in(request: Request, bearer: Bearer, session: Database, at: Now) -> AccessToken:
+LIVE_SESSION = Query(select(Session.id).where(Session.id == bindparam("session_id"), is_live(bindparam("now"))))
+ACCOUNT = Query(
+    select(
+        User.id,
+        User.email,
+        User.email_key,
+        User.display_name,
+        User.role,
+        User.created_at,
+        Session.id.label("session_id"),
+        Session.auth_time,
+    )
+    .join(Session, Session.user_id == User.id)
+    .where(Session.id == bindparam("session_id"), User.id == bindparam("user_id"), is_live(bindparam("now")))
+    .where(User.disabled_at.is_(None), User.deleted_at.is_(None))
+)
+
+
+@raises(
+    problems.access_token_missing(),
+    problems.access_token_invalid(expired=True),
+    problems.access_token_invalid(),
+)
+async def signed_in(request: Request, bearer: Bearer, reads: FromReads, at: Now) -> AccessToken:
     """
     Raises:
         Problem: 401, 429.
@@ -72,10 +96,8 @@ async def signed_in(request: Request, bearer: Bearer, session: Database, at: Now
     await traffic.hit_account(request, str(token.user_id))
     if token.session_id in revoked:
         raise problems.access_token_invalid()
-    if not revoked.is_current:
-        live = select(Session.id).where(Session.id == token.session_id, is_live(at))
-        if (await session.execute(live)).one_or_none() is None:
-            raise problems.access_token_invalid()
+    if not revoked.is_current and await reads.fetch_one(LIVE_SESSION, session_id=token.session_id, now=at) is None:
+        raise problems.access_token_invalid()
     return token
 
 
@@ -97,30 +119,15 @@ class Account:
 
 
 @raises(problems.access_token_invalid())
-async def checked_account(token: SignedIn, session: Database, at: Now) -> Account:
+async def checked_account(token: SignedIn, reads: FromReads, at: Now) -> Account:
     """
     Raises:
         Problem: 401, also for a session that ended a moment ago on another machine.
     """
-    found = (
-        select(
-            User.id,
-            User.email,
-            User.email_key,
-            User.display_name,
-            User.role,
-            User.created_at,
-            Session.id.label("session_id"),
-            Session.auth_time,
-        )
-        .join(Session, Session.user_id == User.id)
-        .where(Session.id == token.session_id, User.id == token.user_id, is_live(at))
-        .where(User.disabled_at.is_(None), User.deleted_at.is_(None))
-    )
-    row = (await session.execute(found)).one_or_none()
+    row = await reads.fetch_one(ACCOUNT, session_id=token.session_id, user_id=token.user_id, now=at)
     if row is None:
         raise problems.access_token_invalid()
-    return Account(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's values by column
+    return Account(**row)
 
 
 CheckedAccount = Annotated[Account, Depends(checked_account)]

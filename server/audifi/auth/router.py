@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from audifi.auth import addresses, cookies, limits, problems, queries, schemas, service, sessions
 from audifi.auth.context import Context
-from audifi.auth.dependencies import Bearer, CheckedAccount, Database, FreshAccount, Now, SignedIn, get_context
+from audifi.auth.dependencies import Bearer, CheckedAccount, FreshAccount, FromReads, Now, SignedIn, get_context
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
@@ -170,11 +170,11 @@ async def log_out(
 
 @router.get("/sessions", summary="Where the account is signed in")
 async def list_sessions(
-    token: SignedIn, session: Database, now: Now, limit: PageLimit = 20, cursor: Cursor = None
+    reads: FromReads, token: SignedIn, now: Now, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.SessionPage:
     """Those that haven't ended."""
     return await queries.sessions(
-        session, user_id=token.user_id, current=token.session_id, now=now, limit=limit, cursor=cursor
+        reads, user_id=token.user_id, current=token.session_id, now=now, limit=limit, cursor=cursor
     )
 
 
@@ -218,10 +218,10 @@ async def delete_me(request: Request, response: Response, asked: Asked, account:
 
 @router.get("/me/activity", summary="What happened to the account")
 async def list_activity(
-    token: SignedIn, session: Database, limit: PageLimit = 20, cursor: Cursor = None
+    reads: FromReads, token: SignedIn, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.EventPage:
     """Sign-ins, changes, and what an operator did."""
-    return await queries.events(session, user_id=token.user_id, limit=limit, cursor=cursor)
+    return await queries.events(reads, user_id=token.user_id, limit=limit, cursor=cursor)
 
 
 def _read(asked: Context, held: cookies.Held | None) -> RefreshToken | None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Row, func, insert, select, update
 from uuid6 import uuid7
 
 from audifi.auth import limits, problems
@@ -150,7 +150,7 @@ async def revoke(context: Context, which: ColumnElement[bool], *, reason: Revoke
     return ids
 
 
-def is_live(now: datetime) -> ColumnElement[bool]:
+def is_live(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """A session that hasn't ended. idle_expires_at is never after absolute_expires_at; a constraint sees to it."""
     return Session.revoked_at.is_(None) & (Session.idle_expires_at > now)
 

@@ -1,11 +1,13 @@
 """The way to PostgreSQL: one function that connects, and the engine whose pool is filled by it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
 import asyncpg
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import NullPool
@@ -61,27 +63,45 @@ async def connect(
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     """The API's engine. It connects at first use, so a database that is away doesn't keep the server from starting."""
+    engine = _engine(
+        settings,
+        connector=partial(connect_with_limits, settings),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_max_overflow,
+        pool_timeout=settings.database_pool_timeout_seconds,
+        pool_recycle=settings.database_pool_recycle_seconds,
+        pool_use_lifo=True,  # connections that a quiet hour doesn't need age out
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+async def connect_with_limits(
+    settings: DatabaseSettings, *, server_settings: Mapping[str, str] | None = None
+) -> asyncpg.Connection:
+    """A connection for a pool, on which nothing takes for ever. Raises as `connect`."""
     statement_timeout_seconds = settings.database_statement_timeout_seconds
     timeouts = {
         "statement_timeout": statement_timeout_seconds,
         "lock_timeout": settings.database_lock_timeout_seconds,
         "idle_in_transaction_session_timeout": settings.database_idle_in_transaction_timeout_seconds,
     }
-    return _engine(
+    return await connect(
         settings,
-        connector=partial(
-            connect,
-            settings,
-            command_timeout_seconds=statement_timeout_seconds + 2,  # the server's own, with its error, comes first
-            server_settings={name: milliseconds(seconds) for name, seconds in timeouts.items()},
-        ),
-        pool_size=settings.database_pool_size,
-        max_overflow=settings.database_pool_max_overflow,
-        pool_timeout=settings.database_pool_timeout_seconds,
-        pool_recycle=settings.database_pool_recycle_seconds,
-        pool_pre_ping=True,
-        pool_use_lifo=True,  # connections that a quiet hour doesn't need age out
+        command_timeout_seconds=statement_timeout_seconds + 2,  # the server's own, with its error, comes first
+        server_settings={name: milliseconds(seconds) for name, seconds in timeouts.items()}
+        | dict(server_settings or {}),
     )
+
+
+def _refuse_closed(connection: DBAPIConnection, *_: object) -> None:
+    """Has the pool replace a connection that the database ended while it was idle.
+
+    asyncpg is told by the socket, so that it takes no round trip; `pool_pre_ping` takes one before each transaction.
+    """
+    driver: asyncpg.Connection = connection.driver_connection
+    if driver.is_closed():
+        raise DisconnectionError
 
 
 def create_unpooled_engine(settings: DatabaseSettings, server_settings: dict[str, str]) -> AsyncEngine:

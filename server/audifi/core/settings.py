@@ -94,8 +94,10 @@ class DatabaseSettings(BaseSettings):
     database_pgbouncer: bool | None = None
     """Whether a PgBouncer in transaction mode is in front. Unset: as the URL tells (`DatabaseURL.pgbouncer`)."""
 
-    database_pool_size: int = Field(default=10, ge=1, le=100)
+    database_pool_size: int = Field(default=5, ge=1, le=100)
     database_pool_max_overflow: int = Field(default=5, ge=0, le=100)
+    database_read_pool_size: int = Field(default=5, ge=1, le=100)
+    """Beside the pool of transactions. A read holds a connection for one round trip."""
     database_pool_timeout_seconds: PositiveSeconds = 5
     database_pool_recycle_seconds: PositiveSeconds = 540  # Fly's proxy drains a connection in 10 minutes
     database_connect_timeout_seconds: PositiveSeconds = 5  # where the URL has no connect_timeout
