@@ -18,6 +18,7 @@ from audifi.core.contract import operation_id
 from audifi.core.database import create_engine
 from audifi.core.jobs import Jobs
 from audifi.core.mail import ConsoleMailer, Mailer, SendGridMailer
+from audifi.core.overload import Overload
 from audifi.core.rate_limits import RateLimiter
 from audifi.core.reads import Reads
 from audifi.core.settings import Settings
@@ -45,6 +46,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         client_per_minute=settings.client_requests_per_minute,
         account_per_minute=settings.account_requests_per_minute,
     )
+    overload = Overload(settings.max_concurrent_requests)
     jobs = Jobs(engine)
     jobs.register(
         auth_jobs.sign_in_mails(sessions=sessions, keys=keys, mailer=mailer, app_url=settings.app_url, clock=clock)
@@ -94,7 +96,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.rate_limiter = RateLimiter(engine)
     app.state.jobs = jobs
     app.state.traffic = traffic
-    edge.install(app, allowed_origins=settings.origins, trusted_proxies=settings.trusted_proxies, traffic=traffic)
+    app.state.overload = overload
+    edge.install(
+        app,
+        allowed_origins=settings.origins,
+        trusted_proxies=settings.trusted_proxies,
+        traffic=traffic,
+        overload=overload,
+    )
     for feature in (health, auth):
         app.include_router(feature.router, prefix="/api/v1")
     docs.install(app, enabled=settings.docs_enabled)

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from audifi.app import create_app
 from audifi.core import logs
+from audifi.core.overload import is_shed
 from audifi.core.problems import PATH_MAX_LENGTH, without_secrets
 from audifi.core.protocol import HttpProtocol
 from audifi.core.settings import Settings, SettingsError, load
@@ -160,12 +161,15 @@ def serve(
 
 
 def loggable(record: logging.LogRecord) -> bool:
-    """Leaves health out of the access log, which anyone could flood by it, and queries and tokens out of every line."""
+    """Leaves out of the access log what anyone could flood it by: health, and what was sent away.
+
+    Out of every line, queries and tokens.
+    """
     assert isinstance(record.args, tuple)  # noqa: S101 - uvicorn's: client, method, path, HTTP version, status
     client, method, path, *rest = record.args
     path = without_secrets(str(path).partition("?")[0])[:PATH_MAX_LENGTH]
     record.args = (client, method, path, *rest)
-    return path != HEALTH_PATH
+    return path != HEALTH_PATH and not is_shed.get()
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

@@ -228,6 +228,12 @@ def test_load_is_counted_in_requests_and_bounded() -> None:
     assert 0 < concurrency["soft_limit"] < concurrency["hard_limit"]
 
 
+def test_fly_asks_another_machine_before_one_sends_requests_away_and_leaves_room_for_its_answers() -> None:
+    concurrency = FLY["http_service"]["concurrency"]
+
+    assert concurrency["soft_limit"] < SETTINGS.max_concurrent_requests < concurrency["hard_limit"]
+
+
 def test_the_machine_has_a_size() -> None:
     assert [set(machine) for machine in FLY["vm"]] == [{"size", "memory"}]
     assert int(re.fullmatch(r"(\d+)mb", FLY["vm"][0]["memory"])[1]) >= 512  # type: ignore[index]

@@ -22,6 +22,7 @@ from audifi.core.clock import utc_now
 from audifi.core.contract import raises
 from audifi.core.database import create_engine
 from audifi.core.logs import current_request_id
+from audifi.core.overload import Overload
 from audifi.core.problems import Problem
 from audifi.core.protocol import HttpProtocol
 from audifi.core.request_id import request_id
@@ -63,7 +64,14 @@ def create(database_url: str) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan, redirect_slashes=False)
     traffic = Traffic(engine, utc_now, client_per_minute=1_000_000, account_per_minute=1_000_000)
-    edge.install(app, allowed_origins=(ORIGIN,), trusted_proxies=(IPv4Network("127.0.0.0/8"),), traffic=traffic)
+    app.state.overload = Overload(max_concurrent_requests=150)
+    edge.install(
+        app,
+        allowed_origins=(ORIGIN,),
+        trusted_proxies=(IPv4Network("127.0.0.0/8"),),
+        traffic=traffic,
+        overload=app.state.overload,
+    )
     app.include_router(requests, prefix="/v1")
     app.include_router(failures, prefix="/v1")
     app.include_router(databases, prefix="/v1")

@@ -1017,7 +1017,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1171,7 +1171,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1310,7 +1310,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1431,7 +1431,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1524,7 +1524,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1595,7 +1595,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1699,7 +1699,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1772,7 +1772,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1843,7 +1843,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -1939,7 +1939,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };
@@ -2032,7 +2032,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.busy";
                     };
                 };
             };

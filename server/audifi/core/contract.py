@@ -124,6 +124,7 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
 def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: bool) -> Iterator[Problem]:
     yield from OF_ANY
     if is_limited:
+        yield problems.overloaded(3)
         yield problems.too_many_requests("At most 600 in 1 minute. Try again in 42 seconds.", retry_after=42)
     if "requestBody" in operation:
         yield from OF_ANY_BODY

@@ -15,6 +15,7 @@ from audifi.core import contract, problems, request_id
 from audifi.core.body_limit import BodyLimitMiddleware
 from audifi.core.conditional import ConditionalMiddleware
 from audifi.core.failures import FailuresMiddleware
+from audifi.core.overload import Overload, OverloadMiddleware
 from audifi.core.problems import Problem
 from audifi.core.proxy import FlyProxyMiddleware
 from audifi.core.request_id import RequestIdMiddleware
@@ -42,6 +43,7 @@ def install(
     allowed_origins: Sequence[str],
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
     traffic: Traffic,
+    overload: Overload,
 ) -> None:
     """Put the middleware around the app, and have it answer errors with problems.
 
@@ -51,6 +53,7 @@ def install(
             as browsers write them.
         trusted_proxies: those that are believed when they tell the client's address and scheme.
         traffic: how much each client may ask for.
+        overload: how much may be in work for all of them.
     """
     problems.install(app)
     contract.install(app, limited=lambda path: path not in UNLIMITED)
@@ -59,6 +62,7 @@ def install(
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(FailuresMiddleware)
     app.add_middleware(TrafficMiddleware, traffic=traffic, unlimited=UNLIMITED)
+    app.add_middleware(OverloadMiddleware, overload=overload, never_shed=UNLIMITED)
     app.add_middleware(
         ProblemCORSMiddleware,
         allow_origins=allowed_origins,

@@ -235,6 +235,17 @@ def database_busy() -> Problem:
     return Problem(503, "database.busy", "The database is busy", "Try again in a moment.", headers=RETRY_SOON)
 
 
+def overloaded(retry_after: int) -> Problem:
+    """RFC 9110, 15.6.4."""
+    return Problem(
+        503,
+        "server.overloaded",
+        "The server has too much to do",
+        "Nothing was done. Try again in some seconds.",
+        headers=[("Retry-After", str(retry_after))],
+    )
+
+
 def stopping() -> Problem:
     return Problem(
         503, "server.stopping", "This server is stopping", "Another has taken its place.", headers=[*RETRY_SOON, *CLOSE]

@@ -1,0 +1,213 @@
+"""More than can be done is sent away at once, by a real server that is really busy."""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import cast
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from dev.postgres import Postgres
+from tests.support import edge_app
+from tests.support.api import APP_URL, Api
+from tests.support.waiting import wait_until
+
+BOUND = 8
+ME = "/api/v1/auth/me"
+
+
+@pytest.fixture
+def api(start_api: Callable[..., Api], migrated_database_url: str) -> Api:
+    return start_slow_api(start_api, migrated_database_url)
+
+
+def start_slow_api(start_api: Callable[..., Api], database_url: str) -> Api:
+    return start_api(database_url, module="tests.support.api_with_test_routes", MAX_CONCURRENT_REQUESTS=str(BOUND))
+
+
+def ask(api: Api, path: str = ME, **headers: str) -> httpx2.Response:
+    return httpx2.get(api.url + path, headers=headers, timeout=15)
+
+
+@contextmanager
+def sent(api: Api, request: str, number: int = BOUND, buffer: int | None = None) -> Iterator[list[socket.socket]]:
+    """So many connections, each of which has sent this and reads nothing."""
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(number):
+            connection = stack.enter_context(socket.socket())
+            if buffer:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            connection.connect(("127.0.0.1", api.port))
+            connection.settimeout(15)
+            connection.sendall(request.encode())
+            connections.append(connection)
+        yield connections
+
+
+@contextmanager
+def busy(api: Api, path: str = "/test/slow?seconds=4") -> Iterator[list[socket.socket]]:
+    """As much is in work as may be."""
+    with sent(api, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as connections:
+        wait_until(lambda: ask(api).status_code == 503)
+        yield connections
+
+
+def status(connection: socket.socket) -> str:
+    with connection.makefile("rb") as answer:
+        return answer.readline().split()[1].decode()
+
+
+def test_what_comes_to_a_busy_server_is_sent_away_at_once_with_a_problem(api: Api) -> None:
+    with busy(api) as connections:
+        began = time.monotonic()
+        answer = ask(api, Origin=APP_URL, **{"X-Request-ID": "mine"})
+        seconds = time.monotonic() - began
+        statuses = [status(connection) for connection in connections]
+
+    assert seconds < 1.5
+    assert statuses == ["200"] * BOUND
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == "server.overloaded"
+    assert problem["request_id"] == answer.headers["x-request-id"] == "mine"
+    assert problem["instance"] == ME
+    assert 1 <= int(answer.headers["retry-after"]) <= 5
+    assert answer.headers["access-control-allow-origin"] == APP_URL
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert ask(api).status_code == 401
+
+
+def test_a_busy_server_says_that_it_is_healthy(api: Api) -> None:
+    with busy(api):
+        began = time.monotonic()
+        health = api.get_health()
+
+        assert time.monotonic() - began < 2
+        assert health.status_code == 200
+        assert ask(api).status_code == 503
+
+
+def test_a_busy_server_answers_preflights(api: Api) -> None:
+    headers = {"Origin": APP_URL, "Access-Control-Request-Method": "PATCH"}
+    with busy(api):
+        assert httpx2.options(api.url + ME, headers=headers).status_code == 200
+        assert ask(api).status_code == 503
+
+
+def test_as_many_as_may_be_are_in_work_and_no_more(api: Api) -> None:
+    """Each that leaves makes place for one."""
+    with busy(api) as connections, sent(api, "GET /test/slow?seconds=4 HTTP/1.1\r\nHost: x\r\n\r\n") as refused:
+        assert [status(each) for each in refused] == ["503"] * BOUND
+        assert [status(each) for each in connections] == ["200"] * BOUND
+    with busy(api):
+        pass
+
+
+def test_what_was_sent_away_isnt_counted_for_its_client(api: Api) -> None:
+    before = ask(api).headers["ratelimit"]
+    with busy(api):
+        assert "ratelimit" not in ask(api).headers
+    assert before.startswith('"client";r=')
+
+
+def test_bodies_that_are_slow_to_come_keep_nobody_out(api: Api) -> None:
+    head = (
+        "POST /api/v1/auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
+    )
+    with sent(api, head + '{"refresh_', 3 * BOUND) as connections:
+        time.sleep(1)
+        assert ask(api).status_code == 401
+        for connection in connections[:BOUND]:
+            connection.sendall(json.dumps({"token": "x" * 40})[:30].encode())
+        assert {status(connection) for connection in connections[:BOUND]} <= {"401", "422", "400"}
+
+
+def test_answers_that_are_slow_to_be_read_keep_nobody_out(api: Api) -> None:
+    page = ask(api, "/docs").text
+    asset = next(part for part in page.split('"') if part.endswith("bundle.js"))
+    length = len(ask(api, asset).content)
+    assert length > 1_000_000, "it fits into the sockets' buffers"
+
+    with sent(api, f"GET {asset} HTTP/1.1\r\nHost: x\r\n\r\n", 3 * BOUND, buffer=4096):
+        time.sleep(2)
+        assert ask(api).status_code == 401
+
+
+def test_the_log_tells_of_many_that_were_sent_away_in_a_line_a_second(api: Api) -> None:
+    with busy(api) as connections:
+        before = api.log()
+        began = time.monotonic()
+        for _ in range(30):
+            assert ask(api).status_code == 503
+        seconds = time.monotonic() - began
+        said = api.log().removeprefix(before)
+        for connection in connections:
+            status(connection)
+    with httpx2.Client(base_url=api.url) as client:
+        assert client.get(ME).status_code == 401
+
+    assert said.count("server.overloaded") <= seconds + 1
+    assert f'"GET {ME}' not in said
+    wait_until(lambda: f'"GET {ME} HTTP/1.1" 401' in api.log())
+
+
+def test_the_log_has_a_request_whose_connection_was_used_by_one_that_was_sent_away(api: Api) -> None:
+    with httpx2.Client(base_url=api.url) as client:
+        with busy(api) as connections:
+            assert client.get(ME).status_code == 503
+            for connection in connections:
+                status(connection)
+        assert client.get("/api/v1/nowhere").status_code == 404
+
+    wait_until(lambda: '"GET /api/v1/nowhere HTTP/1.1" 404' in api.log())
+
+
+def test_with_a_frozen_database_no_more_wait_for_it_than_may_be_in_work(
+    start_api: Callable[..., Api], own_postgres: Postgres
+) -> None:
+    api = start_slow_api(start_api, own_postgres.url())
+    assert ask(api, "/test/slow-query?seconds=0").status_code == 200
+
+    own_postgres.signal(signal.SIGSTOP)
+    try:
+        with busy(api, "/test/slow-query?seconds=0") as connections:
+            began = time.monotonic()
+            health = api.get_health()
+            assert time.monotonic() - began < 3
+            assert health.json()["dependencies"] == {"database": "disconnected"}
+            assert ask(api).json()["code"] == "server.overloaded"
+            own_postgres.signal(signal.SIGCONT)
+            assert {status(connection) for connection in connections} == {"200"}
+    finally:
+        own_postgres.signal(signal.SIGCONT)
+
+    assert ask(api).status_code == 401
+
+
+ANSWERS = ["/things", "/nowhere", "/problem", "/crash", "/crash/while-answering", "/large", "/database/terminated"]
+
+
+def test_whatever_becomes_of_a_request_it_leaves(database_url: str) -> None:
+    app: FastAPI = edge_app.create(database_url)
+    overload = app.state.overload
+    with edge_app.running(app) as port, httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1") as client:
+        for path in ANSWERS:
+            try:
+                client.get(path)
+            except httpx2.RemoteProtocolError:
+                assert path == "/crash/while-answering"
+        client.post("/things", content=b"x" * 100_000)
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")  # and goes away
+        wait_until(lambda: cast("int", overload.in_work) == 0)
+
+    assert overload.shed == 0
