@@ -47,7 +47,9 @@ def main() -> None:
             migrate()
             logs.configure()
             print_addresses(settings, os.environ["DATABASE_URL"] if own else settings.database_url.location)
-            serve.serve(create_app(settings), settings, listener)
+            app = create_app(settings)
+            serve.show_metrics(app, settings)
+            serve.serve(app, settings, listener)
     except (SettingsError, postgres.PostgresError) as error:
         sys.exit(f"make run: {error}")
 

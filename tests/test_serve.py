@@ -66,7 +66,7 @@ def test_the_log_says_who_serves_where_and_shows_neither_queries_nor_health(
     api.stop()
 
     assert f"audifi 0.1.0+1a2b3c4 (development) listens on http://127.0.0.1:{api.port}" in api.log()
-    assert '"GET /test/slow HTTP/1.1" 200' in api.log()
+    assert "GET /test/slow 200" in api.log()
     assert "s3cr3t" not in api.log()
     assert "/health" not in api.log()
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from audifi.auth import jobs as auth_jobs
@@ -18,6 +19,7 @@ from audifi.core.contract import operation_id
 from audifi.core.database import create_engine
 from audifi.core.jobs import Jobs
 from audifi.core.mail import ConsoleMailer, Mailer, SendGridMailer
+from audifi.core.metrics import Metrics
 from audifi.core.overload import Overload
 from audifi.core.rate_limits import RateLimiter
 from audifi.core.reads import Reads
@@ -30,15 +32,19 @@ from audifi.health.probe import DatabaseProbe
 
 POOL_CLOSE_TIMEOUT_SECONDS = 2
 HOUSEKEEPING_TIMES = "*/10 * * * *"
+# FastAPI's own would send queries, and what exceptions say (docs/decisions/0021-traces.md).
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """The ASGI application. Its jobs run while it does; a database that is away keeps neither from starting."""
     engine = create_engine(settings)
+    metrics = Metrics(settings.version)
+    metrics.engine(engine)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     reads = Reads(settings)
     keys = Keys(settings)
-    mailer = create_mailer(settings)
+    mailer = metrics.mailer(create_mailer(settings))
     revoked_sessions = RevokedSessions(engine, clock)
     traffic = Traffic(
         engine,
@@ -47,7 +53,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         account_per_minute=settings.account_requests_per_minute,
     )
     overload = Overload(settings.max_concurrent_requests)
-    jobs = Jobs(engine)
+    jobs = Jobs(engine, told=metrics.job)
     jobs.register(
         auth_jobs.sign_in_mails(sessions=sessions, keys=keys, mailer=mailer, app_url=settings.app_url, clock=clock)
     )
@@ -61,6 +67,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         following = [asyncio.create_task(revoked_sessions.follow()), asyncio.create_task(traffic.follow())]
+        following.append(asyncio.create_task(metrics.follow()))
         jobs.start()
         async with reads:
             yield
@@ -84,25 +91,28 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=operation_id,
         lifespan=lifespan,
+        telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # Fly's check follows no redirect; a wrong path says so
     )
     app.state.settings = settings
     app.state.clock = clock
     app.state.sessions = sessions
     app.state.reads = reads
-    app.state.database_probe = DatabaseProbe(settings)
+    app.state.database_probe = DatabaseProbe(settings, told=metrics.probed)
     app.state.keys = keys
     app.state.revoked_sessions = revoked_sessions
     app.state.rate_limiter = RateLimiter(engine)
     app.state.jobs = jobs
     app.state.traffic = traffic
     app.state.overload = overload
+    app.state.metrics = metrics
     edge.install(
         app,
         allowed_origins=settings.origins,
         trusted_proxies=settings.trusted_proxies,
         traffic=traffic,
         overload=overload,
+        metrics=metrics,
     )
     for feature in (health, auth):
         app.include_router(feature.router, prefix="/api/v1")

@@ -19,8 +19,6 @@ from fastapi import FastAPI
 
 from audifi.app import create_app
 from audifi.core import logs
-from audifi.core.overload import is_shed
-from audifi.core.problems import PATH_MAX_LENGTH, without_secrets
 from audifi.core.protocol import HttpProtocol
 from audifi.core.settings import Settings, SettingsError, load
 
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # for a machine that is very busy; a few milliseconds is usual
 HANDSHAKE_SECONDS = 0.2  # for a client whose SYN was there before the signal
 EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.toml's kill_timeout
-HEALTH_PATH = "/api/v1/health"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
@@ -117,8 +114,13 @@ def exit_after(seconds: float) -> None:
     timer.start()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, variable: str = "PORT") -> socket.socket:
     """Take the address, without answering on it yet.
+
+    Args:
+        host: an IPv4 address.
+        port: 0 for any that is free.
+        variable: the setting that the port is from.
 
     Raises:
         SettingsError: when it can't be had.
@@ -129,9 +131,19 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        advice = " Stop what listens there, or set PORT to another." if error.errno == errno.EADDRINUSE else ""
-        raise SettingsError(f"HOST, PORT: can't listen on {host}:{port}: {error.strerror}.{advice}") from None
+        advice = f" Stop what listens there, or set {variable} to another." if error.errno == errno.EADDRINUSE else ""
+        raise SettingsError(f"HOST, {variable}: can't listen on {host}:{port}: {error.strerror}.{advice}") from None
     return listener
+
+
+def show_metrics(app: FastAPI, settings: Settings) -> None:
+    """On METRICS_PORT, if it is set, until the process ends.
+
+    Raises:
+        SettingsError: when it can't be had.
+    """
+    if settings.metrics_port:
+        app.state.metrics.listen(listen(settings.host, settings.metrics_port, "METRICS_PORT"))
 
 
 def serve(
@@ -147,29 +159,17 @@ def serve(
     """
     for number in STOP_SIGNALS:
         signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
-    logging.getLogger("uvicorn.access").addFilter(loggable)
     config = uvicorn.Config(
         app,
         loop="uvloop",
         http=HttpProtocol,
         log_config=None,
+        access_log=False,  # core/sight has a line for each request
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
     Server(config, settings, exit_within_seconds).run([listener])
-
-
-def loggable(record: logging.LogRecord) -> bool:
-    """Leaves out of the access log what anyone could flood it by: health, and what was sent away.
-
-    Out of every line, queries and tokens.
-    """
-    assert isinstance(record.args, tuple)  # noqa: S101 - uvicorn's: client, method, path, HTTP version, status
-    client, method, path, *rest = record.args
-    path = without_secrets(str(path).partition("?")[0])[:PATH_MAX_LENGTH]
-    record.args = (client, method, path, *rest)
-    return path != HEALTH_PATH and not is_shed.get()
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
@@ -183,9 +183,11 @@ def main() -> None:
     try:
         settings = load(Settings)
         listener = listen(settings.host, settings.port)
+        app = create_app(settings)
+        show_metrics(app, settings)
     except SettingsError as error:
         sys.exit(f"The server can't start.\n{error}")
-    serve(create_app(settings), settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
+    serve(app, settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
 
 
 if __name__ == "__main__":

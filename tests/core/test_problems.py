@@ -33,6 +33,11 @@ def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+def logged(record: logging.LogRecord) -> str:
+    """A line's message, and the traceback that goes with it."""
+    return f"{logging.Formatter('%(message)s').format(record)}\n{record.__dict__.get('exception', '')}"
+
+
 def test_what_a_route_raises(client: httpx2.Client) -> None:
     answer = client.get("/problem?token=secret")
 
@@ -205,8 +210,9 @@ def test_what_nobody_handled(client: httpx2.Client, caplog: pytest.LogCaptureFix
 
     assert problem(answer, 500, "internal") == {"detail": "It has been logged under this request_id."}
     assert answer.headers["access-control-allow-origin"] == ORIGIN
-    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert line.startswith("GET /v1/crash: internal (request mine)\n")
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    line = logged(record)
+    assert line.startswith("GET /v1/crash: internal\n")
     assert 'edge_app.py", line ' in line
     assert 'raise RuntimeError("crashed")' in line
     assert line.endswith("\nRuntimeError: crashed")
@@ -226,11 +232,11 @@ def test_what_is_logged_holds_no_values(
     answer = client.get(path)
 
     assert problem(answer, 500, "internal")
-    logged = "\n".join(logging.Formatter("%(message)s").format(record) for record in caplog.records)
-    assert told in logged
-    assert "edge_app.py" in logged
+    lines = "\n".join(map(logged, caplog.records))
+    assert told in lines
+    assert "edge_app.py" in lines
     for value in (ROW_VALUE, ROW_VALUE.replace("@", "")):
-        assert value not in logged
+        assert value not in lines
         assert value not in answer.text
 
 

@@ -74,6 +74,11 @@ class Deploy(Strict):
     wait_timeout: Seconds = 300
 
 
+class Metrics(Strict):
+    port: int
+    path: str = "/metrics"
+
+
 class VM(Strict):
     size: str
     memory: str
@@ -88,6 +93,7 @@ class FlyToml(Strict):
     env: dict[str, str] = {}
     http_service: HttpService = HttpService()
     deploy: Deploy = Deploy()
+    metrics: Metrics | None = None
     vm: list[VM] = []
 
 

@@ -50,6 +50,8 @@ class Machine:
         port = environment.get("PORT")
         if port is not None and port == str(config.internal_port):
             self._environment = environment | {"PORT": str(self.port)}
+        if "METRICS_PORT" in environment:  # all machines are this one
+            self._environment = self._environment | {"METRICS_PORT": str(free_port())}
         self._engine = engine
         self._changed = changed
         self._container: Container | None = None

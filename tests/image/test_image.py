@@ -85,7 +85,8 @@ def start_server(engine: Engine, image: str, **environment: str) -> tuple[Contai
     """Start the image's own CMD as fly.toml has it; returns once it answers, with the URL of its health."""
     port = str(apis.free_port())
     secrets = {"APP_URL": apis.APP_URL, "SENDGRID_API_KEY": "SG.key", **apis.SECRETS}
-    variables = FLY["env"] | secrets | environment | {"PORT": port}
+    ports = {"PORT": port, "METRICS_PORT": str(apis.free_port())}
+    variables = FLY["env"] | secrets | environment | ports
     container = engine.start(image, engine.config(image)["Cmd"], variables, read_only=True)
     url = f"http://127.0.0.1:{port}{FLY['http_service']['checks'][0]['path']}"
     deadline = time.monotonic() + 60

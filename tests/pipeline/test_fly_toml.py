@@ -132,6 +132,12 @@ def test_the_server_listens_where_the_proxy_knocks() -> None:
     assert SETTINGS.host == "0.0.0.0"  # noqa: S104 - the proxy's way in
 
 
+def test_prometheus_asks_where_the_server_tells_and_no_service_leads_there() -> None:
+    assert FLY["metrics"] == {"port": int(FLY["env"]["METRICS_PORT"]), "path": "/metrics"}
+    assert FLY["metrics"]["port"] != FLY["http_service"]["internal_port"]
+    assert "services" not in FLY
+
+
 # A deploy
 
 

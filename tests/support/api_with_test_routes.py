@@ -13,7 +13,7 @@ from audifi.app import create_app
 from audifi.core import logs
 from audifi.core.session import get_session
 from audifi.core.settings import Settings, load
-from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve
+from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve, show_metrics
 
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
@@ -56,5 +56,6 @@ if __name__ == "__main__":
     settings = load(Settings)
     app = create_app(settings)
     add_routes(app)
+    show_metrics(app, settings)
     limit = float(os.environ.get("EXIT_WITHIN_SECONDS", EXIT_WITHIN_SECONDS))
     serve(app, settings, listen(settings.host, settings.port), exit_within_seconds=limit)

@@ -92,6 +92,7 @@ async def signed_in(request: Request, bearer: Bearer, reads: FromReads, at: Now)
         token = keys.read_access_token(bearer.credentials, now=at)
     except InvalidTokenError as error:
         raise problems.access_token_invalid(expired=isinstance(error, ExpiredTokenError)) from None
+    request.state.user_id = token.user_id  # for core/sight
     traffic: Traffic = request.app.state.traffic
     await traffic.hit_account(request, str(token.user_id))
     if token.session_id in revoked:

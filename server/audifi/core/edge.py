@@ -15,10 +15,12 @@ from audifi.core import contract, problems, request_id
 from audifi.core.body_limit import BodyLimitMiddleware
 from audifi.core.conditional import ConditionalMiddleware
 from audifi.core.failures import FailuresMiddleware
+from audifi.core.metrics import Metrics
 from audifi.core.overload import Overload, OverloadMiddleware
 from audifi.core.problems import Problem
 from audifi.core.proxy import FlyProxyMiddleware
 from audifi.core.request_id import RequestIdMiddleware
+from audifi.core.sight import Sight, SightMiddleware
 from audifi.core.traffic import Traffic, TrafficMiddleware
 
 # What an API's answers tell browsers (OWASP REST Security Cheat Sheet).
@@ -44,6 +46,7 @@ def install(
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
     traffic: Traffic,
     overload: Overload,
+    metrics: Metrics | None = None,
 ) -> None:
     """Put the middleware around the app, and have it answer errors with problems.
 
@@ -54,6 +57,7 @@ def install(
         trusted_proxies: those that are believed when they tell the client's address and scheme.
         traffic: how much each client may ask for.
         overload: how much may be in work for all of them.
+        metrics: where requests are counted.
     """
     problems.install(app)
     contract.install(app, limited=lambda path: path not in UNLIMITED)
@@ -75,6 +79,8 @@ def install(
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(FlyProxyMiddleware, trusted=trusted_proxies)
+    app.state.sight = Sight(app, metrics or Metrics(), quiet=UNLIMITED)
+    app.add_middleware(SightMiddleware, sight=app.state.sight)
 
 
 class ProblemCORSMiddleware(CORSMiddleware):

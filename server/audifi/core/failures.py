@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from audifi.core import problems
 from audifi.core.outages import is_database_away, is_database_busy, sqlstate
 from audifi.core.problems import Problem
-from audifi.core.request_id import request_id
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +48,7 @@ class FailuresMiddleware:
             if has_started:
                 raise
             problem = problems.stopping()
-            logger.warning(
-                "%s %s: %s (request %s)", scope["method"], problems.path(scope), problem.code, request_id(scope)
-            )
+            logger.warning("%s %s: %s", scope["method"], problems.path(scope), problem.code)
             await problems.response(scope, problem)(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             problem = _problem(error)
@@ -79,9 +76,9 @@ def _is_about_text(error: BaseException) -> bool:
 
 
 def _log(scope: Scope, problem: Problem, error: Exception) -> None:
-    what = f"{scope['method']} {problems.path(scope)}: {problem.code} (request {request_id(scope)})"
+    what = f"{scope['method']} {problems.path(scope)}: {problem.code}"
     if problem.code in CALLS_FOR_A_PROGRAMMER:  # not by exc_info, which writes out messages that hold values
-        logger.error("%s\n%s", what, trace(error))
+        logger.error("%s", what, extra={"exception": trace(error)})
     else:
         logger.warning("%s: %s", what, " from ".join(describe(cause) for cause in _chain(error)))
 

@@ -33,6 +33,8 @@ RESTART_SECONDS = 5
 STOP_TIMEOUT_SECONDS = 3
 
 type Handler = Callable[[bytes], Awaitable[None]]
+type Told = Callable[[str, str], None]
+"""Is called after each attempt, with the kind of job, and `done`, `retried` or `given_up`."""
 
 
 def without_values(record: logging.LogRecord) -> bool:
@@ -68,8 +70,9 @@ class Kind:
 class Jobs:
     """The queue: `enqueue` in a request's transaction; `start` and `stop` with the server."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, told: Told = lambda _kind, _result: None) -> None:
         self._driver = PostgresDriver(engine.begin)
+        self._told = told
         self._kinds: list[Kind] = []
         self._schedules: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
         self._stopping = asyncio.Event()
@@ -131,29 +134,34 @@ class Jobs:
     def _make_worker(self) -> PgQueuer:
         worker = PgQueuer(self._driver)
         for kind in self._kinds:
-            worker.entrypoint(kind.name, on_failure="hold")(_attempting(kind))
+            worker.entrypoint(kind.name, on_failure="hold")(_attempting(kind, self._told))
         for name, cron, run in self._schedules:
             worker.schedule(name, cron, clean_old=True)(_scheduled(run))
         return worker
 
 
-def _attempting(kind: Kind) -> Callable[[Job], Awaitable[None]]:
+def _attempting(kind: Kind, told: Told) -> Callable[[Job], Awaitable[None]]:
     async def attempt(job: Job) -> None:
         try:
             await kind.handler(job.payload or b"")
+            told(kind.name, "done")
         except asyncio.CancelledError:
             raise RetryRequested(reason="the server stopped") from None
         except GiveUpError as error:
+            told(kind.name, "given_up")
             logger.error("job %d, %s, is given up: %s", job.id, kind.name, error)  # noqa: TRY400
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do better
             if job.attempts + 1 >= kind.attempts:
-                told = "job %d, %s, is given up after %d attempts\n%s"
-                logger.error(told, job.id, kind.name, kind.attempts, trace(error))  # noqa: TRY400 - that would show values
+                told(kind.name, "given_up")
+                line = "job %d, %s, is given up after %d attempts"
+                facts = {"exception": trace(error)}  # not by exc_info, which shows values
+                logger.error(line, job.id, kind.name, kind.attempts, extra=facts)  # noqa: TRY400
                 # pgqueuer keeps what an error says, in a table; so not the error itself.
                 raise GiveUpError(describe(error)) from None
             seconds = min(FIRST_RETRY_SECONDS * 2**job.attempts, LONGEST_RETRY_SECONDS)
             cause = describe(error)
+            told(kind.name, "retried")
             logger.warning("job %d, %s, has failed: %s; again in %d s", job.id, kind.name, cause, seconds)
             raise RetryRequested(delay=timedelta(seconds=seconds), reason=cause) from None
 

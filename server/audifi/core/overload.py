@@ -8,7 +8,6 @@ others at most. See docs/decisions/0019-shedding.md.
 import logging
 import random
 import time
-from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,9 +17,6 @@ logger = logging.getLogger(__name__)
 
 TELL_EVERY_SECONDS = 1
 RETRY_AFTER_SECONDS = (1, 5)  # spread, so that those who were sent away together don't come back together
-
-is_shed: ContextVar[bool] = ContextVar("is_shed", default=False)
-"""Whether this task's request was sent away. The access log leaves those out: a line costs as much as the answer."""
 
 
 class Overload:
@@ -66,9 +62,7 @@ class OverloadMiddleware:
             await self._app(scope, receive, send)
             return
         overload = self._overload
-        # Set in any case: on a connection that is kept, a request may begin in the context of the one before.
-        is_shed.set(overload.is_full())
-        if is_shed.get():
+        if overload.is_full():
             overload.count_shed()
             problem = problems.overloaded(random.randint(*RETRY_AFTER_SECONDS))  # noqa: S311 - no secret
             await problems.response(scope, problem)(scope, receive, send)

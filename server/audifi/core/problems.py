@@ -102,6 +102,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.errors = list(errors)
         self.model = model
         self.extensions = extensions
+        self.limit: str | None = None
+        """Of a 429: which limit was reached."""
 
 
 def response(scope: Scope, problem: Problem) -> Response:
@@ -115,6 +117,7 @@ def response(scope: Scope, problem: Problem) -> Response:
     )
     for name, value in problem.headers:
         answer.headers.append(name, value)
+    scope.setdefault("state", {})["problem"] = problem  # for core/sight
     return answer
 
 

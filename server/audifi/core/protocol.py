@@ -4,7 +4,6 @@ Fly's proxy has bounds of its own in front of these. They are for whatever else 
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import override
 from uuid import uuid4
@@ -16,8 +15,6 @@ from audifi.core import problems
 from audifi.core.edge import SECURITY_HEADERS
 from audifi.core.problems import Problem
 from audifi.core.request_id import HEADER
-
-logger = logging.getLogger(__name__)
 
 HEAD_MAX_BYTES = 65536
 HEAD_TIMEOUT_SECONDS = 15
@@ -182,7 +179,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _answer(self, problem: Problem) -> bytes:
         name = uuid4().hex
-        logger.warning("%s (request %s)", problem, name)
+        self._tell(problem, name)
         answer = problems.response({"path": "", "state": {"request_id": name}}, problem)
         own = {HEADER: name, **SECURITY_HEADERS}
         headers = [
@@ -193,3 +190,8 @@ class HttpProtocol(HttpToolsProtocol):
         return b"".join(
             [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n", bytes(answer.body)]
         )
+
+    def _tell(self, problem: Problem, request_id: str) -> None:
+        state = getattr(self.config.app, "state", None)  # of whatever is served
+        if sight := getattr(state, "sight", None):
+            sight.refused(problem, request_id)

@@ -57,11 +57,13 @@ class RateLimiter:
 def exceeded(limit: Limit, stats: WindowStats, now: datetime) -> Problem:
     """429, with Retry-After (RFC 9110, 10.2.3) and `told`."""
     wait = _wait(stats, now)
-    return problems.too_many_requests(
+    problem = problems.too_many_requests(
         f"At most {limit.item.amount} in {describe(limit.item.get_expiry())}. Try again in {describe(wait)}.",
         retry_after=wait,
         headers=told(limit, stats, now),
     )
+    problem.limit = limit.name
+    return problem
 
 
 def told(limit: Limit, stats: WindowStats, now: datetime) -> list[tuple[str, str]]:

@@ -130,6 +130,8 @@ class Settings(DatabaseSettings):
     environment: Literal["development", "production"] = "production"
     host: str = "0.0.0.0"  # noqa: S104 - Fly's proxy reaches the machine over its private IPv4 address
     port: int = Field(default=8080, ge=1, le=65535)
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where Prometheus gets /metrics, beside `port` and not through Fly's proxy. Unset: nowhere."""
     audifi_commit: str = Field(default="", pattern=r"^([0-9a-f]{7,40})?$")
     """The commit that the image was built from; empty outside an image."""
 

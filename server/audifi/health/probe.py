@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from audifi.core.database import connect
 from audifi.core.settings import DatabaseSettings
@@ -21,8 +22,14 @@ class DatabaseProbe:
     free. It doesn't come from the pool, so a pool that is busy doesn't look like a database that is away.
     """
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, told: Callable[[bool], None] = lambda _: None) -> None:
+        """
+        Args:
+            settings: where the database is.
+            told: called after each probe, with whether it was answered.
+        """
         self._settings = settings
+        self._told = told
         self._probing: asyncio.Task[bool] | None = None
         self._ended_at = 0.0
         self._was_connected: bool | None = None
@@ -50,6 +57,7 @@ class DatabaseProbe:
                 logger.info("database %s is connected again", self._settings.database_url.location)
         self._was_connected = connected
         self._ended_at = time.monotonic()
+        self._told(connected)
         return connected
 
     async def _ask(self) -> None:

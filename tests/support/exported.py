@@ -1,0 +1,48 @@
+"""What a server tells Prometheus."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+WAIT_SECONDS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """All series at one moment."""
+
+    values: dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+    def value(self, name: str, /, **labels: str) -> float:
+        """The sum of all series of this name that have these labels, as PromQL's `sum(name{…})`; 0 without any."""
+        return sum(value for (each, given), value in self.values.items() if each == name and labels.items() <= given)
+
+    def labels(self, name: str) -> Iterator[dict[str, str]]:
+        return (dict(labels) for each, labels in self.values if each == name)
+
+    @property
+    def names(self) -> set[str]:
+        return {name for name, _ in self.values}
+
+
+def exported(port: int) -> Exported:
+    """What is told on this port of 127.0.0.1."""
+    answer = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(answer.text)
+    return Exported(
+        values={(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+    )
+
+
+def wait_for(port: int, wanted: Callable[[Exported], bool]) -> Exported:
+    """The first that is so: what is counted may be counted when the answer has been read already."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not wanted(now := exported(port)):
+        assert time.monotonic() < deadline, sorted(map(str, now.values.items()))
+        time.sleep(0.05)
+    return now
