@@ -43,6 +43,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     metrics.engine(engine)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     reads = Reads(settings)
+    metrics.reads(reads)
     keys = Keys(settings)
     mailer = metrics.mailer(create_mailer(settings))
     revoked_sessions = RevokedSessions(engine, clock)

@@ -107,14 +107,14 @@ def test_the_pool_shows_who_holds_connections_and_who_waits(watched: Watched) ->
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_for(watched.port, lambda now: now.value("db_pool_connections", pool="sqlalchemy", state="used") == 1)
+    wait_for(watched.port, lambda now: now.value("db_pool_connections", pool="transactions", state="used") == 1)
     for thread in threads:
         thread.join()
     now = wait_for(watched.port, lambda now: now.value("db_pool_connections", state="used") == 0)
 
-    assert now.value("db_pool_connections", pool="sqlalchemy", state="idle") == 1
-    assert now.value("db_pool_connections_max", pool="sqlalchemy") == 1
-    assert now.value("db_pool_wait_seconds_sum", pool="sqlalchemy") > 0.5
+    assert now.value("db_pool_connections", pool="transactions", state="idle") == 1
+    assert now.value("db_pool_connections_max", pool="transactions") == 1
+    assert now.value("db_pool_wait_seconds_sum", pool="transactions") > 0.5
 
 
 def test_mails_jobs_and_refusals_are_counted(watched: Watched, sendgrid: SendGrid) -> None:

@@ -85,8 +85,8 @@ class Keys:
         self._links = link_secrets
         self._issuer = f"https://{settings.fly_app_name}.fly.dev"
         self._audience = settings.fly_app_name
-        # A client sends its token with each request for 10 minutes. What isn't one of ours isn't kept, so nobody else can
-        # push those out; times are looked at each time, and whether the session was revoked.
+        # A client sends its token with each request for 10 minutes. What isn't ours isn't kept, so nobody can push
+        # those out with it. Times are looked at each time, and so is whether the session was revoked.
         self._verified = lru_cache(VERIFIED_TOKENS)(self._verify)
 
     def make_access_token(  # noqa: PLR0913

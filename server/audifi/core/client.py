@@ -1,6 +1,7 @@
 """Who asks, as far as a request tells."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from starlette.requests import HTTPConnection
@@ -29,13 +30,21 @@ class Client:
 
 async def client_of(connection: HTTPConnection) -> Client:
     """The client of a request; behind Fly's proxy the one that it tells (`FlyProxyMiddleware`)."""
-    host = connection.client.host if connection.client else ""
     user_agent = "".join(filter(str.isprintable, connection.headers.get("user-agent", "")))[:USER_AGENT_MAX_LENGTH]
+    return Client(ip=_ip_of(connection.client.host if connection.client else ""), user_agent=user_agent or None)
+
+
+@lru_cache(4096)
+def network_of(host: str) -> str:
+    """`Client.network`, by the host of an ASGI scope's `client`."""
+    return Client(ip=_ip_of(host), user_agent=None).network
+
+
+def _ip_of(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip = ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return Client(ip=None, user_agent=user_agent or None)
-    return Client(ip=ip, user_agent=user_agent or None)
+        return None
 
 
 def shortened(ip: IPv4Address | IPv6Address, *, ipv4_bits: int = 24, ipv6_bits: int = 64) -> str:

@@ -41,11 +41,11 @@ class ConditionalMiddleware:
 
 
 def _may_be_kept(start: Message) -> bool:
-    headers = Headers(raw=start["headers"])
+    headers = dict(start["headers"])
     return (
         start["status"] == HTTPStatus.OK
-        and "etag" not in headers
-        and "no-store" not in headers.get("cache-control", "")
+        and b"etag" not in headers
+        and b"no-store" not in headers.get(b"cache-control", b"")
     )
 
 

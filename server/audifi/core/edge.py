@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import override
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +31,9 @@ SECURITY_HEADERS = {
     # For <img> and <script>, which no page has a use for here. It doesn't bear on fetch(): that is CORS's.
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+RAW_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+# Without includeSubDomains: an API doesn't know who else lives under its name.
+RAW_OVER_HTTPS = [*RAW_SECURITY_HEADERS, (b"strict-transport-security", b"max-age=31536000")]
 PREFLIGHT_MAX_AGE_SECONDS = (
     7200  # Chromium's limit: https://developer.mozilla.org/docs/Web/HTTP/Headers/Access-Control-Max-Age
 )
@@ -39,7 +42,7 @@ PREFLIGHT_MAX_AGE_SECONDS = (
 UNLIMITED = frozenset({"/api/v1/health"})  # Fly's checks, and whoever watches from outside
 
 
-def install(
+def install(  # noqa: PLR0913 - what is wired
     app: FastAPI,
     *,
     allowed_origins: Sequence[str],
@@ -121,16 +124,12 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = dict(SECURITY_HEADERS)
-        if scope["scheme"] == "https":
-            # Without includeSubDomains: an API doesn't know who else lives under its name.
-            told["Strict-Transport-Security"] = "max-age=31536000"
+        told = RAW_OVER_HTTPS if scope["scheme"] == "https" else RAW_SECURITY_HEADERS
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in told.items():
-                    headers.setdefault(name, value)
+                own = {name for name, _ in message["headers"]}
+                message["headers"].extend(header for header in told if header[0] not in own)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from audifi.core.mail import Mail, Mailer, MailError
+from audifi.core.reads import Reads
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Histograms' bounds: what a request, or a wait, takes."""
@@ -120,7 +121,7 @@ class Metrics:
         observe: Callable[[float], None] = self._pool_wait.labels(name).observe
         return observe
 
-    def engine(self, engine: AsyncEngine, name: str = "sqlalchemy") -> None:
+    def engine(self, engine: AsyncEngine, name: str = "transactions") -> None:
         """Show SQLAlchemy's pool."""
         pool = engine.sync_engine.pool
         assert isinstance(pool, QueuePool)  # noqa: S101 - core/database makes no other for the server
@@ -136,6 +137,10 @@ class Metrics:
                 waited(perf_counter() - began)
 
         pool.connect = timed  # type: ignore[method-assign] # no event goes off before a wait
+
+    def reads(self, reads: Reads) -> None:
+        """Show asyncpg's pool."""
+        reads.waited = self.pool("reads", used=lambda: reads.used, idle=lambda: reads.idle, limit=reads.max_connections)
 
     async def follow(self) -> None:
         """Measure the event loop, for ever."""

@@ -4,6 +4,7 @@ https://fly.io/docs/networking/request-headers/. Fly overwrites Fly-Client-IP, b
 X-Forwarded-For, and puts the app's public address last: neither end of that list is the client.
 """
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,6 +33,7 @@ class FlyProxyMiddleware:
         return peer is not None and any(peer in network for network in self._trusted)
 
 
+@lru_cache(4096)
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """None for what isn't one, or has a zone (RFC 4007, 11), which can be any text; IPv4 in IPv6 as IPv4."""
     try:

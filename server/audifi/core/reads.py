@@ -5,7 +5,10 @@ building the statement anew. Here it is compiled once, and asyncpg runs it. See 
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from time import perf_counter
 from typing import Any, Self
 from uuid import UUID
 
@@ -21,6 +24,8 @@ from audifi.core.database import connect_with_limits
 from audifi.core.settings import DatabaseSettings
 
 type Row = asyncpg.Record
+
+CLOSE_TIMEOUT_SECONDS = 1
 
 NEWEST = UUID(int=2**128 - 1)
 """After every UUIDv7: where a list of the newest begins."""
@@ -39,25 +44,40 @@ class Query:
 
 
 class Reads:
-    """A pool of asyncpg's. It connects at first use; `async with` closes it."""
+    """A pool of asyncpg's, open inside of `async with`. It connects at first use."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
+        self._pool: asyncpg.Pool | None = None
+        self.max_connections = settings.database_read_pool_size
+        self.waited: Callable[[float], None] = lambda _seconds: None
+        """Told how long each wait for a connection took."""
+
+    @property
+    def idle(self) -> int:
+        return self._pool.get_idle_size() if self._pool else 0
+
+    @property
+    def used(self) -> int:
+        return self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
 
     async def __aenter__(self) -> Self:
         self._pool = await asyncpg.create_pool(
             min_size=0,
-            max_size=self._settings.database_read_pool_size,
+            max_size=self.max_connections,
             max_inactive_connection_lifetime=0,  # takes a timer each time; `_expire` does it for all
             connect=partial(_connect, self._settings),
             reset=_leave,
         )
-        self._expiring = asyncio.create_task(self._expire())
+        self._expiring = asyncio.create_task(self._expire(self._pool))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._expiring.cancel()
-        await self._pool.close()
+        if self._pool:
+            with suppress(TimeoutError):  # a database that is frozen must not keep the process from ending
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                    await self._pool.close()
 
     async def fetch_one(self, query: Query, **values: Any) -> Row | None:
         """The first row, or None.
@@ -66,36 +86,43 @@ class Reads:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, sqlalchemy.exc.TimeoutError: answered with 503 where
                 the database is away or busy.
         """
-        connection = await self._acquire()
-        try:
+        async with self._connection() as connection:
             return await connection.fetchrow(query.sql, *query.arguments(values))
-        finally:
-            await self._pool.release(connection)
 
     async def fetch_all(self, query: Query, **values: Any) -> list[Row]:
         """All rows; the query has a limit. Raises as `fetch_one`."""
-        connection = await self._acquire()
-        try:
+        async with self._connection() as connection:
             rows: list[Row] = await connection.fetch(query.sql, *query.arguments(values))
             return rows
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        assert self._pool  # noqa: S101 - nothing is served outside of the lifespan
+        began_at = perf_counter()
+        try:
+            connection = await self._acquire(self._pool)
+        finally:
+            self.waited(perf_counter() - began_at)
+        try:
+            yield connection
         finally:
             await self._pool.release(connection)
 
-    async def _acquire(self) -> asyncpg.pool.PoolConnectionProxy:
-        if self._pool.get_idle_size():  # a timer costs as much as the rest of it
-            return await self._pool.acquire()
+    async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.pool.PoolConnectionProxy:
+        if pool.get_idle_size():  # a timer costs as much as the rest of it
+            return await pool.acquire()
         try:
-            return await self._pool.acquire(timeout=self._settings.database_pool_timeout_seconds)
+            return await pool.acquire(timeout=self._settings.database_pool_timeout_seconds)
         except TimeoutError:
-            if self._pool.get_size() < self._pool.get_max_size():
+            if pool.get_size() < pool.get_max_size():
                 raise  # there was room for another, but PostgreSQL didn't answer
             raise PoolTimeoutError("all connections for reads are in use") from None
 
-    async def _expire(self) -> None:
+    async def _expire(self, pool: asyncpg.Pool) -> None:
         """Replace connections by age, as the pool of the engine does."""
         while True:
             await asyncio.sleep(self._settings.database_pool_recycle_seconds)
-            await self._pool.expire_connections()
+            await pool.expire_connections()
 
 
 @raises(problems.database_unavailable(), problems.database_busy())

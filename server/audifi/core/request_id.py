@@ -3,13 +3,13 @@
 import re
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audifi.core.logs import current_request_id
 
 HEADER = "X-Request-ID"
+RAW_HEADER = HEADER.lower().encode()
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: nothing that a line, or a reader, could trip over
 
 
@@ -30,7 +30,7 @@ class RequestIdMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
+        given = next((value for name, value in scope["headers"] if name == RAW_HEADER), b"").decode("latin-1")
         name = given if ACCEPTABLE.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = name
         # Never reset: each request is a task of its own, and what the server logs after it should still have the name.
@@ -38,7 +38,7 @@ class RequestIdMiddleware:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-                MutableHeaders(scope=message)[HEADER] = name
+                message["headers"].append((RAW_HEADER, name.encode()))
             await send(message)
 
         await self._app(scope, receive, send_with_id)

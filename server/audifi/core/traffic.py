@@ -19,12 +19,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import ReturningInsert
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audifi.core import problems
-from audifi.core.client import client_of
+from audifi.core.client import network_of
 from audifi.core.clock import Clock
 from audifi.core.models import RateLimitCounter
 from audifi.core.problems import Problem
@@ -156,8 +155,8 @@ class Traffic:
         Raises:
             Problem: 429.
         """
-        client = await client_of(connection)
-        await self._hit(connection, self._per_client, client.network)
+        client = connection.scope["client"]
+        await self._hit(connection, self._per_client, network_of(client[0] if client else ""))
 
     async def hit_account(self, connection: HTTPConnection, account: str) -> None:
         """Count a request for the account that makes it.
@@ -200,9 +199,8 @@ class TrafficMiddleware:
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in scope["state"].get("rate_limits", []):
-                    headers.append(name, value)
+                told = scope["state"].get("rate_limits", [])
+                message["headers"].extend((name.lower().encode(), value.encode()) for name, value in told)
             await send(message)
 
         try:
