@@ -67,6 +67,10 @@ fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows
 fuzz-long: ## The same for much longer
 	@$(MAKE) fuzz CASES=1500
 
+.PHONY: bench
+bench: $(ENVIRONMENT_READY) bench/peers/node_modules ## Compare this server with others under load (a quarter of an hour; needs wrk)
+	@$(IN_VENV) python -m bench $(ARGS)
+
 .PHONY: test-client
 test-client: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules ## Drive the server with the TypeScript client, in Node and in Chromium
 	@$(IN_VENV) python -m pytest -q -m client tests/clients $(ARGS)
@@ -100,7 +104,7 @@ lint-pipeline: $(ENVIRONMENT_READY) dev/node_modules
 
 .PHONY: types
 types: $(ENVIRONMENT_READY) ## Type check
-	@$(IN_VENV) MYPYPATH=.github/scripts mypy --config-file server/pyproject.toml server/audifi server/alembic dev tests .github
+	@$(IN_VENV) MYPYPATH=.github/scripts mypy --config-file server/pyproject.toml server/audifi server/alembic bench dev tests .github
 
 .PHONY: format
 format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
@@ -128,7 +132,7 @@ lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, e
 
 .PHONY: clean
 clean: ## Remove the environment and the development database
-	rm -rf .venv .data dev/node_modules clients/typescript/node_modules clients/typescript/dist
+	rm -rf .venv .data bench/results bench/peers/node_modules dev/node_modules clients/typescript/node_modules clients/typescript/dist
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@if [ -L .venv ]; then echo "make: .venv is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
@@ -141,7 +145,7 @@ $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	  | awk '/^(Collecting|Processing) / { printf "\r\033[K  %3d %s", ++n, $$2; fflush() } END { print "" }'
 	@touch $@
 
-dev/node_modules clients/typescript/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)
+dev/node_modules clients/typescript/node_modules bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)
 	@if [ -L $@ ]; then echo "make: $@ is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
 	@$(IN_VENV) npm --prefix $* ci --no-audit --no-fund --loglevel error
 	@touch $@

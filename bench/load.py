@@ -1,0 +1,101 @@
+"""Load from wrk, and what it says."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(__file__).parent / "wrk.lua"
+WRK_CORE = 1
+
+
+class LoadError(Exception):
+    """There is no wrk, or the server under load gave answers that it shouldn't. The message is for a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One kind of request."""
+
+    name: str
+    title: str
+    method: str
+    path: str
+    signed_in: bool
+    refused: bool = False
+    """Whether all answers are to be 4xx."""
+
+
+WORKLOADS = [
+    Workload(name="health", title="health", method="GET", path="/api/v1/health", signed_in=False),
+    Workload(name="me", title="authenticated read", method="GET", path="/api/v1/auth/me", signed_in=True),
+    Workload(name="write", title="one-row write", method="PATCH", path="/api/v1/auth/me", signed_in=True),
+    Workload(name="401", title="401", method="GET", path="/api/v1/auth/me", signed_in=False, refused=True),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What wrk measured. It is a closed loop: a connection's next request waits for the answer to the one before."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+
+def start(
+    url: str, workload: Workload, *, tokens: Path, connections: int, seconds: float, pinned: bool = True
+) -> subprocess.Popen[str]:
+    """Start wrk. `finish` waits for it."""
+    if shutil.which("wrk") is None:
+        raise LoadError("wrk is missing; on Debian and Ubuntu, apt-get install wrk")
+    # wrk takes whole seconds.
+    options = ["--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
+    script = ["--timeout", "10s", "--script", str(SCRIPT), url, "--", workload.method, workload.path]
+    pin = ["taskset", "--cpu-list", str(WRK_CORE)] if pinned else []
+    return subprocess.Popen(
+        [*pin, "wrk", *options, *script, *([str(tokens)] if workload.signed_in else [])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], workload: Workload) -> Load:
+    """
+    Raises:
+        LoadError: an answer was of another kind than the workload's, or a connection broke.
+    """
+    said, _ = process.communicate(timeout=120)
+    return parse(said, refused=workload.refused)
+
+
+def parse(said: str, *, refused: bool) -> Load:
+    """Read the last line that wrk.lua has wrk print.
+
+    Raises:
+        LoadError: see `finish`.
+    """
+    line = next((line for line in reversed(said.splitlines()) if line.startswith("{")), None)
+    if line is None:
+        raise LoadError(f"wrk said nothing that can be read: {said.strip()[-300:]}")
+    told = json.loads(line)
+    requests = int(told["requests"])
+    wanted = requests if refused else 0
+    if not requests or told["broken"] or told["refused"] != wanted:
+        raise LoadError(
+            f"of {requests} requests, {told['broken']} broke and {told['refused']} were answered with 4xx or 5xx"
+            f" ({wanted} should be)"
+        )
+    return Load(
+        requests=requests,
+        seconds=told["duration_us"] / 1e6,
+        p50_ms=told["p50_us"] / 1000,
+        p99_ms=told["p99_us"] / 1000,
+    )
