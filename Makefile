@@ -21,7 +21,7 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules ## Install all that the other targets need (they do it themselves, too)
+setup: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules bench/peers/node_modules ## Install all that the other targets need (they do it themselves, too)
 
 .PHONY: run
 run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
@@ -36,7 +36,7 @@ coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line
 	@$(IN_VENV) python -m pytest -q -n $(WORKERS) -m "not slow" --cov --cov-config=server/pyproject.toml tests/auth $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(ENVIRONMENT_READY) ## Run the tests that start many processes, or wait
+test-slow: $(ENVIRONMENT_READY) bench/peers/node_modules ## Run the tests that start many processes, or wait
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow $(ARGS)
 
 .PHONY: image

@@ -34,7 +34,8 @@ SELECT (lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || substr(md5(n::text), 1,
 FROM generate_series(1, {users}) n;
 
 INSERT INTO sessions
-  (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at, idle_expires_at, absolute_expires_at)
+  (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at, idle_expires_at,
+   absolute_expires_at)
 SELECT (lpad(to_hex(n), 8, '0') || '-0000-7000-9000-' || substr(md5(n::text), 1, 12))::uuid,
        (lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || substr(md5(n::text), 1, 12))::uuid,
        sha256(n::text::bytea), now(), now(), '{{email,otp}}', now(), now(), now() + '7 days', now() + '30 days'
@@ -69,19 +70,18 @@ class Database:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def running(*, pinned: bool = True) -> Iterator[Postgres]:
     """PostgreSQL, over TCP as on Fly, on the core of the load: what a server costs is then what its own core does."""
     with (
         TemporaryDirectory(prefix="audifi-bench-") as folder,
         postgres.running(Path(folder) / "postgres", port=free_port(), settings=POSTGRES_SETTINGS) as server,
     ):
-        for process in (postmaster := psutil.Process(server.pid), *postmaster.children()):
-            process.cpu_affinity([POSTGRES_CORE])
+        if pinned:
+            for process in (postmaster := psutil.Process(server.pid), *postmaster.children()):
+                process.cpu_affinity([POSTGRES_CORE])
         rules = Path(str(databases.fetch_value(server.url(), "SHOW hba_file")))
         rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
-        databases.execute(
-            server.url(), f"ALTER USER postgres PASSWORD '{PASSWORD}'", "SELECT pg_reload_conf()"
-        )
+        databases.execute(server.url(), f"ALTER USER postgres PASSWORD '{PASSWORD}'", "SELECT pg_reload_conf()")
         yield server
 
 

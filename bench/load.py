@@ -11,7 +11,7 @@ WRK_CORE = 1
 
 
 class LoadError(Exception):
-    """There is no wrk, or the server under load gave answers that it shouldn't. The message is for a person."""
+    """There is no wrk, or it can't do its work. The message is for a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +40,19 @@ class Load:
     """What wrk measured. It is a closed loop: a connection's next request waits for the answer to the one before."""
 
     requests: int
+    failed: int
+    """How many of them broke, timed out or were answered by a status of another kind than the workload's."""
     seconds: float
     p50_ms: float
     p99_ms: float
+    """Both corrected by wrk for what waited while nothing was answered, as well as a closed loop can be."""
 
     @property
     def per_second(self) -> float:
         return self.requests / self.seconds
 
 
-def start(
+def start(  # noqa: PLR0913
     url: str, workload: Workload, *, tokens: Path, connections: int, seconds: float, pinned: bool = True
 ) -> subprocess.Popen[str]:
     """Start wrk. `finish` waits for it."""
@@ -68,9 +71,10 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], workload: Workload) -> Load:
-    """
+    """Wait for it.
+
     Raises:
-        LoadError: an answer was of another kind than the workload's, or a connection broke.
+        LoadError: wrk couldn't do its work.
     """
     said, _ = process.communicate(timeout=120)
     return parse(said, refused=workload.refused)
@@ -79,22 +83,22 @@ def finish(process: subprocess.Popen[str], workload: Workload) -> Load:
 def parse(said: str, *, refused: bool) -> Load:
     """Read the last line that wrk.lua has wrk print.
 
+    Args:
+        said: what wrk printed.
+        refused: whether answers are to be 4xx.
+
     Raises:
-        LoadError: see `finish`.
+        LoadError: there is no such line.
     """
     line = next((line for line in reversed(said.splitlines()) if line.startswith("{")), None)
     if line is None:
-        raise LoadError(f"wrk said nothing that can be read: {said.strip()[-300:]}")
+        raise LoadError(f"wrk said: {said.strip()[-300:]}")
     told = json.loads(line)
-    requests = int(told["requests"])
-    wanted = requests if refused else 0
-    if not requests or told["broken"] or told["refused"] != wanted:
-        raise LoadError(
-            f"of {requests} requests, {told['broken']} broke and {told['refused']} were answered with 4xx or 5xx"
-            f" ({wanted} should be)"
-        )
+    requests = told["requests"]
+    wrong = requests - told["refused"] if refused else told["refused"]
     return Load(
         requests=requests,
+        failed=wrong + told["broken"],
         seconds=told["duration_us"] / 1e6,
         p50_ms=told["p50_us"] / 1000,
         p99_ms=told["p99_us"] / 1000,

@@ -15,12 +15,18 @@ class Sample:
     connections: int
     users: int
     processes: int
+    tokens: int
+    """How many different ones it sent."""
     round: int
+    requests: int
+    failed: int
     per_second: float
     p50_ms: float
     p99_ms: float
     cpu_us: float
-    """Of the contender's process, for each request."""
+    """Of the contender's processes, for each request."""
+    cores: tuple[float, ...]
+    """How busy each core of the machine was, with whatever: 0 to 1."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,7 +51,7 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def __str__(self) -> str:
-        return f"{digits(self.median)} ({digits(self.low)}–{digits(self.high)})"
+        return f"{digits(self.median)} ({digits(self.low)} to {digits(self.high)})"
 
 
 def digits(value: float) -> str:
@@ -72,7 +78,7 @@ class Aim:
     text: str
     at_least: float | None = None
     at_most: float | None = None
-    unit: str = "×"
+    unit: str = "x"
     spread: Spread
 
     @property
@@ -96,11 +102,14 @@ class Aim:
         return f"{sign} {value:g} {self.unit}"
 
 
+PEERS = {"fastify": "Fastify", "express": "Express"}
+
+
 def aims(samples: Sequence[Sample], starts: dict[str, list[float]], memory: dict[str, dict[str, Any]]) -> list[Aim]:
     """Those of which there are measurements."""
     found: list[Aim] = []
 
-    def add(text: str, values: Sequence[float], unit: str = "×", **bound: float) -> None:
+    def add(text: str, values: Sequence[float], unit: str = "x", **bound: float) -> None:
         if values:
             found.append(Aim(text=text, unit=unit, spread=Spread.of(values), **bound))
 
@@ -125,5 +134,6 @@ def aims(samples: Sequence[Sample], starts: dict[str, list[float]], memory: dict
     if "audifi" in memory:
         ours = memory["audifi"]
         add("memory when idle", [ours["idle"]["rss"]], "MB", at_most=100)
-        add("memory after 100,000 requests: of that when idle", [ours["after"]["rss"] / ours["idle"]["rss"]], at_most=1.2)
+        after = f"memory after {ours['requests']:,} requests: of that when idle"
+        add(after, [ours["after"]["rss"] / ours["idle"]["rss"]], at_most=1.2)
     return found

@@ -20,13 +20,10 @@ STARTUP_HEADER_BYTES = 4
 class Counts[Result]:
     """Of some time."""
 
-    statements: float
+    statements: int
     """Among them BEGIN and COMMIT."""
-    round_trips: float
+    round_trips: int
     result: Result
-
-    def each(self, seconds: float) -> "Counts[Result]":
-        return Counts(self.statements / seconds, self.round_trips / seconds, self.result)
 
 
 class Connection:

@@ -15,6 +15,7 @@ MANIFESTS = {
     "uv /server": "/server/pyproject.toml",
     "npm /dev": "/dev/package.json",
     "npm /clients/typescript": "/clients/typescript/package.json",
+    "npm /bench/peers": "/bench/peers/package.json",
 }
 UPDATERS: dict[str, dict[str, Any]] = {
     f"{each['package-ecosystem']} {each['directory']}": each for each in CONFIG["updates"]
