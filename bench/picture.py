@@ -14,7 +14,9 @@ from bench.report import KINDS, TITLES
 
 INK = "#768390"  # a contrast of 3.9 on white, and of 4.8 on GitHub's dark
 COLOURS = {"fastify": "#d9822b", "express": "#3b82c4", "bare": "#8a6fc7"}
-TICKS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]
+TICKS = [0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 30, 100]
+
+MAX_TICKS = 6
 
 
 def draw(samples: Sequence[Sample], file: Path) -> None:
@@ -32,7 +34,7 @@ def draw(samples: Sequence[Sample], file: Path) -> None:
         for axes, measure, title in zip(
             panels,
             ("per_second", "p99_ms"),
-            ("requests a second (more is better)", "p99 (less is better)"),
+            ("requests/s (more is better)", "p99 (less is better)"),
             strict=True,
         ):
             rows = [
@@ -48,7 +50,9 @@ def draw(samples: Sequence[Sample], file: Path) -> None:
             axes.set_xscale("log")
             least = min(spread.low for *_, spread in rows)
             most = max(spread.high for *_, spread in rows)
-            ticks = [tick for tick in TICKS if least / 2.5 <= tick <= most * 2.5]
+            ticks = [tick for tick in TICKS if least / 1.3 <= tick <= most * 1.3 or tick == 1]
+            if len(ticks) > MAX_TICKS:  # those of half a decade are enough
+                ticks = [tick for tick in ticks if f"{tick:e}"[0] in "13"]
             axes.set_xticks(ticks, [f"{tick:g} x" for tick in ticks])
             axes.minorticks_off()
             axes.set_xlim(min(least / 1.3, 0.8), max(most * 1.3, 1.25))
