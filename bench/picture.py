@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import ratios
@@ -21,50 +22,44 @@ MAX_TICKS = 6
 
 def draw(samples: Sequence[Sample], file: Path) -> None:
     """Write it. Each bar is a median, each line from the least to the greatest ratio of all rounds."""
-    style: dict[Any, Any] = {
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "axes.edgecolor": INK,
-    }
+    style: dict[Any, Any] = dict.fromkeys(
+        ["text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"], INK
+    )
     with mpl.rc_context(style | {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "audifi"}):
         figure = Figure(figsize=(9.2, 4.4), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, measure, title in zip(
-            panels,
-            ("per_second", "p99_ms"),
-            ("requests/s (more is better)", "p99 (less is better)"),
-            strict=True,
-        ):
-            rows = [
-                (kind, peer, Spread.of(found))
-                for kind in KINDS
-                for peer in COLOURS
-                if (found := of(samples, kind, peer, measure))
-            ]
-            for row, (_, peer, spread) in enumerate(rows):
-                axes.barh(row, spread.median - 1, left=1, height=0.72, color=COLOURS[peer])
-                axes.plot([spread.low, spread.high], [row, row], color=INK, linewidth=2, solid_capstyle="butt")
-            axes.axvline(1, color=INK, linewidth=1)
-            axes.set_xscale("log")
-            least = min(spread.low for *_, spread in rows)
-            most = max(spread.high for *_, spread in rows)
-            ticks = [tick for tick in TICKS if least / 1.3 <= tick <= most * 1.3 or tick == 1]
-            if len(ticks) > MAX_TICKS:  # those of half a decade are enough
-                ticks = [tick for tick in ticks if f"{tick:e}"[0] in "13"]
-            axes.set_xticks(ticks, [f"{tick:g} x" for tick in ticks])
-            axes.minorticks_off()
-            axes.set_xlim(min(least / 1.3, 0.8), max(most * 1.3, 1.25))
-            axes.set_ylim(len(rows) - 0.4, -0.6)
-            axes.set_yticks(range(len(rows)), [f"{KINDS[kind]} : {TITLES[peer]}" for kind, peer, _ in rows])
-            axes.tick_params(axis="y", length=0)
-            axes.spines[["top", "right", "left"]].set_visible(False)
-            axes.grid(axis="x", color=INK, alpha=0.25, linewidth=0.7)
-            axes.set_axisbelow(True)
-            axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+        left, right = figure.subplots(1, 2, sharey=True)
+        panel(left, samples, "per_second", "requests/s (more is better)")
+        panel(right, samples, "p99_ms", "p99 (less is better)")
         figure.suptitle(f"This server by each other, at {CONNECTIONS} connections", fontsize=12, x=0.01, ha="left")
         figure.savefig(file, transparent=True, metadata={"Date": None})
+
+
+def panel(axes: Axes, samples: Sequence[Sample], measure: str, title: str) -> None:
+    rows = [
+        (kind, peer, Spread.of(found))
+        for kind in KINDS
+        for peer in COLOURS
+        if (found := of(samples, kind, peer, measure))
+    ]
+    for row, (_, peer, spread) in enumerate(rows):
+        axes.barh(row, spread.median - 1, left=1, height=0.72, color=COLOURS[peer])
+        axes.plot([spread.low, spread.high], [row, row], color=INK, linewidth=2, solid_capstyle="butt")
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.set_xscale("log")
+    least, most = min(spread.low for *_, spread in rows) / 1.3, max(spread.high for *_, spread in rows) * 1.3
+    ticks = [tick for tick in TICKS if least <= tick <= most or tick == 1]
+    if len(ticks) > MAX_TICKS:  # those of half a decade are enough
+        ticks = [tick for tick in ticks if f"{tick:e}"[0] in "13"]
+    axes.set_xticks(ticks, [f"{tick:g} x" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(min(least, 0.8), max(most, 1.25))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [f"{KINDS[kind]} : {TITLES[peer]}" for kind, peer, _ in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="x", color=INK, alpha=0.25, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
 
 
 def of(samples: Sequence[Sample], kind: str, peer: str, measure: str) -> list[float]:

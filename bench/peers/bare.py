@@ -1,7 +1,7 @@
 """One ASGI function on asyncpg: what uvicorn and PostgreSQL leave of a core when nothing else is there.
 
-It checks a token by hand, and writes with one f-string what it can: no one would want to keep such a server. It is
-the limit for this stack, not a peer.
+It checks tokens by hand, and knows three routes by heart. Nobody would want to keep such a server: it is the limit for
+this stack, not a peer.
 """
 
 import asyncio
