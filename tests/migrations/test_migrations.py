@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from pgqueuer import Queries
 
+from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import databases
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
-HEAD = "0005"
+HEAD = "0006"
 OURS = (
     "alembic_version auth_events pgqueuer pgqueuer_log pgqueuer_schedules pgqueuer_statistics rate_limit_counters"
     " sessions sign_in_flows users"
@@ -353,7 +354,8 @@ def test_the_sql_can_be_printed_without_a_database_and_does_the_same(empty_datab
 
     assert printed.returncode == 0
     assert "SET LOCAL lock_timeout = '1000'" in printed.stdout
-    databases.execute(empty_database_url, printed.stdout)
+    psql = [postgres.BINARIES / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", empty_database_url]
+    subprocess.run(psql, input=printed.stdout, text=True, timeout=50, check=True)
     assert alembic("check", DATABASE_URL=empty_database_url).returncode == 0
 
 

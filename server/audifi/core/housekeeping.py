@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, FromClause, TableClause, Text, column, delete, select, table
+from sqlalchemy import ColumnElement, FromClause, TableClause, column, delete, literal_column, select, table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audifi.core.models import RateLimitCounter
@@ -23,9 +23,10 @@ def expired(now: datetime) -> list[Expired]:
     """What belongs to no feature: counters whose window is over, and what the queue remembers of jobs."""
     jobs = table("pgqueuer", column("id"), column("status"), column("updated"))
     log = table("pgqueuer_log", column("id"), column("created"))
+    failed = jobs.c.status == literal_column("'failed'")  # as ix_pgqueuer_failed_updated has it
     return [
         (RateLimitCounter.__table__, RateLimitCounter.expires_at < now),
-        (jobs, (jobs.c.status.cast(Text) == "failed") & (jobs.c.updated < now - JOBS_KEPT)),
+        (jobs, failed & (jobs.c.updated < now - JOBS_KEPT)),
         (log, log.c.created < now - JOBS_KEPT),
     ]
 

@@ -1,0 +1,243 @@
+"""No statement that the server sends reads a whole table, however many rows it has.
+
+A server does what people and its own clock have it do, on a PostgreSQL with many rows whose log has each statement as
+it was sent; each is then explained there. So a new route needs no line here but a request, which is asked for.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+
+from audifi import app as wiring
+from audifi.models import Base
+from tests.support import app as apps
+from tests.support import databases, statements
+from tests.support.api import ROOT
+from tests.support.app import App
+from tests.support.clients import Browser, Client
+from tests.support.sendgrid import SendGrid
+from tests.support.statements import Statement
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+READ_WHOLE = {
+    "pgqueuer_schedules": "has one row for each schedule in the code, which is one",
+}
+"""Tables that are read from one end to the other, and why that is right."""
+
+# Enough that an index pays; the more, the more it does.
+ROWS = """
+INSERT INTO users (id, email, email_key, created_at)
+    SELECT gen_random_uuid(), address, address, now() - random() * interval '1 year'
+    FROM (SELECT 'u' || n || '@example.org' AS address FROM generate_series(1, 20000) AS n) AS addresses;
+
+-- Of each account's three, one has ended by itself, and one was ended; some hundred of them just now.
+INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
+        idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
+    SELECT gen_random_uuid(), id, '', began, began, '{email}', began, began,
+        least(began + interval '7 days', began + n * interval '10 days'), began + interval '30 days',
+        CASE n WHEN 1 THEN least(began + interval '1 day', now()) END, CASE n WHEN 1 THEN 'signed_out' END
+    FROM (SELECT id, n, now() - random() * interval '30 days' AS began FROM users, generate_series(1, 3) AS n) AS begun;
+
+INSERT INTO sign_in_flows (id, email, email_key, token_hash, code_hash, flow_hash, delivery, created_at, expires_at,
+        consumed_at)
+    SELECT gen_random_uuid(), email, email_key, sha256(id::text::bytea), '', '', 'body', began,
+        began + interval '10 minutes', CASE WHEN random() < 0.8 THEN began + interval '1 minute' END
+    FROM (SELECT *, now() - random() * interval '1 day' AS began FROM users) AS users;
+
+INSERT INTO auth_events (id, event, user_id, created_at)
+    SELECT gen_random_uuid(), 'session.created', id, now() - random() * interval '1 year'
+    FROM users, generate_series(1, 5);
+
+INSERT INTO rate_limit_counters
+    SELECT 'LIMITS:' || n, 1, now() + random() * interval '1 hour' FROM generate_series(1, 20000) AS n;
+
+-- The provider of mail was away for a day: what is still tried, and what was given up.
+INSERT INTO pgqueuer (priority, status, entrypoint, execute_after)
+    SELECT 0, 'queued', 'sign_in_mail', now() + (1 + random()) * interval '1 hour' FROM generate_series(1, 300);
+INSERT INTO pgqueuer (priority, status, entrypoint, execute_after, updated)
+    SELECT 0, 'failed', 'sign_in_mail', began, began
+    FROM (SELECT now() - random() * interval '30 days' AS began FROM generate_series(1, 20000)) AS jobs;
+INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint, created)
+    SELECT n, 'successful', 0, 'sign_in_mail', now() - random() * interval '30 days'
+    FROM generate_series(1, 50000) AS n;
+"""
+
+OUR_INDEXES = [str(index.name) for table in Base.metadata.tables.values() for index in table.indexes]
+OUR_INDEXES += ["ix_pgqueuer_failed_updated"]
+REPLACEABLE = {"ix_sign_in_flows_email_key_created_at"}  # without it, all open flows are read, by when they expire
+
+BACKGROUND = [
+    "SELECT sessions.id, sessions.revoked_at FROM sessions WHERE sessions.revoked_at >",  # each second
+    "INSERT INTO rate_limit_counters (key, count, expires_at) SELECT unnest(",  # traffic, each second
+    "SELECT sign_in_flows.token_hash",  # the mail
+    "INSERT INTO auth_events (id, event, user_id, ip, user_agent, created_at) SELECT",  # a code is exhausted
+    "DELETE FROM sign_in_flows",  # housekeeping, and what follows
+    "DELETE FROM sessions WHERE sessions.id IN (SELECT sessions.id FROM sessions WHERE sessions.idle_expires_at <",
+    "DELETE FROM sessions WHERE sessions.id IN (SELECT sessions.id FROM sessions WHERE sessions.revoked_at <",
+    "DELETE FROM auth_events",
+    "DELETE FROM rate_limit_counters",
+    "DELETE FROM pgqueuer WHERE",
+    "DELETE FROM pgqueuer_log",
+    "next_queued AS (",  # jobs are taken
+]
+"""How statements begin, or what is in them, that no request makes: the capture must have caught them, too."""
+
+
+def use_everything(app: App, sendgrid: SendGrid) -> None:
+    """What people do, and what is refused to them."""
+    assert app.http.get("/api/v1/health").is_success
+    artist = Client(app.http, sendgrid).sign_in()
+    for method, path, body in (
+        ("GET", "/me", None),
+        ("PATCH", "/me", {"display_name": "Ana"}),
+        ("GET", "/me/activity?limit=1", None),
+        ("GET", "/sessions?limit=1", None),
+        ("DELETE", "/sessions", None),
+    ):
+        assert artist.as_signed_in(method, path, body).is_success, path
+    artist.sign_in()
+    for path in ("/sessions?limit=1", "/me/activity?limit=1"):
+        cursor = artist.as_signed_in("GET", path).json()["next_cursor"]
+        assert artist.as_signed_in("GET", f"{path}&cursor={cursor}").json()["data"]
+    app.asgi.state.revoked_sessions._polled_at = float("-inf")  # noqa: SLF001 - as when the database was away
+    assert artist.as_signed_in("GET", "/sessions").json()["data"]
+    assert artist.as_signed_in("DELETE", f"/sessions/{artist.tokens['session']['id']}").is_success
+    assert artist.refresh().json()["code"] == "refresh_token.revoked"
+
+    fan = Browser(app.http, sendgrid)
+    mail = fan.request_mail()
+    assert fan.verify(flow_id=fan.flow["flow_id"], code=mail.code).is_success
+    assert fan.verify(token=mail.token).json()["code"] == "magic_link.used"
+    fan.sign_in()  # in place of the session of before
+    assert fan.refresh().is_success
+    assert fan.ask("POST", "/logout", {}).is_success
+
+    thief = Client(app.http, sendgrid).sign_in()
+    old = thief.tokens["refresh_token"]
+    assert thief.refresh().is_success
+    assert thief.refresh().is_success
+    assert thief.refresh(old).json()["code"] == "refresh_token.reused"
+    thief.sign_in()
+    assert thief.as_signed_in("DELETE", "/me").is_success
+
+    guesser = Client(app.http, sendgrid)
+    code = guesser.request_mail().code
+    wrong = f"{(int(code) + 1) % 10**8:08}"
+    for _ in range(6):
+        guesser.verify(flow_id=guesser.flow["flow_id"], code=wrong, **guesser.secret())
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A database with many rows, that knows how many, on a server that logs what it is sent."""
+    with databases.own_server(None, **statements.LOGGING) as server:
+        assert not databases.make_template(server)
+        url = server.url(databases.TEMPLATE)
+        databases.execute(url, ROWS, "ANALYZE")
+        yield url
+
+
+@pytest.fixture(scope="module")
+def answered() -> set[str]:
+    """Operations that were asked for, and did what they are for."""
+    return set()
+
+
+@pytest.fixture(scope="module")
+def sent(url: str, shared_sendgrid: SendGrid, answered: set[str]) -> list[Statement]:
+    """What a server sends that is asked for everything, and left to itself until housekeeping is done."""
+
+    def note(answer: httpx2.Response) -> None:
+        if answer.is_success:
+            answered.add(f"{answer.request.method} {answer.request.url.path}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wiring, "HOUSEKEEPING_TIMES", "* * * * * */2")  # each other second
+        with apps.running(url, sendgrid_url=shared_sendgrid.url) as app:
+            app.http.event_hooks["response"].append(note)
+            use_everything(app, shared_sendgrid)
+            wait_until(lambda: not missing(captured(url)), seconds=60)
+    return captured(url)
+
+
+def captured(url: str) -> list[Statement]:
+    return on(url, lambda connection: statements.sent_by(connection, "audifi-api"))
+
+
+def missing(sent: list[Statement]) -> list[str]:
+    return [part for part in BACKGROUND if not any(part in str(statement) for statement in sent)]
+
+
+def on[T](url: str, ask: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    async def run() -> T:
+        connection = await asyncpg.connect(url)
+        try:
+            return await ask(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+async def readers_of_whole_tables(connection: asyncpg.Connection, sent: list[Statement]) -> list[str]:
+    """Those among them, each with its plan."""
+    return [
+        f"{statement}\n{statements.described(plan)}"
+        for statement in sent
+        for plan in await statements.plans(connection, statement)
+        if statements.read_whole(plan) - set(READ_WHOLE)
+    ]
+
+
+def test_every_operation_of_the_contract_was_asked_for(sent: list[Statement], answered: set[str]) -> None:
+    """One that is new has no plan looked at until `use_everything` asks for it."""
+    assert sent
+    operations = {
+        (method.upper(), path)
+        for path, methods in json.loads((ROOT / "server" / "openapi.json").read_text())["paths"].items()
+        for method in methods
+    }
+    assert not {
+        f"{method} {path}"
+        for method, path in operations
+        if not any(re.fullmatch(f"{method} " + re.sub(r"\{\w+\}", "[^/]+", path), asked) for asked in answered)
+    }
+
+
+def test_no_statement_reads_a_whole_table(sent: list[Statement], url: str) -> None:
+    found = on(url, lambda connection: readers_of_whole_tables(connection, sent))
+
+    assert not found, "\n\n".join(found)
+
+
+def test_each_exception_is_still_one_and_each_of_our_indexes_is_used(sent: list[Statement], url: str) -> None:
+    """An index that no statement needs, but each write pays for, can go."""
+
+    async def explained(connection: asyncpg.Connection) -> list[dict[str, Any]]:
+        return [plan for statement in sent for plan in await statements.plans(connection, statement)]
+
+    plans = on(url, explained)
+    assert {table for plan in plans for table in statements.read_whole(plan)} == set(READ_WHOLE)
+    assert set(OUR_INDEXES) <= {node.get("Index Name") for plan in plans for node in statements.nodes(plan)}
+
+
+@pytest.mark.parametrize("index", [index for index in OUR_INDEXES if index not in REPLACEABLE])
+def test_without_one_of_our_indexes_a_statement_does(sent: list[Statement], url: str, index: str) -> None:
+    async def without(connection: asyncpg.Connection) -> list[str]:
+        table = await connection.fetchval("SELECT tablename FROM pg_indexes WHERE indexname = $1", index)
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(f"DROP INDEX {index}")
+        found = await readers_of_whole_tables(connection, [one for one in sent if table in one.text])
+        await transaction.rollback()
+        return found
+
+    assert on(url, without)
