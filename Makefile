@@ -27,6 +27,10 @@ setup: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules ben
 run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
 	@$(IN_VENV) exec python -m dev.run
 
+.PHONY: doctor
+doctor: $(ENVIRONMENT_READY) ## Say what is wrong with what `make run` runs, or with DATABASE_URL=…, and what to do
+	@$(IN_VENV) exec python -m dev.doctor $(ARGS)
+
 .PHONY: test
 test: $(ENVIRONMENT_READY) ## Run the tests
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" $(ARGS)

@@ -31,17 +31,12 @@ def stop(*_: object) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, stop)
-    os.environ.setdefault("ENVIRONMENT", "development")
-    os.environ.setdefault("HOST", "127.0.0.1")
+    set_defaults()
     os.environ.setdefault("MIGRATION_WAKE_TIMEOUT_SECONDS", "0.001")  # nobody is waking it up: say so at once
-    os.environ.setdefault("APP_URL", "http://localhost:3000")
-    os.environ.setdefault("MAIL_FOLDER", str(DATA / "mail"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # the terminal was closed
     try:
         with database() as own:
-            for name in ("JWT_SECRET", "MAGIC_LINK_SECRET"):
-                os.environ.setdefault(name, secret(name))
             settings = load(Settings)
             listener = serve.listen(settings.host, settings.port)
             migrate()
@@ -52,6 +47,16 @@ def main() -> None:
             serve.serve(app, settings, listener)
     except (SettingsError, postgres.PostgresError) as error:
         sys.exit(f"make run: {error}")
+
+
+def set_defaults() -> None:
+    """Of all settings but DATABASE_URL."""
+    os.environ.setdefault("ENVIRONMENT", "development")
+    os.environ.setdefault("HOST", "127.0.0.1")
+    os.environ.setdefault("APP_URL", "http://localhost:3000")
+    os.environ.setdefault("MAIL_FOLDER", str(DATA / "mail"))
+    for name in ("JWT_SECRET", "MAGIC_LINK_SECRET"):
+        os.environ.setdefault(name, secret(name))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import typer
 from audifi.auth.commands import users
 from audifi.core.commands import jobs
 from audifi.core.settings import Settings
+from audifi.doctor.commands import doctor
 
 app = typer.Typer(
     name="python -m audifi",
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(users, name="users")
 app.add_typer(jobs, name="jobs")
+app.command()(doctor)
 
 
 @app.command()

@@ -235,3 +235,23 @@ def test_make_alone_lists_the_targets(checkout: Path) -> None:
 
     for target in ("run", "test", "check", "format", "lock"):
         assert f"  make {target} " in listed
+
+
+@pytest.mark.usefixtures("make_run")
+def test_make_doctor_finds_it_well_while_it_runs_and_says_so_when_it_does_not(checkout: Path) -> None:
+    def doctor(port: int) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "PORT": str(port)}
+        return subprocess.run(
+            ["make", "doctor"], cwd=checkout, env=environment, capture_output=True, text=True, timeout=50, check=False
+        )
+
+    port = free_port()
+    run = MakeRun(checkout, PORT=str(port))
+    wait_for_health(port)
+    healthy = doctor(port)
+    run.interrupt()
+    gone = doctor(port)
+
+    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+    assert "✗" not in healthy.stdout
+    assert "`make run` starts one" in gone.stderr

@@ -153,6 +153,9 @@ def test_an_operators_commands_run_in_it(engine: Engine, image: str, database_ur
     unknown = ["python", "-m", "audifi", "users", "show", "a@b.example"]
     status, output = run(engine, image, unknown, DATABASE_URL=database_url)
     assert (status, output.splitlines()[0]) == (1, "There is no account a@b.example.")
+    elsewhere = ["sh", "-c", "cd / && python -m audifi doctor"]
+    status, output = run(engine, image, elsewhere, DATABASE_URL=database_url)
+    assert (status, "✓ migrations   The schema is at " in output) == (1, True), output
 
 
 def test_the_server_starts_and_is_degraded_when_the_database_is_away(engine: Engine, image: str) -> None:

@@ -19,6 +19,10 @@ class SendGrid:
     seconds: float = 0
     """How long it takes to answer."""
     requests: int = 0
+    key_status: int = 200
+    """What a question about the key is answered with."""
+    scopes: list[str] = field(default_factory=lambda: ["mail.send"])
+    """What the key may do."""
     _mails: list[dict[str, Any]] = field(default_factory=list)
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -55,6 +59,15 @@ def running(port: int = 0) -> Iterator[SendGrid]:
             self.send_response(status if self.path == "/v3/mail/send" else 404)
             self.send_header("content-length", "0")
             self.end_headers()
+
+        def do_GET(self) -> None:
+            time.sleep(sendgrid.seconds)
+            is_known = self.path == "/v3/scopes"
+            body = json.dumps({"scopes": sendgrid.scopes} if sendgrid.key_status == 200 else {"errors": []}).encode()
+            self.send_response(sendgrid.key_status if is_known else 404)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         @override
         def log_message(self, format: str, *args: object) -> None: ...

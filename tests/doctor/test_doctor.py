@@ -1,0 +1,363 @@
+"""`python -m audifi doctor`, with what it is there to find."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from audifi.__main__ import app as commands
+from audifi.core.clock import utc_now
+from audifi.doctor import database, examination, surroundings
+from audifi.doctor.examination import examine
+from audifi.doctor.findings import Finding
+from dev.postgres import Postgres
+from tests.support import api as apis
+from tests.support import databases
+from tests.support import sendgrid as sendgrids
+from tests.support.api import Api
+from tests.support.relay import relay
+from tests.support.sendgrid import SendGrid
+
+KEY = "SG.the-key-of-the-tests"
+PASSWORD = "s3cr3t"
+ALL = ["settings", "addresses", "database", "connections", "migrations", "tables", "clock", "queue", "mail", "server"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    status: int
+    text: str
+    seconds: float
+
+    def of(self, check: str, mark: str = "✗") -> str:
+        """What it says of a check, if that has this mark."""
+        return "\n".join(re.findall(rf"^{mark} {check} +(.*)$", self.text, re.MULTILINE))
+
+
+type Doctor = Callable[..., Report]
+
+
+@pytest.fixture
+def sendgrid() -> Iterator[SendGrid]:
+    with sendgrids.running() as running:
+        yield running
+
+
+@pytest.fixture
+def variables(health_api: Api, database_url: str, sendgrid: SendGrid) -> dict[str, str]:
+    """Of a machine where all is well."""
+    return {
+        "DATABASE_URL": database_url,
+        "HOST": "127.0.0.1",
+        "PORT": str(health_api.port),
+        "APP_URL": apis.APP_URL,
+        "SENDGRID_API_KEY": KEY,
+        "SENDGRID_API_URL": sendgrid.url,
+        "FLY_APP_NAME": "audifi-api-test",
+        **apis.SECRETS,
+    }
+
+
+@pytest.fixture
+def doctor(variables: dict[str, str]) -> Doctor:
+    """Runs it; variables of the environment change what is well."""
+
+    def run(*arguments: str, **changed: str | None) -> Report:
+        began = time.monotonic()
+        result = CliRunner().invoke(commands, ["doctor", *arguments], env=variables | changed)
+        seconds = time.monotonic() - began
+        assert not [secret for secret in (KEY, PASSWORD, *apis.SECRETS.values()) if secret in result.output]
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        assert seconds < 15
+        return Report(status=result.exit_code, text=result.output, seconds=seconds)
+
+    return run
+
+
+def test_where_all_is_well_each_check_says_so_in_a_line_and_it_exits_0(doctor: Doctor) -> None:
+    report = doctor()
+
+    assert re.findall(r"^(?:✓|!) (\w+) +\S", report.text, re.MULTILINE) == [*ALL, "machine"]
+    assert all(report.of(check, "✓") for check in ALL), report.text
+    assert report.status == 0
+
+
+def test_it_runs_as_a_process_of_its_own_from_any_folder(variables: dict[str, str]) -> None:
+    command = [sys.executable, "-W", "error", "-m", "audifi", "doctor"]
+    done = subprocess.run(
+        command, env=apis.environment(**variables), cwd="/", capture_output=True, text=True, timeout=50, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "✓ migrations   The schema is at " in done.stdout
+
+
+def test_for_machines_it_is_json(doctor: Doctor) -> None:
+    well, sick = doctor("--json"), doctor("--json", PORT=str(apis.free_port()))
+
+    assert json.loads(well.text)["well"] is True
+    assert [check["check"] for check in json.loads(well.text)["checks"]] == [*ALL, "machine"]
+    assert (json.loads(sick.text)["well"], sick.status) == (False, 1)
+    [server] = [check for check in json.loads(sick.text)["checks"] if check["check"] == "server"]
+    assert server["state"] == "wrong"
+    assert server["do"]
+
+
+# --- settings ---
+
+
+def test_each_setting_that_is_missing_or_wrong_is_named_and_the_database_is_looked_at_all_the_same(
+    doctor: Doctor,
+) -> None:
+    report = doctor(JWT_SECRET=None, APP_URL="s3cr3t")
+
+    assert report.status == 1
+    assert "JWT_SECRET: is missing." in report.of("settings")
+    assert "APP_URL: must be a URL" in report.of("settings")
+    assert report.of("database", "✓")
+    assert {check for check in ALL if report.of(check, "-")} == {"addresses", "mail", "server"}
+
+
+def test_without_settings_all_that_needs_them_is_said_to_be_skipped(doctor: Doctor, variables: dict[str, str]) -> None:
+    report = doctor(**dict.fromkeys(variables))
+
+    assert report.status == 1
+    assert "DATABASE_URL: is missing." in report.of("settings")
+    assert [check for check in ALL if report.of(check, "-")] == ALL[1:]
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"APP_URL": "https://localhost:3000"}, "APP_URL or ALLOWED_ORIGINS leads to this machine"),
+        ({"ALLOWED_ORIGINS": "http://app.audifi.test"}, "ALLOWED_ORIGINS has one without https"),
+        ({"FLY_APP_NAME": None}, "FLY_APP_NAME isn't set"),
+        ({"TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES is empty"),
+    ],
+)
+def test_settings_that_can_hardly_be_meant_in_production_are_doubted(
+    doctor: Doctor, changed: dict[str, str | None], sentence: str
+) -> None:
+    report = doctor(**changed)
+
+    assert sentence in report.of("addresses", "!")
+    assert report.status == 0
+
+
+# --- the database ---
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgres://u:s3cr3t@127.0.0.1:1/d", "127.0.0.1:1/d can't be reached."),
+        ("postgres://u:s3cr3t@nowhere.invalid/d", "nowhere.invalid:5432/d has a name that doesn't resolve."),
+    ],
+)
+def test_a_database_that_is_away_is_told_from_one_that_is_nowhere(doctor: Doctor, url: str, sentence: str) -> None:
+    report = doctor(DATABASE_URL=url)
+
+    assert report.of("database").startswith(sentence)
+    assert report.of("mail", "✓")
+    assert (report.status, report.of("clock", "-")) == (1, "Not looked at: it needs the database.")
+
+
+def test_a_wrong_password_and_an_unknown_database_are_told_apart(doctor: Doctor, own_postgres: Postgres) -> None:
+    server = f"127.0.0.1:{own_postgres.port}"
+
+    assert "refuses the user or the password" in doctor(
+        DATABASE_URL=f"postgres://postgres:{PASSWORD}@{server}/postgres"
+    ).of("database")
+    assert "isn't there; its server is" in doctor(DATABASE_URL=f"postgres://postgres:secret@{server}/none").of(
+        "database"
+    )
+    assert "doesn't speak TLS" in doctor(
+        DATABASE_URL=f"postgres://postgres:secret@{server}/postgres?sslmode=require"
+    ).of("database")
+
+
+@pytest.mark.slow
+def test_a_database_that_is_frozen_is_given_up(doctor: Doctor, own_postgres: Postgres) -> None:
+    own_postgres.signal(signal.SIGSTOP)
+
+    assert "doesn't answer in time" in doctor(DATABASE_URL=own_postgres.url()).of("database")
+
+
+@pytest.mark.slow
+def test_a_database_that_goes_silent_half_way_is_given_up(
+    doctor: Doctor, postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with relay(postgres_server.socket_folder, postgres_server.port) as network:
+
+        async def silence(check: str, patient: database.Patient) -> Finding:
+            network.silent = True
+            return await database.server(check, patient)
+
+        monkeypatch.setitem(database.CHECKS, "database", silence)
+        report = doctor(DATABASE_URL=f"postgres://postgres@127.0.0.1:{network.port}/postgres")
+
+    assert "doesn't answer in time" in report.of("database")
+    assert not any(report.of(check, "✓") for check in database.CHECKS)
+    assert report.of("mail", "✓")
+
+
+@pytest.mark.parametrize(
+    ("revision", "sentence"),
+    [(None, "Nothing was ever migrated here."), ("0004", r"The schema is at 0004, \d+ behind \d{4}\.")],
+)
+def test_a_schema_that_is_behind_says_how_to_bring_it_up(
+    doctor: Doctor, empty_database_url: str, revision: str | None, sentence: str
+) -> None:
+    if revision:
+        assert databases.alembic("upgrade", revision, DATABASE_URL=empty_database_url).returncode == 0
+    report = doctor(DATABASE_URL=empty_database_url)
+
+    assert re.match(rf"{sentence} Migrate: `alembic upgrade head`", report.of("migrations")), report.text
+    assert report.status == 1
+
+
+def test_a_schema_that_is_ahead_is_no_reason_to_migrate(doctor: Doctor, migrated_database_url: str) -> None:
+    databases.execute(migrated_database_url, "UPDATE alembic_version SET version_num = '9999'")
+    report = doctor(DATABASE_URL=migrated_database_url)
+
+    assert report.of("migrations", "!").startswith("The schema is at 9999, which this version")
+    assert report.status == 0
+
+
+def test_a_role_that_may_not_do_all_that_the_server_does_is_told_what_it_lacks(
+    doctor: Doctor, migrated_database_url: str
+) -> None:
+    role = f"role_{uuid4().hex}"
+    databases.execute(
+        migrated_database_url,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        f"REVOKE DELETE, UPDATE ON users FROM {role}",
+    )
+    report = doctor(DATABASE_URL=migrated_database_url.replace("//postgres@", f"//{role}@"))
+
+    assert report.of("tables").startswith("Not there, or not allowed to this role: users (UPDATE DELETE).")
+
+
+def test_a_replica_is_no_place_to_write(doctor: Doctor, database_url: str) -> None:
+    url = f"{database_url}&options=-c%20default_transaction_read_only%3Don"
+
+    assert "takes no writes" in doctor(DATABASE_URL=url).of("database")
+
+
+def test_a_pool_that_the_database_has_no_room_for_is_too_large(doctor: Doctor) -> None:
+    assert "one machine may want 201" in doctor(DATABASE_POOL_SIZE="100", DATABASE_POOL_MAX_OVERFLOW="100").of(
+        "connections"
+    )
+    assert "a deploy of 2 machines 242" in doctor(DATABASE_POOL_SIZE="54").of("connections", "!")
+
+
+@pytest.mark.parametrize("seconds", [-7, 7])
+def test_a_clock_that_is_further_off_than_tokens_allow_for_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], seconds: int
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    def clock_of(findings: list[Finding]) -> str:
+        [clock] = [finding.state for finding in findings if finding.check == "clock"]
+        return clock
+
+    assert clock_of(asyncio.run(examine())) == "ok"
+    assert clock_of(asyncio.run(examine(lambda: utc_now() + timedelta(seconds=seconds)))) == "wrong"
+
+
+def test_jobs_that_nobody_does_are_wrong_and_those_that_were_given_up_are_told(
+    doctor: Doctor, migrated_database_url: str
+) -> None:
+    job = "INSERT INTO pgqueuer (priority, status, entrypoint, execute_after) VALUES (0, '{}', 'mail', now() {})"
+    databases.execute(migrated_database_url, job.format("failed", ""))
+    given_up = doctor(DATABASE_URL=migrated_database_url)
+    databases.execute(migrated_database_url, job.format("queued", "- interval '10 minutes'"))
+    late = doctor(DATABASE_URL=migrated_database_url)
+
+    assert (given_up.status, given_up.of("queue", "!")[:21]) == (0, "1 jobs were given up.")
+    assert (late.status, late.of("queue")[:35]) == (1, "A job has been due for 10 minutes, ")
+
+
+# --- mail ---
+
+
+@pytest.mark.parametrize(
+    ("status", "scopes", "sentence"),
+    [
+        (401, [], "SendGrid refuses the key (401)."),
+        (403, [], "SendGrid refuses the key (403)."),
+        (503, [], "answers 503."),
+        (200, ["stats.read"], "it lacks mail.send."),
+    ],
+)
+def test_a_key_that_cannot_send_is_wrong(
+    doctor: Doctor, sendgrid: SendGrid, status: int, scopes: list[str], sentence: str
+) -> None:
+    sendgrid.key_status, sendgrid.scopes = status, scopes
+    report = doctor()
+
+    assert sentence in report.of("mail")
+    assert report.status == 1
+
+
+def test_a_provider_that_is_silent_or_away_is_given_up(
+    doctor: Doctor, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surroundings, "ASK_SECONDS", 1)
+    sendgrid.seconds = 2
+
+    assert "can't be asked: " in doctor().of("mail")
+    assert "can't be asked: ConnectError" in doctor(SENDGRID_API_URL=f"http://127.0.0.1:{apis.free_port()}").of("mail")
+
+
+def test_a_check_that_does_not_end_or_breaks_leaves_the_others_alone(
+    doctor: Doctor, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(check: str, patient: database.Patient) -> Finding:
+        raise ZeroDivisionError(check, patient)
+
+    monkeypatch.setitem(database.CHECKS, "clock", broken)
+    monkeypatch.setattr(surroundings, "about_server", lambda *_: 1 / 0)
+    monkeypatch.setattr(examination, "CHECK_SECONDS", 3)
+    sendgrid.seconds = 4
+    report = doctor()
+
+    assert report.of("mail") == "There was no end to it within 3 s. Try again; then see `flyctl logs`."
+    assert report.of("clock") == report.of("server") == "The check itself fails: ZeroDivisionError. Mend it."
+    assert report.of("queue", "[✓!]")
+
+
+def test_in_development_a_key_is_not_missed(doctor: Doctor) -> None:
+    report = doctor(ENVIRONMENT="development", SENDGRID_API_KEY=None)
+
+    assert "mails are printed" in report.of("mail", "✓")
+    assert report.status == 0
+
+
+# --- the server ---
+
+
+def test_what_serves_is_told_from_nothing_another_version_and_something_else(
+    doctor: Doctor, sendgrid: SendGrid
+) -> None:
+    assert "Nothing listens on 127.0.0.1:" in doctor(PORT=str(apis.free_port())).of("server")
+    assert "isn't this server" in doctor(PORT=sendgrid.url.rpartition(":")[2]).of("server")
+    assert "; this is 0.1.0+abcdef1." in doctor(AUDIFI_COMMIT="abcdef1").of("server", "!")
+
+
+def test_a_server_that_cannot_reach_the_database_is_wrong(doctor: Doctor, start_api: Callable[..., Api]) -> None:
+    api = start_api("postgres://u@127.0.0.1:1/d")
+
+    assert "answers 503: it can't reach the database" in doctor(PORT=str(api.port)).of("server")
