@@ -60,6 +60,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     jobs.register(auth_jobs.exhausted_codes(sessions=sessions, clock=clock))
 
+    metrics.expect_jobs(jobs.kinds)
+
     async def tidy() -> None:
         await housekeeping.prune(engine, [*housekeeping.expired(clock()), *auth_jobs.expired(clock())])
 

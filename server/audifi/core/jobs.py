@@ -82,6 +82,10 @@ class Jobs:
     def register(self, kind: Kind) -> None:
         self._kinds.append(kind)
 
+    @property
+    def kinds(self) -> list[str]:
+        return [kind.name for kind in self._kinds]
+
     def schedule(self, name: str, cron: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run it at these times (crontab(5), UTC), on one machine."""
         self._schedules.append((name, cron, run))

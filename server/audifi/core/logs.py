@@ -124,12 +124,18 @@ class _JSON:
 
     def __init__(self, place: dict[str, str]) -> None:
         self._place = place
+        self._encode = json.JSONEncoder(default=str).encode
 
     def __call__(self, _logger: Any, _method: str, line: "EventDict") -> str:
-        first = {name: line.pop(field) for field, name in FIRST if field in line}
         exception = line.pop("exception", None)
-        last = {"exception.stacktrace": exception} if exception else {}
-        return json.dumps({**first, **line, **self._place, **last}, default=str)
-
-
-FIRST = [("timestamp", "timestamp"), ("level", "level"), ("logger", "logger"), ("event", "message")]
+        told = {
+            "timestamp": line.pop("timestamp"),
+            "level": line.pop("level"),
+            "logger": line.pop("logger"),
+            "message": line.pop("event"),
+            **line,
+            **self._place,
+        }
+        if exception:
+            told["exception.stacktrace"] = exception
+        return self._encode(told)

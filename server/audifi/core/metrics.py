@@ -6,7 +6,7 @@ No label has a value that a client could make up: routes are templates, methods 
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import ThreadingHTTPServer
 from time import perf_counter
 from typing import Any
@@ -106,6 +106,11 @@ class Metrics:
 
     def job(self, kind: str, result: str) -> None:
         self._jobs.labels(kind, result).inc()
+
+    def expect_jobs(self, kinds: Iterable[str]) -> None:
+        for kind in kinds:
+            for result in ("done", "retried", "given_up"):
+                self._jobs.labels(kind, result)
 
     def mailer(self, mailer: Mailer) -> Mailer:
         """The same, counted."""

@@ -1,0 +1,151 @@
+"""The dashboard and the alerts, held against what a server exports: by a real Prometheus, which scrapes a real one."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support import api as apis
+from tests.support import prometheus as prometheuses
+from tests.support.api import ROOT
+from tests.support.clients import Client, asking, new_ip
+from tests.support.exported import wait_for
+from tests.support.prometheus import FLY_LABELS, Prometheus
+from tests.support.sendgrid import SendGrid
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(prometheuses.PROGRAM is None, reason="no prometheus here; apt-get install prometheus"),
+]
+
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "ops/grafana/audifi-api.json").read_text())
+ALERT_FILE = ROOT / "ops/prometheus/alerts.yml"
+ALERTS = re.findall(r"- alert: (\w+)", ALERT_FILE.read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+WAIT_SECONDS = 30
+GRAFANA = {"$__rate_interval": "20s", "$app": "audifi-api"}
+"""What Grafana puts in."""
+
+
+def of_panels() -> list[str]:
+    return [target["expr"] for panel in PANELS for target in panel["targets"]]
+
+
+def filled(expression: str) -> str:
+    for name, value in GRAFANA.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression
+    return expression
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    prometheus: Prometheus
+    metrics_port: int
+
+
+@pytest.fixture(scope="module")
+def watched(
+    tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sendgrid: SendGrid
+) -> Iterator[Watched]:
+    """Everything has happened to this server that a panel shows."""
+    port = apis.free_port()
+    settings = {
+        "DATABASE_URL": database_url,
+        "METRICS_PORT": str(port),
+        "SENDGRID_API_KEY": "SG.key",
+        "SENDGRID_API_URL": shared_sendgrid.url,
+        "TRUSTED_PROXIES": "127.0.0.0/8",
+    }
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("api")
+        api = stack.enter_context(apis.running(folder, "tests.support.api_with_test_routes", **settings))
+        prometheus = stack.enter_context(prometheuses.running(folder, port, [ALERT_FILE]))
+        http = stack.enter_context(asking(api.url))
+        for _ in range(2):  # a rate is between two scrapes
+            live(api.url, Client(http, shared_sendgrid))
+            time.sleep(2.5)
+        wait_for(port, lambda now: now.value("jobs_total", result="done") >= 2)
+        yield Watched(prometheus=prometheus, metrics_port=port)
+
+
+def live(url: str, client: Client) -> None:
+    client.sign_in()
+    assert client.as_signed_in("GET", "/me").is_success
+    assert httpx2.post(f"{url}/test/marks?name=x&fail=true").status_code == 500
+    assert httpx2.get(f"{url}/api/v1/health").is_success
+    client.ip = new_ip()
+    while client.request().status_code != 429:
+        pass
+
+
+@pytest.mark.parametrize("expression", of_panels())
+def test_each_query_of_the_dashboard_finds_what_it_asks_for(watched: Watched, expression: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (series := watched.prometheus.query(filled(expression))):
+        assert time.monotonic() < deadline, "nothing"
+        time.sleep(0.5)
+
+    for labels in re.findall(r"\bby \(([^)]*)\)", expression)[:1]:  # the outermost, of which the result is
+        wanted = set(re.split(r", *", labels)) - {"le"}
+        assert all(set(each["metric"]) == wanted for each in series), series
+
+
+def selectors(text: str) -> dict[str, set[str]]:
+    """The metrics that expressions name, always with braces, and the labels in these."""
+    found: dict[str, set[str]] = {}
+    for name, inside in re.findall(r"\b([a-z_]+)\{([^}]*)\}", text):
+        found.setdefault(name, set()).update(re.findall(r"(\w+) *[=!]~?", inside))
+    return found
+
+
+@pytest.mark.parametrize("expressions", [*of_panels(), ALERT_FILE.read_text()])
+def test_what_is_named_is_exported_with_these_labels(watched: Watched, expressions: str) -> None:
+    now = wait_for(watched.metrics_port, lambda now: now.value("event_loop_lag_seconds_count") > 0)
+
+    assert selectors(expressions)
+    for name, labels in selectors(expressions).items():
+        assert name in now.names
+        known = {"instance", *FLY_LABELS}.union(*now.labels(name))
+        assert labels <= known, name
+
+
+def test_every_alert_is_evaluated_and_none_is_for_a_server_that_is_well(watched: Watched) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not all(rule["health"] == "ok" for rule in watched.prometheus.rules()):
+        assert time.monotonic() < deadline, watched.prometheus.rules()
+        time.sleep(0.5)
+
+    assert {rule["name"] for rule in watched.prometheus.rules()} == set(ALERTS)
+    quiet = {"NoMachineServes", "DatabaseAway", "MailFails", "JobGivenUp", "PoolFull", "Restarts"}
+    assert {rule["name"] for rule in watched.prometheus.rules() if rule["state"] == "firing"}.isdisjoint(quiet)
+
+
+def test_the_dashboard_is_for_any_prometheus_and_any_app() -> None:
+    """As Fly's managed Grafana imports it: no data source of somebody's own, and no panel without a question."""
+    assert [variable["name"] for variable in DASHBOARD["templating"]["list"]] == ["datasource", "app"]
+    for panel in PANELS:
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert panel["title"]
+        assert all('app="$app"' in target["expr"] for target in panel["targets"])
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def test_every_alert_says_whom_it_wakes(watched: Watched) -> None:
+    for rule in watched.prometheus.rules():
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+        assert rule["annotations"]["summary"]
+
+
+def test_operations_md_knows_every_alert() -> None:
+    runbook = (ROOT / "docs/operations.md").read_text()
+    assert len(ALERTS) >= 10
+    for alert in ALERTS:
+        assert f"`{alert}`" in runbook
