@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # for a machine that is very busy; a few milliseconds is usual
 HANDSHAKE_SECONDS = 0.2  # for a client whose SYN was there before the signal
 EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.toml's kill_timeout
+# libuv takes one connection from a listener in each turn of the loop (libuv/libuv#3696). A turn takes 10 ms when there
+# is much to do: beyond 100 new connections a second all would wait in the kernel, where nothing bounds or sheds them.
+LISTENERS = 16
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
@@ -169,7 +172,8 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
-    Server(config, settings, exit_within_seconds).run([listener])
+    listeners = [listener, *(listener.dup() for _ in range(LISTENERS - 1))]  # of one queue
+    Server(config, settings, exit_within_seconds).run(listeners)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

@@ -51,11 +51,22 @@ def add_routes(app: FastAPI) -> None:
         return {"host": request.client.host if request.client else None, "scheme": request.url.scheme}
 
 
+def add_busy_route(app: FastAPI) -> None:
+    @app.get("/test/busy-loop")
+    async def busy_loop(seconds: float) -> None:
+        """Each turn of the event loop takes 20 ms."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.02)  # noqa: ASYNC251
+            await asyncio.sleep(0)
+
+
 if __name__ == "__main__":
     logs.configure()
     settings = load(Settings)
     app = create_app(settings)
     add_routes(app)
     show_metrics(app, settings)
+    add_busy_route(app)
     limit = float(os.environ.get("EXIT_WITHIN_SECONDS", EXIT_WITHIN_SECONDS))
     serve(app, settings, listen(settings.host, settings.port), exit_within_seconds=limit)
