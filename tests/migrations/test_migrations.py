@@ -354,7 +354,7 @@ def test_the_sql_can_be_printed_without_a_database_and_does_the_same(empty_datab
 
     assert printed.returncode == 0
     assert "SET LOCAL lock_timeout = '1000'" in printed.stdout
-    psql = [postgres.BINARIES / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", empty_database_url]
+    psql = [str(postgres.BINARIES / "psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", empty_database_url]
     subprocess.run(psql, input=printed.stdout, text=True, timeout=50, check=True)
     assert alembic("check", DATABASE_URL=empty_database_url).returncode == 0
 
