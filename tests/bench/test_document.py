@@ -27,7 +27,7 @@ def test_a_table_is_written_as_markdown() -> None:
 
 def results() -> dict[str, Any]:
     about = {"date": "2026-01-31", "commit": "1a2b3c4", "cores": 2, "cpu": "machine", "versions": "…", "others": "5 %"}
-    nothing = {"one_token": [], "growth": [], "processes": [], "starts": {}, "memory": {}, "trips": {}}
+    nothing: dict[str, Any] = {"one_token": [], "growth": [], "processes": [], "starts": {}, "memory": {}, "trips": {}}
     samples = [sample("audifi", 0, 300), sample("express", 0, 200, failed=7)]
     return {**nothing, "samples": samples, "about": about}
 
