@@ -163,10 +163,6 @@ def test_the_log_tells_of_many_that_were_sent_away_in_a_line_a_second(api: Api) 
     wait_until(lambda: f'"GET {ME} HTTP/1.1" 401' in api.log())
 
 
-async def no_client() -> dict[str, str]:
-    return {"type": "http.disconnect"}
-
-
 async def no_answer(_: object) -> None: ...
 
 

@@ -298,6 +298,17 @@ def test_a_database_that_is_busy(client: httpx2.Client, path: str) -> None:
     unavailable(client, path, code="database.busy")
 
 
+def test_a_pool_that_is_busy_is_told_in_a_line_without_a_traceback(
+    client: httpx2.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    unavailable(client, "/pool", code="database.busy")
+    [line] = [record for record in caplog.records if "database.busy" in record.getMessage()]
+
+    assert line.levelname == "WARNING"
+    assert "TimeoutError" in line.getMessage()
+    assert not hasattr(line, "exception")
+
+
 @pytest.mark.parametrize("path", ["/crash/by-file", "/in-transaction/file"])
 def test_not_every_failing_system_call_is_the_databases(client: httpx2.Client, path: str) -> None:
     assert not Path("/nowhere").exists()

@@ -11,7 +11,7 @@ from sqlalchemy.exc import StatementError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audifi.core import problems
-from audifi.core.outages import is_database_away, is_database_busy, sqlstate
+from audifi.core.outages import is_database_away, is_database_busy, is_pool_exhausted, sqlstate
 from audifi.core.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,9 @@ def _is_about_text(error: BaseException) -> bool:
 
 def _log(scope: Scope, problem: Problem, error: Exception) -> None:
     what = f"{scope['method']} {problems.path(scope)}: {problem.code}"
-    if problem.code in CALLS_FOR_A_PROGRAMMER:  # not by exc_info, which writes out messages that hold values
+    # Not where there is only too much to do: a traceback takes 6 ms, as much as some requests, and makes it more.
+    if problem.code in CALLS_FOR_A_PROGRAMMER and not is_pool_exhausted(error):
+        # Not by exc_info, which writes out messages that hold values.
         logger.error("%s", what, extra={"exception": trace(error)})
     else:
         logger.warning("%s: %s", what, " from ".join(describe(cause) for cause in _chain(error)))

@@ -36,6 +36,11 @@ def is_database_busy(error: BaseException) -> bool:
     return any(isinstance(cause, PoolTimeoutError) or sqlstate(cause) in BUSY for cause in _causes(error))
 
 
+def is_pool_exhausted(error: BaseException) -> bool:
+    """Whether it came of a pool without a free connection: of load, not of what the request does."""
+    return any(isinstance(cause, PoolTimeoutError) for cause in _causes(error))
+
+
 def sqlstate(error: BaseException) -> str:
     """PostgreSQL's code of five characters, of asyncpg's errors and of SQLAlchemy's copies of them; else empty."""
     return getattr(error, "sqlstate", None) or ""
