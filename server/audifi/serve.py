@@ -29,7 +29,8 @@ HANDSHAKE_SECONDS = 0.2  # for a client whose SYN was there before the signal
 EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.toml's kill_timeout
 # libuv takes one connection from a listener in each turn of the loop (libuv/libuv#3696). A turn takes 10 ms when there
 # is much to do: beyond 100 new connections a second all would wait in the kernel, where nothing bounds or sheds them.
-LISTENERS = 16
+# Each costs a system call when one comes.
+LISTENERS = 64
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
