@@ -28,7 +28,7 @@ from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError
 from audifi.core.client import Client, client_of
 from audifi.core.clock import now
 from audifi.core.contract import raises
-from audifi.core.reads import Query, Reads, get_reads
+from audifi.core.reads import UNAVAILABLE, Query, Reads, get_reads
 from audifi.core.session import get_session
 from audifi.core.traffic import Traffic
 
@@ -78,12 +78,15 @@ ACCOUNT = Query(
     problems.access_token_missing(),
     problems.access_token_invalid(expired=True),
     problems.access_token_invalid(),
+    *UNAVAILABLE,
 )
-async def signed_in(request: Request, bearer: Bearer, reads: FromReads, at: Now) -> AccessToken:
+async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
     """
     Raises:
         Problem: 401, 429.
     """
+    # Not by Depends, here and below: FastAPI takes for each as long as for all that is done here.
+    at = await now(request)
     if bearer is None:
         raise problems.access_token_missing()
     keys: Keys = request.app.state.keys
@@ -97,8 +100,10 @@ async def signed_in(request: Request, bearer: Bearer, reads: FromReads, at: Now)
     await traffic.hit_account(request, str(token.user_id))
     if token.session_id in revoked:
         raise problems.access_token_invalid()
-    if not revoked.is_current and await reads.fetch_one(LIVE_SESSION, session_id=token.session_id, now=at) is None:
-        raise problems.access_token_invalid()
+    if not revoked.is_current:
+        reads = await get_reads(request)
+        if await reads.fetch_one(LIVE_SESSION, session_id=token.session_id, now=at) is None:
+            raise problems.access_token_invalid()
     return token
 
 
@@ -120,11 +125,12 @@ class Account:
 
 
 @raises(problems.access_token_invalid())
-async def checked_account(token: SignedIn, reads: FromReads, at: Now) -> Account:
+async def checked_account(request: Request, token: SignedIn) -> Account:
     """
     Raises:
         Problem: 401, also for a session that ended a moment ago on another machine.
     """
+    reads, at = await get_reads(request), await now(request)
     row = await reads.fetch_one(ACCOUNT, session_id=token.session_id, user_id=token.user_id, now=at)
     if row is None:
         raise problems.access_token_invalid()

@@ -48,6 +48,21 @@ OPTIONAL: dict[str, Any] = {"security": [{}]}  # it also goes without what the c
 BY_REFRESH_COOKIE = [Depends(cookies.REFRESH_SCHEME)]
 
 
+# First, because they are asked for most: a request is held against one route after the other.
+@router.get("/me", summary="The account")
+async def get_me(account: CheckedAccount) -> schemas.User:
+    """As it is now: roles aren't in the access token."""
+    return schemas.User.model_validate(account, from_attributes=True)
+
+
+@router.patch("/me", summary="Change the account")
+async def update_me(asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
+    """The answer is the account as it is then."""
+    values = body.model_dump()
+    await service.update_user(asked, user_id=account.id, values=values)
+    return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)
+
+
 @router.post("/magic-link/request", status_code=202, summary="Ask for a link and a code by mail")
 async def request_magic_link(
     request: Request, response: Response, asked: Asked, body: schemas.MagicLinkRequest
@@ -190,20 +205,6 @@ async def end_session(asked: Asked, token: SignedIn, session_id: SessionId) -> N
 async def end_other_sessions(asked: Asked, token: SignedIn) -> None:
     """For who thinks that somebody else is signed in."""
     await sessions.end_other_sessions(asked, user_id=token.user_id, current=token.session_id)
-
-
-@router.get("/me", summary="The account")
-async def get_me(account: CheckedAccount) -> schemas.User:
-    """As it is now: roles aren't in the access token."""
-    return schemas.User.model_validate(account, from_attributes=True)
-
-
-@router.patch("/me", summary="Change the account")
-async def update_me(asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
-    """The answer is the account as it is then."""
-    values = body.model_dump()
-    await service.update_user(asked, user_id=account.id, values=values)
-    return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)
 
 
 @router.delete("/me", status_code=204, summary="Delete the account")

@@ -125,7 +125,10 @@ class Reads:
             await pool.expire_connections()
 
 
-@raises(problems.database_unavailable(), problems.database_busy())
+UNAVAILABLE = (problems.database_unavailable(), problems.database_busy())
+
+
+@raises(*UNAVAILABLE)
 async def get_reads(connection: HTTPConnection) -> Reads:
     """For routes and what they depend on."""
     reads: Reads = connection.app.state.reads
