@@ -115,6 +115,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         trusted_proxies=settings.trusted_proxies,
         traffic=traffic,
         overload=overload,
+        first={health.PATH: health.answer},
         metrics=metrics,
     )
     for feature in (health, auth):

@@ -71,6 +71,7 @@ def create(database_url: str) -> FastAPI:
         trusted_proxies=(IPv4Network("127.0.0.0/8"),),
         traffic=traffic,
         overload=app.state.overload,
+        first={},
     )
     app.include_router(requests, prefix="/v1")
     app.include_router(failures, prefix="/v1")

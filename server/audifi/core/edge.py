@@ -1,6 +1,6 @@
 """The HTTP edge: what every request passes, and every answer, whichever feature it is for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network
 from typing import override
@@ -39,9 +39,6 @@ PREFLIGHT_MAX_AGE_SECONDS = (
 )
 
 
-UNLIMITED = frozenset({"/api/v1/health"})  # Fly's checks, and whoever watches from outside
-
-
 def install(  # noqa: PLR0913 - what is wired
     app: FastAPI,
     *,
@@ -49,6 +46,7 @@ def install(  # noqa: PLR0913 - what is wired
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
     traffic: Traffic,
     overload: Overload,
+    first: Mapping[str, ASGIApp],
     metrics: Metrics | None = None,
 ) -> None:
     """Put the middleware around the app, and have it answer errors with problems.
@@ -60,16 +58,18 @@ def install(  # noqa: PLR0913 - what is wired
         trusted_proxies: those that are believed when they tell the client's address and scheme.
         traffic: how much each client may ask for.
         overload: how much may be in work for all of them.
+        first: what answers GET by these paths before anything could refuse them: Fly's checks.
         metrics: where requests are counted.
     """
     problems.install(app)
-    contract.install(app, limited=lambda path: path not in UNLIMITED)
+    contract.install(app, limited=lambda path: path not in first)
     # Starlette puts each around those before it: the first one here is next to the routes.
     app.add_middleware(ConditionalMiddleware)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(FailuresMiddleware)
-    app.add_middleware(TrafficMiddleware, traffic=traffic, unlimited=UNLIMITED)
-    app.add_middleware(OverloadMiddleware, overload=overload, never_shed=UNLIMITED)
+    app.add_middleware(TrafficMiddleware, traffic=traffic)
+    app.add_middleware(OverloadMiddleware, overload=overload)
+    app.add_middleware(FirstMiddleware, first=first)
     app.add_middleware(
         ProblemCORSMiddleware,
         allow_origins=allowed_origins,
@@ -82,8 +82,21 @@ def install(  # noqa: PLR0913 - what is wired
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(FlyProxyMiddleware, trusted=trusted_proxies)
-    app.state.sight = Sight(app, metrics or Metrics(), quiet=UNLIMITED)
+    app.state.sight = Sight(app, metrics or Metrics(), quiet=frozenset(first))
     app.add_middleware(SightMiddleware, sight=app.state.sight)
+
+
+class FirstMiddleware:
+    """Answers what is asked for all the time ahead of the limits, and of all else on the way to a route."""
+
+    def __init__(self, app: ASGIApp, *, first: Mapping[str, ASGIApp]) -> None:
+        self._app = app
+        self._first = first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_read = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
+        app = self._first.get(scope["path"], self._app) if is_read else self._app
+        await app(scope, receive, send)
 
 
 class ProblemCORSMiddleware(CORSMiddleware):

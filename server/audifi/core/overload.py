@@ -52,13 +52,12 @@ class OverloadMiddleware:
     some slow connections could keep out all others.
     """
 
-    def __init__(self, app: ASGIApp, *, overload: Overload, never_shed: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, overload: Overload) -> None:
         self._app = app
         self._overload = overload
-        self._never_shed = never_shed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._never_shed:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         overload = self._overload

@@ -193,13 +193,12 @@ class Traffic:
 class TrafficMiddleware:
     """Counts each request for its client, and tells on each answer what is left."""
 
-    def __init__(self, app: ASGIApp, *, traffic: Traffic, unlimited: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, traffic: Traffic) -> None:
         self._app = app
         self._traffic = traffic
-        self._unlimited = unlimited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._unlimited:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
