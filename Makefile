@@ -63,6 +63,10 @@ compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works
 rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (some minutes)
 	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
 
+.PHONY: soak
+soak: $(ENVIRONMENT_READY) ## Break the database under steady traffic, then ask for ten times too much (MINUTES=10; WRITE=1 into docs/)
+	@$(IN_VENV) python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(WRITE),--write) $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows, and some that it doesn't (CASES=… of each)
 	@$(IN_VENV) python -m tests.fuzz $(if $(CASES),--cases $(CASES)) $(ARGS)

@@ -1,0 +1,37 @@
+"""What the image runs, with a route that tells what only the process itself knows of what it holds."""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy.pool import QueuePool
+
+from audifi.app import create_app
+from audifi.core import logs
+from audifi.core.overload import Overload
+from audifi.core.settings import Settings, load
+from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve
+
+
+def add_route(app: FastAPI) -> None:
+    @app.get("/soak")
+    async def held() -> dict[str, Any]:
+        pool = app.state.sessions.kw["bind"].pool
+        assert isinstance(pool, QueuePool)
+        overload: Overload = app.state.overload
+        reads = app.state.reads._pool  # noqa: SLF001 - asyncpg's; nothing else tells
+        return {
+            "tasks": len(asyncio.all_tasks()) - 1,  # this one
+            "pool": pool.checkedin() + pool.checkedout() + reads.get_size(),
+            "checked_out": pool.checkedout() + reads.get_size() - reads.get_idle_size(),
+            "in_work": overload.in_work - 1,
+            "shed": overload.shed,
+        }
+
+
+if __name__ == "__main__":
+    logs.configure()
+    settings = load(Settings)
+    app = create_app(settings)
+    add_route(app)
+    serve(app, settings, listen(settings.host, settings.port), exit_within_seconds=EXIT_WITHIN_SECONDS)
