@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -26,6 +27,8 @@ def is_database_away(error: BaseException) -> bool:
     return any(
         bool(sqlstate(cause) and sqlstate(cause).startswith(AWAY))
         or (isinstance(cause, DBAPIError) and cause.connection_invalidated)
+        # PostgreSQL has ended an idle connection, and asyncpg hasn't seen the end of it yet; it has no code of its own.
+        or isinstance(cause, asyncpg.InternalClientError)
         or (isinstance(cause, OSError) and _came_through_asyncpg(cause))  # TimeoutError is one, and so is ssl.SSLError
         for cause in _causes(error)
     )
