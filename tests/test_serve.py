@@ -103,9 +103,9 @@ def test_what_is_in_flight_is_finished_and_new_connections_are_refused(
     start_api: StartApi, database_url: str, number: signal.Signals
 ) -> None:
     api = start_api(database_url, module=TEST_ROUTES)
-    with ThreadPoolExecutor(20) as threads:
+    with httpx2.Client(base_url=api.url, timeout=20) as client, ThreadPoolExecutor(20) as threads:
         paths = ["/test/slow?seconds=3"] * 10 + ["/test/slow-query?seconds=3"] * 10
-        requests = [threads.submit(httpx2.get, api.url + path, timeout=20) for path in paths]
+        requests = [threads.submit(client.get, path) for path in paths]
         time.sleep(1)
         api.process.send_signal(number)
         time.sleep(0.5)

@@ -209,7 +209,7 @@ def test_a_network_that_goes_silent_is_given_up_by_the_client(postgres_server: P
 def test_two_machines_and_a_blue_green_deploy_fit_a_hundred_connections() -> None:
     defaults = {name: field.default for name, field in DatabaseSettings.model_fields.items()}
     probe = 1
-    machine = defaults["database_pool_size"] + defaults["database_pool_max_overflow"] + probe
+    machine = sum(defaults[f"database_{pool}"] for pool in ("pool_size", "pool_max_overflow", "read_pool_size")) + probe
     release_machine = 2
 
     assert 2 * 2 * machine + release_machine <= 100 - 3

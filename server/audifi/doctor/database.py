@@ -175,7 +175,8 @@ async def connections(check: str, patient: Patient) -> Finding:
         return skipped(check, "a database without PgBouncer before it, whose pool counts")
     row = await patient.row(CONNECTIONS)
     taken, allowed = row["taken"], row["allowed"]
-    machine = settings.database_pool_size + settings.database_pool_max_overflow + 1  # the health probe's
+    pools = settings.database_pool_size, settings.database_pool_max_overflow, settings.database_read_pool_size
+    machine = sum(pools) + 1  # the health probe's
     deploy = 2 * MACHINES * machine + 2  # old and new machines at once, and the release command's
     says = f"{taken} of {allowed} are taken"
     lower = "Lower DATABASE_POOL_SIZE, or raise max_connections."

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from audifi.core.database import connect
 from audifi.core.settings import DatabaseSettings
@@ -30,7 +31,10 @@ class DatabaseProbe:
         """
         self._settings = settings
         self._told = told
-        self._probing: asyncio.Task[bool] | None = None
+        # A thread with an event loop of its own: what PostgreSQL has answered in time must not look late because the
+        # server's loop has very much to do.
+        self._thread = ThreadPoolExecutor(1, "probe")
+        self._probing: Future[bool] | None = None
         self._ended_at = 0.0
         self._was_connected: bool | None = None
 
@@ -38,15 +42,15 @@ class DatabaseProbe:
         """Answer within ANSWER_WITHIN_SECONDS. All who ask during a probe share it, and those in the second after."""
         probing = self._probing
         if probing is None or (probing.done() and time.monotonic() - self._ended_at >= REUSE_FOR_SECONDS):
-            probing = self._probing = asyncio.create_task(self._probe())
-        # Not wait_for: a client that goes away must not cancel the probe that others wait for.
-        done, _ = await asyncio.wait({probing}, timeout=ANSWER_WITHIN_SECONDS)
-        return bool(done) and not probing.cancelled() and probing.result()
+            probing = self._probing = self._thread.submit(self._probe)
+        if not probing.done():
+            # Not wait_for: a client that goes away must not cancel the probe that others wait for.
+            await asyncio.wait({asyncio.wrap_future(probing)}, timeout=ANSWER_WITHIN_SECONDS)
+        return probing.done() and not probing.cancelled() and probing.result()
 
-    async def _probe(self) -> bool:
+    def _probe(self) -> bool:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                await self._ask()
+            asyncio.run(self._ask())
         except Exception as error:  # noqa: BLE001 - whatever ails the database, the answer is the same; the log tells
             connected = False
             cause = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
@@ -61,10 +65,11 @@ class DatabaseProbe:
         return connected
 
     async def _ask(self) -> None:
-        connection = await connect(self._settings, connect_timeout_seconds=PROBE_TIMEOUT_SECONDS)
-        try:
-            # Without arguments asyncpg sends one simple query: nothing is prepared, so PgBouncer may be in between.
-            await connection.execute("SELECT 1")
-            await connection.close()
-        finally:
-            connection.terminate()  # without a word, if it isn't closed: a server that is silent hears none
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            connection = await connect(self._settings, connect_timeout_seconds=PROBE_TIMEOUT_SECONDS)
+            try:
+                # Without arguments asyncpg sends one simple query: nothing is prepared, so PgBouncer may be in between.
+                await connection.execute("SELECT 1")
+                await connection.close()
+            finally:
+                connection.terminate()  # without a word, if it isn't closed: a server that is silent hears none
