@@ -8,6 +8,8 @@ from bench import picture, report
 BEGIN = "<!-- `make bench` writes what follows. -->"
 END = "<!-- `make bench` wrote what comes before. -->"
 
+PICTURE = "![Ratios of throughput and p99 at 64 connections](performance.svg)"
+
 
 def write(results: dict[str, Any], folder: Path) -> list[Path]:
     """Put the tables between the markers of performance.md and draw performance.svg, both in `folder`."""
@@ -20,10 +22,10 @@ def write(results: dict[str, Any], folder: Path) -> list[Path]:
 def body(results: dict[str, Any]) -> str:
     about = results["about"]
     told = (
-        f"Run on {about['date']}, at commit {about['commit']}, on {about['cores']} cores of a {about['cpu']};"
-        f" {about['versions']}. How busy the machine was with other things: {about['others']}."
+        f"Run on {about['date']}, at commit {about['commit']}, on {about['cores']} cores ({about['cpu']});"
+        f" {about['versions']}. Before the run, other programs kept {about['others']} of the machine busy."
     )
-    return "\n\n".join([told, *(table.markdown() for table in report.tables(results))])
+    return "\n\n".join([PICTURE, told, *(table.markdown() for table in report.tables(results))])
 
 
 def put(document: str, between: str) -> str:

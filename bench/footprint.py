@@ -96,6 +96,6 @@ def each_request(counter: relay.Relay, turn: Turn, folder: Path) -> Mapping[str,
     busy: relay.Counts[Load] = counter.during(lambda: run(turn, folder))
     requests = max(1, busy.result.requests)
     return {
-        "statements": (busy.statements - idle.statements) / requests,
-        "round_trips": (busy.round_trips - idle.round_trips) / requests,
+        "statements": max(0, busy.statements - idle.statements) / requests,
+        "round_trips": max(0, busy.round_trips - idle.round_trips) / requests,
     }

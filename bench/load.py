@@ -96,10 +96,12 @@ def parse(said: str, *, refused: bool) -> Load:
     told = json.loads(line)
     requests = told["requests"]
     wrong = requests - told["refused"] if refused else told["refused"]
+    # Where nothing was answered, it took as long at least.
+    at_least = 0 if requests else told["duration_us"]
     return Load(
         requests=requests,
         failed=wrong + told["broken"],
         seconds=told["duration_us"] / 1e6,
-        p50_ms=told["p50_us"] / 1000,
-        p99_ms=told["p99_us"] / 1000,
+        p50_ms=max(at_least, told["p50_us"]) / 1000,
+        p99_ms=max(at_least, told["p99_us"]) / 1000,
     )

@@ -68,7 +68,9 @@ def per_round(ours: Sequence[Sample], theirs: Sequence[Sample], measure: str) ->
     """Ours by theirs, for each round that has both: what disturbed the machine meanwhile has disturbed both."""
     others = {each.round: each for each in theirs}
     pairs = [(each, others[each.round]) for each in ours if each.round in others]
-    return [getattr(mine, measure) / getattr(other, measure) for mine, other in pairs if getattr(other, measure)]
+    if measure == "cpu_us":
+        pairs = [(mine, other) for mine, other in pairs if mine.requests]  # else it is for none
+    return [getattr(mine, measure) / getattr(other, measure) for mine, other in pairs if other.requests]
 
 
 @dataclass(frozen=True, kw_only=True)

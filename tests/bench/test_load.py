@@ -25,6 +25,12 @@ def test_where_a_refusal_is_what_is_asked_for_everything_else_has_failed() -> No
     assert load.parse(SAID, refused=True).failed == 1980 + 3
 
 
+def test_where_nothing_was_answered_it_took_as_long_as_was_waited() -> None:
+    said = '{"requests":0,"duration_us":2000000,"p50_us":0,"p99_us":0,"broken":0,"refused":0}'
+
+    assert load.parse(said, refused=False) == Load(requests=0, failed=0, seconds=2, p50_ms=2000, p99_ms=2000)
+
+
 def test_a_wrk_that_could_not_work_is_told_in_its_words() -> None:
     with pytest.raises(LoadError, match="unable to connect"):
         load.parse("unable to connect to 127.0.0.1:1 Connection refused\n", refused=False)

@@ -37,7 +37,14 @@ def test_a_round_that_one_of_them_missed_is_left_out() -> None:
 
 
 def test_a_round_in_which_the_other_did_nothing_has_no_ratio() -> None:
-    assert ratios.per_round([sample("audifi", 0, 300)], [sample("express", 0, 0)], "per_second") == []
+    assert ratios.per_round([sample("audifi", 0, 300)], [sample("express", 0, 0, requests=0)], "per_second") == []
+
+
+def test_a_round_in_which_this_server_did_nothing_counts_but_has_no_cost_of_a_request() -> None:
+    ours, theirs = [sample("audifi", 0, 0, requests=0)], [sample("express", 0, 100)]
+
+    assert ratios.per_round(ours, theirs, "per_second") == [0]
+    assert ratios.per_round(ours, theirs, "cpu_us") == []
 
 
 def test_a_spread_is_the_median_with_the_least_and_the_greatest() -> None:
