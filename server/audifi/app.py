@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -23,12 +24,17 @@ from audifi.core.metrics import Metrics
 from audifi.core.overload import Overload
 from audifi.core.rate_limits import RateLimiter
 from audifi.core.reads import Reads
+from audifi.core.reports import Reporter
 from audifi.core.settings import Settings
+from audifi.core.sight import Sight
 from audifi.core.traffic import Traffic
 from audifi.docs import router as docs
 from audifi.docs import texts
 from audifi.health import router as health
 from audifi.health.probe import DatabaseProbe
+
+if TYPE_CHECKING:
+    from audifi.core.traces import Traces
 
 POOL_CLOSE_TIMEOUT_SECONDS = 2
 HOUSEKEEPING_TIMES = "*/10 * * * *"
@@ -41,6 +47,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     engine = create_engine(settings)
     metrics = Metrics(settings.version)
     metrics.engine(engine)
+    reporter = Reporter(settings)
+    traces = create_traces(settings)
+    if traces:
+        traces.engine(engine)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     reads = Reads(settings)
     metrics.reads(reads)
@@ -54,12 +64,13 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         account_per_minute=settings.account_requests_per_minute,
     )
     overload = Overload(settings.max_concurrent_requests)
-    jobs = Jobs(engine, told=metrics.job)
-    jobs.register(
-        auth_jobs.sign_in_mails(sessions=sessions, keys=keys, mailer=mailer, app_url=settings.app_url, clock=clock)
-    )
-    jobs.register(auth_jobs.exhausted_codes(sessions=sessions, clock=clock))
-
+    jobs = Jobs(engine, told=metrics.job, report=reporter)
+    kinds = [
+        auth_jobs.sign_in_mails(sessions=sessions, keys=keys, mailer=mailer, app_url=settings.app_url, clock=clock),
+        auth_jobs.exhausted_codes(sessions=sessions, clock=clock),
+    ]
+    for kind in kinds:
+        jobs.register(traces.job(kind) if traces else kind)
     metrics.expect_jobs(jobs.kinds)
 
     async def tidy() -> None:
@@ -78,9 +89,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         for task in following:
             task.cancel()
         await mailer.close()
+        flushing = asyncio.gather(asyncio.to_thread(reporter.close), *([traces.close()] if traces else []))
         with suppress(TimeoutError):  # a database that is frozen must not keep the process from ending
             async with asyncio.timeout(POOL_CLOSE_TIMEOUT_SECONDS):
                 await engine.dispose()
+        await flushing
 
     app = FastAPI(
         title="AudiFi API",
@@ -116,12 +129,21 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         traffic=traffic,
         overload=overload,
         first={health.PATH: health.answer},
-        metrics=metrics,
+        sight=Sight(metrics, reporter, traces),
     )
     for feature in (health, auth):
         app.include_router(feature.router, prefix="/api/v1")
     docs.install(app, enabled=settings.docs_enabled)
     return app
+
+
+def create_traces(settings: Settings) -> "Traces | None":
+    """OpenTelemetry's SDK takes long to import."""
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    from audifi.core.traces import Traces  # noqa: PLC0415
+
+    return Traces(settings)
 
 
 def create_mailer(settings: Settings) -> Mailer:

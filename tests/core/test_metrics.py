@@ -183,10 +183,7 @@ def test_a_taken_port_is_one_clear_sentence() -> None:
             HOST="127.0.0.1",
             PORT=str(apis.free_port()),
             METRICS_PORT=str(port),
-            ENVIRONMENT="development",
-            APP_URL=apis.APP_URL,
-            DATABASE_URL="postgres://nobody@127.0.0.1:1/nothing",
-            **apis.SECRETS,
+            **apis.MINIMAL,
         )
         command = [sys.executable, "-m", "audifi.serve"]
         done = subprocess.run(

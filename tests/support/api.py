@@ -61,6 +61,13 @@ SECRETS = {
     "MAGIC_LINK_SECRET": "the magic link secret of the tests, 32 characters or more",
 }
 APP_URL = "https://app.audifi.test"
+MINIMAL = {
+    "ENVIRONMENT": "development",
+    "APP_URL": APP_URL,
+    "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
+    **SECRETS,
+}
+"""All that a server needs to start."""
 
 
 def environment(code: Code = OURS, /, **variables: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from audifi.core.overload import Overload, OverloadMiddleware
 from audifi.core.problems import Problem
 from audifi.core.proxy import FlyProxyMiddleware
 from audifi.core.request_id import RequestIdMiddleware
-from audifi.core.sight import Sight, SightMiddleware
+from audifi.core.sight import Sight
 from audifi.core.traffic import Traffic, TrafficMiddleware
 
 # What an API's answers tell browsers (OWASP REST Security Cheat Sheet).
@@ -47,7 +47,7 @@ def install(  # noqa: PLR0913 - what is wired
     traffic: Traffic,
     overload: Overload,
     first: Mapping[str, ASGIApp],
-    metrics: Metrics | None = None,
+    sight: Sight | None = None,
 ) -> None:
     """Put the middleware around the app, and have it answer errors with problems.
 
@@ -59,7 +59,7 @@ def install(  # noqa: PLR0913 - what is wired
         traffic: how much each client may ask for.
         overload: how much may be in work for all of them.
         first: what answers GET by these paths before anything could refuse them: Fly's checks.
-        metrics: where requests are counted.
+        sight: where requests are told of.
     """
     problems.install(app)
     contract.install(app, limited=lambda path: path not in first)
@@ -82,8 +82,7 @@ def install(  # noqa: PLR0913 - what is wired
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(FlyProxyMiddleware, trusted=trusted_proxies)
-    app.state.sight = Sight(app, metrics or Metrics(), quiet=frozenset(first))
-    app.add_middleware(SightMiddleware, sight=app.state.sight)
+    (sight or Sight(Metrics())).watch(app, quiet=frozenset(first))
 
 
 class FirstMiddleware:

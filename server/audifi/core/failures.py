@@ -60,7 +60,7 @@ class FailuresMiddleware:
 
 
 def _problem(error: Exception) -> Problem:
-    if any(_is_about_text(cause) for cause in _chain(error)):
+    if any(_is_about_text(cause) for cause in chain(error)):
         return problems.malformed()
     if is_database_away(error):
         return problems.database_unavailable()
@@ -81,13 +81,14 @@ def _log(scope: Scope, problem: Problem, error: Exception) -> None:
     if problem.code in CALLS_FOR_A_PROGRAMMER and not is_pool_exhausted(error):
         # Not by exc_info, which writes out messages that hold values.
         logger.error("%s", what, extra={"exception": trace(error)})
+        scope["state"]["failure"] = error  # for core/sight
     else:
-        logger.warning("%s: %s", what, " from ".join(describe(cause) for cause in _chain(error)))
+        logger.warning("%s: %s", what, " from ".join(describe(cause) for cause in chain(error)))
 
 
 def trace(error: BaseException) -> str:
     """A traceback, the first cause first, as Python writes it, but with what `describe` tells of each."""
-    causes = reversed(list(_chain(error)))
+    causes = reversed(list(chain(error)))
     return "\n".join("".join(traceback.format_tb(cause.__traceback__)) + describe(cause) for cause in causes)
 
 
@@ -103,7 +104,7 @@ def describe(error: BaseException) -> str:
     return f"{name}: {error!s}"
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what led to it, as Python's own tracebacks tell it."""
     while error is not None:
         yield error

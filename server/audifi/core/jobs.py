@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from audifi.core.failures import describe, trace
 from audifi.core.session import after_commit
+from audifi.core.sight import Report
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +71,18 @@ class Kind:
 class Jobs:
     """The queue: `enqueue` in a request's transaction; `start` and `stop` with the server."""
 
-    def __init__(self, engine: AsyncEngine, told: Told = lambda _kind, _result: None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, told: Told = lambda _kind, _result: None, report: Report | None = None
+    ) -> None:
+        """
+        Args:
+            engine: the database's.
+            told: called after each attempt.
+            report: gets what a job is given up for.
+        """
         self._driver = PostgresDriver(engine.begin)
         self._told = told
+        self._report = report
         self._kinds: list[Kind] = []
         self._schedules: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
         self._stopping = asyncio.Event()
@@ -138,13 +148,18 @@ class Jobs:
     def _make_worker(self) -> PgQueuer:
         worker = PgQueuer(self._driver)
         for kind in self._kinds:
-            worker.entrypoint(kind.name, on_failure="hold")(_attempting(kind, self._told))
+            worker.entrypoint(kind.name, on_failure="hold")(_attempting(kind, self._told, self._report))
         for name, cron, run in self._schedules:
             worker.schedule(name, cron, clean_old=True)(_scheduled(run))
         return worker
 
 
-def _attempting(kind: Kind, told: Told) -> Callable[[Job], Awaitable[None]]:
+def _attempting(kind: Kind, told: Told, report: Report | None) -> Callable[[Job], Awaitable[None]]:
+    def give_up(error: Exception, job: Job) -> None:
+        told(kind.name, "given_up")
+        if report:
+            report(error, f"job {kind.name}", {"job_id": str(job.id)})
+
     async def attempt(job: Job) -> None:
         try:
             await kind.handler(job.payload or b"")
@@ -152,12 +167,12 @@ def _attempting(kind: Kind, told: Told) -> Callable[[Job], Awaitable[None]]:
         except asyncio.CancelledError:
             raise RetryRequested(reason="the server stopped") from None
         except GiveUpError as error:
-            told(kind.name, "given_up")
+            give_up(error, job)
             logger.error("job %d, %s, is given up: %s", job.id, kind.name, error)  # noqa: TRY400
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do better
             if job.attempts + 1 >= kind.attempts:
-                told(kind.name, "given_up")
+                give_up(error, job)
                 line = "job %d, %s, is given up after %d attempts"
                 facts = {"exception": trace(error)}  # not by exc_info, which shows values
                 logger.error(line, job.id, kind.name, kind.attempts, extra=facts)  # noqa: TRY400

@@ -47,6 +47,13 @@ def _printable(given: SecretStr) -> SecretStr:
     return given
 
 
+def _dsn(given: SecretStr) -> SecretStr:
+    """https://develop.sentry.dev/sdk/foundations/transport/authentication/#parsing-the-dsn"""
+    if given.get_secret_value() and not re.fullmatch(r"https?://\w+@[\w.:-]+/(\S+/)?\d+", given.get_secret_value()):
+        raise ValueError("must be a DSN such as Sentry shows, https://KEY@HOST/PROJECT")
+    return given
+
+
 def _origin(given: str) -> str:
     """Scheme, host and port (RFC 6454, 6.2), as browsers write it into `Origin`; a path may follow, and is kept."""
     parts = urlsplit(given)
@@ -157,6 +164,15 @@ class Settings(DatabaseSettings):
     allowed_origins: Annotated[tuple[WebAddress, ...], NoDecode, CommaSeparated] = ()
     """Other origins whose pages may call this API, by commas."""
 
+    fly_machine_id: str = ""
+    fly_region: str = ""
+
+    sentry_dsn: Annotated[SecretStr, AfterValidator(_dsn)] | None = None
+    """Where errors that nobody handled are reported to. Unset: nowhere."""
+
+    otel_exporter_otlp_endpoint: WebAddress | None = None
+    """Where traces are sent to, by OTLP over HTTP; the exporter reads the other OTEL_… itself. Unset: nowhere."""
+
     client_requests_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     """Of an IPv4 address, or an IPv6 /64. Many people may share one: mobile networks, offices."""
     account_requests_per_minute: int = Field(default=300, ge=1, le=1_000_000)
@@ -196,6 +212,11 @@ class Settings(DatabaseSettings):
         return tuple(
             f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (self.app_url, *self.allowed_origins))
         )
+
+    @property
+    def deployment(self) -> str:
+        """What staging and production are told apart by: `audifi-api-staging`."""
+        return self.fly_app_name if self.environment == "production" else self.environment
 
     @property
     def mail_sender(self) -> str:

@@ -1,8 +1,9 @@
 """Each request is measured once, around all else: for its line in the log, for the metrics, and for its trace."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -12,6 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from audifi.core import logs, problems
 from audifi.core.metrics import Metrics
 from audifi.core.problems import Problem
+
+if TYPE_CHECKING:
+    from audifi.core.traces import Traces
 
 METHODS = frozenset(problems.METHODS)
 OTHER_METHOD = "_OTHER"
@@ -26,24 +30,45 @@ SHED = "server.overloaded"
 """A line costs as much as the answer, and there may be very many."""
 
 
+class Report(Protocol):
+    """Tells those who can mend it of an error: `reports.Reporter`."""
+
+    def __call__(self, error: BaseException, where: str, tags: Mapping[str, str]) -> None: ...
+
+
 class Sight:
     """Where the measurements go."""
 
-    def __init__(self, app: FastAPI, metrics: Metrics, *, quiet: frozenset[str]) -> None:
+    def __init__(self, metrics: Metrics, report: Report | None = None, traces: "Traces | None" = None) -> None:
+        """
+        Args:
+            metrics: where requests are counted.
+            report: gets what nobody handled.
+            traces: get a span of each request.
+        """
+        self._traces = traces
+        self._metrics = metrics
+        self._report = report
+        self._log = logs.requests()
+        self._app: FastAPI | None = None
+        self._routes: dict[int, str] | None = None
+        self._quiet: frozenset[str] = frozenset()
+
+    def watch(self, app: FastAPI, *, quiet: frozenset[str]) -> None:
         """
         Args:
             app: whose routes they are; all of them, by the time of the first request.
-            metrics: the app's.
             quiet: paths whose good answers have no line. Anyone could flood the log by them.
         """
         self._app = app
-        self._metrics = metrics
         self._quiet = quiet
-        self._routes: dict[int, str] | None = None
-        self._log = logs.requests()
+        app.state.sight = self
+        app.add_middleware(SightMiddleware, sight=self)
 
-    def began(self) -> None:
+    def began(self, scope: Scope) -> None:
         self._metrics.in_flight += 1
+        if self._traces:
+            scope["state"]["span"] = self._traces.begin(scope)
 
     def ended(self, scope: Scope, status: int, seconds: float, *, is_cut: bool = False) -> None:
         """
@@ -63,6 +88,10 @@ class Sight:
         self._metrics.request(method, route, status, seconds)
         if error:
             self._metrics.error(error, problem.limit if problem else None)
+        if self._traces:
+            self._traces.end(state["span"], method, route, status, error)
+        if self._report and (failure := state.get("failure")):
+            self._report(failure, f"{method} {route}", {"request_id": state["request_id"], "code": error or ""})
         if status < 400 and scope["path"] in self._quiet:  # noqa: PLR2004 - RFC 9110, 15
             return
         if error == SHED:  # `Overload` has a line a second for them
@@ -78,6 +107,7 @@ class Sight:
     def route(self, scope: Scope) -> str:
         """The template of the route that took it, with all prefixes: `/api/v1/auth/sessions/{session_id}`."""
         if self._routes is None:
+            assert self._app  # noqa: S101 - watch() comes first
             self._routes = templates(self._app)
         # Of a route that was included by another router FastAPI sets the route, of others the endpoint alone.
         found = self._routes.get(id(scope.get("route"))) or self._routes.get(id(scope.get("endpoint")))
@@ -144,7 +174,7 @@ class SightMiddleware:
             await send(message)
 
         began_at = perf_counter()
-        self._sight.began()
+        self._sight.began(scope)
         try:
             await self._app(scope, receive, send_watched)
         finally:

@@ -14,10 +14,14 @@ import httpx2
 import pytest
 
 from tests.conftest import StartApi
+from tests.support import collector as collectors
 from tests.support import databases
-from tests.support.api import SECRETS, Api
+from tests.support import sentry as sentries
+from tests.support.api import SECRETS, Api, free_port
 from tests.support.clients import Browser, Client, asking, new_ip, newest_mail
+from tests.support.collector import Collector
 from tests.support.sendgrid import SendGrid
+from tests.support.sentry import Sentry
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +35,9 @@ class Watched:
     """A server, and everything that was sent to it or by it and is nobody else's business."""
 
     api: Api
+    sentry: Sentry
+    collector: Collector
+    metrics_port: int
     http: httpx2.Client
     database_url: str
     secrets: set[str] = field(default_factory=set)
@@ -82,15 +89,34 @@ def by_code(proof: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def watched(start_api: StartApi, migrated_database_url: str, sendgrid: SendGrid) -> Iterator[Watched]:
+    """A server that tells all that it can, to everybody whom it can tell."""
+    with sentries.running() as sentry, collectors.running() as collector:
+        yield from _watched(start_api, migrated_database_url, sendgrid, sentry, collector)
+
+
+def _watched(
+    start_api: StartApi, migrated_database_url: str, sendgrid: SendGrid, sentry: Sentry, collector: Collector
+) -> Iterator[Watched]:
+    metrics_port = free_port()
     api = start_api(
         migrated_database_url.replace("postgres@", f"postgres:{PASSWORD}@"),
         ENVIRONMENT="production",
         TRUSTED_PROXIES="127.0.0.0/8",
         SENDGRID_API_KEY=API_KEY,
         SENDGRID_API_URL=sendgrid.url,
+        SENTRY_DSN=sentry.dsn,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        METRICS_PORT=str(metrics_port),
     )
     with asking(api.url) as http:
-        watching = Watched(api=api, http=http, database_url=migrated_database_url)
+        watching = Watched(
+            api=api,
+            http=http,
+            database_url=migrated_database_url,
+            sentry=sentry,
+            collector=collector,
+            metrics_port=metrics_port,
+        )
         http.event_hooks["response"].append(watching.see)
         yield watching
 
@@ -225,7 +251,15 @@ def test_neither_logs_nor_errors_nor_the_database_give_anything_away(watched: Wa
     fail(watched, sendgrid)
     break_down(watched, sendgrid)
     tables = asyncio.run(_rows(watched.database_url))
+    metrics = httpx2.get(f"http://127.0.0.1:{watched.metrics_port}/metrics").text
+    assert watched.api.stop() == 0  # what waits to be sent is sent
     log = watched.api.log()
+    outputs = {
+        "the log": log,
+        "the metrics": metrics,
+        "Sentry": "\n".join(watched.sentry.received),
+        "a trace": b"\n".join(watched.collector.bodies).decode("latin-1"),
+    }
 
     # What was looked for is there to be found, and what was provoked has happened.
     assert {400, 401, 404, 405, 409, 413, 415, 422, 429, 500} <= watched.statuses
@@ -242,8 +276,12 @@ def test_neither_logs_nor_errors_nor_the_database_give_anything_away(watched: Wa
     assert all(tables[name] for name in ("sessions", "auth_events", "pgqueuer", "pgqueuer_log"))
     assert any(client.email in tables["sign_in_flows"] for client in watched.clients)
 
+    assert len(watched.sentry.events()) > 10
+    assert len(watched.collector.spans) > 500
+    assert "/api/v1/auth/magic-link/verify" in metrics
+
     settings = {API_KEY, PASSWORD, *SECRETS.values()}
-    for where, text in [("the log", log), *(("an error", error) for error in watched.errors)]:
+    for where, text in [*outputs.items(), *(("an error", error) for error in watched.errors)]:
         assert_nowhere(watched.secrets | watched.addresses | settings, text, where)
     for table, rows in tables.items():
         assert_nowhere(watched.secrets, rows, table, of_token)

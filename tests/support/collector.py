@@ -1,0 +1,88 @@
+"""An OpenTelemetry collector on this machine, as far as OTLP over HTTP with traces goes: it keeps all it gets."""
+
+import gzip
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, override
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+WAIT_SECONDS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    kind: int
+    attributes: dict[str, Any]
+    is_error: bool
+    resource: dict[str, Any]
+
+
+@dataclass
+class Collector:
+    url: str = ""
+    bodies: list[bytes] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+
+    def keep(self, body: bytes) -> None:
+        self.bodies.append(body)
+        for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+            resource = _values(group.resource.attributes)
+            self.spans += [
+                Span(
+                    name=span.name,
+                    trace_id=span.trace_id.hex(),
+                    span_id=span.span_id.hex(),
+                    parent_id=span.parent_span_id.hex(),
+                    kind=span.kind,
+                    attributes=_values(span.attributes),
+                    is_error=span.status.code == 2,  # STATUS_CODE_ERROR
+                    resource=resource,
+                )
+                for scope in group.scope_spans
+                for span in scope.spans
+            ]
+
+    def wait_for(self, wanted: Callable[[Span], bool]) -> Span:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (found := [span for span in list(self.spans) if wanted(span)]):
+            assert time.monotonic() < deadline, [(span.name, span.attributes) for span in self.spans]
+            time.sleep(0.05)
+        return found[0]
+
+
+def _values(attributes: Any) -> dict[str, Any]:
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
+
+
+@contextmanager
+def running() -> Iterator[Collector]:
+    collector = Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            collector.keep(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
+            self.send_response(200 if self.path == "/v1/traces" else 404)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        @override
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    collector.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield collector
+    finally:
+        server.shutdown()
+        server.server_close()
