@@ -5,10 +5,9 @@ building the statement anew. Here it is compiled once, and asyncpg runs it. See 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import partial
-from time import perf_counter
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic, perf_counter
 from typing import Any, Self
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from audifi.core.settings import DatabaseSettings
 
 type Row = asyncpg.Record
 
-CLOSE_TIMEOUT_SECONDS = 1
+CLOSE_TIMEOUT_SECONDS = 0.5
 
 NEWEST = UUID(int=2**128 - 1)
 """After every UUIDv7: where a list of the newest begins."""
@@ -44,40 +43,32 @@ class Query:
 
 
 class Reads:
-    """A pool of asyncpg's, open inside of `async with`. It connects at first use."""
+    """Connections of asyncpg's, open inside of `async with`, each made at first use.
+
+    Not asyncpg's own pool: it takes longer than the query (a task for each release), and under load some wait very long,
+    because who comes is served before who was woken. Here who waits first is served first.
+    """
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
-        self._pool: asyncpg.Pool | None = None
         self.max_connections = settings.database_read_pool_size
+        self._free = asyncio.Semaphore(self.max_connections)
+        self._idle: list[tuple[asyncpg.Connection, float]] = []
+        """With when each was made. The last one is used next, so that those that aren't needed age."""
+        self.used = 0
         self.waited: Callable[[float], None] = lambda _seconds: None
         """Told how long each wait for a connection took."""
 
     @property
     def idle(self) -> int:
-        return self._pool.get_idle_size() if self._pool else 0
-
-    @property
-    def used(self) -> int:
-        return self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
+        return len(self._idle)
 
     async def __aenter__(self) -> Self:
-        self._pool = await asyncpg.create_pool(
-            min_size=0,
-            max_size=self.max_connections,
-            max_inactive_connection_lifetime=0,  # takes a timer each time; `_expire` does it for all
-            connect=partial(_connect, self._settings),
-            reset=_leave,
-        )
-        self._expiring = asyncio.create_task(self._expire(self._pool))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._expiring.cancel()
-        if self._pool:
-            with suppress(TimeoutError):  # a database that is frozen must not keep the process from ending
-                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                    await self._pool.close()
+        while self._idle:
+            await self._close(self._idle.pop()[0])
 
     async def fetch_one(self, query: Query, **values: Any) -> Row | None:
         """The first row, or None.
@@ -86,43 +77,53 @@ class Reads:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, sqlalchemy.exc.TimeoutError: answered with 503 where
                 the database is away or busy.
         """
-        async with self._connection() as connection:
-            return await connection.fetchrow(query.sql, *query.arguments(values))
+        rows = await self.fetch_all(query, **values)
+        return rows[0] if rows else None
 
     async def fetch_all(self, query: Query, **values: Any) -> list[Row]:
         """All rows; the query has a limit. Raises as `fetch_one`."""
-        async with self._connection() as connection:
-            rows: list[Row] = await connection.fetch(query.sql, *query.arguments(values))
-            return rows
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        assert self._pool  # noqa: S101 - nothing is served outside of the lifespan
         began_at = perf_counter()
+        await self._acquire()
+        self.used += 1
         try:
-            connection = await self._acquire(self._pool)
-        finally:
+            connection, made_at = await self._connection()
             self.waited(perf_counter() - began_at)
-        try:
-            yield connection
+            try:
+                rows: list[Row] = await connection.fetch(query.sql, *query.arguments(values))
+            except BaseException:
+                connection.terminate()  # what was cancelled, or timed out, may still be under way on it
+                raise
+            self._idle.append((connection, made_at))
+            return rows
         finally:
-            await self._pool.release(connection)
+            self.used -= 1
+            self._free.release()
 
-    async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.pool.PoolConnectionProxy:
-        if pool.get_idle_size():  # a timer costs as much as the rest of it
-            return await pool.acquire()
+    async def _acquire(self) -> None:
+        if not self._free.locked():  # a timer costs more
+            await self._free.acquire()
+            return
         try:
-            return await pool.acquire(timeout=self._settings.database_pool_timeout_seconds)
+            async with asyncio.timeout(self._settings.database_pool_timeout_seconds):
+                await self._free.acquire()
         except TimeoutError:
-            if pool.get_size() < pool.get_max_size():
-                raise  # there was room for another, but PostgreSQL didn't answer
             raise PoolTimeoutError("all connections for reads are in use") from None
 
-    async def _expire(self, pool: asyncpg.Pool) -> None:
-        """Replace connections by age, as the pool of the engine does."""
-        while True:
-            await asyncio.sleep(self._settings.database_pool_recycle_seconds)
-            await pool.expire_connections()
+    async def _connection(self) -> tuple[asyncpg.Connection, float]:
+        while self._idle:
+            connection, made_at = self._idle.pop()
+            if connection.is_closed():
+                continue
+            if monotonic() - made_at < self._settings.database_pool_recycle_seconds:
+                return connection, made_at
+            await self._close(connection)
+        made = await connect_with_limits(self._settings, server_settings={"default_transaction_read_only": "on"})
+        return made, monotonic()
+
+    @staticmethod
+    async def _close(connection: asyncpg.Connection) -> None:
+        with suppress(TimeoutError, OSError, asyncpg.InterfaceError):  # of a database that is frozen, or gone
+            await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
 
 
 UNAVAILABLE = (problems.database_unavailable(), problems.database_busy())
@@ -133,11 +134,3 @@ async def get_reads(connection: HTTPConnection) -> Reads:
     """For routes and what they depend on."""
     reads: Reads = connection.app.state.reads
     return reads
-
-
-async def _connect(settings: DatabaseSettings, *_: Any, **__: Any) -> asyncpg.Connection:
-    return await connect_with_limits(settings, server_settings={"default_transaction_read_only": "on"})
-
-
-async def _leave(_: asyncpg.Connection) -> None:
-    """A read leaves nothing behind that would have to be reset."""
