@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 BASE = "docker.io/library/python:3.13-slim-bookworm"
-OVER_BASE_BYTES = 60_000_000
+OVER_BASE_BYTES = 64_000_000
 FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
 
 LIST_IMAGE = """
@@ -211,7 +211,7 @@ def test_nothing_of_it_is_compiled_when_it_starts(engine: Engine, image: str) ->
     assert "bytecode is stale" not in output
 
 
-def test_it_is_at_most_60_megabytes_over_its_base(engine: Engine, image: str) -> None:
+def test_it_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str) -> None:
     over_base = engine.size_bytes(image) - engine.size_bytes(BASE)
     print(f"\nthe image is {over_base / 1e6:.1f} MB over its base")  # noqa: T201 - measured, for the log
 
