@@ -247,7 +247,7 @@ def test_the_python_is_the_one_that_everything_else_names() -> None:
 def test_servers_are_installed_where_one_is_missing_before_the_tests_that_need_them(
     tmp_path: Path, missing: str | None
 ) -> None:
-    servers = {"pgbouncer", "haproxy", "docker-registry"}
+    servers = {"pgbouncer", "haproxy", "docker-registry", "prometheus"}
     install = step_running(BUILD, "pgbouncer")
     order = [each.get("run", "") for each in steps(BUILD)]
     (tmp_path / "bash").symlink_to("/bin/bash")
