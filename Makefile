@@ -40,7 +40,7 @@ coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line
 	@$(IN_VENV) python -m pytest -q -n $(WORKERS) -m "not slow" --cov --cov-config=server/pyproject.toml tests/auth $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(ENVIRONMENT_READY) bench/peers/node_modules ## Run the tests that start many processes, or wait
+test-slow: $(ENVIRONMENT_READY) bench/.venv/.ready bench/peers/node_modules ## Run the tests that start many processes, or wait
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow $(ARGS)
 
 .PHONY: image
@@ -76,7 +76,7 @@ fuzz-long: ## The same for much longer
 	@$(MAKE) fuzz CASES=1500
 
 .PHONY: bench
-bench: $(ENVIRONMENT_READY) bench/peers/node_modules ## Compare this server with others under load (a quarter of an hour; needs wrk)
+bench: $(ENVIRONMENT_READY) bench/.venv/.ready bench/peers/node_modules ## Compare this server with others under load (a quarter of an hour; needs wrk)
 	@$(IN_VENV) python -m bench $(ARGS)
 
 .PHONY: test-client
@@ -140,7 +140,7 @@ lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, e
 
 .PHONY: clean
 clean: ## Remove the environment and the development database
-	rm -rf .venv .data bench/results bench/peers/node_modules dev/node_modules clients/typescript/node_modules clients/typescript/dist
+	rm -rf .venv .data bench/.venv bench/results bench/peers/node_modules dev/node_modules clients/typescript/node_modules clients/typescript/dist
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@if [ -L .venv ]; then echo "make: .venv is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
@@ -151,6 +151,13 @@ $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@echo "Installing the packages of server/requirements-dev.lock; a minute or so …"
 	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r $< \
 	  | awk '/^(Collecting|Processing) / { printf "\r\033[K  %3d %s", ++n, $$2; fflush() } END { print "" }'
+	@touch $@
+
+# What the image has, for measurements of the server.
+bench/.venv/.ready: server/requirements.lock $(ENVIRONMENT_READY)
+	@.venv/bin/python -m venv --clear --without-pip bench/.venv
+	@.venv/bin/python -m pip --python bench/.venv/bin/python install --disable-pip-version-check --quiet --no-deps \
+	  --require-hashes -r $<
 	@touch $@
 
 dev/node_modules clients/typescript/node_modules bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)

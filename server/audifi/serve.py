@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import math
 import os
@@ -173,6 +174,7 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
+    gc.freeze()  # all that was imported stays as long as the process: not to be looked through again and again
     listeners = [listener, *(listener.dup() for _ in range(LISTENERS - 1))]  # of one queue
     Server(config, settings, exit_within_seconds).run(listeners)
 
