@@ -42,18 +42,19 @@ HOUSEKEEPING_TIMES = "*/10 * * * *"
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:  # noqa: PLR0915 - what there is to wire
     """The ASGI application. Its jobs run while it does; a database that is away keeps neither from starting."""
     engine = create_engine(settings)
     metrics = Metrics(settings.version)
     metrics.engine(engine)
+    reads = Reads(settings)
+    metrics.reads(reads)
     reporter = Reporter(settings)
     traces = create_traces(settings)
     if traces:
         traces.engine(engine)
+        reads.traced = traces.statement
     sessions = async_sessionmaker(engine, expire_on_commit=False)
-    reads = Reads(settings)
-    metrics.reads(reads)
     keys = Keys(settings)
     mailer = metrics.mailer(create_mailer(settings))
     revoked_sessions = RevokedSessions(engine, clock)

@@ -224,6 +224,7 @@ def test_connections_that_the_server_cut_are_replaced_unseen(own_postgres: Postg
             own_postgres.url(),
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'audifi-api'",
         )
+        await asyncio.sleep(0.5)  # until the socket has told; who asks within those moments is answered 503
         async with engine.connect() as connection:
             return (await connection.execute(text("SELECT 2"))).scalar_one()
 

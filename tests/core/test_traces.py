@@ -92,6 +92,16 @@ def test_a_statement_is_a_span_within_without_what_it_was_given(api: Api, collec
     assert "0.25" not in str(statement.attributes)
 
 
+def test_a_read_past_sqlalchemy_is_a_span_too(api: Api, collector: Collector) -> None:
+    httpx2.get(f"{api.url}/test/read?value=not-to-be-told", headers={"X-Request-ID": "with-a-read"})
+    trace_id = wait_for_request(api, "with-a-read")["trace_id"]
+    statement = collector.wait_for(lambda span: span.trace_id == trace_id and span.kind == CLIENT)
+
+    assert statement.name == "SELECT"
+    assert statement.attributes["db.query.text"].startswith("SELECT $1")
+    assert "not-to-be-told" not in str(statement.attributes)
+
+
 def test_what_fails_is_told_by_its_kind_alone(api: Api, collector: Collector) -> None:
     name = {"X-Request-ID": "failing-traced"}
     assert httpx2.post(f"{api.url}/test/marks?name=s3cr3t&fail=true", headers=name).status_code == 500

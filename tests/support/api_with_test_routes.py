@@ -6,15 +6,17 @@ import time
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
-from sqlalchemy import text
+from sqlalchemy import Text, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.app import create_app
 from audifi.core import logs
+from audifi.core.reads import Query, Reads, get_reads
 from audifi.core.session import get_session
 from audifi.core.settings import Settings, load
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve, show_metrics
 
+ECHO = Query(select(bindparam("value", type_=Text)))
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
@@ -32,6 +34,12 @@ def add_routes(app: FastAPI) -> None:
     async def slow_query(session: Session, seconds: float) -> float:
         await session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": seconds})
         return seconds
+
+    @app.get("/test/read")
+    async def read(reads: Annotated[Reads, Depends(get_reads)], value: str) -> str:
+        row = await reads.fetch_one(ECHO, value=value)
+        assert row
+        return str(row[0])
 
     @app.get("/test/setting")
     async def setting(session: Session, name: str) -> str:

@@ -6,7 +6,7 @@ building the statement anew. Here it is compiled once, and asyncpg runs it. See 
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from time import monotonic, perf_counter
 from typing import Any, Self
 from uuid import UUID
@@ -25,6 +25,7 @@ from audifi.core.settings import DatabaseSettings
 type Row = asyncpg.Record
 
 CLOSE_TIMEOUT_SECONDS = 0.5
+NOT_TRACED = nullcontext()
 
 NEWEST = UUID(int=2**128 - 1)
 """After every UUIDv7: where a list of the newest begins."""
@@ -45,8 +46,8 @@ class Query:
 class Reads:
     """Connections of asyncpg's, open inside of `async with`, each made at first use.
 
-    Not asyncpg's own pool: it takes longer than the query (a task for each release), and under load some wait very long,
-    because who comes is served before who was woken. Here who waits first is served first.
+    Not asyncpg's own pool: it takes longer than the query, and under load some wait very long, because who comes is
+    served before who was woken. Here who waits first is served first (docs/decisions/0024-reads.md).
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
@@ -58,6 +59,8 @@ class Reads:
         self.used = 0
         self.waited: Callable[[float], None] = lambda _seconds: None
         """Told how long each wait for a connection took."""
+        self.traced: Callable[[str], AbstractContextManager[None]] = lambda _statement: NOT_TRACED
+        """What each statement runs in."""
 
     @property
     def idle(self) -> int:
@@ -89,7 +92,8 @@ class Reads:
             connection, made_at = await self._connection()
             self.waited(perf_counter() - began_at)
             try:
-                rows: list[Row] = await connection.fetch(query.sql, *query.arguments(values))
+                with self.traced(query.sql):
+                    rows: list[Row] = await connection.fetch(query.sql, *query.arguments(values))
             except BaseException:
                 connection.terminate()  # what was cancelled, or timed out, may still be under way on it
                 raise
