@@ -259,7 +259,7 @@ def test_a_pool_that_the_database_has_no_room_for_is_too_large(doctor: Doctor) -
     assert "one machine may want 206" in doctor(DATABASE_POOL_SIZE="100", DATABASE_POOL_MAX_OVERFLOW="100").of(
         "connections"
     )
-    assert "a deploy of 2 machines 242" in doctor(DATABASE_POOL_SIZE="54").of("connections", "!")
+    assert "a deploy of 2 machines 262" in doctor(DATABASE_POOL_SIZE="54").of("connections", "!")
 
 
 @pytest.mark.parametrize("seconds", [-7, 7])

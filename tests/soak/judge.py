@@ -22,7 +22,7 @@ SERVED_P99_SECONDS = 3
 MORE_MEMORY_MB = 40
 MORE_FILES = 16  # the pool's connections, which come and go
 MORE_TASKS = MORE_THREADS = 2
-POOL = 15
+POOL = 15  # of both pools
 
 
 @dataclass(frozen=True, kw_only=True)

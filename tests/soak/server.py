@@ -19,11 +19,11 @@ def add_route(app: FastAPI) -> None:
         pool = app.state.sessions.kw["bind"].pool
         assert isinstance(pool, QueuePool)
         overload: Overload = app.state.overload
-        reads = app.state.reads._pool  # noqa: SLF001 - asyncpg's; nothing else tells
+        reads = app.state.reads
         return {
             "tasks": len(asyncio.all_tasks()) - 1,  # this one
-            "pool": pool.checkedin() + pool.checkedout() + reads.get_size(),
-            "checked_out": pool.checkedout() + reads.get_size() - reads.get_idle_size(),
+            "pool": pool.checkedin() + pool.checkedout() + reads.idle + reads.used,
+            "checked_out": pool.checkedout() + reads.used,
             "in_work": overload.in_work - 1,
             "shed": overload.shed,
         }
