@@ -56,7 +56,7 @@ class Database:
 
     def write_tokens(self, file: Path, count: int = TOKENS) -> Path:
         """Fresh access tokens, one a line; they are good for 10 minutes."""
-        keys = Keys(Settings(database_url=self.url, **SETTINGS))  # type: ignore[arg-type]
+        keys = Keys(Settings(database_url=self.url, **SETTINGS))  # type: ignore[arg-type] # texts, as in an environment
         now = datetime.now(UTC)
         until = now + timedelta(days=7)
         tokens = [
@@ -113,5 +113,5 @@ async def _signed_in(url: str, users: int) -> list[tuple[UUID, UUID]]:
     finally:
         await connection.close()
     pairs = [(UUID(str(row["user_id"])), UUID(str(row["id"]))) for row in rows]
-    random.Random(2).shuffle(pairs)  # noqa: S311
+    random.Random(2).shuffle(pairs)  # noqa: S311 - the same at each run
     return pairs

@@ -52,7 +52,7 @@ class Load:
         return self.requests / self.seconds
 
 
-def start(  # noqa: PLR0913
+def start(  # noqa: PLR0913 - what wrk is told
     url: str, workload: Workload, *, tokens: Path, connections: int, seconds: float, pinned: bool = True
 ) -> subprocess.Popen[str]:
     """Start wrk. `finish` waits for it."""

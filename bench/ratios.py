@@ -56,7 +56,7 @@ class Spread:
 
 def digits(value: float) -> str:
     """Three of them, at most two after the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"  # noqa: PLR2004
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"  # noqa: PLR2004 - three digits
 
 
 def select(samples: Sequence[Sample], **wanted: object) -> list[Sample]:

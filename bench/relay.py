@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from tests.support.relay import in_thread
+
 # https://www.postgresql.org/docs/16/protocol-message-formats.html: Execute, and a simple Query.
 STATEMENTS = b"EQ"
 STARTUP_HEADER_BYTES = 4
@@ -110,19 +112,5 @@ async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, see:
 def running(target_port: int) -> Iterator[Relay]:
     """Run it in a thread, until the block ends."""
     relay = Relay(target_port)
-    started = threading.Event()
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(relay.serve(started, stop))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    started.wait(10)
-    try:
+    with in_thread(relay.serve):
         yield relay
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)

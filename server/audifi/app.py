@@ -142,7 +142,7 @@ def create_traces(settings: Settings) -> "Traces | None":
     """OpenTelemetry's SDK takes long to import."""
     if settings.otel_exporter_otlp_endpoint is None:
         return None
-    from audifi.core.traces import Traces  # noqa: PLC0415
+    from audifi.core.traces import Traces  # noqa: PLC0415 - OpenTelemetry, only where it is wanted
 
     return Traces(settings)
 

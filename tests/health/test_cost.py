@@ -123,3 +123,18 @@ def test_a_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch
         return counts
 
     assert asyncio.run(run()) == [1, 1, 2]
+
+
+def test_a_loop_that_has_very_much_to_do_does_not_make_the_database_look_away(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    async def ask_while_busy() -> bool:
+        asked = asyncio.create_task(DatabaseProbe(load(DatabaseSettings)).database_connected())
+        for _ in range(8):
+            await asyncio.sleep(0)
+            time.sleep(0.5)  # noqa: ASYNC251 - a turn of the loop takes so long
+        return await asked
+
+    assert asyncio.run(ask_while_busy())

@@ -5,9 +5,10 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
@@ -67,19 +68,26 @@ class Relay:
 def relay(socket_folder: Path, port: int, tls: ssl.SSLContext | None = None) -> Iterator[Relay]:
     """Run a relay to the server on that Unix socket, in a thread, until the block ends."""
     running = Relay(socket_folder / f".s.PGSQL.{port}", tls)
+    with in_thread(running.serve):
+        yield running
+
+
+@contextmanager
+def in_thread(serve: Callable[[threading.Event, asyncio.Event], Coroutine[Any, Any, None]]) -> Iterator[None]:
+    """Run it on an event loop of its own; it sets the first event when it serves, and ends when the second is set."""
     started = threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(running.serve(started, stop))
+            runner.run(serve(started, stop))
 
     thread = threading.Thread(target=run)
     thread.start()
     started.wait(10)
     try:
-        yield running
+        yield
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
