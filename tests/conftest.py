@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,8 @@ hypothesis.settings.load_profile("audifi")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the one PostgreSQL that all workers share, before they start."""
+    # Ignored where a shell runs this in the background (POSIX, 2.11), and then by all that is started here, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ or config.option.collectonly:
         return
     stack = config.stash[SERVER] = ExitStack()
@@ -121,7 +124,7 @@ def shared_app(database_url: str, shared_sendgrid: SendGrid) -> Iterator[App]:
 def app(shared_app: App) -> Iterator[App]:
     """The app. Its clock can be moved; afterwards it is right again."""
     yield shared_app
-    shared_app.clock.ahead *= 0
+    shared_app.clock.reset()
 
 
 class StartApp(Protocol):

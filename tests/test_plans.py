@@ -70,7 +70,7 @@ INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint, created)
     FROM generate_series(1, 50000) AS n;
 """
 
-OUR_INDEXES = [str(index.name) for table in Base.metadata.tables.values() for index in table.indexes]
+OUR_INDEXES = sorted(str(index.name) for table in Base.metadata.tables.values() for index in table.indexes)
 OUR_INDEXES += ["ix_pgqueuer_failed_updated"]
 REPLACEABLE = {"ix_sign_in_flows_email_key_created_at"}  # without it, all open flows are read, by when they expire
 

@@ -27,7 +27,7 @@ SECRET = os.environ["JWT_SECRET"].encode()
 ISSUER = os.environ["TOKEN_ISSUER"]
 AUDIENCE = os.environ["TOKEN_AUDIENCE"]
 VERSION = os.environ["VERSION"]
-POOL_SIZE = 15  # as many as ours: 10, and 5 more when it is busy
+POOL_SIZE = 15  # as many as ours: 5, 5 more when it is busy, and 5 for reads
 LEEWAY_SECONDS = 5
 
 CHECKED_ACCOUNT = """

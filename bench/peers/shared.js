@@ -6,11 +6,11 @@ import pg from "pg";
 export const PORT = Number(process.env.PORT);
 export const HOST = "127.0.0.1";
 export const DATABASE_URL = process.env.DATABASE_URL;
-export const POOL_SIZE = 15; // as many as ours: 10, and 5 more when it is busy
+export const POOL_SIZE = 15; // as many as ours: 5, 5 more when it is busy, and 5 for reads
 const { VERSION, JWT_SECRET, TOKEN_ISSUER, TOKEN_AUDIENCE } = process.env;
 
-// Not cached: the next request has another token. `jose` is as common, but goes through WebCrypto, which answers by a
-// promise and a thread of libuv's; for a hash of 500 bytes that costs more than the hash.
+// Without its cache: ours has one, and docs/performance.md says so. `jose` is as common, but goes through WebCrypto,
+// which answers by a promise and a thread of libuv's; for a hash of 500 bytes that costs more than the hash.
 const verify = createVerifier({
   key: JWT_SECRET,
   algorithms: ["HS256"],

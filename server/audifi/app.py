@@ -16,7 +16,6 @@ from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
 from audifi.core import edge, housekeeping
 from audifi.core.clock import Clock, utc_now
-from audifi.core.contract import operation_id
 from audifi.core.database import create_engine
 from audifi.core.jobs import Jobs
 from audifi.core.mail import ConsoleMailer, Mailer, SendGridMailer
@@ -28,6 +27,7 @@ from audifi.core.reports import Reporter
 from audifi.core.settings import Settings
 from audifi.core.sight import Sight
 from audifi.core.traffic import Traffic
+from audifi.core.turns import Turns
 from audifi.docs import router as docs
 from audifi.docs import texts
 from audifi.health import router as health
@@ -46,7 +46,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:  # noq
     """The ASGI application. Its jobs run while it does; a database that is away keeps neither from starting."""
     engine = create_engine(settings)
     metrics = Metrics(settings.version)
-    metrics.engine(engine)
+    turns = Turns(
+        settings.database_pool_size + settings.database_pool_max_overflow, settings.database_pool_timeout_seconds
+    )
+    metrics.engine(engine, turns)
     reads = Reads(settings)
     metrics.reads(reads)
     reporter = Reporter(settings)
@@ -106,7 +109,6 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:  # noq
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         docs_url=None,  # audifi/docs has its own, whose assets are ours
         redoc_url=None,
-        generate_unique_id_function=operation_id,
         lifespan=lifespan,
         telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # Fly's check follows no redirect; a wrong path says so
@@ -114,6 +116,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:  # noq
     app.state.settings = settings
     app.state.clock = clock
     app.state.sessions = sessions
+    app.state.turns = turns
     app.state.reads = reads
     app.state.database_probe = DatabaseProbe(settings, told=metrics.probed)
     app.state.keys = keys
@@ -133,7 +136,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:  # noq
         sight=Sight(metrics, reporter, traces),
     )
     for feature in (health, auth):
-        app.include_router(feature.router, prefix="/api/v1")
+        # Not include_router: what it includes is looked for in two steps, which take a tenth of a read's time.
+        app.router.routes.extend(feature.router.routes)
     docs.install(app, enabled=settings.docs_enabled)
     return app
 

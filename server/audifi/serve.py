@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -32,6 +33,7 @@ EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.tom
 # is much to do: beyond 100 new connections a second all would wait in the kernel, where nothing bounds or sheds them.
 # Each costs a system call when one comes.
 LISTENERS = 64
+BACKLOG = 2048  # of connections that wait to be accepted; the kernel's limit may be lower
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
@@ -132,13 +134,19 @@ def listen(host: str, port: int, variable: str = "PORT") -> socket.socket:
     """
     listener = socket.socket(socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
+    with _taking(listener, host, port, variable):
         listener.bind((host, port))
+    return listener
+
+
+@contextmanager
+def _taking(listener: socket.socket, host: str, port: int, variable: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         listener.close()
         advice = f" Stop what listens there, or set {variable} to another." if error.errno == errno.EADDRINUSE else ""
         raise SettingsError(f"HOST, {variable}: can't listen on {host}:{port}: {error.strerror}.{advice}") from None
-    return listener
 
 
 def show_metrics(app: FastAPI, settings: Settings) -> None:
@@ -148,7 +156,10 @@ def show_metrics(app: FastAPI, settings: Settings) -> None:
         SettingsError: when it can't be had.
     """
     if settings.metrics_port:
-        app.state.metrics.listen(listen(settings.host, settings.metrics_port, "METRICS_PORT"))
+        where = settings.host, settings.metrics_port, "METRICS_PORT"
+        listener = listen(*where)
+        with _taking(listener, *where):
+            app.state.metrics.listen(listener)
 
 
 def serve(
@@ -161,7 +172,13 @@ def serve(
         settings: the time limits of the end.
         listener: where; see `listen`.
         exit_within_seconds: after the signal, end the process whatever still goes on in it.
+
+    Raises:
+        SettingsError: when somebody else has begun to listen there, after `listen`.
     """
+    host, port = listener.getsockname()
+    with _taking(listener, host, port, "PORT"):
+        listener.listen(BACKLOG)  # uvloop does it, too, but goes on without a word when it can't
     for number in STOP_SIGNALS:
         signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
     config = uvicorn.Config(
@@ -172,6 +189,7 @@ def serve(
         access_log=False,  # core/sight has a line for each request
         server_header=False,
         proxy_headers=False,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
     gc.freeze()  # all that was imported stays as long as the process: not to be looked through again and again
@@ -192,9 +210,9 @@ def main() -> None:
         listener = listen(settings.host, settings.port)
         app = create_app(settings)
         show_metrics(app, settings)
+        serve(app, settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
     except SettingsError as error:
         sys.exit(f"The server can't start.\n{error}")
-    serve(app, settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
 
 
 if __name__ == "__main__":

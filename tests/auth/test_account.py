@@ -76,6 +76,8 @@ def test_sessions_are_listed_the_newest_first_with_the_one_that_asks(client: Cli
     newest, oldest = page["data"]
     assert (newest["id"], oldest["id"]) == (second.tokens["session"]["id"], first.tokens["session"]["id"])
     assert (newest["current"], oldest["current"]) == (False, True)
+    seen_by_second = second.as_signed_in("GET", "/sessions").json()["data"]
+    assert [session["current"] for session in seen_by_second] == [True, False]
     assert newest.keys() == {
         "id", "current", "created_at", "last_used_at", "expires_at", "user_agent", "ip_prefix"
     }  # fmt: skip
@@ -103,25 +105,24 @@ def test_a_session_tells_from_where_it_was_used_last(client: Client) -> None:
     assert (session["ip_prefix"], session["user_agent"]) == ("2001:db8:1:2::/64", "Studio/3")
 
 
-def test_lists_come_in_pages(client: Client) -> None:
+def test_lists_come_in_pages_that_neither_repeat_nor_leave_out(client: Client) -> None:
     client.sign_in()
-    for _ in range(2):
+    for _ in range(3):
         another(client).sign_in()
         client.mails += 1
 
-    seen, cursor, pages = [], None, 0
-    while pages == 0 or cursor:
-        path = "/sessions?limit=2" + (f"&cursor={cursor}" if cursor else "")
-        page = client.as_signed_in("GET", path).json()
-        seen += [session["id"] for session in page["data"]]
-        cursor, pages = page["next_cursor"], pages + 1
-    assert pages == 2
-    assert len(set(seen)) == 3
-    assert seen == sorted(seen, reverse=True)
-
-    first = client.as_signed_in("GET", "/me/activity?limit=3").json()
-    rest = client.as_signed_in("GET", f"/me/activity?limit=100&cursor={first['next_cursor']}").json()
-    assert [len(first["data"]), len(rest["data"]), rest["next_cursor"]] == [3, 1, None]
+    for path, total in (("/sessions", 4), ("/me/activity", 5)):
+        for limit in range(1, total + 1):
+            pages: list[list[str]] = []
+            cursor = None
+            while not pages or cursor:
+                query = f"limit={limit}" + (f"&cursor={cursor}" if cursor else "")
+                page = client.as_signed_in("GET", f"{path}?{query}").json()
+                pages.append([row["id"] for row in page["data"]])
+                cursor = page["next_cursor"]
+            assert [len(page) for page in pages] == [min(limit, total - first) for first in range(0, total, limit)]
+            seen = [id_ for page in pages for id_ in page]
+            assert seen == sorted(set(seen), reverse=True)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "cursor=x"])
@@ -301,10 +302,25 @@ def test_what_comes_while_an_account_is_deleted_changes_nothing_of_it(
         answers = [deleting.result().status_code, changing.result().status_code]
 
     assert answers == [204, 401]
-    kept = f"SELECT display_name FROM users WHERE id = '{user}'"  # noqa: S608
-    assert databases.fetch_value(app.database_url, kept) is None
+    assert databases.fetch_value(app.database_url, "SELECT display_name FROM users WHERE id = $1", user) is None
     ends = f"SELECT count(*) FROM auth_events WHERE user_id = '{user}' AND event = 'user.deleted'"  # noqa: S608
     assert databases.fetch_value(app.database_url, ends) == 1
+
+
+def test_what_comes_while_an_account_is_suspended_changes_nothing_of_it(client: Client, app: App) -> None:
+    client.sign_in()
+    user = client.tokens["user"]["id"]
+    suspend = "UPDATE users SET disabled_at = now() WHERE id = $1"
+    with ThreadPoolExecutor(2) as threads:
+        with databases.holding(app.database_url, f"SELECT FROM users WHERE id = '{user}' FOR UPDATE") as waiting:
+            suspending = threads.submit(databases.fetch_value, app.database_url, suspend, user)
+            wait_until(lambda: waiting() == 1)
+            changing = threads.submit(client.as_signed_in, "PATCH", "/me", {"display_name": "Ana"})
+            wait_until(lambda: waiting() == 2)
+        suspending.result()
+        assert changing.result().status_code == 401
+
+    assert databases.fetch_value(app.database_url, "SELECT display_name FROM users WHERE id = $1", user) is None
 
 
 def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> None:
@@ -315,8 +331,9 @@ def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> 
 
     assert (answer.status_code, answer.json()["code"]) == (401, "insufficient_user_authentication")
     assert "max_age=300" in answer.headers["www-authenticate"]
+    app.clock.stop()
     client.sign_in()
-    app.clock.advance(minutes=4, seconds=59)
+    app.clock.advance(minutes=5)
     assert client.as_signed_in("DELETE", "/me").status_code == 204
 
 
@@ -366,6 +383,7 @@ def test_what_one_account_does_leaves_those_before_and_after_it_alone(
     for other in (before, after):
         assert other.as_signed_in("GET", "/me").json() == other.tokens["user"]
         assert len(other.as_signed_in("GET", "/me/activity").json()["data"]) == 2
+        assert len(other.as_signed_in("GET", "/sessions").json()["data"]) == 1
         assert other.refresh().status_code == 200
 
 

@@ -1,22 +1,24 @@
 """`python -m audifi users` and `jobs`, as an operator types them."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from audifi.__main__ import app as commands
+from audifi.__main__ import app as console
+from audifi.auth import commands
 from tests.conftest import StartApp
 from tests.support import databases
 from tests.support.app import App
-from tests.support.clients import Client
+from tests.support.clients import Browser, Client
 from tests.support.sendgrid import SendGrid
+from tests.support.waiting import wait_until
 
 
 def audifi(database_url: str, *arguments: str, **environment: str) -> Result:
-    return CliRunner().invoke(
-        commands, arguments, env={"DATABASE_URL": database_url, "AUDIFI_OPERATOR": "kim", **environment}
-    )
+    variables = {"DATABASE_URL": database_url, "AUDIFI_OPERATOR": "kim", "FORCE_COLOR": None, **environment}
+    return CliRunner().invoke(console, arguments, env=variables)
 
 
 def said(app: App, *arguments: str) -> str:
@@ -74,6 +76,26 @@ def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(cli
     assert client.tokens["session"]["id"] in shown
 
 
+def test_a_sign_in_that_is_under_way_while_its_account_is_suspended_leaves_no_session(
+    browser: Browser, app: App
+) -> None:
+    """It has found the account as it was, and waits: here, to end the session that it replaces."""
+    browser.sign_in()
+    first = browser.tokens["session"]["id"]
+    mail = browser.request_mail()
+    with ThreadPoolExecutor(2) as threads:
+        with databases.holding(app.database_url, f"SELECT FROM sessions WHERE id = '{first}' FOR UPDATE") as waiting:
+            signing_in = threads.submit(browser.verify, token=mail.token)
+            wait_until(lambda: waiting() == 1)
+            suspending = threads.submit(said, app, "users", "suspend", browser.email, "--reason", "fraud")
+            wait_until(lambda: waiting() == 2)
+        assert signing_in.result().status_code == 200
+        assert suspending.result() == f"{browser.email} is suspended; 1 sessions were ended.\n"
+
+    assert browser.tokens["session"]["id"] != first
+    assert browser.refresh().json()["code"] == "refresh_token.revoked"
+
+
 def test_all_sessions_of_an_account_are_ended(client: Client, app: App) -> None:
     client.sign_in()
 
@@ -91,6 +113,31 @@ def test_all_sessions_of_all_accounts_are_ended(
     assert [person.as_signed_in("GET", "/me").status_code for person in people] == [401, 401]
     shown = said(app, "users", "show", people[0].email)
     assert re.search(r"session\.revoked +kim +signed_out_by_operator: a secret got out", shown)
+
+
+def test_very_many_sessions_are_ended_some_at_a_time_each_with_a_time_that_machines_still_look_at(
+    start_app: StartApp, migrated_database_url: str, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They look for what was revoked in the last minute: one transaction for all could be over too late."""
+    monkeypatch.setattr(commands, "SESSIONS_A_TRANSACTION", 2)
+    app = start_app(migrated_database_url)
+    people = [Client(app.http, sendgrid).sign_in() for _ in range(5)]
+    app.clock.advance(seconds=60)
+    late = Client(app.http, sendgrid).sign_in()
+
+    done = audifi(app.database_url, "users", "sign-out-everyone", "--reason", "a secret got out")
+
+    assert (done.stdout, done.stderr) == (
+        "5 sessions were ended.\n",
+        "2 sessions so far …\n4 sessions so far …\n5 sessions so far …\n",
+    )
+    assert [person.as_signed_in("GET", "/me").status_code for person in people] == [401] * 5
+    assert late.as_signed_in("GET", "/me").status_code == 200, "who signs in meanwhile stays"
+    times = "SELECT count(DISTINCT revoked_at) FROM sessions WHERE revoked_at IS NOT NULL"
+    transactions = "SELECT count(DISTINCT xmin::text) FROM sessions WHERE revoked_at IS NOT NULL"
+    events = "SELECT count(DISTINCT session_id) FROM auth_events WHERE event = 'session.revoked' AND actor = 'kim'"
+    found = [databases.fetch_value(migrated_database_url, query) for query in (times, transactions, events)]
+    assert found == [3, 3, 5]
 
 
 @pytest.mark.parametrize(

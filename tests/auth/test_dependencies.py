@@ -1,6 +1,7 @@
 """What later features ask for in a route's signature."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 import httpx2
@@ -41,7 +42,7 @@ def app_of_features(database_url: str, shared_sendgrid: SendGrid) -> Iterator[Ap
 @pytest.fixture
 def member(app_of_features: App, sendgrid: SendGrid) -> Iterator[Client]:
     yield Client(app_of_features.http, sendgrid).sign_in()
-    app_of_features.clock.ahead *= 0
+    app_of_features.clock.reset()
 
 
 def get(member: Client, path: str) -> httpx2.Response:
@@ -81,6 +82,7 @@ def test_a_checked_session_has_not_ended_anywhere_a_moment_ago(
     app_of_features: App, member: Client, ended: str
 ) -> None:
     session_id = member.tokens["session"]["id"]
+    replace(member, mails=1).sign_in()  # a newer one of the account, which goes on
     databases.execute(app_of_features.database_url, f"UPDATE sessions SET {ended} WHERE id = '{session_id}'")  # noqa: S608
 
     assert get(member, "/test/checked").status_code == 401
@@ -89,9 +91,11 @@ def test_a_checked_session_has_not_ended_anywhere_a_moment_ago(
 
 
 def test_a_fresh_sign_in_is_one_of_the_last_five_minutes(app_of_features: App, member: Client) -> None:
-    app_of_features.clock.advance(minutes=4, seconds=59)
+    app_of_features.clock.stop()
+    member.sign_in()
+    app_of_features.clock.advance(minutes=5)
     assert get(member, "/test/fresh").status_code == 200
-    app_of_features.clock.advance(seconds=2)
+    app_of_features.clock.advance(seconds=1)
 
     answer = get(member, "/test/fresh")
     assert answer.status_code == 401

@@ -23,8 +23,15 @@ def test_ten_people_sign_in_over_two_server_connections(
         people = [Client(app.http, sendgrid) for _ in range(10)]
         at_once([person.sign_in for person in people])
         answers = at_once([person.refresh for person in people])
+        reads = [
+            lambda person=person, path=path: person.as_signed_in("GET", path)
+            for person in people
+            for path in ("/me", "/sessions", "/me/activity")
+        ]
+        read = at_once(reads * 3)
         for person in people:
             person.as_signed_in("POST", "/logout")
 
-        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.status_code for answer in answers + read} == {200}
+        assert [answer.json()["email"] for answer in read if "email" in answer.json()] == [p.email for p in people] * 3
         assert {person.as_signed_in("GET", "/sessions").status_code for person in people} == {401}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from audifi.auth import tokens
 from audifi.auth.tokens import ExpiredTokenError, InvalidTokenError, Keys, new_secret
 from audifi.core.settings import Settings
 
@@ -42,6 +43,15 @@ def test_an_access_token_is_read_as_it_was_made() -> None:
     assert (token.user_id, token.session_id, token.amr) == (USER, SESSION, ("email",))
     assert token.auth_time == (NOW - timedelta(hours=1)).timestamp()
     assert (token.iat, token.exp) == (NOW.timestamp(), NOW.timestamp() + 600)
+
+
+def test_of_verified_tokens_the_newest_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "VERIFIED_TOKENS", 2)
+    reader, kept = keys(), [access(keys()) for _ in range(3)]
+    for token in (*kept, kept[2], kept[0]):
+        reader.read_access_token(token, now=NOW)
+
+    assert reader._verified.cache_info() == (1, 4, 2, 2)  # noqa: SLF001 - hits, misses, the bound, how many are in it
 
 
 @pytest.mark.parametrize(
@@ -142,12 +152,14 @@ def test_what_is_no_token_is_read_as_none(text: str) -> None:
 
 def test_a_refresh_token_is_written_in_one_way() -> None:
     """The last character holds four bits that say nothing; RFC 4648, 3.5."""
-    text = refresh_token(keys())
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    first = alphabet.index(text[-1])
-    for other in alphabet[first + 1 : first + 16]:
-        with pytest.raises(InvalidTokenError):
-            keys().read_refresh_token(text[:-1] + other)
+    by_end = {text[-1]: text for text in (refresh_token(keys(), generation=number) for number in range(100))}
+    assert set(by_end) == set("AQgw")
+    for end, text in by_end.items():
+        first = alphabet.index(end)
+        for other in alphabet[first + 1 : first + 16]:
+            with pytest.raises(InvalidTokenError):
+                keys().read_refresh_token(text[:-1] + other)
 
 
 def test_codes_have_eight_digits_whatever_their_value() -> None:

@@ -64,7 +64,10 @@ def test_a_body_of_exactly_the_limit_is_read(port: int) -> None:
     assert httpx2.post(url, content=iter([document(MAX_BYTES + 1)])).status_code == 413
 
 
-def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(port: int) -> None:
+def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limit, "LINGER_SECONDS", 4)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         began = time.monotonic()
         connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
@@ -75,8 +78,8 @@ def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(port: 
         closed_after = time.monotonic() - began
 
     assert_too_large(answer)
-    assert took < LINGER_SECONDS
-    assert closed_after < LINGER_SECONDS + 2
+    assert took < body_limit.LINGER_SECONDS
+    assert closed_after < body_limit.LINGER_SECONDS + 5
 
 
 def test_who_waits_to_be_asked_for_the_body_is_not_asked(port: int) -> None:
@@ -84,20 +87,28 @@ def test_who_waits_to_be_asked_for_the_body_is_not_asked(port: int) -> None:
     assert_too_large(post(port, headers=f"Content-Length: {MEGABYTE}\r\nExpect: 100-continue"))
 
 
+@pytest.fixture
+def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 9 s, to tell it from a machine that is busy; who asks waits for 10."""
+    monkeypatch.setattr(body_limit, "LINGER_SECONDS", 9)
+
+
+@pytest.mark.usefixtures("long_linger")
 def test_who_sends_it_all_first_gets_the_answer(port: int) -> None:
     """If the connection were reset under it, some would not."""
     for _ in range(20):
         began = time.monotonic()
         assert_too_large(post(port, b"x" * MEGABYTE, headers=f"Content-Length: {MEGABYTE}"))
-        assert time.monotonic() - began < LINGER_SECONDS
+        assert time.monotonic() - began < body_limit.LINGER_SECONDS
 
 
+@pytest.mark.usefixtures("long_linger")
 def test_a_chunked_body_is_refused_when_it_has_become_too_large(port: int) -> None:
     chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
     for _ in range(20):
         began = time.monotonic()
         assert_too_large(post(port, *[chunk] * 100, b"0\r\n\r\n", headers="Transfer-Encoding: chunked"))
-        assert time.monotonic() - began < LINGER_SECONDS
+        assert time.monotonic() - began < body_limit.LINGER_SECONDS
 
 
 def test_a_chunked_body_without_an_end_is_refused_too(port: int) -> None:
@@ -128,6 +139,7 @@ def test_a_length_with_very_many_zeros_before_it_is_a_length_like_any_other(port
     assert answer.startswith(b"HTTP/1.1 422 ")
 
 
+@pytest.mark.usefixtures("long_linger")
 def test_a_length_of_gigabytes_is_refused_at_once(port: int) -> None:
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -135,7 +147,7 @@ def test_a_length_of_gigabytes_is_refused_at_once(port: int) -> None:
         answer = read_answer(connection)
 
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert time.monotonic() - began < LINGER_SECONDS
+    assert time.monotonic() - began < body_limit.LINGER_SECONDS
 
 
 def test_after_a_body_within_the_limit_the_connection_is_used_again(port: int) -> None:
@@ -166,7 +178,7 @@ def test_a_body_that_doesnt_come_is_given_up(impatient_port: int) -> None:
     began = time.monotonic()
 
     assert_too_slow(post(impatient_port, headers="Content-Length: 14"))
-    assert 0.9 < time.monotonic() - began < LINGER_SECONDS + 4
+    assert 0.9 < time.monotonic() - began < LINGER_SECONDS + 7
 
 
 def test_a_body_that_trickles_in_is_given_up_too(impatient_port: int) -> None:
@@ -192,8 +204,8 @@ def test_a_chunked_body_without_an_end_is_given_up(impatient_port: int) -> None:
     assert_too_slow(post(impatient_port, b"2\r\nab\r\n", headers="Transfer-Encoding: chunked"))
 
 
-def test_a_body_that_comes_in_time_is_read_however_many_parts_it_has(impatient_port: int) -> None:
-    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
+def test_a_body_that_comes_in_time_is_read_however_many_parts_it_has(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         head = b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
         connection.sendall(head)
         for part in (b'{"tok', b'en":', b' "t"}'):

@@ -21,6 +21,7 @@ from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import databases, pgbouncer
 from tests.support.relay import Relay, relay
+from tests.support.waiting import until, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -202,7 +203,7 @@ def test_a_network_that_goes_silent_is_given_up_by_the_client(postgres_server: P
             with_engine(
                 f"postgres://postgres@127.0.0.1:{network.port}/postgres",
                 ask_silence,
-                database_statement_timeout_seconds=0.1,
+                database_statement_timeout_seconds=1,
             )
 
 
@@ -219,12 +220,14 @@ def test_connections_that_the_server_cut_are_replaced_unseen(own_postgres: Postg
     async def use_after_cut(engine: AsyncEngine) -> object:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver
         await asyncio.to_thread(
             databases.execute,
             own_postgres.url(),
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'audifi-api'",
         )
-        await asyncio.sleep(0.5)  # until the socket has told; who asks within those moments is answered 503
+        await until(driver.is_closed)  # the socket tells; who asks before it has is answered 503
         async with engine.connect() as connection:
             return (await connection.execute(text("SELECT 2"))).scalar_one()
 
@@ -303,8 +306,7 @@ def test_health_tells_through_pgbouncer_whether_the_database_is_there(tmp_path: 
         time.sleep(1.05)
         assert api.get_health().status_code == 503
         server.signal(signal.SIGCONT)
-        time.sleep(1.05)
-        assert api.get_health().status_code == 200
+        wait_until(lambda: api.get_health().status_code == 200)
 
 
 @needs_pgbouncer

@@ -1,11 +1,14 @@
 """The queue: what is written with a job, who does it, and what becomes of it when something fails."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from pgqueuer import Queries
+from pgqueuer.domain.types import QueueEntrypoint
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from audifi.core import jobs as jobs_module
@@ -13,6 +16,7 @@ from audifi.core.database import create_engine
 from audifi.core.jobs import GiveUpError, Jobs, Kind
 from audifi.core.settings import DatabaseSettings
 from tests.support import databases
+from tests.support.waiting import until
 
 KIND = "test"
 COUNT = "SELECT count(*) FROM pgqueuer"
@@ -51,24 +55,21 @@ async def enqueue(jobs: Jobs, engine: AsyncEngine, *payloads: bytes) -> None:
         await session.commit()
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not is_so():  # noqa: ASYNC110 - what is waited for is in another task, or the database
-            await asyncio.sleep(0.01)
-
-
 async def fetch(engine: AsyncEngine, query: str) -> Any:
     async with engine.begin() as connection:
         return (await connection.exec_driver_sql(query)).scalar()
 
 
 async def until_value(engine: AsyncEngine, query: str, value: object) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await fetch(engine, query) != value:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
-def test_a_job_starts_when_its_transaction_is_committed_and_not_before(url: str) -> None:
+def test_a_job_starts_when_its_transaction_is_committed_and_not_before(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 50)  # it is told, and doesn't find it by looking
     done: list[bytes] = []
 
     async def handler(payload: bytes) -> None:
@@ -82,7 +83,7 @@ def test_a_job_starts_when_its_transaction_is_committed_and_not_before(url: str)
                 await asyncio.sleep(0.2)
                 assert done == []
                 await session.commit()
-                await until(lambda: done == [b"kept"], seconds=1)
+                await until(lambda: done == [b"kept"])
             async with AsyncSession(engine) as session:
                 await jobs.enqueue(session, KIND, b"dropped")
                 await session.rollback()
@@ -95,6 +96,7 @@ def test_a_job_starts_when_its_transaction_is_committed_and_not_before(url: str)
 
 def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 0.2)
     tries = 0
 
     async def handler(_: bytes) -> None:
@@ -182,7 +184,8 @@ def test_two_machines_do_each_job_once(url: str) -> None:
     asyncio.run(run())
 
 
-def test_a_stop_finishes_what_is_queued(url: str) -> None:
+def test_a_stop_finishes_what_is_queued(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "STOP_TIMEOUT_SECONDS", 20)
     done: list[bytes] = []
 
     async def handler(payload: bytes) -> None:
@@ -199,14 +202,25 @@ def test_a_stop_finishes_what_is_queued(url: str) -> None:
     asyncio.run(run())
 
 
-def test_a_stop_leaves_what_takes_too_long_to_be_done_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs_module, "STOP_TIMEOUT_SECONDS", 0.2)
+class SlowQueries(Queries):
+    async def eligible_queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:
+        await asyncio.sleep(2)
+        return await super().eligible_queued_work(entrypoints)
+
+
+@pytest.mark.parametrize("queries", [Queries, SlowQueries])
+def test_a_stop_leaves_what_takes_too_long_to_be_done_again(
+    url: str, monkeypatch: pytest.MonkeyPatch, queries: type[Queries]
+) -> None:
+    """Also where its time is up before it knows what is left to do."""
+    monkeypatch.setattr(jobs_module, "STOP_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(jobs_module, "Queries", queries)
     started = done = 0
 
     async def slow(_: bytes) -> None:
         nonlocal started
         started += 1
-        await asyncio.sleep(30)
+        await asyncio.sleep(50)
 
     async def quick(_: bytes) -> None:
         nonlocal done
@@ -217,6 +231,8 @@ def test_a_stop_leaves_what_takes_too_long_to_be_done_again(url: str, monkeypatc
             async with working(engine, slow) as jobs:
                 await enqueue(jobs, engine, b"x")
                 await until(lambda: started == 1)
+                began = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - began < 20
             assert await fetch(engine, STATE) == "queued 1"
             async with working(engine, quick):
                 await until(lambda: done == 1)
@@ -267,11 +283,13 @@ def test_it_goes_on_when_the_database_was_away(
 
 
 def test_a_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
-    runs = 0
+    ran_at: list[int] = []
+    twice = asyncio.Event()
 
     async def tick() -> None:
-        nonlocal runs
-        runs += 1
+        ran_at.append(int(time.time()) // 2)
+        if len(ran_at) == 2:
+            twice.set()
 
     async def run() -> None:
         async with engine_of(url) as engine:
@@ -279,12 +297,12 @@ def test_a_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
             for machine in machines:
                 machine.schedule("tick", "* * * * * */2", tick)  # a sixth field: every other second
                 machine.start()
-            await asyncio.sleep(3.2)
+            await asyncio.wait_for(twice.wait(), 20)
             for machine in machines:
                 await machine.stop()
 
     asyncio.run(run())
-    assert 1 <= runs <= 2
+    assert len(set(ran_at)) == len(ran_at)
 
 
 def test_what_pgqueuer_says_of_an_error_holds_no_values(url: str, caplog: pytest.LogCaptureFixture) -> None:

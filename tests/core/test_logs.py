@@ -139,7 +139,7 @@ def test_what_is_no_request_has_a_line(api: Api) -> None:
 
 def test_the_line_of_a_client_that_hung_up_says_499(api: Api) -> None:
     with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
-        connection.sendall(b"GET /test/slow?seconds=0.5 HTTP/1.1\r\nHost: a\r\nX-Request-ID: hung-up\r\n\r\n")
+        connection.sendall(b"GET /test/slow?seconds=3 HTTP/1.1\r\nHost: a\r\nX-Request-ID: hung-up\r\n\r\n")
         time.sleep(0.1)
 
     assert wait_for_request(api, "hung-up")["http.response.status_code"] == 499

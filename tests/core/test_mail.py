@@ -303,10 +303,10 @@ def test_a_server_that_doesnt_come_to_an_end_is_left_in_time(provider: Provider,
     setattr(provider, way, True)
     began = time.monotonic()
 
-    error = failure(sendgrid_mailer(provider.url, seconds=0.3))
+    error = failure(sendgrid_mailer(provider.url, seconds=2))
 
     assert not error.permanent
-    assert 0.25 < time.monotonic() - began < 9
+    assert 1.9 < time.monotonic() - began < 9
     assert len(provider.requests) == 1
 
 

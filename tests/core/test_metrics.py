@@ -68,7 +68,7 @@ def test_requests_are_counted_by_route_and_answer_and_their_seconds_are_measured
 
 def test_requests_in_flight_are_counted_until_they_are_answered_or_their_client_hangs_up(watched: Watched) -> None:
     with socket.create_connection(("127.0.0.1", watched.api.port), timeout=10) as connection:
-        connection.sendall(b"GET /test/slow?seconds=2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.sendall(b"GET /test/slow?seconds=6 HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_for(watched.port, lambda now: now.value("http_requests_in_flight") == 1)
 
     now = wait_for(watched.port, lambda now: now.value("http_requests_in_flight") == 0)
@@ -102,7 +102,7 @@ def test_whatever_a_client_makes_up_there_are_no_more_series(watched: Watched) -
 
 def test_the_pool_shows_who_holds_connections_and_who_waits(watched: Watched) -> None:
     def ask() -> None:
-        httpx2.get(f"{watched.api.url}/test/slow-query?seconds=1", timeout=20)
+        httpx2.get(f"{watched.api.url}/test/slow-query?seconds=4", timeout=20)
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:

@@ -7,18 +7,21 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from audifi.core.overload import Overload, OverloadMiddleware
+from audifi.core.overload import REFUSALS_A_TURN, Overload, OverloadMiddleware
+from audifi.core.protocol import PIPELINE_MAX_REQUESTS
 from dev.postgres import Postgres
 from tests.support import edge_app
 from tests.support.api import APP_URL, Api
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # a server for each, which is kept busy for some seconds
 
 BOUND = 8
 ME = "/api/v1/auth/me"
@@ -29,8 +32,9 @@ def api(start_api: Callable[..., Api], migrated_database_url: str) -> Api:
     return start_slow_api(start_api, migrated_database_url)
 
 
-def start_slow_api(start_api: Callable[..., Api], database_url: str) -> Api:
-    return start_api(database_url, module="tests.support.api_with_test_routes", MAX_CONCURRENT_REQUESTS=str(BOUND))
+def start_slow_api(start_api: Callable[..., Api], database_url: str, **variables: str) -> Api:
+    module = "tests.support.api_with_test_routes"
+    return start_api(database_url, module=module, MAX_CONCURRENT_REQUESTS=str(BOUND), **variables)
 
 
 def ask(api: Api, path: str = ME, **headers: str) -> httpx2.Response:
@@ -54,7 +58,7 @@ def sent(api: Api, request: str, number: int = BOUND, buffer: int | None = None)
 
 
 @contextmanager
-def busy(api: Api, path: str = "/test/slow?seconds=4") -> Iterator[list[socket.socket]]:
+def busy(api: Api, path: str = "/test/slow?seconds=6") -> Iterator[list[socket.socket]]:
     """As much is in work as may be."""
     with sent(api, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as connections:
         wait_until(lambda: ask(api).status_code == 503)
@@ -73,7 +77,7 @@ def test_what_comes_to_a_busy_server_is_sent_away_at_once_with_a_problem(api: Ap
         seconds = time.monotonic() - began
         statuses = [status(connection) for connection in connections]
 
-    assert seconds < 1.5
+    assert seconds < 4
     assert statuses == ["200"] * BOUND
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
@@ -89,14 +93,25 @@ def test_what_comes_to_a_busy_server_is_sent_away_at_once_with_a_problem(api: Ap
     assert ask(api).status_code == 401
 
 
+def test_a_busy_server_tells_each_page_what_it_may_read(api: Api) -> None:
+    origins = [APP_URL, "https://evil.test", "", APP_URL]
+    with busy(api):
+        answers = [ask(api, **({"Origin": origin} if origin else {})) for origin in origins]
+
+    assert {answer.json()["code"] for answer in answers} == {"server.overloaded"}
+    allowed = [answer.headers.get("access-control-allow-origin") for answer in answers]
+    assert allowed == [APP_URL, None, None, APP_URL]
+    assert len({answer.json()["request_id"] for answer in answers}) == len(answers)
+    assert [answer.headers["x-request-id"] for answer in answers] == [answer.json()["request_id"] for answer in answers]
+
+
 def test_a_busy_server_says_that_it_is_healthy(api: Api) -> None:
     with busy(api):
-        began = time.monotonic()
-        health = api.get_health()
-
-        assert time.monotonic() - began < 2
-        assert health.status_code == 200
+        healths = [api.get_health() for _ in range(3)]
         assert ask(api).status_code == 503
+
+    assert {health.status_code for health in healths} == {200}
+    assert min(health.elapsed.total_seconds() for health in healths) < 2
 
 
 def test_a_busy_server_answers_preflights(api: Api) -> None:
@@ -108,7 +123,7 @@ def test_a_busy_server_answers_preflights(api: Api) -> None:
 
 def test_as_many_as_may_be_are_in_work_and_no_more(api: Api) -> None:
     """Each that leaves makes place for one."""
-    with busy(api) as connections, sent(api, "GET /test/slow?seconds=4 HTTP/1.1\r\nHost: x\r\n\r\n") as refused:
+    with busy(api) as connections, sent(api, "GET /test/slow?seconds=6 HTTP/1.1\r\nHost: x\r\n\r\n") as refused:
         assert [status(each) for each in refused] == ["503"] * BOUND
         assert [status(each) for each in connections] == ["200"] * BOUND
     with busy(api):
@@ -142,7 +157,7 @@ def test_answers_that_are_slow_to_be_read_keep_nobody_out(api: Api) -> None:
 
     with sent(api, f"GET {asset} HTTP/1.1\r\nHost: x\r\n\r\n" * times, 3 * BOUND, buffer=4096):
         time.sleep(2)
-        assert ask(api).status_code == 401
+        wait_until(lambda: ask(api).status_code == 401)
 
 
 def test_the_log_tells_of_many_that_were_sent_away_in_a_line_a_second(api: Api) -> None:
@@ -163,6 +178,79 @@ def test_the_log_tells_of_many_that_were_sent_away_in_a_line_a_second(api: Api) 
     wait_until(lambda: f"GET {ME} 401" in api.log())
 
 
+def test_a_connection_whose_request_was_sent_away_goes_on(api: Api) -> None:
+    with httpx2.Client(base_url=api.url) as client:
+        with busy(api) as connections:
+            refusals = [
+                client.get(ME),
+                client.head(ME),
+                client.post("/api/v1/auth/refresh", json={"refresh_token": "x" * 2000}),
+                client.get(ME, headers={"Connection": "close"}),
+            ]
+            streams = {id(answer.extensions["network_stream"]) for answer in refusals}
+            assert {status(connection) for connection in connections} == {"200"}
+        assert client.get(ME).status_code == 401
+
+    assert [answer.status_code for answer in refusals] == [503] * 4
+    assert [bool(answer.content) for answer in refusals] == [True, False, True, True]
+    assert refusals[1].headers["content-length"] > "0"
+    assert [answer.headers.get("connection") for answer in refusals] == [None, None, None, "close"]
+    assert len(streams) == 1
+
+
+def test_of_thousands_of_requests_in_one_packet_a_busy_server_looks_at_some(api: Api) -> None:
+    requests = f"GET {ME} HTTP/1.1\r\nHost: x\r\n\r\n" * 1500
+    with busy(api), sent(api, requests, 1) as [connection], connection.makefile("rb") as answers:
+        said = answers.read()
+
+    assert said.count(b"HTTP/1.1 503") == 1 + PIPELINE_MAX_REQUESTS
+
+
+def test_who_doesnt_read_how_often_they_are_sent_away_isnt_heard_any_more(database_url: str) -> None:
+    """Else the answers would pile up here."""
+    app = edge_app.create(database_url)
+    overload: Overload = app.state.overload
+    overload.max_concurrent_requests = 0
+    request = b"GET /v1/things HTTP/1.1\r\nHost: x\r\n\r\n"
+    with edge_app.running(app) as port, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            for _ in range(50_000):  # 20 MB of answers; the kernel holds 4
+                before = overload.shed
+                connection.sendall(request)
+                deadline = time.monotonic() + 1  # which passes once, when nobody hears it
+                while overload.shed == before and time.monotonic() < deadline:
+                    time.sleep(0.0001)  # one by one: several at once would be too many
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as another:
+            another.sendall(request)
+            assert another.recv(100).startswith(b"HTTP/1.1 503 ")
+
+    assert overload.shed > 1000
+
+
+def test_whoever_is_at_work_has_a_turn_after_a_few_refusals() -> None:
+    """One that waits for the database needs some turns of the loop; each would else go through all refusals."""
+    overload = Overload(max_concurrent_requests=1)
+    happened: list[str] = []
+
+    async def run() -> None:
+        for _ in range(3 * REFUSALS_A_TURN + 1):
+            overload.shed_in_turn(lambda: happened.append("refusal"))
+        for _ in range(6):
+            await asyncio.sleep(0)
+            happened.append("turn")
+        overload.shed_in_turn(lambda: happened.append("later"))
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+    turns = " ".join(happened).split("turn")
+    assert max(turn.count("refusal") for turn in turns) == REFUSALS_A_TURN
+    assert happened.count("refusal") == overload.shed - 1 == 3 * REFUSALS_A_TURN + 1
+    assert happened[-1] == "later"
+
+
 async def no_answer(_: object) -> None: ...
 
 
@@ -181,37 +269,39 @@ def test_who_looks_whether_the_client_is_still_there_is_in_work_meanwhile() -> N
         in_work.append(overload.in_work)
         await receive()
 
-    middleware = OverloadMiddleware(app, overload=overload)
-    asyncio.run(middleware({"type": "http", "path": "/"}, receive_body_then_wait, no_answer))
+    at_work = overload.take(OverloadMiddleware(app, overload=overload))
+    assert at_work
+    assert overload.take(app) is None
+    asyncio.run(cast("Any", at_work)({"type": "http", "path": "/"}, receive_body_then_wait, no_answer))
 
     assert in_work == [1, 0, 1, 1]
     assert overload.in_work == 0
 
 
 def test_connections_that_come_at_once_are_taken_soon_though_each_turn_of_the_loop_takes_long(api: Api) -> None:
-    """One a turn would take 4 seconds."""
-    with sent(api, "GET /test/busy-loop?seconds=6 HTTP/1.1\r\nHost: x\r\n\r\n", 1):
+    """One a turn would take 8 seconds."""
+    with sent(api, "GET /test/busy-loop?seconds=15 HTTP/1.1\r\nHost: x\r\n\r\n", 1):
         time.sleep(0.5)
         began = time.monotonic()
-        with sent(api, "GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n", 200) as connections:
+        with sent(api, "GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n", 400) as connections:
             assert {status(connection) for connection in connections} == {"200"}
         seconds = time.monotonic() - began
 
-    assert seconds < 3
+    assert seconds < 5
 
 
 def test_with_a_frozen_database_no_more_wait_for_it_than_may_be_in_work(
     start_api: Callable[..., Api], own_postgres: Postgres
 ) -> None:
-    api = start_slow_api(start_api, own_postgres.url())
+    api = start_slow_api(start_api, own_postgres.url(), DATABASE_CONNECT_TIMEOUT_SECONDS="30")
     assert ask(api, "/test/slow-query?seconds=0").status_code == 200
 
     own_postgres.signal(signal.SIGSTOP)
     try:
         with busy(api, "/test/slow-query?seconds=0") as connections:
-            began = time.monotonic()
-            health = api.get_health()
-            assert time.monotonic() - began < 3
+            healths = [api.get_health() for _ in range(2)]
+            health = healths[0]
+            assert min(each.elapsed.total_seconds() for each in healths) < 3
             assert health.json()["dependencies"] == {"database": "disconnected"}
             assert ask(api).json()["code"] == "server.overloaded"
             own_postgres.signal(signal.SIGCONT)

@@ -13,6 +13,7 @@ import pytest
 from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support.edge_app import ORIGIN, ROW_VALUE
+from tests.support.waiting import wait_until
 
 TOKEN = "art1_dGhpcy1pcy1hLXRva2VuLW9mLTMyLWJ5dGVzLW9yLW1vcmU"
 JSON = {"Content-Type": "application/json"}
@@ -251,9 +252,7 @@ def test_an_answer_that_fails_half_way_is_cut_off(client: httpx2.Client, caplog:
 
 def test_what_fails_after_the_answer_is_only_logged(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
     assert client.get("/crash/after-answering").text == "all"
-    deadline = time.monotonic() + 5
-    while not caplog.records and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: bool(caplog.records))
     assert client.get("/things").is_success
 
     assert [record.name for record in caplog.records if record.levelno == logging.ERROR] == ["audifi.core.failures"]
@@ -262,7 +261,7 @@ def test_what_fails_after_the_answer_is_only_logged(client: httpx2.Client, caplo
 def unavailable(client: httpx2.Client, path: str, code: str = "database.unavailable", **parameters: str) -> None:
     began = time.monotonic()
     answer = client.get(path, params=parameters, headers={"Origin": ORIGIN})
-    assert time.monotonic() - began < 5  # the limits here are of half a second and less, and what they end takes 10
+    assert time.monotonic() - began < 8  # the limits here are of 1.5 s and less, and what they end takes 10
     assert problem(answer, 503, code) == {"detail": "Try again in a moment."}
     assert answer.headers["retry-after"] == "5"
     assert answer.headers["access-control-allow-origin"] == ORIGIN

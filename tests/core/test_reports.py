@@ -70,11 +70,11 @@ def test_an_error_that_nobody_handled_arrives_and_nothing_of_the_request_does(
 
 
 def test_a_job_that_is_given_up_is_reported(
-    tmp_path: Path, database_url: str, sentry: Sentry, sendgrid: SendGrid
+    tmp_path: Path, migrated_database_url: str, sentry: Sentry, sendgrid: SendGrid
 ) -> None:
     sendgrid.status = 400
-    settings = {**PRODUCTION, "SENDGRID_API_URL": sendgrid.url, "SENTRY_DSN": sentry.dsn, "DATABASE_URL": database_url}
-    with apis.running(tmp_path, **settings) as api, asking(api.url) as http:
+    settings = {**PRODUCTION, "SENDGRID_API_URL": sendgrid.url, "SENTRY_DSN": sentry.dsn}
+    with apis.running(tmp_path, DATABASE_URL=migrated_database_url, **settings) as api, asking(api.url) as http:
         client = Client(http, sendgrid)
         assert client.request().status_code == 202
         [event] = sentry.wait_for(1)
@@ -106,7 +106,7 @@ def test_a_sentry_that_is_away_slows_neither_answers_nor_the_end(
         port = listener.getsockname()[1] if is_silent else apis.free_port()
         settings = {**PRODUCTION, "SENTRY_DSN": f"http://key@127.0.0.1:{port}/1", "DATABASE_URL": database_url}
         with apis.running(tmp_path, TEST_ROUTES, **settings) as api:
-            with httpx2.Client(timeout=3) as http:
+            with httpx2.Client(timeout=8) as http:
                 for _ in range(20):
                     assert http.post(f"{api.url}/test/marks?name=x&fail=true").status_code == 500
             began = time.monotonic()

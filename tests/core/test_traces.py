@@ -144,7 +144,9 @@ def test_what_nobody_asked_for_is_not_traced(api: Api, collector: Collector) -> 
 
 def test_what_was_traced_last_is_sent_before_the_end(tmp_path: Path, database_url: str, collector: Collector) -> None:
     settings = {**PRODUCTION, "DATABASE_URL": database_url, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    with apis.running(tmp_path, TEST_ROUTES, **settings | {"OTEL_BSP_SCHEDULE_DELAY": "60000"}) as api:
+    with apis.running(
+        tmp_path, TEST_ROUTES, **settings | {"OTEL_BSP_SCHEDULE_DELAY": "60000", "FLUSH_SECONDS": "10"}
+    ) as api:
         last = "af7651916cd43dd8448eb211c80319c7"
         httpx2.get(f"{api.url}/test/slow?seconds=0", headers={"traceparent": f"00-{last}-{PARENT_ID}-01"})
         assert api.stop() == 0
@@ -161,7 +163,7 @@ def test_a_collector_that_is_away_slows_neither_answers_nor_the_end_and_the_log_
         away = f"http://127.0.0.1:{port}"
         settings = {**PRODUCTION, "DATABASE_URL": database_url, "OTEL_EXPORTER_OTLP_ENDPOINT": away}
         with apis.running(tmp_path, TEST_ROUTES, **settings) as api:
-            with httpx2.Client(timeout=3) as http:
+            with httpx2.Client(timeout=8) as http:
                 for _ in range(100):
                     assert http.get(f"{api.url}/test/slow?seconds=0").status_code == 200
             time.sleep(7)  # over an attempt, and the waits between several

@@ -63,7 +63,7 @@ class MakeRun:
 
     def wait_for(self, pattern: str) -> str:
         """What the pattern's group has found in the output, once it is there."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 40
         while not (found := re.search(pattern, self.output)):
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
@@ -142,7 +142,17 @@ def test_it_starts_after_it_was_killed(checkout: Path) -> None:
 
 
 @pytest.mark.usefixtures("make_run")
-@pytest.mark.parametrize("seconds_after_start", [0.2, 1.0, 1.4, 5.0])
+def test_a_locale_that_this_machine_does_not_have_is_no_obstacle(checkout: Path) -> None:
+    port = free_port()
+    run = MakeRun(checkout, PORT=str(port), LC_ALL="xx_XX.UTF-8")
+    assert wait_for_health(port).status_code == 200
+    run.interrupt()
+
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.usefixtures("make_run")
+@pytest.mark.parametrize("seconds_after_start", [0.5, 1.0, 1.4, 5.0])
 def test_ctrl_c_at_any_time_and_again_is_taken_without_a_traceback(
     checkout: Path, empty_database_url: str, seconds_after_start: float
 ) -> None:

@@ -54,10 +54,10 @@ def sendgrid() -> Iterator[SendGrid]:
 
 
 @pytest.fixture
-def variables(health_api: Api, database_url: str, sendgrid: SendGrid) -> dict[str, str]:
-    """Of a machine where all is well."""
+def variables(health_api: Api, migrated_database_url: str, sendgrid: SendGrid) -> dict[str, str]:
+    """Of a machine where all is well: also in its database, where no other test has left a job that was given up."""
     return {
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": migrated_database_url,
         "HOST": "127.0.0.1",
         "PORT": str(health_api.port),
         "APP_URL": apis.APP_URL,

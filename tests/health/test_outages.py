@@ -16,6 +16,7 @@ from tests.support import api as apis
 from tests.support import databases
 from tests.support.api import Api
 from tests.support.relay import dropped_packets, relay
+from tests.support.waiting import assert_soon, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,14 +36,15 @@ def assert_disconnected(api: Api, *, cause: str) -> None:
     assert body.pop("timestamp")
     assert body == {"status": "degraded", "version": "0.1.0", "dependencies": {"database": "disconnected"}}
     assert answer.headers["cache-control"] == "no-store"
-    assert cause in api.log()
+    wait_until(lambda: cause in api.log())  # the answer doesn't wait for the line
     assert "secret" not in api.log()
     assert "Traceback" not in api.log()
 
 
 def assert_connected(api: Api) -> None:
+    """Past the second in which the last result may be reused, and what a probe takes that a busy machine made fail."""
     time.sleep(1.05)
-    assert api.get_health().status_code == 200
+    assert_soon(lambda: api.get_health().status_code == 200, 2)
 
 
 def tcp_url(server: Postgres, password: str = "secret", **parameters: str) -> str:
@@ -133,9 +135,17 @@ def test_a_server_that_crashes_and_restarts(start_api: StartApi, own_postgres: P
     )
     assert isinstance(backend, int)
     os.kill(backend, signal.SIGKILL)  # the postmaster restarts everything
-    deadline = time.monotonic() + 10
-    while api.get_health().status_code != 200 and time.monotonic() < deadline:
-        time.sleep(0.2)
+
+    def is_back() -> bool:
+        try:
+            return (
+                databases.fetch_value(own_postgres.url(), "SELECT pid FROM pg_stat_activity WHERE pid = $1", backend)
+                is None
+            )
+        except (OSError, asyncpg.PostgresError):
+            return False
+
+    wait_until(is_back)
     assert_connected(api)
 
 
@@ -147,13 +157,19 @@ def test_a_pool_that_is_exhausted_leaves_health_green(start_api: StartApi, datab
         DATABASE_POOL_MAX_OVERFLOW="0",
         DATABASE_POOL_TIMEOUT_SECONDS="1",
     )
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+
+    def query() -> int:
+        return httpx2.get(f"{api.url}/test/slow-query?seconds=8", timeout=30).status_code
+
     with ThreadPoolExecutor(3) as threads:
-        queries = [threads.submit(httpx2.get, f"{api.url}/test/slow-query?seconds=3", timeout=10) for _ in range(3)]
-        time.sleep(0.5)
+        first = threads.submit(query)
+        wait_until(lambda: databases.fetch_value(database_url, asleep) == 1)
+        others = [threads.submit(query) for _ in range(2)]
         began = time.monotonic()
         answer = api.get_health()
         took = time.monotonic() - began
-        statuses = sorted(query.result().status_code for query in queries)
 
     assert (answer.status_code, took < CHECK_TIMEOUT_SECONDS / 2) == (200, True)
-    assert statuses == [200, 503, 503]  # the pool was exhausted indeed
+    assert [other.result() for other in others] == [503, 503]  # the pool was exhausted indeed
+    assert first.result() == 200

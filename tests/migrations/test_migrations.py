@@ -53,6 +53,24 @@ def add_revision(folder: Path, revision: str, down_revision: str, upgrade: str, 
     )
 
 
+WAIT_UNTIL_IT_MAY_GO_ON = (
+    "op.execute('DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $n$go_on$n$)"
+    " LOOP PERFORM pg_sleep(0.1); END LOOP; END $$')"
+)
+
+
+def start(folder: Path, log: Path, url: str) -> subprocess.Popen[bytes]:
+    """`alembic upgrade head`; what it says goes into the file."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            ["alembic", "upgrade", "head"],
+            cwd=folder,
+            env=apis.environment(DATABASE_URL=url),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
 def test_there_is_one_head() -> None:
     assert re.fullmatch(r"\w+ \(head\)\n", alembic("heads", DATABASE_URL="postgres://u@127.0.0.1:1/d").stdout)
 
@@ -116,18 +134,17 @@ def test_a_bug_in_a_migration_shows_its_traceback_and_leaves_the_schema_as_it_wa
 
 
 def test_of_two_at_once_one_waits_and_finds_nothing_to_do(folder: Path, empty_database_url: str) -> None:
-    add_revision(folder, "9001", HEAD, "op.execute('SELECT pg_sleep(2)')")
-    with ThreadPoolExecutor(2) as threads:
-        runs = [
-            threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url) for _ in range(2)
-        ]
-        results = [run.result() for run in runs]
+    add_revision(folder, "9001", HEAD, WAIT_UNTIL_IT_MAY_GO_ON)
+    logs = [folder / "one.log", folder / "other.log"]
+    processes = [start(folder, log, empty_database_url) for log in logs]
+    wait_until(lambda: any("another migration is running; waiting" in log.read_text() for log in logs))
+    databases.execute(empty_database_url, "CREATE SCHEMA go_on")
 
-    assert [result.returncode for result in results] == [0, 0]
-    first, second = sorted(results, key=lambda result: "nothing to apply" in result.stderr)
-    assert "applied 9001" in first.stderr
-    assert "another migration is running; waiting" in second.stderr
-    assert "applied" not in second.stderr
+    assert [process.wait(50) for process in processes] == [0, 0]
+    first, second = sorted((log.read_text() for log in logs), key=lambda said: "nothing to apply" in said)
+    assert "applied 9001" in first
+    assert "another migration is running; waiting" in second
+    assert "applied" not in second
 
 
 def test_it_does_not_wait_for_another_migration_for_ever(folder: Path, empty_database_url: str) -> None:
@@ -172,7 +189,7 @@ def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, mig
             folder=folder,
             DATABASE_URL=migrated_database_url,
             MIGRATION_LOCK_TIMEOUT_SECONDS="0.5",
-            MIGRATION_LOCK_PATIENCE_SECONDS="4",
+            MIGRATION_LOCK_PATIENCE_SECONDS="8",  # the longest pause is 4
         )
         took = time.monotonic() - began
 
@@ -217,17 +234,15 @@ def test_a_statement_that_takes_too_long_is_cancelled(folder: Path, empty_databa
     assert "statement timeout" in failed.stdout
 
 
-def test_it_waits_for_a_database_that_is_waking_up() -> None:
+def test_it_waits_for_a_database_that_is_waking_up(folder: Path) -> None:
     port = apis.free_port()
-    with ThreadPoolExecutor(1) as threads:
-        run = threads.submit(alembic, "upgrade", "head", DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres")
-        time.sleep(2)
-        with databases.own_server(port):
-            result = run.result()
+    log = folder / "log"
+    process = start(folder, log, f"postgres://postgres@127.0.0.1:{port}/postgres")
+    wait_until(lambda: f"waiting for 127.0.0.1:{port}/postgres: ConnectionRefusedError" in log.read_text())
+    with databases.own_server(port):
+        assert process.wait(50) == 0
 
-    assert result.returncode == 0
-    assert f"waiting for 127.0.0.1:{port}/postgres: ConnectionRefusedError" in result.stderr
-    assert "applied 0001" in result.stderr
+    assert "applied 0001" in log.read_text()
 
 
 def test_it_does_not_wait_for_ever() -> None:
@@ -279,7 +294,7 @@ def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated
     killed = start_and_wait_until_asleep(folder, migrated_database_url)
     killed.kill()
     killed.communicate(timeout=10)
-    wait_until(lambda: databases.fetch_value(migrated_database_url, ASLEEP) == 0, seconds=5)
+    wait_until(lambda: databases.fetch_value(migrated_database_url, ASLEEP) == 0, seconds=15)
     add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE whole ()')")
 
     again = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
@@ -300,7 +315,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, mi
 
 
 def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrated_database_url: str) -> None:
-    add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(2)')")
+    add_revision(folder, "9001", HEAD, f"op.execute('CREATE TABLE half ()'); {WAIT_UNTIL_IT_MAY_GO_ON}")
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
         cut = (
@@ -308,6 +323,7 @@ def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrat
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         wait_until(lambda: databases.fetch_value(migrated_database_url, cut) == 1)
+        databases.execute(migrated_database_url, "CREATE SCHEMA go_on")
         failed = run.result()
 
     assert failed.returncode != 0

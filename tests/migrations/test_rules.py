@@ -250,3 +250,30 @@ def test_models_that_have_changed_alone_are_refused(checkout: Checkout) -> None:
     assert done.returncode == 1
     assert 'make the migration that is missing, `make migration name="…"`' in done.stderr
     assert "shoe_size" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "changed", "named"),
+    [
+        ('"producer", "admin"', '"producer", "label", "admin"', "ck_users_role"),
+        (
+            '"ix_sessions_user_id", "user_id", postgresql_where=text("revoked_at IS NULL")',
+            '"ix_sessions_user_id", "user_id"',
+            "ix_sessions_user_id",
+        ),
+    ],
+    ids=["a value that a constraint allows", "an index's condition"],
+)
+def test_what_has_kept_its_name_and_says_something_else_is_refused(
+    checkout: Checkout, said: str, changed: str, named: str
+) -> None:
+    models = checkout.root / "server" / "audifi" / "auth" / "models.py"
+    assert said in models.read_text()
+    models.write_text(models.read_text().replace(said, changed))
+
+    done = checkout.run("dev.migrations.models")
+
+    assert done.returncode == 1
+    assert 'make the migration that is missing, `make migration name="…"`' in done.stderr
+    assert re.search(rf"only in the models: .*{named}", done.stderr)
+    assert re.search(rf"only in the migrations: .*{named}", done.stderr)

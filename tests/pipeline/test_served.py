@@ -96,6 +96,15 @@ def test_an_answer_without_a_version_is_none(body: str) -> None:
     assert "\n" not in answer.seen, "or it could give commands to the runner"
 
 
+def test_when_the_time_is_up_answers_that_agree_go_on_until_one_does_not() -> None:
+    with serving(health(NEW)) as server:
+        assert wait(server.url, timeout=0)[0]
+    for replies in ([health(OLD), health(NEW)], [health(NEW), health(NEW), health(OLD), health(NEW)]):
+        with serving(*replies) as server:
+            assert not wait(server.url, timeout=0)[0]
+        assert len(server.paths) == len(replies) - 1
+
+
 def test_a_refused_connection_is_waited_for() -> None:
     started = time.monotonic()
     served, answer = wait(f"http://127.0.0.1:{free_port()}")

@@ -22,15 +22,18 @@ from tests.support.clients import Client
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(600)]
 
-NEVER_HEALTHY = ("server/audifi/health/router.py", "connected = await probe.database_connected()", "connected = False")
+NEVER_HEALTHY = ("server/audifi/health/router.py", "return await probe.database_connected()", "return False")
 CRASHES = ("server/audifi/serve.py", "    logs.configure()\n", '    sys.exit("made to crash")\n')
 SOON_CRASHES = (
     "server/audifi/serve.py",
     "    logs.configure()\n",
     "    logs.configure()\n    crash = threading.Timer(14, os._exit, [1])\n    crash.start()\n",
 )
-type HeavyTraffic = Callable[[], AbstractContextManager[Traffic]]
 IMPATIENT = ("server/fly.toml", 'wait_timeout = "5m"', 'wait_timeout = "16s"')
+BROKEN = [NEVER_HEALTHY, CRASHES, SOON_CRASHES, IMPATIENT]
+"""How commits are broken: a file, what it holds, and what it then holds instead."""
+
+type HeavyTraffic = Callable[[], AbstractContextManager[Traffic]]
 
 
 def says(traffic: Traffic, since: float) -> str:

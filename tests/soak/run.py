@@ -183,8 +183,8 @@ class Soak:
             memory = self._process.memory_full_info()
             held = Held(
                 when=when,
-                rss_mb=round(memory.rss / 2**20, 1),
-                uss_mb=round(memory.uss / 2**20, 1),
+                rss_mb=round(memory.rss / 1e6, 1),
+                uss_mb=round(memory.uss / 1e6, 1),
                 files=self._process.num_fds(),
                 threads=self._process.num_threads(),
                 connections=await asyncio.to_thread(self._database.connections),

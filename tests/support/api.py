@@ -1,13 +1,15 @@
 """The API as a process of its own, asked over HTTP."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import httpx2
 
 ROOT = Path(__file__).parent.parent.parent
 START_TIMEOUT_SECONDS = 20
+PORTS = range(20_000, 32_768)
+LAST_PORT = Path(tempfile.gettempdir()) / f"audifi-last-port-{os.getuid()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +55,30 @@ class Api:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 for a server that is yet to start, which nobody else gets meanwhile.
+
+    Not one that the kernel says is free: it gives that to another test as well, and to any client, until somebody
+    listens there. These come in turn, for all processes of this machine, from below those that clients are given.
+    """
+    with LAST_PORT.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        port = int(file.read() or PORTS[0])
+        while True:
+            port = port + 1 if port + 1 in PORTS else PORTS[0]
+            with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                file.truncate(0)
+                file.write(str(port))
+                return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does, on 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 SECRETS = {
@@ -110,12 +135,7 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
 
 def _wait_until_it_listens(api: Api) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", api.port), timeout=1).close()
-        except OSError:
-            if api.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the API didn't start:\n{api.log()}") from None
-            time.sleep(0.02)
-        else:
-            return
+    while not listens(api.port):
+        gave_up = api.process.poll() is not None or time.monotonic() > deadline
+        assert not gave_up, f"the API didn't start:\n{api.log()}"
+        time.sleep(0.02)

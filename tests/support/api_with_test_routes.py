@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.app import create_app
 from audifi.core import logs
+from audifi.core.overload import Overload
 from audifi.core.reads import Query, Reads, get_reads
 from audifi.core.session import get_session
 from audifi.core.settings import Settings, load
@@ -59,7 +60,13 @@ def add_routes(app: FastAPI) -> None:
         return {"host": request.client.host if request.client else None, "scheme": request.url.scheme}
 
 
-def add_busy_route(app: FastAPI) -> None:
+def add_routes_about_work(app: FastAPI) -> None:
+    @app.get("/test/in-work")
+    async def in_work() -> int:
+        """Beside this one."""
+        overload: Overload = app.state.overload
+        return overload.in_work - 1
+
     @app.get("/test/busy-loop")
     async def busy_loop(seconds: float) -> None:
         """Each turn of the event loop takes 20 ms."""
@@ -75,6 +82,10 @@ if __name__ == "__main__":
     app = create_app(settings)
     add_routes(app)
     show_metrics(app, settings)
-    add_busy_route(app)
+    add_routes_about_work(app)
+    if "FLUSH_SECONDS" in os.environ:
+        from audifi.core import traces
+
+        traces.FLUSH_SECONDS = int(os.environ["FLUSH_SECONDS"])
     limit = float(os.environ.get("EXIT_WITHIN_SECONDS", EXIT_WITHIN_SECONDS))
     serve(app, settings, listen(settings.host, settings.port), exit_within_seconds=limit)

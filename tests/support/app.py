@@ -25,9 +25,17 @@ class Clock:
     """The server's, as far ahead of ours as a test wants it."""
 
     ahead: timedelta = field(default_factory=timedelta)
+    stopped_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stopped_at or datetime.now(UTC)) + self.ahead
+
+    def stop(self) -> None:
+        """From now on it goes by `advance` alone, for what is so to the second."""
+        self.stopped_at = datetime.now(UTC)
+
+    def reset(self) -> None:
+        self.ahead, self.stopped_at = timedelta(), None
 
     def advance(self, **duration: float) -> None:
         self.ahead += timedelta(**duration)
@@ -57,6 +65,7 @@ def running(database_url: str, *, sendgrid_url: str, clock: Clock | None = None,
         "sendgrid_api_key": SecretStr("SG.the-key-of-the-tests"),
         "sendgrid_api_url": sendgrid_url,
         "audifi_commit": "",
+        "database_pool_timeout_seconds": 30,  # many at once, on a machine that is busy
         **secrets,
     }
     app = create_app(Settings(**defaults | values), clock=clock)

@@ -44,13 +44,13 @@ def execute(url: str, *statements: str) -> None:
     asyncio.run(run())
 
 
-def fetch_value(url: str, query: str) -> object:
-    """The first column of the first row."""
+def fetch_value(url: str, query: str, *arguments: object) -> object:
+    """The first column of the first row; $1 and so on are the arguments."""
 
     async def run() -> object:
         connection = await asyncpg.connect(url)
         try:
-            return await connection.fetchval(query)
+            return await connection.fetchval(query, *arguments)
         finally:
             await connection.close()
 

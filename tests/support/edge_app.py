@@ -28,7 +28,6 @@ from audifi.core.protocol import HttpProtocol
 from audifi.core.request_id import request_id
 from audifi.core.settings import DatabaseSettings
 from audifi.core.traffic import Traffic
-from tests.support.api import free_port
 
 ORIGIN = "https://app.audifi.test"
 ROW_VALUE = "fan@example.com"  # as a row holds it, and PostgreSQL's DETAIL shows it
@@ -170,7 +169,7 @@ STATEMENTS = {
         INSERT INTO t VALUES ('fan@example.com')""",
     "not-a-number": "SELECT 'fan@example.com'::int",
     "terminated": "SELECT pg_terminate_backend(pg_backend_pid())",
-    "too-slow": "SELECT pg_sleep(10)",
+    "too-slow": "SET LOCAL statement_timeout = 1500;\nSELECT pg_sleep(10)",
     "starting": "DO $$ BEGIN RAISE SQLSTATE '57P03'; END $$",
     "deadlock": "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$",
 }
@@ -218,7 +217,7 @@ async def fail_in_transaction(request: Request) -> None:
 
 @databases.get("/away")
 async def ask_another(url: str) -> None:
-    engine = _engine(url)
+    engine = _engine(url, timeout_seconds=1.5)
     try:
         async with engine.begin():
             pass
@@ -226,14 +225,14 @@ async def ask_another(url: str) -> None:
         await engine.dispose()
 
 
-def _engine(url: str) -> AsyncEngine:
+def _engine(url: str, timeout_seconds: float = 5) -> AsyncEngine:
     values = {
         "database_url": url,
         "database_pool_size": 1,
         "database_pool_max_overflow": 0,
         "database_pool_timeout_seconds": 0.1,
-        "database_connect_timeout_seconds": 0.5,
-        "database_statement_timeout_seconds": 0.3,
+        "database_connect_timeout_seconds": timeout_seconds,
+        "database_statement_timeout_seconds": timeout_seconds,
     }
     return create_engine(DatabaseSettings.model_validate(values))
 
@@ -242,8 +241,7 @@ def _engine(url: str) -> AsyncEngine:
 def running(app: FastAPI) -> Iterator[int]:
     """Serve it from a thread as the image does from a process; gives the port."""
     app.openapi()  # else FastAPI makes its routes at the first request, under warnings' filters, which pytest changes
-    port = free_port()
-    config = uvicorn.Config(app, port=port, loop="uvloop", http=HttpProtocol, log_config=None, proxy_headers=False)
+    config = uvicorn.Config(app, port=0, loop="uvloop", http=HttpProtocol, log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -251,7 +249,7 @@ def running(app: FastAPI) -> Iterator[int]:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield port
+        yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()

@@ -3,14 +3,14 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
 from dev.postgres import Postgres
-from tests.support.api import free_port
+from tests.support.api import free_port, listens
+from tests.support.waiting import wait_until
 
 # Where an ordinary user's PATH doesn't lead, on Debian.
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -40,11 +40,11 @@ default_pool_size = {pool_size}
     with (folder.parent / f"{folder.name}.log").open("wb") as log:
         process = subprocess.Popen([str(PROGRAM), folder / "pgbouncer.ini"], user=user, stdout=log, stderr=log)
     try:
-        time.sleep(0.3)
+        wait_until(lambda: process.poll() is not None or listens(port))
         assert process.poll() is None, (folder.parent / f"{folder.name}.log").read_text()
         yield port
     finally:
-        process.terminate()
+        process.kill()  # since 1.23 it waits for clients if it is asked to end
         process.wait(10)
         shutil.rmtree(folder)
         (folder.parent / f"{folder.name}.log").unlink()

@@ -29,7 +29,7 @@ class SendGrid:
     def mails_to(self, email: str) -> list[dict[str, Any]]:
         return [mail for mail in self._mails if mail["personalizations"][0]["to"][0]["email"] == email]
 
-    def wait_for(self, email: str, count: int = 1, timeout: float = 10) -> dict[str, Any]:
+    def wait_for(self, email: str, count: int = 1, timeout: float = 25) -> dict[str, Any]:
         """The newest of so many mails to an address."""
         with self._arrived:
             arrived = self._arrived.wait_for(lambda: len(self.mails_to(email)) >= count, timeout)

@@ -2,6 +2,8 @@
 
 In a network namespace of its own, where a TUN device holds each packet back and hands it to this machine again, its
 addresses exchanged: who connects to 10.9.0.2 reaches 10.9.0.1. Prints what each client got, as JSON.
+
+Where this process was too late to hand a packet on, it was another link than that: all is done again.
 """
 
 import fcntl
@@ -21,12 +23,15 @@ from pathlib import Path
 from tests.support import api as apis
 
 ONE_WAY_SECONDS = 0.03
+LATE_SECONDS = 0.05
+TRIES = 5
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 CLIENTS = 40
 CLIENTS_A_SECOND = 100
 
 
-def make_link() -> None:
+def make_link() -> queue.Queue[float]:
+    """Up, until this process ends. Gives by how much each packet was late."""
     tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH", b"slow", IFF_TUN | IFF_NO_PI))
     for command in (
@@ -37,6 +42,7 @@ def make_link() -> None:
     ):
         subprocess.run(command.split(), check=True)
     held: queue.Queue[tuple[float, bytes]] = queue.Queue()
+    late: queue.Queue[float] = queue.Queue()
 
     def take() -> None:
         while True:
@@ -46,12 +52,14 @@ def make_link() -> None:
         while True:
             at, packet = held.get()
             time.sleep(max(0, at - time.monotonic()))
+            late.put(time.monotonic() - at)
             if packet[0] >> 4 == 4:  # IPv4
                 source, target = packet[12:16], packet[16:20]
                 os.write(tun, packet[:12] + target + source + packet[20:])
 
     for work in (take, give):
         threading.Thread(target=work, daemon=True).start()
+    return late
 
 
 def client(port: int, start: float) -> str:
@@ -69,8 +77,7 @@ def client(port: int, start: float) -> str:
             return type(error).__name__
 
 
-def main() -> None:
-    make_link()
+def stop_while_they_connect() -> list[str]:
     with (
         tempfile.TemporaryDirectory() as folder,
         apis.running(Path(folder), DATABASE_URL="postgres://u@127.0.0.1:1/d", HOST="0.0.0.0") as api,  # noqa: S104
@@ -80,7 +87,18 @@ def main() -> None:
         outcomes = [threads.submit(client, api.port, start + n / CLIENTS_A_SECOND) for n in range(CLIENTS)]
         time.sleep(0.7)
         api.process.send_signal(signal.SIGTERM)
-        print(json.dumps([outcome.result() for outcome in outcomes]))  # noqa: T201 - for the test that started it
+        return [outcome.result() for outcome in outcomes]
+
+
+def main() -> None:
+    late = make_link()
+    outcomes = stop_while_they_connect()
+    for _ in range(TRIES):
+        if max(late.queue) < LATE_SECONDS:
+            break
+        late.queue.clear()
+        outcomes = stop_while_they_connect()
+    print(json.dumps(outcomes))  # noqa: T201 - for the test that started it
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """For what happens soon, but not at once."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -9,3 +10,27 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """The same, while other tasks go on."""
+    async with asyncio.timeout(20):
+        while not is_so():  # noqa: ASYNC110 - it may be in another task, or the database
+            await asyncio.sleep(0.01)
+
+
+LOOK_SECONDS = 0.3
+
+
+def assert_soon(is_so: Callable[[], bool], seconds: float) -> None:
+    """For a promise of so many seconds. Of each look 0.3 s at most count: the rest is a machine that stands still.
+
+    Raises:
+        AssertionError: it wasn't so in that time.
+    """
+    left, at = seconds, time.monotonic()
+    while not is_so():
+        before, at = at, time.monotonic()
+        left -= min(at - before, LOOK_SECONDS)
+        assert left > 0, f"it wasn't so in {seconds} s"
+        time.sleep(0.02)

@@ -396,7 +396,10 @@ export interface components {
              * @description What the request answered, where `delivery` was `body`.
              */
             flow_secret?: string | null;
-            /** @description Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere. */
+            /**
+             * @description Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere. In the browser
+             *     that asked, and has the flow secret in a cookie, it is the cookie.
+             */
             delivery?: components["schemas"]["Delivery"] | null;
         };
         /** RefreshRequest */

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from sqlalchemy import ColumnElement, Row, insert, select, true, update
+from sqlalchemy import ColumnElement, Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid6 import uuid7
 
 from audifi.auth import addresses
 from audifi.auth.models import AuthEvent, EventName, RevokedReason, Role, Session, User
+from audifi.auth.tokens import LEEWAY
 from audifi.core.clock import utc_now
 from audifi.core.commands import fail, run, show
 
@@ -30,6 +31,7 @@ By = Annotated[
     ),
 ]
 
+SESSIONS_A_TRANSACTION = 5000
 COLUMNS = ["id", "email", "name", "role", "created at", "suspended at"]
 
 
@@ -93,7 +95,7 @@ def set_role(who: Who, role: Role, by: By) -> None:
         user = await _find(connection, who)
         if user.role != role:
             await connection.execute(update(User).where(User.id == user.id).values(role=role))
-            await _record(connection, "user.role_changed", user_id=user.id, by=by, detail=f"{user.role} to {role}")
+            await _record(connection, "user.role_changed", (user.id, None), by=by, detail=f"{user.role} to {role}")
         return user
 
     user = run(work)
@@ -109,7 +111,7 @@ def suspend(who: Who, reason: Reason, by: By) -> None:
         if user.disabled_at is None:
             # First, because it waits for a sign-in that is under way, whose session the next statement must see.
             await connection.execute(update(User).where(User.id == user.id).values(disabled_at=utc_now()))
-            await _record(connection, "user.suspended", user_id=user.id, by=by, detail=reason)
+            await _record(connection, "user.suspended", (user.id, None), by=by, detail=reason)
         return user, await _end_sessions(connection, Session.user_id == user.id, "suspended", by)
 
     user, ended = run(work)
@@ -124,7 +126,7 @@ def restore(who: Who, by: By) -> None:
         user = await _find(connection, who)
         if user.disabled_at is not None:
             await connection.execute(update(User).where(User.id == user.id).values(disabled_at=None))
-            await _record(connection, "user.restored", user_id=user.id, by=by, detail=None)
+            await _record(connection, "user.restored", (user.id, None), by=by, detail=None)
         return user
 
     user = run(work)
@@ -146,11 +148,22 @@ def sign_out(who: Who, by: By) -> None:
 @users.command("sign-out-everyone")
 def sign_out_everyone(reason: Reason, by: By) -> None:
     """End all sessions of all accounts, say after a secret got out."""
+    until = utc_now() + LEEWAY  # who signs in later does so under what is right by now, and there may be no end of them
 
     async def work(connection: AsyncConnection) -> int:
-        return await _end_sessions(connection, true(), "signed_out_by_operator", by, reason)
+        some = Session.id.in_(
+            select(Session.id)
+            .where(Session.revoked_at.is_(None), Session.created_at <= until)
+            .limit(SESSIONS_A_TRANSACTION)
+        )
+        return await _end_sessions(connection, some, "signed_out_by_operator", by, reason)
 
-    typer.echo(f"{run(work)} sessions were ended.")
+    # Machines look a minute back for what was revoked: a transaction has to be over by then, or they never learn of it.
+    ended = 0
+    while some := run(work):
+        ended += some
+        typer.echo(f"{ended} sessions so far …", err=True)
+    typer.echo(f"{ended} sessions were ended.")
 
 
 async def _find(connection: AsyncConnection, who: str) -> Row[Any]:
@@ -184,31 +197,16 @@ async def _end_sessions(
         .returning(Session.id, Session.user_id)
     )
     sessions = (await connection.execute(ended)).all()
-    for session in sessions:
-        detail = f"{reason}: {why}" if why else reason
-        await _record(
-            connection, "session.revoked", user_id=session.user_id, by=by, detail=detail, session_id=session.id
-        )
+    detail = f"{reason}: {why}" if why else reason
+    await _record(connection, "session.revoked", *((each.user_id, each.id) for each in sessions), by=by, detail=detail)
     return len(sessions)
 
 
-async def _record(  # noqa: PLR0913
-    connection: AsyncConnection,
-    event: EventName,
-    *,
-    user_id: UUID,
-    by: str,
-    detail: str | None,
-    session_id: UUID | None = None,
+async def _record(
+    connection: AsyncConnection, event: EventName, *of: tuple[UUID, UUID | None], by: str, detail: str | None
 ) -> None:
-    await connection.execute(
-        insert(AuthEvent).values(
-            id=uuid7(),
-            event=event,
-            user_id=user_id,
-            session_id=session_id,
-            actor=by[:100],
-            detail=detail and detail[:500],
-            created_at=utc_now(),
-        )
-    )
+    """Of accounts, each with the session that it is about."""
+    told = {"event": event, "actor": by[:100], "detail": detail and detail[:500], "created_at": utc_now()}
+    events = [{"id": uuid7(), "user_id": user_id, "session_id": session_id, **told} for user_id, session_id in of]
+    if events:
+        await connection.execute(insert(AuthEvent), events)

@@ -14,7 +14,7 @@ from audifi.auth.tokens import Keys
 from audifi.core.client import Client
 
 # Made once: to build a statement costs more than to send it.
-ADD_EVENT = insert(AuthEvent.__table__)  # type: ignore[arg-type] # a Table, whatever DeclarativeBase says
+ADD_EVENT = insert(AuthEvent.__table__)
 
 
 @dataclass(frozen=True, kw_only=True)

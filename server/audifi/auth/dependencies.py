@@ -1,6 +1,7 @@
 """What routes ask for, in their signature:
 
     async def route(token: SignedIn): …                                   # an access token; no query
+    async def route(token: SignedInUncounted): …                          # the same beyond the account's limit, too
     async def route(account: CheckedAccount): …                           # its session and account, from their rows
     async def route(account: FreshAccount): …                             # and a sign-in of the last 5 minutes
     async def route(account: Annotated[Account, Depends(with_role("admin"))]): …
@@ -25,7 +26,7 @@ from audifi.auth.models import Role, Session, User
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.sessions import is_live
 from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError, Keys
-from audifi.core.client import Client, client_of
+from audifi.core.client import client_of
 from audifi.core.clock import now
 from audifi.core.contract import raises
 from audifi.core.reads import UNAVAILABLE, Query, Reads, get_reads
@@ -49,11 +50,17 @@ Bearer = Annotated[
 ]
 
 
-async def get_context(
-    request: Request, session: Database, at: Now, client: Annotated[Client, Depends(client_of)]
-) -> Context:
+# Others are called and not taken by Depends, here and below: where a route isn't direct, FastAPI takes for each as long
+# as for all that `signed_in` does.
+async def get_context(request: Request, session: Database) -> Context:
     state = request.app.state
-    return Context(session=session, now=at, client=client, keys=state.keys, revoked=state.revoked_sessions)
+    return Context(
+        session=session,
+        now=await now(request),
+        client=await client_of(request),
+        keys=state.keys,
+        revoked=state.revoked_sessions,
+    )
 
 
 LIVE_SESSION = Query(select(Session.id).where(Session.id == bindparam("session_id"), is_live(bindparam("now"))))
@@ -74,18 +81,20 @@ ACCOUNT = Query(
 )
 
 
-@raises(
+NOT_SIGNED_IN = (
     problems.access_token_missing(),
     problems.access_token_invalid(expired=True),
     problems.access_token_invalid(),
     *UNAVAILABLE,
 )
-async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
+
+
+@raises(*NOT_SIGNED_IN)
+async def signed_in_uncounted(request: Request, bearer: Bearer) -> AccessToken:
     """
     Raises:
-        Problem: 401, 429.
+        Problem: 401.
     """
-    # Not by Depends, here and below: FastAPI takes for each as long as for all that is done here.
     at = await now(request)
     if bearer is None:
         raise problems.access_token_missing()
@@ -96,8 +105,6 @@ async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
     except InvalidTokenError as error:
         raise problems.access_token_invalid(expired=isinstance(error, ExpiredTokenError)) from None
     request.state.user_id = token.user_id  # for core/sight
-    traffic: Traffic = request.app.state.traffic
-    await traffic.hit_account(request, str(token.user_id))
     if token.session_id in revoked:
         raise problems.access_token_invalid()
     if not revoked.is_current:
@@ -107,7 +114,22 @@ async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
     return token
 
 
+@raises(*NOT_SIGNED_IN)
+async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
+    """
+    Raises:
+        Problem: 401, 429.
+    """
+    token = await signed_in_uncounted(request, bearer)
+    # Last: who was signed out uses up nothing of the account's.
+    traffic: Traffic = request.app.state.traffic
+    await traffic.hit_account(request, str(token.user_id))
+    return token
+
+
 SignedIn = Annotated[AccessToken, Depends(signed_in)]
+SignedInUncounted = Annotated[AccessToken, Depends(signed_in_uncounted)]
+"""For what ends sessions: who has stolen one must not keep the owner from it by asking as much as the account may."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,8 @@ COMMIT_DELAY = timedelta(seconds=60)
 """A row can be seen this long after its revoked_at: while its transaction ran, or because a clock is ahead."""
 KEEP = ACCESS_TOKEN_LIFETIME + LEEWAY + COMMIT_DELAY
 MAX_ROWS = 100_000
+TOO_MANY_SECONDS = 30
+"""The pause after a look that found more than that: reading so many takes the event loop's time."""
 
 
 class RevokedSessions:
@@ -29,9 +31,10 @@ class RevokedSessions:
     It is bounded: an id is forgotten when no access token of its session can be good any more.
     """
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, *, max_rows: int = MAX_ROWS) -> None:
         self._engine = engine
         self._clock = clock
+        self._max_rows = max_rows
         self._revoked: dict[UUID, datetime] = {}
         self._seen_until: datetime | None = None
         self._polled_at = float("-inf")
@@ -51,23 +54,29 @@ class RevokedSessions:
         """Look into the database each second, for ever."""
         while True:
             try:
-                await self.poll()
+                can_follow = await self.poll()
             except Exception as error:  # noqa: BLE001 - until it is back, is_current says so
                 logger.warning("can't tell which sessions were revoked: %s", type(error).__name__)
-            await asyncio.sleep(POLL_SECONDS)
+                can_follow = True
+            await asyncio.sleep(POLL_SECONDS if can_follow else TOO_MANY_SECONDS)
 
-    async def poll(self) -> None:
+    async def poll(self) -> bool:
+        """Look once; False where there were too many."""
         started_at = time.monotonic()
         now = self._clock()
-        since = now - KEEP if self._seen_until is None else self._seen_until - COMMIT_DELAY
+        since = now - KEEP  # what is older matters to no token, however long nobody could look
+        if self._seen_until is not None:
+            since = max(since, min(self._seen_until, now) - COMMIT_DELAY)  # or the clock was set back
         # Not a parameter: PostgreSQL would plan for a limit of a tenth of the rows, and read all sessions for it.
-        limit = literal_column(str(MAX_ROWS), Integer)
+        limit = literal_column(str(self._max_rows), Integer)
         newly = select(Session.id, Session.revoked_at).where(Session.revoked_at > since).limit(limit)
         async with self._engine.begin() as connection:
             rows = (await connection.execute(newly)).all()
-        if len(rows) == MAX_ROWS:  # more than it can follow: leave it to the rows
-            return
+        if len(rows) == self._max_rows:  # leave it to the rows, from now on
+            self._polled_at = float("-inf")
+            return False
         self._revoked = {id_: at for id_, at in self._revoked.items() if at > now - KEEP}
         self._revoked.update({row.id: row.revoked_at for row in rows})
         self._seen_until = now
         self._polled_at = started_at
+        return True

@@ -6,13 +6,23 @@ from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from audifi.auth import addresses, cookies, limits, problems, queries, schemas, service, sessions
 from audifi.auth.context import Context
-from audifi.auth.dependencies import Bearer, CheckedAccount, FreshAccount, FromReads, Now, SignedIn, get_context
+from audifi.auth.dependencies import (
+    Bearer,
+    CheckedAccount,
+    FreshAccount,
+    FromReads,
+    Now,
+    SignedIn,
+    SignedInUncounted,
+    get_context,
+)
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
-from audifi.core.contract import raises
+from audifi.core.contract import operation_id, raises
 from audifi.core.problems import Problem
 from audifi.core.rate_limits import RateLimiter
+from audifi.core.routing import DirectRoute
 from audifi.core.schemas import Cursor, PageLimit
 from audifi.core.settings import Settings
 
@@ -21,7 +31,13 @@ async def no_store(response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
 
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+router = APIRouter(
+    prefix="/api/v1/auth",
+    tags=["auth"],
+    dependencies=[Depends(no_store)],
+    generate_unique_id_function=operation_id,
+    route_class=DirectRoute,
+)
 
 Asked = Annotated[Context, Depends(get_context)]
 SessionId = Annotated[UUID, Path(description="From the list.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
@@ -128,9 +144,11 @@ async def verify_magic_link(
             flow_secret=secret,
             replaces=replaces,
         )
+    delivery = body.delivery or signed_in.flow.delivery
     if flow_secret and flow_secret.delivery == "cookie":
         cookies.clear(request, response, cookies.FLOW)
-    tokens = _deliver(request, response, asked, signed_in.grant, body.delivery or signed_in.flow.delivery)
+        delivery = "cookie"  # what scripts couldn't read doesn't become what they can
+    tokens = _deliver(request, response, asked, signed_in.grant, delivery)
     return schemas.SignInTokens(
         **dict(tokens),
         user=schemas.User.model_validate(signed_in.user, from_attributes=True),
@@ -195,14 +213,14 @@ async def list_sessions(
 
 @router.delete("/sessions/{session_id}", status_code=204, summary="End one of the account's sessions")
 @raises(problems.not_found())
-async def end_session(asked: Asked, token: SignedIn, session_id: SessionId) -> None:
+async def end_session(asked: Asked, token: SignedInUncounted, session_id: SessionId) -> None:
     """Its refresh token is no longer good, and in a second or two its access token isn't, either."""
     if not await sessions.end_session(asked, user_id=token.user_id, session_id=session_id):
         raise problems.not_found()
 
 
 @router.delete("/sessions", status_code=204, summary="End all the account's sessions but this one")
-async def end_other_sessions(asked: Asked, token: SignedIn) -> None:
+async def end_other_sessions(asked: Asked, token: SignedInUncounted) -> None:
     """For who thinks that somebody else is signed in."""
     await sessions.end_other_sessions(asked, user_id=token.user_id, current=token.session_id)
 

@@ -111,7 +111,8 @@ class MagicLinkVerify(Body):
     flow_secret: Secret | None = None
     """What the request answered, where `delivery` was `body`."""
     delivery: DeliveryField | None = None
-    """Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere."""
+    """Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere. In the browser
+    that asked, and has the flow secret in a cookie, it is the cookie."""
 
     @model_validator(mode="after")
     def _link_or_code(self) -> Self:

@@ -1,7 +1,8 @@
 """What a client holds to prove something, made and read: access tokens, refresh tokens, links, codes, flow secrets.
 
-Nothing here knows HTTP or the database. Each kind has a key of its own (NIST SP 800-57, 5.2): HMACs
-under a label, derived from one of the two secrets. A secret's predecessor still reads what was made with it.
+Nothing here knows HTTP or the database. No kind passes for another: refresh tokens have a key of their own, derived
+from JWT_SECRET (NIST SP 800-57, 5.2), and what is made with MAGIC_LINK_SECRET is an HMAC of its label and itself. A
+secret's predecessor still reads what was made with it.
 """
 
 import hmac

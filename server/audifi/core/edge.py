@@ -1,9 +1,11 @@
 """The HTTP edge: what every request passes, and every answer, whichever feature it is for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network
-from typing import override
+from itertools import cycle
+from typing import TypedDict, override
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
@@ -38,6 +40,10 @@ PREFLIGHT_MAX_AGE_SECONDS = (
     7200  # Chromium's limit: https://developer.mozilla.org/docs/Web/HTTP/Headers/Access-Control-Max-Age
 )
 
+RETRY_AFTER_SECONDS = range(1, 6)  # in turn, so that those who were sent away together don't come back together
+# What a refusal is made with, once, and what goes there in each. No name that a client may give holds a slash.
+NAME, INSTANCE = b"name-of-the-request", b"/path-of-the-request"
+
 
 def install(  # noqa: PLR0913 - what is wired
     app: FastAPI,
@@ -70,19 +76,86 @@ def install(  # noqa: PLR0913 - what is wired
     app.add_middleware(TrafficMiddleware, traffic=traffic)
     app.add_middleware(OverloadMiddleware, overload=overload)
     app.add_middleware(FirstMiddleware, first=first)
-    app.add_middleware(
-        ProblemCORSMiddleware,
-        allow_origins=allowed_origins,
-        allow_credentials=True,
-        allow_methods="GET POST PATCH PUT DELETE".split(),
-        allow_headers=["Authorization", "Content-Type", "If-None-Match", request_id.HEADER],
-        expose_headers=[request_id.HEADER, *"ETag Retry-After RateLimit RateLimit-Policy WWW-Authenticate".split()],
-        max_age=PREFLIGHT_MAX_AGE_SECONDS,
-    )
+    cors: CorsOptions = {
+        "allow_origins": allowed_origins,
+        "allow_credentials": True,
+        "allow_methods": "GET POST PATCH PUT DELETE".split(),
+        "allow_headers": ["Authorization", "Content-Type", "If-None-Match", request_id.HEADER],
+        "expose_headers": [
+            request_id.HEADER,
+            *"ETag Retry-After RateLimit RateLimit-Policy WWW-Authenticate".split(),
+        ],
+        "max_age": PREFLIGHT_MAX_AGE_SECONDS,
+    }
+    app.add_middleware(ProblemCORSMiddleware, **cors)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(FlyProxyMiddleware, trusted=trusted_proxies)
-    (sight or Sight(Metrics())).watch(app, quiet=frozenset(first))
+    sight = sight or Sight(Metrics())
+    sight.watch(app, quiet=frozenset(first))
+    app.state.gate = Gate(overload=overload, first=first, cors=CORSMiddleware(app, **cors), sight=sight)
+
+
+class Gate:
+    """What core/protocol.py asks before it has the app do anything, and answers with where the app does nothing."""
+
+    def __init__(self, *, overload: Overload, first: Mapping[str, ASGIApp], cors: CORSMiddleware, sight: Sight) -> None:
+        self._overload = overload
+        self._first = first
+        self._cors = cors
+        self._sight = sight
+        self._problem = problems.overloaded(1)
+        self._origins = frozenset(origin.encode() for origin in cors.allow_origins)
+        self._retry_after = cycle(RETRY_AFTER_SECONDS)
+        self._copies = lru_cache(None)(self._copy)  # of a few origins, each with a few times
+
+    def admit(self, app: ASGIApp, scope: Scope) -> ASGIApp | None:
+        """The app, for this request; None where there is too much to do already."""
+        if _is_read(scope) and scope["path"] in self._first:
+            return app
+        return app if scope["method"] == "OPTIONS" else self._overload.take(app)  # preflights are answered by CORS
+
+    def send_away_in_turn(self, scope: Scope, send: Callable[[bytes, bytes], None]) -> None:
+        """Have `send` called, a little later, with the header lines and the body for one who wasn't admitted."""
+        self._overload.shed_in_turn(lambda: send(*self._sent_away(scope)))
+
+    def _sent_away(self, scope: Scope) -> tuple[bytes, bytes]:
+        """As `refuse` makes it, from a copy in which only the name and the path are new: there may be very many."""
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+        known = origin if origin is None or origin in self._origins else b"other"
+        lines, body = self._copies(known, next(self._retry_after))
+        name = request_id.name(scope).encode()
+        body = body.replace(NAME, name).replace(INSTANCE, problems.path(scope).encode())
+        self._sight.refused(self._problem, scope)
+        return b"%scontent-length: %d\r\n" % (lines.replace(NAME, name), len(body)), body
+
+    def _copy(self, origin: bytes | None, retry_after: int) -> tuple[bytes, bytes]:
+        headers = [(request_id.RAW_HEADER, NAME), *([(b"origin", origin)] if origin else [])]
+        scope = {"type": "http", "method": "", "path": INSTANCE.decode(), "headers": headers}
+        answer = self._response(scope, problems.overloaded(retry_after))
+        lines = [b"%s: %s\r\n" % header for header in answer.raw_headers if header[0] != b"content-length"]
+        return b"".join(lines), bytes(answer.body)
+
+    def refuse(self, scope: Scope, problem: Problem) -> Response:
+        """An answer with all that the app's own have, but for HSTS: nobody has looked who is in front."""
+        answer = self._response(scope, problem)
+        self._sight.refused(problem, scope)
+        return answer
+
+    def _response(self, scope: Scope, problem: Problem) -> Response:
+        headers = Headers(scope=scope)
+        name = request_id.name(scope)
+        answer = problems.response(scope, problem)
+        answer.raw_headers += [*RAW_SECURITY_HEADERS, (request_id.RAW_HEADER, name.encode())]
+        if origin := headers.get("origin"):
+            answer.headers.update(self._cors.simple_headers)
+            if self._cors.is_allowed_origin(origin):
+                self._cors.allow_explicit_origin(answer.headers, origin)
+        return answer
+
+
+def _is_read(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
 
 
 class FirstMiddleware:
@@ -93,9 +166,19 @@ class FirstMiddleware:
         self._first = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_read = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
-        app = self._first.get(scope["path"], self._app) if is_read else self._app
+        app = self._first.get(scope["path"], self._app) if _is_read(scope) else self._app
         await app(scope, receive, send)
+
+
+class CorsOptions(TypedDict):
+    """Starlette's, by its names."""
+
+    allow_origins: Sequence[str]
+    allow_credentials: bool
+    allow_methods: Sequence[str]
+    allow_headers: Sequence[str]
+    expose_headers: Sequence[str]
+    max_age: int
 
 
 class ProblemCORSMiddleware(CORSMiddleware):

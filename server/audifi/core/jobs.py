@@ -32,6 +32,8 @@ FIRST_RETRY_SECONDS = 1
 LONGEST_RETRY_SECONDS = 60
 RESTART_SECONDS = 5
 STOP_TIMEOUT_SECONDS = 3
+CANCEL_SECONDS = 1
+"""For what is cancelled to be put back into the queue."""
 
 type Handler = Callable[[bytes], Awaitable[None]]
 type Told = Callable[[str, str], None]
@@ -121,7 +123,9 @@ class Jobs:
         except Exception as error:  # noqa: BLE001 - a database that is away must not keep the server from stopping
             logger.warning("jobs are left for later: %s", type(error).__name__)
         self._end()
-        self._task.cancel()
+        while not self._task.done():
+            self._task.cancel()  # where pgqueuer looks for work, this has it wait for its jobs: the next one ends them
+            await asyncio.wait([self._task], timeout=CANCEL_SECONDS)
         with suppress(asyncio.CancelledError):
             await self._task
 

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable
 from http.server import ThreadingHTTPServer
 from time import perf_counter
-from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,6 +26,7 @@ from sqlalchemy.pool import QueuePool
 
 from audifi.core.mail import Mail, Mailer, MailError
 from audifi.core.reads import Reads
+from audifi.core.turns import Turns
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Histograms' bounds: what a request, or a wait, takes."""
@@ -47,6 +47,7 @@ class Metrics:
             registry=registry,
         )
         self._observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
+        self._error_counters: dict[str, Callable[[], None]] = {}
         self.in_flight = 0
         Gauge("http_requests_in_flight", "Requests that wait for their answer.", registry=registry).set_function(
             lambda: self.in_flight
@@ -66,7 +67,7 @@ class Metrics:
         self._pool_limit = Gauge("db_pool_connections_max", "As many as there can be.", ["pool"], registry=registry)
         self._pool_wait = Histogram(
             "db_pool_wait_seconds",
-            "From asking a pool to having a connection that answers: queueing, connecting, pinging.",
+            "How long requests wait for their turn to have a connection.",
             ["pool"],
             buckets=SECONDS,
             registry=registry,
@@ -97,7 +98,10 @@ class Metrics:
         observe(seconds)
 
     def error(self, code: str, limit: str | None = None) -> None:
-        self._errors.labels(code).inc()
+        count = self._error_counters.get(code)
+        if count is None:
+            count = self._error_counters[code] = self._errors.labels(code).inc
+        count()
         if limit:
             self._refusals.labels(limit).inc()
 
@@ -116,36 +120,22 @@ class Metrics:
         """The same, counted."""
         return _CountedMailer(mailer, self._mails)
 
-    def pool(
-        self, name: str, *, used: Callable[[], int], idle: Callable[[], int], limit: int
-    ) -> Callable[[float], None]:
-        """Show a pool of connections; returns what is to be told how many seconds each wait for one took."""
+    def pool(self, name: str, turns: Turns, *, used: Callable[[], int], idle: Callable[[], int]) -> None:
+        """Show a pool of connections, and how long those wait who want one."""
         self._pool_size.labels(name, "used").set_function(used)
         self._pool_size.labels(name, "idle").set_function(idle)
-        self._pool_limit.labels(name).set(limit)
-        observe: Callable[[float], None] = self._pool_wait.labels(name).observe
-        return observe
+        self._pool_limit.labels(name).set(turns.number)
+        turns.waited = self._pool_wait.labels(name).observe
 
-    def engine(self, engine: AsyncEngine, name: str = "transactions") -> None:
+    def engine(self, engine: AsyncEngine, turns: Turns) -> None:
         """Show SQLAlchemy's pool."""
         pool = engine.sync_engine.pool
         assert isinstance(pool, QueuePool)  # noqa: S101 - core/database makes no other for the server
-        limit = pool.size() + pool._max_overflow  # noqa: SLF001 - it tells how much of it is used alone
-        waited = self.pool(name, used=pool.checkedout, idle=pool.checkedin, limit=limit)
-        connect = pool.connect
-
-        def timed() -> Any:
-            began = perf_counter()
-            try:
-                return connect()
-            finally:
-                waited(perf_counter() - began)
-
-        pool.connect = timed  # type: ignore[method-assign] # no event goes off before a wait
+        self.pool("transactions", turns, used=pool.checkedout, idle=pool.checkedin)
 
     def reads(self, reads: Reads) -> None:
         """Show asyncpg's pool."""
-        reads.waited = self.pool("reads", used=lambda: reads.used, idle=lambda: reads.idle, limit=reads.max_connections)
+        self.pool("reads", reads.turns, used=lambda: reads.used, idle=lambda: reads.idle)
 
     async def follow(self) -> None:
         """Measure the event loop, for ever."""

@@ -2,21 +2,21 @@
 
 More requests at a time don't get more done: there are 15 database connections and one event loop. What is taken on
 beyond waits, and in the end all wait for longer than anybody does. With a bound, whoever is served waits for as many
-others at most. See docs/decisions/0019-shedding.md.
+others at most. core/protocol.py asks for a place, before anything is done. See docs/decisions/0019-shedding.md.
 """
 
+import asyncio
 import logging
-import random
 import time
+from collections import deque
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from audifi.core import problems
 
 logger = logging.getLogger(__name__)
 
 TELL_EVERY_SECONDS = 1
-RETRY_AFTER_SECONDS = (1, 5)  # spread, so that those who were sent away together don't come back together
+REFUSALS_A_TURN = 10  # with ten times what can be done, half of that still gets done
 
 
 class Overload:
@@ -31,25 +31,50 @@ class Overload:
         self.in_work = 0
         self.shed = 0
         """Since the start."""
+        self._to_refuse: deque[Callable[[], None]] = deque()
         self._told = 0
         self._tell_at = 0.0
 
-    def is_full(self) -> bool:
-        return self.in_work >= self.max_concurrent_requests
+    def take(self, app: ASGIApp) -> ASGIApp | None:
+        """The app with a place for one request, which ends with it; None when there is none."""
+        if self.in_work >= self.max_concurrent_requests:
+            return None
+        self.in_work += 1
 
-    def count_shed(self) -> None:
-        """Of many, the log tells in a line a second."""
+        async def app_at_work(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send)
+            finally:
+                self.in_work -= 1
+
+        return app_at_work
+
+    def shed_in_turn(self, refuse: Callable[[], None]) -> None:
+        """Have it called in this turn of the loop, or in one of the next when there are many.
+
+        Who is at work needs some turns, one for each answer of the database. If each had to go through hundreds of
+        refusals, hardly anything would get done. The log tells of them in a line a second.
+        """
         self.shed += 1
+        self._to_refuse.append(refuse)
+        if len(self._to_refuse) == 1:
+            asyncio.get_running_loop().call_soon(self._refuse_some)
         if time.monotonic() >= self._tell_at:
             logger.warning("server.overloaded: %d in work; sent away: %d", self.in_work, self.shed - self._told)
             self._told, self._tell_at = self.shed, time.monotonic() + TELL_EVERY_SECONDS
 
+    def _refuse_some(self) -> None:
+        some = [self._to_refuse.popleft() for _ in range(min(len(self._to_refuse), REFUSALS_A_TURN))]
+        if self._to_refuse:
+            asyncio.get_running_loop().call_soon(self._refuse_some)
+        for refuse in some:
+            refuse()
+
 
 class OverloadMiddleware:
-    """Answers 503 when as many are in work as may be.
+    """A request isn't in work while it waits for its client, to send its body or to read the answer.
 
-    A request isn't in work while it waits for its client, to send its body or to read the answer. Else one client with
-    some slow connections could keep out all others.
+    Else one client with some slow connections could keep out all others.
     """
 
     def __init__(self, app: ASGIApp, *, overload: Overload) -> None:
@@ -61,11 +86,6 @@ class OverloadMiddleware:
             await self._app(scope, receive, send)
             return
         overload = self._overload
-        if overload.is_full():
-            overload.count_shed()
-            problem = problems.overloaded(random.randint(*RETRY_AFTER_SECONDS))  # noqa: S311 - no secret
-            await problems.response(scope, problem)(scope, receive, send)
-            return
         has_body = False  # once it does, `receive` waits for the client to go away, while the work goes on
 
         async def receive_out_of_work() -> Message:
@@ -87,8 +107,4 @@ class OverloadMiddleware:
             finally:
                 overload.in_work += 1
 
-        overload.in_work += 1
-        try:
-            await self._app(scope, receive_out_of_work, send_out_of_work)
-        finally:
-            overload.in_work -= 1
+        await self._app(scope, receive_out_of_work, send_out_of_work)

@@ -5,21 +5,24 @@ Fly's proxy has bounds of its own in front of these. They are for whatever else 
 
 import asyncio
 from collections.abc import Callable
-from typing import override
-from uuid import uuid4
+from functools import cached_property, partial
+from typing import cast, override
 
+from starlette.types import ASGIApp, Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from audifi.core import problems
-from audifi.core.edge import SECURITY_HEADERS
+from audifi.core.edge import Gate
 from audifi.core.problems import Problem
-from audifi.core.request_id import HEADER
 
 HEAD_MAX_BYTES = 65536
 HEAD_TIMEOUT_SECONDS = 15
 PIPELINE_MAX_REQUESTS = 16
 LINGER_SECONDS = 2
+
+
+CLOSE = (b"connection", b"close")
 
 
 class _RefusedError(Exception):
@@ -33,6 +36,8 @@ class HttpProtocol(HttpToolsProtocol):
     in_message = False
     head_bytes = 0
     """Of the message that is being read: its target, its headers, its trailers, as the parser hands them over."""
+    is_new = False
+    """Whether it began in the last read."""
     unfinished_bytes = 0
     """What has come of its head since the read in which it began. The parser keeps a header until it has its end."""
     refusal: Problem | None = None
@@ -40,6 +45,11 @@ class HttpProtocol(HttpToolsProtocol):
     is_refused = False
     running: RequestResponseCycle | None = None
     deadline: asyncio.TimerHandle | None = None
+
+    @cached_property
+    def gate(self) -> Gate | None:
+        """None where another app is served than ours."""
+        return getattr(getattr(self.config.app, "state", None), "gate", None)
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's has it, too
@@ -57,16 +67,16 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.is_refused:
             return
-        began_in_head = self.in_head
+        self.is_new = False
         super().data_received(data)
-        if began_in_head and self.in_head:
+        if self.in_head and not self.is_new:
             self.unfinished_bytes += len(data)
         self._look_after()
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.in_head = self.in_message = True
+        self.in_head = self.in_message = self.is_new = True
         self.head_bytes = self.unfinished_bytes = 0
         self._within(HEAD_TIMEOUT_SECONDS, lambda: self._refuse(problems.timeout()))
 
@@ -101,7 +111,30 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self.running = cycle
-        super()._start_asgi_task(cycle, app)
+        scope, own = cast("Scope", cycle.scope), cast("ASGIApp", app)  # uvicorn has types of its own for them
+        admitted = self.gate.admit(own, scope) if self.gate else own
+        if admitted:
+            super()._start_asgi_task(cycle, cast("ASGI3Application", admitted))
+        elif self.gate:
+            self.gate.send_away_in_turn(scope, partial(self._send_away, cycle))
+
+    def _send_away(self, cycle: RequestResponseCycle, lines: bytes, body: bytes) -> None:
+        """As `cycle.send` would, without waiting, and without a task that could."""
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        if self.flow.write_paused:  # of what was said before, the client reads nothing
+            self.transport.abort()
+            return
+        headers = self.server_state.default_headers
+        if not cycle.keep_alive and CLOSE not in headers:
+            headers = [*headers, CLOSE]
+        own = [b"%s: %s\r\n" % header for header in headers]
+        cycle.response_started = cycle.response_complete = True
+        body = b"" if cycle.scope["method"] == "HEAD" else body
+        self.transport.write(b"".join([STATUS_LINE[503], *own, lines, b"\r\n", body]))
+        if CLOSE in headers:
+            self.transport.close()
+        self.on_response_complete()
 
     @override
     def on_response_complete(self) -> None:
@@ -178,20 +211,9 @@ class HttpProtocol(HttpToolsProtocol):
         return self.in_message and not self.in_head and cycle is not None and cycle.response_complete
 
     def _answer(self, problem: Problem) -> bytes:
-        name = uuid4().hex
-        self._tell(problem, name)
-        answer = problems.response({"path": "", "state": {"request_id": name}}, problem)
-        own = {HEADER: name, **SECURITY_HEADERS}
-        headers = [
-            *self.server_state.default_headers,
-            *answer.raw_headers,
-            *((header.lower().encode(), value.encode()) for header, value in own.items()),
-        ]
+        unknown: Scope = {"type": "http", "method": "", "path": "", "headers": []}
+        answer = self.gate.refuse(unknown, problem) if self.gate else problems.response(unknown, problem)
+        headers = [*self.server_state.default_headers, *answer.raw_headers]
         return b"".join(
             [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n", bytes(answer.body)]
         )
-
-    def _tell(self, problem: Problem, request_id: str) -> None:
-        state = getattr(self.config.app, "state", None)  # of whatever is served
-        if sight := getattr(state, "sight", None):
-            sight.refused(problem, request_id)

@@ -4,23 +4,23 @@ Through a session the same row costs three (BEGIN, SELECT, COMMIT) and several t
 building the statement anew. Here it is compiled once, and asyncpg runs it. See docs/decisions/0024-reads.md.
 """
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import HTTPConnection
 
 from audifi.core import problems
 from audifi.core.contract import raises
 from audifi.core.database import connect_with_limits
+from audifi.core.outages import is_database_away
 from audifi.core.settings import DatabaseSettings
+from audifi.core.turns import Turns
 
 type Row = asyncpg.Record
 
@@ -52,13 +52,10 @@ class Reads:
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
-        self.max_connections = settings.database_read_pool_size
-        self._free = asyncio.Semaphore(self.max_connections)
+        self.turns = Turns(settings.database_read_pool_size, settings.database_pool_timeout_seconds)
         self._idle: list[tuple[asyncpg.Connection, float]] = []
         """With when each was made. The last one is used next, so that those that aren't needed age."""
         self.used = 0
-        self.waited: Callable[[float], None] = lambda _seconds: None
-        """Told how long each wait for a connection took."""
         self.traced: Callable[[str], AbstractContextManager[None]] = lambda _statement: NOT_TRACED
         """What each statement runs in."""
 
@@ -85,44 +82,39 @@ class Reads:
 
     async def fetch_all(self, query: Query, **values: Any) -> list[Row]:
         """All rows; the query has a limit. Raises as `fetch_one`."""
-        began_at = perf_counter()
-        await self._acquire()
-        self.used += 1
-        try:
-            connection, made_at = await self._connection()
-            self.waited(perf_counter() - began_at)
+        async with self.turns:
+            self.used += 1
             try:
                 with self.traced(query.sql):
-                    rows: list[Row] = await connection.fetch(query.sql, *query.arguments(values))
-            except BaseException:
+                    return await self._fetch(query.sql, query.arguments(values))
+            finally:
+                self.used -= 1
+
+    async def _fetch(self, sql: str, arguments: list[Any]) -> list[Row]:
+        while True:
+            connection, made_at, is_new = await self._connection()
+            try:
+                rows: list[Row] = await connection.fetch(sql, *arguments)
+            except BaseException as error:
                 connection.terminate()  # what was cancelled, or timed out, may still be under way on it
-                raise
-            self._idle.append((connection, made_at))
-            return rows
-        finally:
-            self.used -= 1
-            self._free.release()
+                # PostgreSQL may end a connection while it is idle, and nobody has noticed. To read again does no harm.
+                if is_new or isinstance(error, TimeoutError) or not is_database_away(error):
+                    raise
+            else:
+                self._idle.append((connection, made_at))
+                return rows
 
-    async def _acquire(self) -> None:
-        if not self._free.locked():  # a timer costs more
-            await self._free.acquire()
-            return
-        try:
-            async with asyncio.timeout(self._settings.database_pool_timeout_seconds):
-                await self._free.acquire()
-        except TimeoutError:
-            raise PoolTimeoutError("all connections for reads are in use") from None
-
-    async def _connection(self) -> tuple[asyncpg.Connection, float]:
+    async def _connection(self) -> tuple[asyncpg.Connection, float, bool]:
+        """One, when it was made, and whether just now."""
         while self._idle:
             connection, made_at = self._idle.pop()
             if connection.is_closed():
                 continue
             if monotonic() - made_at < self._settings.database_pool_recycle_seconds:
-                return connection, made_at
+                return connection, made_at, False
             await self._close(connection)
         made = await connect_with_limits(self._settings, server_settings={"default_transaction_read_only": "on"})
-        return made, monotonic()
+        return made, monotonic(), True
 
     @staticmethod
     async def _close(connection: asyncpg.Connection) -> None:

@@ -1,7 +1,7 @@
 """A name for each request, by which an answer, its log lines and a client's own records are brought together."""
 
+import random
 import re
-from uuid import uuid4
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,15 @@ def request_id(of: HTTPConnection | Scope) -> str:
     return name
 
 
+def name(scope: Scope) -> str:
+    """Of X-Request-ID, if it is one, or a new one; the scope keeps it."""
+    given = next((value for header, value in scope["headers"] if header == RAW_HEADER), b"").decode("latin-1")
+    # No secret, so no UUID of the system's randomness, which is a system call.
+    found = given if ACCEPTABLE.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    scope.setdefault("state", {})["request_id"] = found
+    return found
+
+
 class RequestIdMiddleware:
     """Takes X-Request-ID from whoever asks, if it is one, or makes one; the answer carries it."""
 
@@ -30,15 +39,13 @@ class RequestIdMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == RAW_HEADER), b"").decode("latin-1")
-        name = given if ACCEPTABLE.fullmatch(given) else uuid4().hex
-        scope.setdefault("state", {})["request_id"] = name
+        given = name(scope)
         # Never reset: each request is a task of its own, and what the server logs after it should still have the name.
-        current_request_id.set(name)
+        current_request_id.set(given)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-                message["headers"].append((RAW_HEADER, name.encode()))
+                message["headers"].append((RAW_HEADER, given.encode()))
             await send(message)
 
         await self._app(scope, receive, send_with_id)

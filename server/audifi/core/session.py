@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 
 from audifi.core import problems
 from audifi.core.contract import raises
+from audifi.core.turns import Turns
 
 
 @raises(problems.database_unavailable(), problems.database_busy())
@@ -20,7 +21,8 @@ async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]
     was sent, and answer 200 to what was then not committed.
     """
     sessions: async_sessionmaker[AsyncSession] = connection.app.state.sessions
-    async with sessions() as session:
+    turns: Turns = connection.app.state.turns
+    async with turns, sessions() as session:
         yield session
         await session.commit()
 

@@ -94,15 +94,15 @@ class Sight:
             self._report(failure, f"{method} {route}", {"request_id": state["request_id"], "code": error or ""})
         if status < 400 and scope["path"] in self._quiet:  # noqa: PLR2004 - RFC 9110, 15
             return
-        if error == SHED:  # `Overload` has a line a second for them
-            return
         self._line(method, route, status, seconds, error, state)
 
-    def refused(self, problem: Problem, request_id: str) -> None:
-        """What never became a request: the protocol has answered it."""
-        self._metrics.request(OTHER_METHOD, UNMATCHED, problem.status, 0)
+    def refused(self, problem: Problem, scope: Scope) -> None:
+        """What the protocol has answered, without the app."""
+        method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+        self._metrics.request(method, UNMATCHED, problem.status, 0)
         self._metrics.error(problem.code)
-        self._line(OTHER_METHOD, UNMATCHED, problem.status, 0, problem.code, {"request_id": request_id})
+        if problem.code != SHED:  # `Overload` has a line a second for them
+            self._line(method, UNMATCHED, problem.status, 0, problem.code, scope["state"])
 
     def route(self, scope: Scope) -> str:
         """The template of the route that took it, with all prefixes: `/api/v1/auth/sessions/{session_id}`."""

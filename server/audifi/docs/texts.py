@@ -10,7 +10,8 @@ access token, good for 10 minutes, and a refresh token; `refreshSession` gets th
 `Authorization: Bearer …`, and keep it in memory alone.
 
 Where the refresh token is kept is asked for by `delivery`: `cookie`, for pages of the same site as this API, on an
-origin that it knows (`credentials: "include"`); `body`, for everything else.
+origin that it knows (`credentials: "include"`); `body`, for everything else. `fly.dev` is a public suffix: no page is
+of the same site as a host there.
 
 ## Conventions
 

@@ -1,15 +1,17 @@
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response, status
 from starlette.types import Receive, Scope, Send
 
 from audifi.core.clock import Clock, now
+from audifi.core.contract import operation_id
 from audifi.health.probe import DatabaseProbe
 from audifi.health.schemas import Dependencies, Health
 
 PATH = "/api/v1/health"
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix=PATH, tags=["health"], generate_unique_id_function=operation_id)
 
 
 # The last line answers; the one above documents. One route for both methods makes a 405 allow both (RFC 9110, 15.5.6),
@@ -18,7 +20,8 @@ router = APIRouter(prefix="/health", tags=["health"])
 @router.api_route("", methods=["GET", "HEAD"], include_in_schema=False)
 async def get_health(request: Request, response: Response, asked_at: Annotated[datetime, Depends(now)]) -> Health:
     """200 when PostgreSQL answers, 503 when it doesn't, within 2 seconds. The cause is in the log."""
-    health = await _health(request.app, asked_at)
+    app: FastAPI = request.app
+    health = _health(connected=await _is_connected(app), at=asked_at.replace(microsecond=0), version=app.version)
     response.headers["Cache-Control"] = "no-store"
     response.status_code = _status(health)
     return health
@@ -29,20 +32,29 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     app: FastAPI = scope["app"]
     scope["endpoint"] = get_health  # for core/sight
     clock: Clock = app.state.clock
-    health = await _health(app, clock())
-    response = Response(
-        health.model_dump_json(), _status(health), {"Cache-Control": "no-store"}, media_type="application/json"
-    )
+    connected = await _is_connected(app)
+    status_code, body = _written(connected=connected, at=clock().replace(microsecond=0), version=app.version)
+    response = Response(body, status_code, {"Cache-Control": "no-store"}, media_type="application/json")
     await response(scope, receive, send)
 
 
-async def _health(app: FastAPI, asked_at: datetime) -> Health:
+@lru_cache(2)
+def _written(*, connected: bool, at: datetime, version: str) -> tuple[int, bytes]:
+    """An answer's status and body: for a second, all have the same."""
+    health = _health(connected=connected, at=at, version=version)
+    return _status(health), health.model_dump_json().encode()
+
+
+async def _is_connected(app: FastAPI) -> bool:
     probe: DatabaseProbe = app.state.database_probe
-    connected = await probe.database_connected()
+    return await probe.database_connected()
+
+
+def _health(*, connected: bool, at: datetime, version: str) -> Health:
     return Health(
         status="ok" if connected else "degraded",
-        timestamp=asked_at.replace(microsecond=0),
-        version=app.version,
+        timestamp=at,
+        version=version,
         dependencies=Dependencies(database="connected" if connected else "disconnected"),
     )
 

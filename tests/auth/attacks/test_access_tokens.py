@@ -211,14 +211,16 @@ def test_claims_of_somebody_else_under_ones_own_signature_are_refused(
 def test_a_session_of_one_account_opens_no_other(reader: Client, app: App, sendgrid: SendGrid) -> None:
     """Though it is signed: what an account is asked for with is compared with the session's row."""
     other = Client(app.http, sendgrid).sign_in()
-    header, claims = parts(reader)
-    mixed = signed(header, claims | {"sub": other.tokens["user"]["id"]})
-
-    assert_refused(reader.ask("GET", "/me", bearer=mixed))
-    assert_refused(reader.ask("PATCH", "/me", {"display_name": "Eve"}, bearer=mixed))
-    assert_refused(reader.ask("DELETE", "/me", bearer=mixed))
-    assert_refused(reader.ask("GET", "/me", bearer=signed(header, claims | {"sid": str(uuid4())})))
-    assert other.as_signed_in("GET", "/me").json()["display_name"] is None
+    for one, another in ((other, reader), (reader, other)):
+        header, claims = parts(one)
+        mixed = signed(header, claims | {"sub": another.tokens["user"]["id"]})
+        assert_refused(one.ask("GET", "/me", bearer=mixed))
+        assert_refused(one.ask("PATCH", "/me", {"display_name": "Eve"}, bearer=mixed))
+        assert_refused(one.ask("DELETE", "/me", bearer=mixed))
+        nowhere = signed(header, claims | {"sid": str(uuid4())})
+        assert_refused(one.ask("GET", "/me", bearer=nowhere))
+    for each in (reader, other):
+        assert each.as_signed_in("GET", "/me").json()["display_name"] is None
 
 
 @pytest.mark.parametrize(

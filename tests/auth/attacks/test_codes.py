@@ -169,13 +169,14 @@ def test_a_code_is_good_for_its_own_flow_alone(client: Client, app: App) -> None
 
 
 @pytest.mark.parametrize("flow_id", ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
-def test_a_flow_that_isnt_there_answers_as_a_wrong_code_does(client: Client, flow_id: str) -> None:
+def test_a_flow_that_isnt_there_answers_as_a_wrong_code_does(client: Client, app: App, flow_id: str) -> None:
     mail = client.request_mail()
     there = client.verify(**proof(client, wrong(mail)))
     answer = client.verify(**proof(client, mail.code) | {"flow_id": flow_id})
 
     assert answer.status_code == there.status_code == 401
     assert answer.json() | {"request_id": ""} == there.json() | {"request_id": ""}
+    assert attempts(app, client) == 1
 
 
 def test_a_flow_that_was_used_takes_its_code_no_more(client: Client) -> None:

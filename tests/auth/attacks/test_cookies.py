@@ -153,6 +153,17 @@ def test_cookies_are_out_of_reach_for_scripts_other_hosts_other_sites_and_plain_
         assert lasting == {"httponly", "secure", "samesite=strict", "path=/"}
 
 
+@pytest.mark.parametrize("way", ["link", "code"])
+def test_a_script_in_the_browser_that_asked_gets_no_refresh_token_by_asking_for_it(browser: Browser, way: str) -> None:
+    mail = browser.request_mail()
+    typed = {"token": mail.token} if way == "link" else {"flow_id": browser.flow["flow_id"], "code": mail.code}
+    answer = browser.verify(**typed, delivery="body")
+
+    assert answer.status_code == 200
+    assert "refresh_token" not in answer.json()
+    assert set(browser.cookies) == {REFRESH_COOKIE}
+
+
 def test_a_browsers_answers_hold_neither_of_its_secrets(browser: Browser) -> None:
     """Or a script that was smuggled into a page could read them."""
     mail = browser.request_mail()

@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from tests.support.app import App
+from tests.support import databases
+from tests.support.app import App, Clock
 from tests.support.clients import FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, at_once, count_rows, elsewhere
 from tests.support.sendgrid import SendGrid
 
@@ -111,6 +112,20 @@ def test_a_link_is_good_for_ten_minutes_and_no_longer(client: Client, app: App) 
 
     for fields in ({}, {"confirm": True}, client.secret()):
         answer = client.verify(token=mail.token, **fields)
+        assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.expired")
+
+
+def test_a_link_and_its_code_have_expired_at_the_very_instant_that_ends_them(
+    client: Client, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not use them is told why by another look at the row: both must call it expired."""
+    mail = client.request_mail()
+    flow_id = client.flow["flow_id"]
+    end = databases.fetch_value(app.database_url, "SELECT expires_at FROM sign_in_flows WHERE id = $1", flow_id)
+    monkeypatch.setattr(Clock, "__call__", lambda _: end)
+
+    for proof in ({"token": mail.token}, {"flow_id": flow_id, "code": mail.code}):
+        answer = client.verify(**proof, **client.secret())
         assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.expired")
 
 

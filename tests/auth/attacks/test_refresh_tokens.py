@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.support import databases
-from tests.support.app import App
+from tests.support.app import App, Clock
 from tests.support.clients import REFRESH_COOKIE, Browser, Client, at_once, new_ip
 from tests.support.sendgrid import SendGrid
 
@@ -46,10 +46,11 @@ def assert_dead(app: App, client: Client, *access_tokens: str) -> None:
 
 
 def test_one_that_was_just_used_gets_the_same_successor_again(client: Client, app: App) -> None:
+    app.clock.stop()
     old = client.sign_in().tokens["refresh_token"]
     new = client.refresh(old).json()["refresh_token"]
     assert new != old
-    for seconds in (0, 15, 27):
+    for seconds in (0, 15, 30):
         app.clock.ahead = timedelta(seconds=seconds)
         again = client.refresh(old)
         assert again.status_code == 200
@@ -155,6 +156,17 @@ def test_a_session_ends_when_it_isnt_used_for_seven_days(client: Client, app: Ap
     app.clock.advance(days=7, seconds=1)
 
     assert_refused(client.refresh(), "expired")
+    assert_refused(client.refresh(), "expired")
+
+
+def test_a_session_has_ended_at_the_very_instant_that_ends_it(
+    client: Client, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And isn't taken for stolen: what rotates and what says why not agree on when it is over."""
+    client.sign_in()
+    end = column(app, client, "idle_expires_at")
+    monkeypatch.setattr(Clock, "__call__", lambda _: end)
+
     assert_refused(client.refresh(), "expired")
 
 

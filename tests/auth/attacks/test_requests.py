@@ -1,11 +1,12 @@
 """What is done with requests for links: to learn who has an account, to flood people with mail, to lead them astray."""
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv6Address, IPv6Network
 from random import randrange
-from statistics import median
+from statistics import median, quantiles
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from tests.support import sendgrid as sendgrids
 from tests.support.app import App
 from tests.support.clients import Client, at_once, count_rows, elsewhere, new_address, new_ip
 from tests.support.sendgrid import SendGrid
+from tests.support.waiting import wait_until
 
 HOUR = "3600"
 DAY = "86400"
@@ -51,7 +53,10 @@ def assert_limited(answer: httpx2.Response, policy: str, quota: int, window: str
 def test_a_request_tells_nobody_whether_there_is_an_account(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
-    """Neither in what it answers nor in how long that takes; measured by turns, so that a busy machine delays all."""
+    """Neither in what it answers nor in how long that takes.
+
+    Measured by turns, in changing order, so that a busy machine delays all; and again, if it didn't.
+    """
     app = start_app(migrated_database_url, mail_limit_per_hour=1_000_000)
     rounds = 40
     kinds = {
@@ -60,20 +65,25 @@ def test_a_request_tells_nobody_whether_there_is_an_account(
         "suspended": accounts(app, rounds, suspended=True),
     }
     Client(app.http, sendgrid).request_mail()  # the first of a server takes longer
-    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     looks = set()
-    for number in range(rounds):
-        for kind, emails in kinds.items():
-            client = Client(app.http, sendgrid, email=emails[number])
-            start = time.perf_counter()
-            answer = client.request()
-            seconds[kind].append(time.perf_counter() - start)
-            looks.add((answer.status_code, tuple(answer.json()), tuple(answer.headers), answer.json()["resend_after"]))
 
+    def slowest_by_fastest() -> float:
+        """Of the kinds' lower quartiles, which a busy machine moves less than their medians."""
+        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for number in range(rounds):
+            for kind in sorted(kinds, key=lambda _: random.random()):
+                client = Client(app.http, sendgrid, email=kinds[kind][number])
+                start = time.perf_counter()
+                answer = client.request()
+                seconds[kind].append(time.perf_counter() - start)
+                body = answer.json()
+                looks.add((answer.status_code, tuple(body), tuple(answer.headers), body["resend_after"]))
+        quartiles = [quantiles(each)[0] for each in seconds.values()]
+        return max(quartiles) / min(quartiles)
+
+    assert any(slowest_by_fastest() < 1.5 for _ in range(3))
     assert len(looks) == 1, looks
     assert next(iter(looks))[0] == 202
-    medians = {kind: median(each) for kind, each in seconds.items()}
-    assert max(medians.values()) < 1.5 * min(medians.values()), medians
 
 
 def test_a_request_looks_nobody_up(
@@ -128,10 +138,7 @@ def test_a_mail_provider_that_is_down_gets_the_mail_when_it_is_back(
         client = Client(start_app(migrated_database_url, sendgrid_api_url=own.url).http, own)
         own.status = 500
         assert client.request().status_code == 202
-        deadline = time.monotonic() + 5
-        while own.requests == 0:
-            assert time.monotonic() < deadline, "the mail wasn't even tried"
-            time.sleep(0.02)
+        wait_until(lambda: own.requests > 0)
         assert own.mails_to(client.email) == []
         own.status = 202
         time.sleep(1.2)  # the wait before the first retry

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,10 +33,7 @@ class Before:
         self.mails: list[Mail] = [self.by_link.request_mail(), self.by_code.request_mail()]
         sendgrid.status, so_far = 500, sendgrid.requests
         assert self.by_waiting_mail.request().status_code == 202
-        deadline = time.monotonic() + 5
-        while sendgrid.requests == so_far:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: sendgrid.requests > so_far)
         self.everyone = (self.client, self.browser, self.by_link, self.by_code, self.by_waiting_mail)
 
     def use_links(self, sendgrid: SendGrid) -> list[int]:
@@ -87,6 +83,37 @@ def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
     with after(migrated_database_url, sendgrid, before, **NEW):
         assert browser.refresh().status_code == 200
         assert browser.as_signed_in("GET", "/me").status_code == 200
+
+
+def test_while_machines_change_over_each_reads_what_the_others_make(
+    migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    """First all learn to read the new secrets, then one after the other makes with them (docs/operations.md)."""
+    learning: dict[str, Any] = {f"{name}_previous": secret for name, secret in NEW.items()}
+    making: dict[str, Any] = NEW | PREVIOUS
+    with (
+        apps.running(migrated_database_url, sendgrid_url=sendgrid.url, **learning) as before,
+        apps.running(migrated_database_url, sendgrid_url=sendgrid.url, **making) as after,
+    ):
+        for here, there in ((before, after), (after, before)):
+            client, browser = Client(here.http, sendgrid), Browser(here.http, sendgrid)
+            for person in (client, browser):
+                mail = person.request_mail()  # which either of the two has made and sent
+                person.http = there.http
+                assert person.verify(token=mail.token, **person.secret()).status_code == 200
+                person.http = here.http
+                assert person.as_signed_in("GET", "/me").status_code == 200
+                assert person.refresh().status_code == 200
+                person.http = there.http
+                assert person.as_signed_in("GET", "/me").status_code == 200
+                assert person.refresh().status_code == 200
+            by_code = Client(here.http, sendgrid)
+            code = by_code.request_mail().code
+            by_code.http = there.http
+            answer = by_code.verify(flow_id=by_code.flow["flow_id"], code=code, **by_code.secret())
+            assert answer.status_code == 200
+        given_up = "SELECT count(*) FROM pgqueuer WHERE status = 'failed'"
+        assert databases.fetch_value(migrated_database_url, given_up) == 0
 
 
 def test_what_is_made_after_secrets_were_replaced_doesnt_need_the_previous_ones(
