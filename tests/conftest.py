@@ -1,6 +1,6 @@
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if SERVER in config.stash:
         config.stash[SERVER].close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows the servers that run, too."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"server at {running.url}", running.state()) for running in api.RUNNING]
+    return report
 
 
 @pytest.fixture(scope="session")

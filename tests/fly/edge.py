@@ -13,16 +13,17 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Self
 
 import trustme
 
-from tests.support.api import free_port
+from tests.support.api import free_port, listens
+from tests.support.waiting import wait_until
 
 SLOTS = 8
 REGISTRY_HOST = "registry.fly.io"
@@ -106,7 +107,7 @@ class Edge:
         self._connect = Threading(("127.0.0.1", 0), handler)
         threading.Thread(target=self._connect.serve_forever, args=(0.05,), daemon=True).start()
         for port in (self.port, self.registry_port):
-            _wait_for(port)
+            wait_until(partial(listens, port))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -216,16 +217,3 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return

@@ -17,7 +17,6 @@ import httpx2
 
 ROOT = Path(__file__).parent.parent.parent
 START_TIMEOUT_SECONDS = 20
-PORTS = range(20_000, 32_768)
 LAST_PORT = Path(tempfile.gettempdir()) / f"audifi-last-port-{os.getuid()}"
 
 
@@ -48,17 +47,37 @@ class Api:
     def log(self) -> str:
         return self.log_file.read_text()
 
+    def state(self) -> str:
+        """For whoever looks into a failure: how it does, and the end of its log."""
+        status = self.process.poll()
+        does = "runs" if status is None else f"has ended with {status}"
+        return "\n".join([f"process {self.process.pid} {does}", *self.log().splitlines()[-20:]])
+
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30) -> int:
         """Send the signal and wait; returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
 
 
+RUNNING: list[Api] = []
+"""All that this process has started."""
+
+
+def ports_of_servers() -> range:
+    """Those that the kernel gives to no client (ip(7), ip_local_port_range), where it leaves any."""
+    setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(setting.read_text().split()[0]) if setting.exists() else 32_768
+    return range(first - 10_000, first) if first > 12_000 else range(20_000, 30_000)
+
+
+PORTS = ports_of_servers()
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 for a server that is yet to start, which nobody else gets meanwhile.
 
     Not one that the kernel says is free: it gives that to another test as well, and to any client, until somebody
-    listens there. These come in turn, for all processes of this machine, from below those that clients are given.
+    listens there. These come in turn, for all processes of this machine, from outside those that clients are given.
     """
     with LAST_PORT.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -75,10 +94,11 @@ def free_port() -> int:
 def listens(port: int) -> bool:
     """Whether somebody does, on 127.0.0.1."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            # TCP lets a client connect with itself, where the kernel gives it this very port (RFC 9293, 3.5).
+            return connection.getsockname() != connection.getpeername()
     except OSError:
         return False
-    return True
 
 
 SECRETS = {
@@ -124,18 +144,21 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
             stderr=log,
         )
     api = Api(url=f"http://127.0.0.1:{port}", port=port, process=process, log_file=log_file)
+    RUNNING.append(api)
     try:
         _wait_until_it_listens(api)
         yield api
     finally:
+        RUNNING.remove(api)
         if process.poll() is None:
             process.kill()
         process.wait()
 
 
 def _wait_until_it_listens(api: Api) -> None:
+    """By its own word: that somebody answers at the port doesn't say who, nor that it has started."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while not listens(api.port):
+    while " listens on http://" not in api.log():
         gave_up = api.process.poll() is not None or time.monotonic() > deadline
         assert not gave_up, f"the API didn't start:\n{api.log()}"
         time.sleep(0.02)
