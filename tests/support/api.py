@@ -96,7 +96,7 @@ def listens(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             # TCP lets a client connect with itself, where the kernel gives it this very port (RFC 9293, 3.5).
-            return connection.getsockname() != connection.getpeername()
+            return bool(connection.getsockname() != connection.getpeername())
     except OSError:
         return False
 
@@ -117,7 +117,8 @@ MINIMAL = {
 
 def environment(code: Code = OURS, /, **variables: str) -> dict[str, str]:
     """What a process is started with: nothing of this machine's settings but where programs are."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{code.root / 'server'}:{code.root}", **variables}
+    settings = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{code.root / 'server'}:{code.root}"}
+    return settings | {"PYTHONFAULTHANDLER": "1"} | variables  # as the image has it
 
 
 @contextmanager
