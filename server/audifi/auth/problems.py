@@ -98,6 +98,16 @@ def refresh_token(why: str) -> Problem:
     return unauthenticated(f"refresh_token.{why}", "The session has ended", "Sign in again.")
 
 
+class SessionReplaced(Problem):
+    """A sign-in in the same browser has ended the session, so the cookie that is there by now may be the new one's."""
+
+
+def session_replaced() -> SessionReplaced:
+    """To a client the same as any session that was ended."""
+    revoked = refresh_token("revoked")
+    return SessionReplaced(revoked.status, revoked.code, revoked.title, revoked.detail, headers=revoked.headers)
+
+
 def not_found() -> Problem:
     return Problem(404, "session.not_found", "There is no such session")
 

@@ -172,7 +172,8 @@ async def refresh_session(
             raise problems.refresh_token("invalid")
         grant = await sessions.refresh(asked, request.app.state.rate_limiter, token)
     except Problem as problem:
-        if problem.status == status.HTTP_401_UNAUTHORIZED and held.delivery == "cookie":
+        is_over = problem.status == status.HTTP_401_UNAUTHORIZED and not isinstance(problem, problems.SessionReplaced)
+        if is_over and held.delivery == "cookie":
             raise cookies.clearing(request, problem, cookies.REFRESH) from None
         raise
     return _deliver(request, response, asked, grant, held.delivery)

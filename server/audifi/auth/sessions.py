@@ -14,7 +14,7 @@ from uuid6 import uuid7
 
 from audifi.auth import limits, problems
 from audifi.auth.context import Context, record
-from audifi.auth.models import RevokedReason, Session
+from audifi.auth.models import RevokedReason, Session, User
 from audifi.auth.tokens import RefreshToken
 from audifi.core.rate_limits import RateLimiter
 from audifi.core.session import after_commit
@@ -79,6 +79,10 @@ async def refresh(context: Context, limiter: RateLimiter, token: RefreshToken) -
     found = await _row(context, token.session_id)
     if found is None or not context.keys.is_genuine(token, nonce=found.refresh_nonce):
         raise problems.refresh_token("invalid")
+    if found.disabled_at is not None and found.revoked_at is None:  # by SQL alone: the console ends sessions, too
+        await revoke(context, Session.user_id == found.user_id, reason="suspended")
+        await context.session.commit()
+        raise problems.refresh_token("revoked")
     await context.session.commit()  # gives the connection back: the limiter takes one of its own
     await limiter.hit([(limits.REFRESHES_PER_SESSION, str(token.session_id))], now=context.now)
     rotate = (
@@ -100,6 +104,8 @@ async def refresh(context: Context, limiter: RateLimiter, token: RefreshToken) -
     row = await _row(context, token.session_id)
     if row is None:
         raise problems.refresh_token("invalid")
+    if row.revoked_reason == "replaced":
+        raise problems.session_replaced()
     if row.revoked_at is not None:
         raise problems.refresh_token("revoked")
     if row.idle_expires_at <= context.now:
@@ -156,7 +162,9 @@ def is_live(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
 
 
 async def _row(context: Context, session_id: UUID) -> Row[Any] | None:
-    found = select(*Session.__table__.columns).where(Session.id == session_id)
+    """Of the session, and whether its account is suspended."""
+    columns = [*Session.__table__.columns, User.__table__.c.disabled_at]
+    found = select(*columns).join(User).where(Session.id == session_id)
     return (await context.session.execute(found)).one_or_none()
 
 

@@ -271,6 +271,21 @@ def test_signing_in_again_in_a_browser_ends_its_former_session(browser: Browser,
     assert browser.refresh().status_code == 200
 
 
+def test_a_late_answer_about_the_former_session_leaves_the_new_ones_cookie(browser: Browser) -> None:
+    """A tab refreshed while another signed in: the browser keeps what came last, and has no session by it."""
+    browser.sign_in()
+    former = browser.cookies[REFRESH_COOKIE]
+    browser.sign_in()
+    newest = dict(browser.cookies)
+    late = browser.refresh(former)
+
+    assert (late.status_code, late.json()["code"]) == (401, "refresh_token.revoked")
+    assert late.headers["www-authenticate"] == "Bearer"
+    assert late.headers.get_list("set-cookie") == []
+    browser.cookies = newest
+    assert browser.refresh().status_code == 200
+
+
 def test_a_failed_sign_in_leaves_the_browsers_session_alone(browser: Browser) -> None:
     browser.sign_in()
     assert browser.verify(token="A" * 43, confirm=True).status_code == 401

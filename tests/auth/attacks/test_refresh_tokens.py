@@ -114,6 +114,21 @@ def test_reuse_of_one_session_leaves_the_accounts_others_alone(client: Client) -
     ]
 
 
+def test_an_account_that_was_suspended_by_sql_alone_is_out_with_its_next_refresh(client: Client, app: App) -> None:
+    """Whoever is called at night may not know the console, which ends the sessions as well."""
+    client.sign_in()
+    other = replace(client, ip=new_ip(), mails=client.mails).sign_in()
+    suspend = "UPDATE users SET disabled_at = now() WHERE id = $1"
+    databases.fetch_value(app.database_url, suspend, client.tokens["user"]["id"])
+
+    assert_refused(client.refresh(), "revoked")
+    for one in (client, other):
+        assert column(app, one, "revoked_reason") == "suspended"
+        assert one.as_signed_in("GET", "/sessions").status_code == 401
+    assert_refused(other.refresh(), "revoked")
+    assert recorded(app, client) == ["session.created", "session.revoked suspended"]
+
+
 def test_forty_refreshes_at_once_get_one_value(client: Client, app: App) -> None:
     old = client.sign_in().tokens["refresh_token"]
     answers = at_once([partial(client.ask, "POST", "/refresh", {"refresh_token": old})] * 40)
