@@ -36,6 +36,7 @@ SETTINGS = {
     "magic_link_secret": "the magic link secret of the benchmark, 32 characters or more",
     "client_requests_per_minute": "1000000",
     "account_requests_per_minute": "1000000",
+    "account_changes_per_day": "1000000",
     "max_concurrent_requests": "1000",
 }
 # And of the peers, which are to read the same tokens, and say the same.

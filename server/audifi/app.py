@@ -66,6 +66,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:  # noq
         clock,
         client_per_minute=settings.client_requests_per_minute,
         account_per_minute=settings.account_requests_per_minute,
+        changes_per_day=settings.account_changes_per_day,
     )
     overload = Overload(settings.max_concurrent_requests)
     jobs = Jobs(engine, told=metrics.job, report=reporter)

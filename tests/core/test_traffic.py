@@ -111,6 +111,32 @@ def test_an_account_that_asks_too_much_is_refused_wherever_it_asks_from(limited:
     assert ask(limited, ip=new_ip(), Authorization=f"Bearer {other}").status_code == 200
 
 
+def test_an_account_changes_and_is_recorded_so_often_a_day(
+    start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    clock = Clock()
+    clock.stop()
+    app = start_app(migrated_database_url, clock=clock, account_changes_per_day=2)
+    client = Client(app.http, sendgrid).sign_in()
+
+    def change(name: object) -> httpx2.Response:
+        return client.as_signed_in("PATCH", "/me", {"display_name": name})
+
+    names: list[object] = [7, "Ana", "A" * 1000, "Bea", "Cy"]
+    answers = [change(name) for name in names]
+    assert [answer.status_code for answer in answers] == [422, 200, 422, 200, 429]
+    assert answers[3].headers.get_list("ratelimit", split_commas=True)[-1].startswith('"account-changes";r=0;t=')
+    assert answers[4].headers.get_list("ratelimit-policy", split_commas=True)[0] == '"account-changes";q=2;w=86400'
+    assert client.as_signed_in("GET", "/me").json()["display_name"] == "Bea"
+    assert Client(app.http, sendgrid).sign_in().as_signed_in("PATCH", "/me", {"display_name": "Di"}).status_code == 200
+    activity = client.as_signed_in("GET", "/me/activity").json()["data"]
+    assert [event["event"] for event in activity].count("user.updated") == 2
+
+    clock.advance(seconds=int(answers[4].headers["retry-after"]))
+    assert client.refresh().status_code == 200
+    assert change("Cy").status_code == 200
+
+
 def test_a_token_that_isnt_good_counts_for_no_account(limited: App, sendgrid: SendGrid) -> None:
     client = Client(limited.http, sendgrid).sign_in()
     token = client.tokens["access_token"]

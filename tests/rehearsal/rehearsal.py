@@ -143,6 +143,7 @@ def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
             "TRUSTED_PROXIES": "127.0.0.0/8",  # where the stand-in of Fly's proxy is
             "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # the traffic is one client's,
             "ACCOUNT_REQUESTS_PER_MINUTE": "1000000",  # and a few accounts'
+            "ACCOUNT_CHANGES_PER_DAY": "1000000",
             **SECRETS,
         },
     )

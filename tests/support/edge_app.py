@@ -62,7 +62,8 @@ def create(database_url: str) -> FastAPI:
         await engine.dispose()
 
     app = FastAPI(lifespan=lifespan, redirect_slashes=False)
-    traffic = Traffic(engine, utc_now, client_per_minute=1_000_000, account_per_minute=1_000_000)
+    many = 1_000_000
+    traffic = Traffic(engine, utc_now, client_per_minute=many, account_per_minute=many, changes_per_day=many)
     app.state.overload = Overload(max_concurrent_requests=150)
     edge.install(
         app,

@@ -25,6 +25,7 @@ from audifi.core.rate_limits import RateLimiter
 from audifi.core.routing import DirectRoute
 from audifi.core.schemas import Cursor, PageLimit
 from audifi.core.settings import Settings
+from audifi.core.traffic import Traffic
 
 
 async def no_store(response: Response) -> None:
@@ -72,8 +73,10 @@ async def get_me(account: CheckedAccount) -> schemas.User:
 
 
 @router.patch("/me", summary="Change the account")
-async def update_me(asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
+async def update_me(request: Request, asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
     """The answer is the account as it is then."""
+    traffic: Traffic = request.app.state.traffic
+    await traffic.hit_change(request, str(account.id))
     values = body.model_dump()
     await service.update_user(asked, user_id=account.id, values=values)
     return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)

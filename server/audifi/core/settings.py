@@ -176,6 +176,8 @@ class Settings(DatabaseSettings):
     client_requests_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     """Of an IPv4 address, or an IPv6 /64. Many people may share one: mobile networks, offices."""
     account_requests_per_minute: int = Field(default=300, ge=1, le=1_000_000)
+    account_changes_per_day: int = Field(default=100, ge=1, le=1_000_000)
+    """Of what an account says of itself. Each is recorded, and the record is kept for a year."""
     max_concurrent_requests: int = Field(default=150, ge=1, le=10_000)
     """In work on a machine; more are answered 503. Over fly.toml's soft limit, so that Fly asks another machine first;
     under its hard one, so that the answer is ours."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import override
 
-from limits import RateLimitItem, RateLimitItemPerMinute, WindowStats
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute, WindowStats
 from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from sqlalchemy import BigInteger, DateTime, Text, bindparam, case, func, select
@@ -148,12 +148,21 @@ ADD = _add()
 class Traffic:
     """The limits, and the counters."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, *, client_per_minute: int, account_per_minute: int) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        *,
+        client_per_minute: int,
+        account_per_minute: int,
+        changes_per_day: int,
+    ) -> None:
         self._clock = clock
         self._counters = SharedCounters(engine, clock)
         self._limiter = FixedWindowRateLimiter(self._counters)
         self._per_client = Limit(name="client", item=RateLimitItemPerMinute(client_per_minute))
         self._per_account = Limit(name="account", item=RateLimitItemPerMinute(account_per_minute))
+        self._changes = Limit(name="account-changes", item=RateLimitItemPerDay(changes_per_day))
 
     async def hit_client(self, connection: HTTPConnection) -> None:
         """Count a request for its client.
@@ -171,6 +180,14 @@ class Traffic:
             Problem: 429.
         """
         await self._hit(connection, self._per_account, account)
+
+    async def hit_change(self, connection: HTTPConnection, account: str) -> None:
+        """Count what an account changes of itself, and leaves a record of.
+
+        Raises:
+            Problem: 429.
+        """
+        await self._hit(connection, self._changes, account)
 
     async def _hit(self, connection: HTTPConnection, limit: Limit, subject: str) -> None:
         allowed = await self._limiter.hit(limit.item, limit.name, subject)
