@@ -14,7 +14,7 @@ from audifi.core.settings import DatabaseSettings
 from tests.support import databases
 from tests.support.app import App, Clock
 from tests.support.clients import Client
-from tests.support.waiting import assert_soon, until
+from tests.support.waiting import assert_soon, until, wait_until
 
 USER = "01900000-0000-7000-8000-000000000000"
 
@@ -213,3 +213,15 @@ def test_another_machines_sign_out_is_known_within_two_seconds(client: Client, a
     databases.execute(app.database_url, f"{revoked}'{client.tokens['session']['id']}'")
 
     assert_soon(lambda: client.as_signed_in("GET", "/sessions").status_code == 401, 2)
+
+
+def test_a_sign_out_here_is_forgotten_like_one_elsewhere_and_spoils_no_look(client: Client, app: App) -> None:
+    client.sign_in()
+    assert client.ask("POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
+    session = UUID(client.tokens["session"]["id"])
+    revoked: RevokedSessions = app.asgi.state.revoked_sessions
+    assert session in revoked
+    app.clock.advance(minutes=12)
+
+    wait_until(lambda: session not in revoked)
+    assert revoked.is_current
