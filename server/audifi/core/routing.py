@@ -103,6 +103,6 @@ def _add(node: Dependant, steps: list[Step], places: dict[Any, int]) -> int:
             arguments[name] = REQUEST
     if node.response_param_name:
         arguments[node.response_param_name] = RESPONSE
-    assert node.call  # noqa: S101 - _is_direct
+    assert node.call  # noqa: S101 - _is_direct has seen to it
     steps.append((node.call, arguments))
     return places.setdefault((node.call, node.scope), RESPONSE + len(steps))
