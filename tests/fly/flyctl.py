@@ -106,10 +106,12 @@ def run_release_command(api: Api, fly: FlyToml, image: str) -> None:
     while True:
         state = api.ask("GET", f"/machines/{machine}")
         log = api.ask("GET", f"/machines/{machine}/log")
-        for line in log[shown:].splitlines():
+        stopped = state["state"] == "stopped"
+        end = len(log) if stopped else log.rfind("\n") + 1  # of a line that is being written, a part may be there
+        for line in log[shown:end].splitlines():
             say(f"  {line}")
-        shown = len(log)
-        if state["state"] == "stopped":
+        shown = end
+        if stopped:
             break
         if time.monotonic() > deadline:  # it goes on running: flyctl only stops waiting
             raise FlyctlError(f"error waiting for release_command machine {machine} to finish running: timeout")

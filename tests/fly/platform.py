@@ -17,6 +17,7 @@ from dev.containers import Engine, EngineError
 from tests.fly.config import MachineConfig
 from tests.fly.edge import REGISTRY_HOST, Edge
 from tests.fly.machine import Machine
+from tests.support.api import whole_lines
 
 
 class RefusedError(Exception):
@@ -77,7 +78,7 @@ class Fly:
         """What has happened to machines, the oldest first."""
         if not self.events_file.exists():
             return []
-        return [json.loads(line) for line in self.events_file.read_text().splitlines()]
+        return [json.loads(line) for line in whole_lines(self.events_file).splitlines()]
 
     def create_machine(self, app: App, config: MachineConfig, *, cordoned: bool = False) -> Machine:
         """

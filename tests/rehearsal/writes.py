@@ -10,6 +10,8 @@ from typing import Any
 
 import asyncpg
 
+from tests.support.api import whole_lines
+
 
 @dataclass(frozen=True, kw_only=True)
 class Write:
@@ -48,8 +50,7 @@ def writes_in(*files: Path) -> list[Write]:
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
     """Objects of a JSON lines file. The last line may be incomplete: its writer was killed, or still writes."""
-    *lines, _ = file.read_text().split("\n")
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in whole_lines(file).splitlines()]
 
 
 def lost_writes(database_url: str, writes: Sequence[Write]) -> list[Write]:

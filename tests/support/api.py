@@ -45,18 +45,26 @@ class Api:
         return httpx2.get(f"{self.url}/api/v1/health", timeout=10)
 
     def log(self) -> str:
-        return self.log_file.read_text()
+        """All its whole lines so far. Of one that is being written, a part may be there (write(2) isn't atomic)."""
+        return whole_lines(self.log_file)
 
     def state(self) -> str:
         """For whoever looks into a failure: how it does, and the end of its log."""
         status = self.process.poll()
         does = "runs" if status is None else f"has ended with {status}"
-        return "\n".join([f"process {self.process.pid} {does}", *self.log().splitlines()[-20:]])
+        log = self.log_file.read_text(errors="replace")
+        return "\n".join([f"process {self.process.pid} {does}", *log.splitlines()[-20:]])
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30) -> int:
         """Send the signal and wait; returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
+
+
+def whole_lines(file: Path) -> str:
+    """What a file that is being written holds, without its last line if that has no end yet."""
+    lines, end, _ = file.read_bytes().rpartition(b"\n")
+    return (lines + end).decode()
 
 
 RUNNING: list[Api] = []

@@ -41,7 +41,8 @@ async def sent_by(connection: asyncpg.Connection, application: str) -> list[Stat
     """What has a plan of all that an application has sent to this database so far; each text once."""
     database = await connection.fetchval("SELECT current_database()")
     found: dict[str, Statement] = {}
-    for line in (await connection.fetchval(READ_LOG)).splitlines():
+    whole_lines, _, _ = (await connection.fetchval(READ_LOG)).rpartition("\n")
+    for line in whole_lines.splitlines():
         entry = json.loads(line)
         sent = SENT.fullmatch(entry.get("message", ""))
         if not sent or (entry.get("dbname"), entry.get("application_name")) != (database, application):

@@ -1,4 +1,4 @@
-"""The ports that servers of the tests get, and how it is told that one of them listens."""
+"""The servers of the tests: the ports that they get, how it is told that one listens, and what is read of its log."""
 
 import socket
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import free_port, listens
+from tests.support.api import free_port, listens, whole_lines
 
 
 def test_a_client_that_has_connected_with_itself_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +31,18 @@ def test_each_gets_another_port_and_none_that_clients_are_given() -> None:
 
     assert len(set(ports)) == 50
     assert first <= 12_000 or not any(first <= port <= last for port in ports)
+
+
+def test_of_a_line_that_is_being_written_nothing_is_read(tmp_path: Path) -> None:
+    """The kernel shows a part of it, where the line goes from one page of the file to the next."""
+    log = tmp_path / "log"
+    parts = '{"message": "says “so”"}\n{"message": "says “'.encode(), 'no”"}\n'.encode()
+    with log.open("wb") as file:
+        file.write(parts[0][:-1])  # within a character
+        file.flush()
+        early = whole_lines(log)
+        file.write(parts[0][-1:] + parts[1])
+        file.flush()
+
+    assert early == '{"message": "says “so”"}\n'
+    assert whole_lines(log) == early + '{"message": "says “no”"}\n'
