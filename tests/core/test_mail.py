@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from email.message import EmailMessage
 from email.policy import default
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, override
 
@@ -22,6 +21,7 @@ import pytest
 
 from audifi.core import mail as mails
 from audifi.core.mail import ConsoleMailer, Mail, Mailer, MailError, SendGridMailer
+from tests.support import web
 
 API_KEY = "SG.the-key"
 CONTROL_CHARACTERS = ["\r", "\n", "\r\n", "\0", "\x1b", "\x7f", "\x85", "\u2028"]
@@ -61,27 +61,23 @@ class Provider:
 def running() -> Iterator[Provider]:
     provider = Provider()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = json.loads(self.read())
             headers = {name.lower(): value for name, value in self.headers.items()}
             provider.requests.append(Request(self.path, headers, body))
             if provider.hangs:
                 provider.closing.wait()
                 return
-            self.send_response(provider.status)
             if provider.drips:
                 self.drip()
                 return
-            if provider.location:
-                self.send_header("location", provider.location)
-            self.send_header("content-length", str(len(provider.body)))
-            self.end_headers()
-            self.wfile.write(provider.body)
+            self.reply(provider.status, provider.body, **{"location": provider.location} if provider.location else {})
 
         def drip(self) -> None:
+            self.send_response(provider.status)
             try:
                 while not provider.closing.wait(0.05):
                     self.send_header("x-more", "to come")
@@ -90,20 +86,11 @@ def running() -> Iterator[Provider]:
                 pass  # the client has had enough
             self.close_connection = True
 
-        @override
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    provider.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield provider
-    finally:
-        provider.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with web.serving(Handler) as provider.url:
+        try:
+            yield provider
+        finally:
+            provider.closing.set()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """How the deploy asks which commit is served, against a server that answers what each test says."""
 
 import base64
-import http.server
 import socket
 import ssl
 import threading
@@ -14,8 +13,9 @@ import pytest
 import trustme
 
 from served import Answer, Api, ask
+from tests.support import web
 from tests.support.api import free_port
-from tests.support.fake_fly import Reply, health, running, serving
+from tests.support.fake_fly import Reply, health, serving
 
 COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
 NEW = "0.1.0+1a2b3c4"
@@ -186,7 +186,7 @@ def certificate(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return tls
 
 
-class Proxy(http.server.ThreadingHTTPServer):
+class Proxy(web.Server):
     """Takes CONNECT, for whatever name, to one port here."""
 
     def __init__(self, target: int) -> None:
@@ -195,7 +195,7 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.requests: list[tuple[str, str | None]] = []
 
 
-class ProxyHandler(http.server.BaseHTTPRequestHandler):
+class ProxyHandler(web.Handler):
     def do_CONNECT(self) -> None:
         assert isinstance(self.server, Proxy)
         self.server.requests.append((self.path, self.headers["Proxy-Authorization"]))
@@ -204,9 +204,6 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             threading.Thread(target=copy, args=(there, self.connection), daemon=True).start()
             copy(self.connection, there)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def copy(source: socket.socket, target: socket.socket) -> None:
@@ -228,7 +225,7 @@ def behind_proxy(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str = "") 
         monkeypatch.delenv(name, raising=False)
     with (
         serving(health(NEW), tls=certificate(authority, "an-app.fly.dev")) as server,
-        running(Proxy(server.server_port)) as proxy,
+        web.running(Proxy(server.server_port)) as proxy,
     ):
         monkeypatch.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{proxy.server_port}")
         yield proxy

@@ -1,19 +1,18 @@
 """An app's public health, and a flyctl on PATH whose deploys change what it answers. Both do what a test says."""
 
-import http.server
 import json
 import os
 import ssl
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import web
 from tests.support.api import ROOT
 
 SCRIPT = ROOT / ".github" / "scripts" / "deploy.py"
@@ -82,7 +81,7 @@ class Step:
     """How long it then goes on."""
 
 
-class Server(http.server.ThreadingHTTPServer):
+class Server(web.Server):
     """Gives the replies one after another, and the last one, or all over again, for ever."""
 
     def __init__(self, replies: Sequence[Reply], *, repeat_all: bool = False) -> None:
@@ -112,7 +111,7 @@ class ServerOfAFile(Server):
         return Reply(**replies[len(self.paths) % len(replies)])
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(web.Handler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Server)
         reply = self.server.next_reply(self.path)
@@ -122,28 +121,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.body.encode())
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def running[S: http.server.ThreadingHTTPServer](server: S) -> Iterator[S]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
 
 @contextmanager
 def serving(*replies: Reply, repeat_all: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     server = Server(replies, repeat_all=repeat_all)
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    with running(server):
+    with web.running(server):
         yield server
 
 
@@ -224,5 +208,5 @@ class FakeFly:
 
 @contextmanager
 def fake_fly(folder: Path) -> Iterator[FakeFly]:
-    with running(ServerOfAFile(folder / "replies")) as server:
+    with web.running(ServerOfAFile(folder / "replies")) as server:
         yield FakeFly(folder, server.url)

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, override
+from typing import Any
+
+from tests.support import web
 
 
 @dataclass
@@ -50,35 +51,18 @@ class SendGrid:
 def running(port: int = 0) -> Iterator[SendGrid]:
     sendgrid = SendGrid()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            mail = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            status = sendgrid.receive(mail)
-            self.send_response(status if self.path == "/v3/mail/send" else 404)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            status = sendgrid.receive(json.loads(self.read()))
+            self.reply(status if self.path == "/v3/mail/send" else 404)
 
         def do_GET(self) -> None:
             time.sleep(sendgrid.seconds)
             is_known = self.path == "/v3/scopes"
             body = json.dumps({"scopes": sendgrid.scopes} if sendgrid.key_status == 200 else {"errors": []}).encode()
-            self.send_response(sendgrid.key_status if is_known else 404)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(sendgrid.key_status if is_known else 404, body)
 
-        @override
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    sendgrid.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with web.serving(Handler, port) as sendgrid.url:
         yield sendgrid
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -1,15 +1,14 @@
 """Sentry's envelope endpoint on this machine: it keeps all it gets, byte by byte, unpacked."""
 
-import gzip
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import batched
-from typing import Any, override
+from typing import Any
+
+from tests.support import web
 
 WAIT_SECONDS = 10
 
@@ -46,25 +45,11 @@ class Sentry:
 def running() -> Iterator[Sentry]:
     sentry = Sentry()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            sentry.keep(str(self.headers), body.decode())
-            self.send_response(200)
-            self.send_header("content-length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
+            sentry.keep(str(self.headers), self.read().decode())
+            self.reply(200, b"{}")
 
-        @override
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    sentry.dsn = f"http://a0b1c2d3e4f5@127.0.0.1:{server.server_port}/42"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with web.serving(Handler) as url:
+        sentry.dsn = f"{url.replace('//', '//a0b1c2d3e4f5@')}/42"
         yield sentry
-    finally:
-        server.shutdown()
-        server.server_close()
