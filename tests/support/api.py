@@ -156,7 +156,11 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
     RUNNING.append(api)
     try:
         _wait_until_it_listens(api)
-        yield api
+        try:
+            yield api
+        except Exception as error:
+            error.add_note(f"server at {api.url}: {api.state()}")
+            raise
     finally:
         RUNNING.remove(api)
         if process.poll() is None:
