@@ -117,8 +117,8 @@ def _link(keys: Keys, seed: bytes, token_hash: bytes) -> Link:
 def expired(now: datetime) -> list[Expired]:
     """What housekeeping deletes. Flows and sessions are kept for a while, to tell clients what became of them."""
     return [
-        (SignInFlow.__table__, SignInFlow.expires_at < now - FLOWS_KEPT),
-        (Session.__table__, Session.idle_expires_at < now - SESSIONS_KEPT),
-        (Session.__table__, Session.revoked_at < now - SESSIONS_KEPT),
-        (AuthEvent.__table__, AuthEvent.created_at < now - EVENTS_KEPT),
+        Expired(rows_of=SignInFlow.__table__, by=SignInFlow.expires_at, before=now - FLOWS_KEPT),
+        Expired(rows_of=Session.__table__, by=Session.idle_expires_at, before=now - SESSIONS_KEPT),
+        Expired(rows_of=Session.__table__, by=Session.revoked_at, before=now - SESSIONS_KEPT),
+        Expired(rows_of=AuthEvent.__table__, by=AuthEvent.created_at, before=now - EVENTS_KEPT),
     ]
