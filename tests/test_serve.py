@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 from fastapi import FastAPI
 
@@ -259,6 +261,37 @@ def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start_api: Sta
         began = time.monotonic()
         assert api.stop() == 0
         assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
+
+
+def test_who_reads_nothing_for_too_long_is_cut_off_and_who_reads_slowly_is_not(
+    start_api: StartApi, database_url: str
+) -> None:
+    api = start_api(database_url, module=TEST_ROUTES, UNREAD_TIMEOUT_SECONDS="3")
+    asset = re.findall(r"[^\"]+bundle\.js", httpx2.get(f"{api.url}/docs").text)[0]
+    size = len(httpx2.get(api.url + asset).content)
+    times = 12
+    assert size * times > 10_000_000, "it fits into the sockets' buffers"
+
+    def holds(client: socket.socket) -> bool:
+        of_server = psutil.Process(api.process.pid).net_connections()
+        return client.getsockname()[1] in {each.raddr.port for each in of_server if each.raddr}
+
+    with socket.socket() as silent, socket.socket() as slow:
+        for client in (silent, slow):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(20)
+            client.connect(("127.0.0.1", api.port))
+            client.sendall(f"GET {asset} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * times)
+        wait_until(lambda: holds(silent))
+        read = 0
+        for _ in range(60):
+            read += len(slow.recv(65536))
+            time.sleep(0.1)
+        wait_until(lambda: not holds(silent))
+        while read < size * times:
+            received = len(slow.recv(1 << 20))
+            assert received
+            read += received
 
 
 def test_whatever_still_goes_on_it_ends(start_api: StartApi, database_url: str) -> None:

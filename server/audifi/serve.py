@@ -33,6 +33,7 @@ EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.tom
 # is much to do: beyond 100 new connections a second all would wait in the kernel, where nothing bounds or sheds them.
 # Each costs a system call when one comes.
 LISTENERS = 64
+UNREAD_TIMEOUT_SECONDS = 60  # for which a client may read nothing of what was sent to it
 BACKLOG = 2048  # of connections that wait to be accepted; the kernel's limit may be lower
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
@@ -134,6 +135,8 @@ def listen(host: str, port: int, variable: str = "PORT") -> socket.socket:
     """
     listener = socket.socket(socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "linux":  # RFC 5482. Neither asyncio nor uvicorn has such a limit; connections inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_SECONDS * 1000)
     with _taking(listener, host, port, variable):
         listener.bind((host, port))
     return listener

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
@@ -17,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from audifi.core.overload import REFUSALS_A_TURN, Overload, OverloadMiddleware
 from audifi.core.protocol import PIPELINE_MAX_REQUESTS
 from dev.postgres import Postgres
-from tests.support import edge_app
+from tests.support import edge_app, wire
 from tests.support.api import APP_URL, Api
 from tests.support.waiting import wait_until
 
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.slow  # a server for each, which is kept busy for some 
 
 BOUND = 8
 ME = "/api/v1/auth/me"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.fixture
@@ -147,6 +150,32 @@ def test_bodies_that_are_slow_to_come_keep_nobody_out(api: Api) -> None:
         for connection in connections[:BOUND]:
             connection.sendall(json.dumps({"token": "x" * 40})[:30].encode())
         assert {status(connection) for connection in connections[:BOUND]} <= {"401", "422", "400"}
+
+
+def test_of_bodies_that_come_later_than_their_heads_as_many_are_taken_as_may_be_in_work(api: Api) -> None:
+    wants = "POST /test/slow?seconds=6 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(3 * BOUND):
+            [connection] = stack.enter_context(sent(api, f"{wants}Expect: 100-continue\r\n\r\n", 1))
+            assert connection.recv(len(CONTINUE), socket.MSG_WAITALL) == CONTINUE  # it has been taken, and waits
+            connections.append(connection)
+        for connection in connections:
+            connection.sendall(b"[]")
+        answers = [wire.read_answer(connection) for connection in connections]
+
+    statuses = [answer.split()[1] for answer in answers]
+    assert Counter(statuses) == {b"200": BOUND, b"503": 2 * BOUND}
+    for answer in answers:
+        if answer.startswith(b"HTTP/1.1 503 "):
+            assert b'"code": "server.overloaded"' in answer
+            assert re.search(rb"\r\nretry-after: [1-5]\r\n", answer)
+
+
+def test_what_only_looks_like_a_preflight_needs_a_place(api: Api) -> None:
+    with busy(api):
+        for headers in ({}, {"Origin": APP_URL}, {"Access-Control-Request-Method": "PATCH"}):
+            assert httpx2.options(api.url + ME, headers=headers).json()["code"] == "server.overloaded"
 
 
 def test_answers_that_are_slow_to_be_read_keep_nobody_out(api: Api) -> None:

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy import Text, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from audifi import serve as server
 from audifi.app import create_app
 from audifi.core import logs
 from audifi.core.overload import Overload
@@ -67,6 +68,11 @@ def add_routes_about_work(app: FastAPI) -> None:
         overload: Overload = app.state.overload
         return overload.in_work - 1
 
+    @app.post("/test/slow")
+    async def slow_with_body(seconds: float, body: list[int]) -> int:
+        await asyncio.sleep(seconds)
+        return len(body)
+
     @app.get("/test/busy-loop")
     async def busy_loop(seconds: float) -> None:
         """Each turn of the event loop takes 20 ms."""
@@ -87,5 +93,7 @@ if __name__ == "__main__":
         from audifi.core import traces
 
         traces.FLUSH_SECONDS = int(os.environ["FLUSH_SECONDS"])
+    if "UNREAD_TIMEOUT_SECONDS" in os.environ:
+        server.UNREAD_TIMEOUT_SECONDS = int(os.environ["UNREAD_TIMEOUT_SECONDS"])
     limit = float(os.environ.get("EXIT_WITHIN_SECONDS", EXIT_WITHIN_SECONDS))
     serve(app, settings, listen(settings.host, settings.port), exit_within_seconds=limit)

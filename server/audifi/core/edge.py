@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network
-from itertools import cycle
 from typing import TypedDict, override
 
 from fastapi import FastAPI
@@ -40,7 +39,6 @@ PREFLIGHT_MAX_AGE_SECONDS = (
     7200  # Chromium's limit: https://developer.mozilla.org/docs/Web/HTTP/Headers/Access-Control-Max-Age
 )
 
-RETRY_AFTER_SECONDS = range(1, 6)  # in turn, so that those who were sent away together don't come back together
 # What a refusal is made with, once, and what goes there in each. No name that a client may give holds a slash.
 NAME, INSTANCE = b"name-of-the-request", b"/path-of-the-request"
 
@@ -106,14 +104,12 @@ class Gate:
         self._sight = sight
         self._problem = problems.overloaded(1)
         self._origins = frozenset(origin.encode() for origin in cors.allow_origins)
-        self._retry_after = cycle(RETRY_AFTER_SECONDS)
         self._copies = lru_cache(None)(self._copy)  # of a few origins, each with a few times
 
     def admit(self, app: ASGIApp, scope: Scope) -> ASGIApp | None:
         """The app, for this request; None where there is too much to do already."""
-        if _is_read(scope) and scope["path"] in self._first:
-            return app
-        return app if scope["method"] == "OPTIONS" else self._overload.take(app)  # preflights are answered by CORS
+        is_first = _is_read(scope) and scope["path"] in self._first
+        return app if is_first or _is_preflight(scope) else self._overload.take(app)
 
     def send_away_in_turn(self, scope: Scope, send: Callable[[bytes, bytes], None]) -> None:
         """Have `send` called, a little later, with the header lines and the body for one who wasn't admitted."""
@@ -123,7 +119,7 @@ class Gate:
         """As `refuse` makes it, from a copy in which only the name and the path are new: there may be very many."""
         origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
         known = origin if origin is None or origin in self._origins else b"other"
-        lines, body = self._copies(known, next(self._retry_after))
+        lines, body = self._copies(known, next(self._overload.retry_after))
         name = request_id.name(scope).encode()
         body = body.replace(NAME, name).replace(INSTANCE, problems.path(scope).encode())
         self._sight.refused(self._problem, scope)
@@ -156,6 +152,14 @@ class Gate:
 
 def _is_read(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """As Starlette's CORSMiddleware has it, which answers those itself."""
+    if scope["method"] != "OPTIONS":
+        return False
+    headers = dict(scope["headers"])
+    return b"origin" in headers and b"access-control-request-method" in headers
 
 
 class FirstMiddleware:

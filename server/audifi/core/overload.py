@@ -2,7 +2,8 @@
 
 More requests at a time don't get more done: there are 15 database connections and one event loop. What is taken on
 beyond waits, and in the end all wait for longer than anybody does. With a bound, whoever is served waits for as many
-others at most. core/protocol.py asks for a place, before anything is done. See docs/decisions/0019-shedding.md.
+others at most. core/protocol.py asks for a place, before anything is done; whose body comes later, asks again when it
+is there. See docs/decisions/0019-shedding.md.
 """
 
 import asyncio
@@ -10,12 +11,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import cycle
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
 TELL_EVERY_SECONDS = 1
+RETRY_AFTER_SECONDS = range(1, 6)  # in turn, so that those who were sent away together don't come back together
 REFUSALS_A_TURN = 10  # with ten times what can be done, half of that still gets done
 
 
@@ -31,6 +35,7 @@ class Overload:
         self.in_work = 0
         self.shed = 0
         """Since the start."""
+        self.retry_after = cycle(RETRY_AFTER_SECONDS)
         self._to_refuse: deque[Callable[[], None]] = deque()
         self._told = 0
         self._tell_at = 0.0
@@ -55,10 +60,13 @@ class Overload:
         Who is at work needs some turns, one for each answer of the database. If each had to go through hundreds of
         refusals, hardly anything would get done. The log tells of them in a line a second.
         """
-        self.shed += 1
+        self.count_shed()
         self._to_refuse.append(refuse)
         if len(self._to_refuse) == 1:
             asyncio.get_running_loop().call_soon(self._refuse_some)
+
+    def count_shed(self) -> None:
+        self.shed += 1
         if time.monotonic() >= self._tell_at:
             logger.warning("server.overloaded: %d in work; sent away: %d", self.in_work, self.shed - self._told)
             self._told, self._tell_at = self.shed, time.monotonic() + TELL_EVERY_SECONDS
@@ -74,7 +82,8 @@ class Overload:
 class OverloadMiddleware:
     """A request isn't in work while it waits for its client, to send its body or to read the answer.
 
-    Else one client with some slow connections could keep out all others.
+    Else one client with some slow connections could keep out all others. When its body has come and there is no place
+    any more, it is sent away.
     """
 
     def __init__(self, app: ASGIApp, *, overload: Overload) -> None:
@@ -87,6 +96,7 @@ class OverloadMiddleware:
             return
         overload = self._overload
         has_body = False  # once it does, `receive` waits for the client to go away, while the work goes on
+        has_answer = False
 
         async def receive_out_of_work() -> Message:
             nonlocal has_body
@@ -98,9 +108,16 @@ class OverloadMiddleware:
             finally:
                 overload.in_work += 1
             has_body = not message.get("more_body")
+            is_one_too_many = overload.in_work > overload.max_concurrent_requests
+            if is_one_too_many and has_body and not has_answer and message["type"] == "http.request":
+                overload.count_shed()
+                # Not a Problem: of what goes wrong with a body, FastAPI lets only these out.
+                raise HTTPException(503, headers={"Retry-After": str(next(overload.retry_after))})
             return message
 
         async def send_out_of_work(message: Message) -> None:
+            nonlocal has_answer
+            has_answer = True
             overload.in_work -= 1
             try:
                 await send(message)

@@ -302,6 +302,8 @@ def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:
             return timeout()
         case HTTPStatus.CONTENT_TOO_LARGE:
             return too_large()
+        case HTTPStatus.SERVICE_UNAVAILABLE:  # core/overload.py's
+            return overloaded(int(dict(headers)["Retry-After"]))
         case _:
             code, title = re.sub(r"[^a-z]+", "_", status.phrase.lower()), status.phrase
     detail = None if error.detail == status.phrase else error.detail  # which is Starlette's default
