@@ -36,7 +36,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE: Input should be greater than or equal to 1"),
         ("DATABASE_STATEMENT_TIMEOUT_SECONDS", "0", "DATABASE_STATEMENT_TIMEOUT_SECONDS: Input should be greater"),
         ("SHUTDOWN_TIMEOUT_SECONDS", "inf", "SHUTDOWN_TIMEOUT_SECONDS: Input should be"),
-        ("TRUSTED_PROXIES", "s3cr3t", "TRUSTED_PROXIES: "),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,s3cr3t", "TRUSTED_PROXIES: must be networks such as 172.16.0.0/12, by commas"),
+        ("METRICS_PORT", "8080", "METRICS_PORT: must not be PORT"),
         ("JWT_SECRET", "s3cr3t" * 5, "JWT_SECRET: must have at least 32 characters; `openssl rand"),
         ("JWT_SECRET_PREVIOUS", "s3cr3t", "JWT_SECRET_PREVIOUS: must have at least 32 characters"),
         ("MAGIC_LINK_SECRET", "", "MAGIC_LINK_SECRET: must have at least 32 characters"),
@@ -47,6 +48,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("APP_URL", "https://App.Example.com", "APP_URL: must be lower case"),
         ("APP_URL", "https://app.example.com/#s3cr3t", "APP_URL: must be lower case, with neither"),
         ("APP_URL", "http://app.example.com", "APP_URL: must start with https://"),
+        ("APP_URL", "https://app.example.com:443", "APP_URL: must be without :443, which browsers leave out"),
+        ("ALLOWED_ORIGINS", "http://a.example:80", "ALLOWED_ORIGINS: must be without :80"),
+        ("APP_URL", "https://app.example.com:99999", "APP_URL: Port out of range"),
         ("ALLOWED_ORIGINS", "https://a.example,s3cr3t", "ALLOWED_ORIGINS: must be a URL"),
         ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS: must be a URL"),
         ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
@@ -83,10 +87,28 @@ def test_production_starts_with_none_of_its_secrets_missing(monkeypatch: pytest.
         load(Settings)
 
 
-def test_one_secret_for_both_uses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAGIC_LINK_SECRET", COMPLETE["JWT_SECRET"])
+def test_all_that_is_missing_or_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in COMPLETE:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("APP_URL", "http://app.example.com")
+    monkeypatch.setenv("METRICS_PORT", "8080")
 
-    with pytest.raises(SettingsError, match=r"^MAGIC_LINK_SECRET: must not be JWT_SECRET"):
+    with pytest.raises(SettingsError) as refusal:
+        load(Settings)
+    missing = {f"{name}: is missing" for name in COMPLETE if name != "APP_URL"}
+    assert set(str(refusal.value).splitlines()) == missing | {
+        "APP_URL: must start with https://",
+        "METRICS_PORT: must not be PORT",
+    }
+
+
+@pytest.mark.parametrize("of_links", ["MAGIC_LINK_SECRET", "MAGIC_LINK_SECRET_PREVIOUS"])
+@pytest.mark.parametrize("of_tokens", ["JWT_SECRET", "JWT_SECRET_PREVIOUS"])
+def test_one_secret_for_both_uses_is_refused(monkeypatch: pytest.MonkeyPatch, of_links: str, of_tokens: str) -> None:
+    for name in (of_links, of_tokens):
+        monkeypatch.setenv(name, "the same " * 4)
+
+    with pytest.raises(SettingsError, match=rf"^{of_links}: must not be JWT_SECRET, nor the one before"):
         load(Settings)
 
 

@@ -3,9 +3,9 @@
 import os
 import re
 from email.utils import parseaddr
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -15,7 +15,8 @@ from pydantic import (
     PlainValidator,
     SecretStr,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -61,7 +62,17 @@ def _origin(given: str) -> str:
         raise ValueError("must be a URL such as https://app.example.com")
     if parts.query or parts.fragment or not given.isascii() or given != given.lower():
         raise ValueError("must be lower case, with neither a query nor a fragment")
+    if parts.port == DEFAULT_PORTS[parts.scheme]:
+        raise ValueError(f"must be without :{parts.port}, which browsers leave out")
     return given.rstrip("/")
+
+
+def _networks(given: object) -> object:
+    """From the environment they come as one string."""
+    try:
+        return tuple(map(ip_network, filter(None, given.split(",")))) if isinstance(given, str) else given
+    except ValueError:
+        raise ValueError("must be networks such as 172.16.0.0/12, by commas") from None
 
 
 def _sender(given: str) -> str:
@@ -74,6 +85,7 @@ def _sender(given: str) -> str:
     return given
 
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
 SECRET_MIN_BYTES = 32
 LongSecret = Annotated[SecretStr, AfterValidator(_long_secret)]
 WebAddress = Annotated[str, AfterValidator(_origin)]
@@ -145,7 +157,9 @@ class Settings(DatabaseSettings):
     shutdown_timeout_seconds: PositiveSeconds = 20
     """For requests in flight at SIGTERM. With the drain and the pool's close it stays under fly.toml's kill_timeout."""
     shutdown_drain_seconds: float = Field(default=1, ge=0, le=60)
-    trusted_proxies: Annotated[Networks, NoDecode, CommaSeparated] = Field(default_factory=_default_trusted_proxies)
+    trusted_proxies: Annotated[Networks, NoDecode, BeforeValidator(_networks)] = Field(
+        default_factory=_default_trusted_proxies
+    )
 
     # No secret has a default, not even in development: `make run` makes its own.
     jwt_secret: LongSecret
@@ -184,7 +198,9 @@ class Settings(DatabaseSettings):
     docs_enabled: bool = True
     """Whether /docs and /openapi.json are there."""
 
-    sendgrid_api_key: Annotated[SecretStr, AfterValidator(_printable)] | None = None
+    sendgrid_api_key: Annotated[SecretStr, AfterValidator(_printable)] | None = Field(
+        default=None, validate_default=True
+    )
     """Needed in production. Without it, in development, mails are printed and kept in `mail_folder`."""
     sendgrid_api_url: WebAddress = "https://api.sendgrid.com"  # https://api.eu.sendgrid.com for EU subusers
     mail_from: Annotated[str, Field(max_length=320), AfterValidator(_sender)] = ""
@@ -193,20 +209,35 @@ class Settings(DatabaseSettings):
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
     """For all addresses and machines together: it bounds what an attack on sign-in can cost."""
 
-    @model_validator(mode="after")
-    def _secrets_differ(self) -> Self:
-        if self.jwt_secret == self.magic_link_secret:
-            raise ValueError("MAGIC_LINK_SECRET: must not be JWT_SECRET: who gets one of them should not have both")
-        return self
+    # Each looks at fields above its own. A validator of the whole model has its say only when all else is right.
 
-    @model_validator(mode="after")
-    def _production_is_complete(self) -> Self:
-        if self.environment == "production":
-            if not (self.sendgrid_api_key and self.sendgrid_api_key.get_secret_value()):
-                raise ValueError("SENDGRID_API_KEY: is missing")
-            if not self.app_url.startswith("https:"):
-                raise ValueError("APP_URL: must start with https://")
-        return self
+    @field_validator("metrics_port")
+    @classmethod
+    def _is_another_port(cls, given: int | None, info: ValidationInfo) -> int | None:
+        if given is not None and given == info.data.get("port"):
+            raise ValueError("must not be PORT")
+        return given
+
+    @field_validator("magic_link_secret", "magic_link_secret_previous")
+    @classmethod
+    def _is_another_secret(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if given and given in {info.data.get("jwt_secret"), info.data.get("jwt_secret_previous")}:
+            raise ValueError("must not be JWT_SECRET, nor the one before: who gets one of them should not have both")
+        return given
+
+    @field_validator("app_url")
+    @classmethod
+    def _is_safe_in_production(cls, given: str, info: ValidationInfo) -> str:
+        if info.data.get("environment") == "production" and not given.startswith("https:"):
+            raise ValueError("must start with https://")
+        return given
+
+    @field_validator("sendgrid_api_key")
+    @classmethod
+    def _is_there_in_production(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if info.data.get("environment") == "production" and not (given and given.get_secret_value()):
+            raise ValueError("is missing")
+        return given
 
     @property
     def origins(self) -> tuple[str, ...]:
