@@ -188,6 +188,7 @@ def serve(
         app,
         loop="uvloop",
         http=HttpProtocol,
+        ws="none",
         log_config=None,
         access_log=False,  # core/sight has a line for each request
         server_header=False,

@@ -56,8 +56,8 @@ def api(tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_send
         yield running
 
 
-def ask(api: Api, path: str, name: str, method: str = "GET") -> httpx2.Response:
-    return httpx2.request(method, api.url + path, headers={"X-Request-ID": name}, timeout=10)
+def ask(api: Api, path: str, name: str, method: str = "GET", **headers: str) -> httpx2.Response:
+    return httpx2.request(method, api.url + path, headers={"X-Request-ID": name, **headers}, timeout=10)
 
 
 def test_a_request_has_one_line_with_what_became_of_it(api: Api) -> None:
@@ -135,6 +135,14 @@ def test_what_is_no_request_has_a_line(api: Api) -> None:
     assert line["message"] == "_OTHER unmatched 400"
     assert line["error.type"] == "request.not_http"
     assert "s3cr3t nonsense" not in api.log()
+
+
+def test_who_asks_for_another_protocol_has_one_line_like_others(api: Api) -> None:
+    answer = ask(api, "/api/v1/auth/me", "upgrade", Connection="Upgrade", Upgrade="websocket")
+    assert answer.status_code == 401
+    wait_for_request(api, "upgrade")
+
+    assert not re.search(r"WebSocket|[Uu]pgrade request", api.log())
 
 
 def test_the_line_of_a_client_that_hung_up_says_499(api: Api) -> None:

@@ -145,6 +145,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._within(LINGER_SECONDS, self.transport.close)
 
     @override
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing. Who asks for another protocol is answered by this one (RFC 9110, 7.8), and could fill the log."""
+
+    @override
     def send_400_response(self, msg: str) -> None:
         self._refuse(self.refusal or problems.not_http())
 
