@@ -42,14 +42,36 @@ def test_what_is_no_display_name_is_refused(client: Client, change: dict[str, ob
     assert answer.json()["errors"][0]["pointer"] == "/display_name"
 
 
-@pytest.mark.parametrize("name", ["\u3164", "\u2800 \u115f", "\u200d", "\u202eevil", "\u200fAna"])
+UNSEEN = [
+    "\u3164",
+    "\u2800 \u115f",
+    "\u200d",
+    "\ufe0f",
+    "\u034f \u180b",
+    "\U000e0100",
+    "\u17b4",
+    "\u0301",
+    "\U0001d159",
+]
+
+
+@pytest.mark.parametrize("name", [*UNSEEN, "\u202eevil", "\u200fAna"])
 def test_a_name_that_cant_be_seen_or_turns_the_text_around_it_is_refused(client: Client, name: str) -> None:
     client.sign_in()
 
     assert client.as_signed_in("PATCH", "/me", {"display_name": name}).status_code == 422
 
 
-@pytest.mark.parametrize("name", ["\U0001f469\u200d\U0001f3a4 Ana", "\u0641\u0627\u0637\u0645\u0647\u200c\u0647\u0627"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "e\u0301",
+        "7",
+        "\u266b\ufe0f",
+        "\U0001f469\u200d\U0001f3a4 Ana",
+        "\u0641\u0627\u0637\u0645\u0647\u200c\u0647\u0627",
+    ],
+)
 def test_a_name_may_join_what_belongs_together(client: Client, name: str) -> None:
     client.sign_in()
 

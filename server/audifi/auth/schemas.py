@@ -1,6 +1,7 @@
 """What travels. Every string that a client sends has a bound."""
 
 import re
+import unicodedata
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote
 
@@ -50,7 +51,7 @@ def _name(given: str) -> str:
     bare = given.replace("\u200c", "").replace("\u200d", "")
     if not bare.isprintable():
         raise ValueError("must not hold control characters")
-    if not set(bare) - BLANK:
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in set(bare) - BLANK):  # a mark alone isn't
         raise ValueError("must have a character that can be seen")
     return given
 
@@ -58,7 +59,7 @@ def _name(given: str) -> str:
 MAX_CODE_LENGTH = 32
 # What of it a pattern can say, for the contract; `_local_path` says the rest.
 LOCAL_PATH = r"^/([ -.0-\[\]-~][ -\[\]-~]*)?$"
-BLANK = set("\u115f\u1160\u2800\u3164\uffa0 ")  # letters and symbols that are drawn as nothing
+BLANK = set("\u115f\u1160\u2800\u3164\uffa0\U0001d159 ")  # letters and symbols that are drawn as nothing
 Email = Annotated[
     str,
     Field(max_length=320, examples=["ana@example.com"], json_schema_extra={"format": "email"}),
