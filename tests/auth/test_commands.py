@@ -1,5 +1,7 @@
 """`python -m audifi users` and `jobs`, as an operator types them."""
 
+import getpass
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,7 +52,7 @@ def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(cli
     client.sign_in()
 
     assert said(app, "users", "suspend", client.email, "--reason", "fraud") == (
-        f"{client.email} is suspended; 1 sessions were ended.\n"
+        f"{client.email} is suspended; 1 session was ended.\n"
     )
     assert "is suspended already; 0 sessions" in said(app, "users", "suspend", client.email, "--reason", "again")
     assert client.as_signed_in("GET", "/me").status_code == 401
@@ -67,7 +69,7 @@ def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(cli
     shown = said(app, "users", "show", client.tokens["user"]["id"])
     for pattern in (
         r"user\.restored +kim",
-        r"user\.suspended +kim +fraud",
+        r"user\.suspended +kim +suspended: fraud",
         r"session\.revoked +kim +suspended",
         r"sign_in\.refused +",
         rf"user\.created +.*{re.escape(client.ip)}",
@@ -90,7 +92,7 @@ def test_a_sign_in_that_is_under_way_while_its_account_is_suspended_leaves_no_se
             suspending = threads.submit(said, app, "users", "suspend", browser.email, "--reason", "fraud")
             wait_until(lambda: waiting() == 2)
         assert signing_in.result().status_code == 200
-        assert suspending.result() == f"{browser.email} is suspended; 1 sessions were ended.\n"
+        assert suspending.result() == f"{browser.email} is suspended; 1 session was ended.\n"
 
     assert browser.tokens["session"]["id"] != first
     assert browser.refresh().json()["code"] == "refresh_token.revoked"
@@ -99,7 +101,7 @@ def test_a_sign_in_that_is_under_way_while_its_account_is_suspended_leaves_no_se
 def test_all_sessions_of_an_account_are_ended(client: Client, app: App) -> None:
     client.sign_in()
 
-    assert said(app, "users", "sign-out", client.email) == f"{client.email}: 1 sessions were ended.\n"
+    assert said(app, "users", "sign-out", client.email) == f"{client.email}: 1 session was ended.\n"
     assert client.as_signed_in("GET", "/me").status_code == 401
 
 
@@ -155,12 +157,75 @@ def test_an_unknown_account_is_one_sentence(app: App, who: str, sentence: str) -
     assert sentence in result.stderr
 
 
-def test_a_deleted_account_is_no_account(client: Client, app: App) -> None:
+def test_a_deleted_account_is_no_account_but_its_record_is_there_by_its_id(client: Client, app: App) -> None:
     client.sign_in()
     client.as_signed_in("DELETE", "/me")
+    user_id = client.tokens["user"]["id"]
 
-    for who in (client.email, client.tokens["user"]["id"]):
-        assert audifi(app.database_url, "users", "show", who).exit_code == 1
+    assert audifi(app.database_url, "users", "show", client.email).exit_code == 1
+    assert audifi(app.database_url, "users", "set-role", user_id, "artist").exit_code == 1
+    shown = said(app, "users", "show", user_id)
+    assert re.search(rf"deleted at *\n{user_id} .*20\d\d-\d\d-\d\d [\d:]{{8}} *\n", shown)
+    assert "user.deleted" in shown
+    assert client.email not in shown
+
+
+def test_what_an_operator_writes_is_for_operators(
+    start_app: StartApp, migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    app = start_app(migrated_database_url)
+    client = Client(app.http, sendgrid).sign_in()
+    said(app, "users", "suspend", client.email, "--reason", "reported: by bob@example.com")
+    said(app, "users", "restore", client.email)
+    client.sign_in()
+    said(app, "users", "sign-out-everyone", "--reason", "bob has the key: all of them")
+    client.sign_in()
+
+    activity = client.as_signed_in("GET", "/me/activity")
+    assert "bob" not in activity.text
+    assert "kim" not in activity.text
+    told = [(event["event"], event["detail"]) for event in activity.json()["data"]]
+    assert ("user.suspended", "suspended") in told
+    assert [detail for name, detail in told if name == "session.revoked"] == ["signed_out_by_operator", "suspended"]
+    assert "reported: by bob@example.com" in said(app, "users", "show", client.email)
+
+
+@pytest.mark.parametrize("option", ["--by", "--reason"])
+def test_who_and_why_must_be_said(client: Client, app: App, option: str) -> None:
+    command = ["users", "suspend", client.email, "--reason", "fraud"]
+    result = audifi(app.database_url, *command, option, " ")
+
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}': must not be empty" in result.stderr
+    assert "Missing option '--reason'" in audifi(app.database_url, *command[:3]).stderr
+
+
+def test_a_user_of_the_system_without_a_name_is_a_number(
+    client: Client, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_name() -> str:
+        raise OSError("No username set in the environment")
+
+    client.sign_in()
+    monkeypatch.setattr(getpass, "getuser", no_name)
+    result = audifi(app.database_url, "users", "set-role", client.email, "artist", AUDIFI_OPERATOR="")
+
+    assert result.exit_code == 0, result.output
+    assert f"uid {os.getuid()} at a console" in said(app, "users", "show", client.email)
+
+
+def test_sessions_that_have_expired_arent_ended_again(client: Client, app: App) -> None:
+    client.sign_in()
+    past = "now() - interval '1 minute'"
+    databases.execute(
+        app.database_url,
+        f"UPDATE sessions SET idle_expires_at = {past} WHERE id = '{client.tokens['session']['id']}'",  # noqa: S608
+    )
+
+    assert said(app, "users", "sign-out", client.email) == f"{client.email}: 0 sessions were ended.\n"
+    client.sign_in()
+    assert client.as_signed_in("DELETE", "/sessions").status_code == 204
+    assert "session.revoked" not in said(app, "users", "show", client.email)
 
 
 def test_an_unknown_role_is_refused(app: App) -> None:
@@ -171,7 +236,7 @@ def test_an_unknown_role_is_refused(app: App) -> None:
     ("url", "sentence"),
     [
         ("", "DATABASE_URL: is empty"),
-        ("postgres://u:s3cr3t@127.0.0.1:1/d", "127.0.0.1:1/d: ConnectionRefusedError"),
+        ("postgres://u:s3cr3t@127.0.0.1:1/d", "127.0.0.1:1/d: ConnectionRefusedError. `python -m audifi doctor` says"),
     ],
 )
 def test_what_an_operator_can_mend_is_one_sentence_without_the_password(url: str, sentence: str) -> None:
@@ -193,3 +258,10 @@ def test_jobs_that_were_given_up_are_listed_and_tried_again(migrated_database_ur
     assert audifi(migrated_database_url, "jobs", "retry", "1").stdout == "Job 1 is queued again.\n"
     again = audifi(migrated_database_url, "jobs", "retry", "1")
     assert (again.exit_code, again.stderr) == (1, "There is no job 1 that was given up.\n")
+
+
+def test_what_the_database_says_is_named_as_it_names_it(database_url: str) -> None:
+    assert (
+        "/nowhere: InvalidCatalogNameError. "
+        in audifi(re.sub(r"/\w+\?", "/nowhere?", database_url), "users", "list").stderr
+    )

@@ -12,6 +12,7 @@ from uuid6 import uuid7
 
 from audifi.auth import addresses
 from audifi.auth.models import AuthEvent, EventName, RevokedReason, Role, Session, User
+from audifi.auth.sessions import is_live
 from audifi.auth.tokens import LEEWAY
 from audifi.core.clock import utc_now
 from audifi.core.commands import fail, run, show
@@ -21,13 +22,30 @@ users = typer.Typer(
 )
 
 Who = Annotated[str, typer.Argument(metavar="EMAIL|ID", help="The account's e-mail address, or its id.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in the account's record.", prompt=True)]
+
+
+def _of_this_console() -> str:
+    try:
+        user = getpass.getuser()
+    except OSError:  # an image's, that has a number and no name
+        user = f"uid {os.getuid()}"
+    return os.environ.get("AUDIFI_OPERATOR") or f"{user} at a console"
+
+
+def _written(given: str) -> str:
+    if not given.strip():
+        raise typer.BadParameter("must not be empty")
+    return given.strip()
+
+
+Reason = Annotated[str, typer.Option(help="Why; kept in the account's record, for operators alone.", callback=_written)]
 By = Annotated[
     str,
     typer.Option(
-        help="Who you are; kept in the account's record.",
-        default_factory=lambda: os.environ.get("AUDIFI_OPERATOR") or f"{getpass.getuser()} at a console",
+        help="Who you are; kept in the account's record, for operators alone.",
+        default_factory=_of_this_console,
         show_default="AUDIFI_OPERATOR, else the user of the system",
+        callback=_written,
     ),
 ]
 
@@ -58,13 +76,13 @@ def list_users(
 
 @users.command("show")
 def show_user(who: Who) -> None:
-    """An account, where it is signed in, and what happened to it."""
+    """An account, where it is signed in, and what happened to it; by its id also one that was deleted."""
 
     async def work(connection: AsyncConnection) -> tuple[Row[Any], list[list[Any]], list[list[Any]]]:
-        user = await _find(connection, who)
+        user = await _find(connection, who, deleted_too=True)
         sessions = (
             select(Session.id, Session.created_at, Session.last_used_at, Session.ip, Session.user_agent)
-            .where(Session.user_id == user.id, Session.revoked_at.is_(None), Session.idle_expires_at > utc_now())
+            .where(Session.user_id == user.id, is_live(utc_now()))
             .order_by(Session.id.desc())
         )
         events = (
@@ -80,7 +98,8 @@ def show_user(who: Who) -> None:
         )
 
     user, sessions, events = run(work)
-    show(COLUMNS, [[user.id, user.email, user.display_name, user.role, user.created_at, user.disabled_at]])
+    columns = [user.id, user.email, user.display_name, user.role, user.created_at, user.disabled_at, user.deleted_at]
+    show([*COLUMNS, "deleted at"], [columns])
     typer.echo("\nSigned in")
     show(["session", "since", "last used at", "address", "with"], sessions)
     typer.echo("\nThe last 50 events")
@@ -111,11 +130,11 @@ def suspend(who: Who, reason: Reason, by: By) -> None:
         if user.disabled_at is None:
             # First, because it waits for a sign-in that is under way, whose session the next statement must see.
             await connection.execute(update(User).where(User.id == user.id).values(disabled_at=utc_now()))
-            await _record(connection, "user.suspended", (user.id, None), by=by, detail=reason)
+            await _record(connection, "user.suspended", (user.id, None), by=by, detail=_reason("suspended", reason))
         return user, await _end_sessions(connection, Session.user_id == user.id, "suspended", by)
 
     user, ended = run(work)
-    typer.echo(f"{user.email} is suspended{' already' if user.disabled_at else ''}; {ended} sessions were ended.")
+    typer.echo(f"{user.email} is suspended{' already' if user.disabled_at else ''}; {_ended(ended)}.")
 
 
 @users.command("restore")
@@ -142,7 +161,7 @@ def sign_out(who: Who, by: By) -> None:
         return user, await _end_sessions(connection, Session.user_id == user.id, "signed_out_by_operator", by)
 
     user, ended = run(work)
-    typer.echo(f"{user.email}: {ended} sessions were ended.")
+    typer.echo(f"{user.email}: {_ended(ended)}.")
 
 
 @users.command("sign-out-everyone")
@@ -152,9 +171,7 @@ def sign_out_everyone(reason: Reason, by: By) -> None:
 
     async def work(connection: AsyncConnection) -> int:
         some = Session.id.in_(
-            select(Session.id)
-            .where(Session.revoked_at.is_(None), Session.created_at <= until)
-            .limit(SESSIONS_A_TRANSACTION)
+            select(Session.id).where(is_live(utc_now()), Session.created_at <= until).limit(SESSIONS_A_TRANSACTION)
         )
         return await _end_sessions(connection, some, "signed_out_by_operator", by, reason)
 
@@ -163,12 +180,14 @@ def sign_out_everyone(reason: Reason, by: By) -> None:
     while some := run(work):
         ended += some
         typer.echo(f"{ended} sessions so far …", err=True)
-    typer.echo(f"{ended} sessions were ended.")
+    typer.echo(f"{_ended(ended)}.")
 
 
-async def _find(connection: AsyncConnection, who: str) -> Row[Any]:
+async def _find(connection: AsyncConnection, who: str, *, deleted_too: bool = False) -> Row[Any]:
     """The account, locked until the command has ended; exits with a sentence if there is none."""
-    found = select(*User.__table__.columns).where(_is(who), User.deleted_at.is_(None)).with_for_update()
+    found = select(*User.__table__.columns).where(_is(who)).with_for_update()
+    if not deleted_too:
+        found = found.where(User.deleted_at.is_(None))
     user = (await connection.execute(found)).one_or_none()
     if user is None:
         fail(f"There is no account {who}.")
@@ -192,14 +211,23 @@ async def _end_sessions(
     now = utc_now()
     ended = (
         update(Session)
-        .where(which, Session.revoked_at.is_(None))
+        .where(which, is_live(now))
         .values(revoked_at=now, revoked_reason=reason)
         .returning(Session.id, Session.user_id)
     )
     sessions = (await connection.execute(ended)).all()
-    detail = f"{reason}: {why}" if why else reason
+    detail = _reason(reason, why) if why else reason
     await _record(connection, "session.revoked", *((each.user_id, each.id) for each in sessions), by=by, detail=detail)
     return len(sessions)
+
+
+def _reason(code: str, why: str) -> str:
+    """A record's detail, of which the account's owner sees the code alone (`queries.events`)."""
+    return f"{code}: {why}"
+
+
+def _ended(sessions: int) -> str:
+    return "1 session was ended" if sessions == 1 else f"{sessions} sessions were ended"
 
 
 async def _record(

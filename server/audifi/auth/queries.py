@@ -59,7 +59,7 @@ async def events(reads: Reads, *, user_id: UUID, limit: int, cursor: UUID | None
                 event=row["event"],
                 created_at=row["created_at"],
                 session_id=row["session_id"],
-                detail=row["detail"],
+                detail=row["detail"] and row["detail"].partition(": ")[0],  # what follows is for operators
                 user_agent=row["user_agent"],
                 ip_prefix=row["ip"] and shortened(row["ip"]),
             )

@@ -132,7 +132,7 @@ async def sign_out_by_refresh_token(context: Context, token: RefreshToken, *, re
 
 async def end_session(context: Context, *, user_id: UUID, session_id: UUID) -> bool:
     """Whether there was such a session of this account."""
-    one = (Session.id == session_id) & (Session.user_id == user_id) & is_live(context.now)
+    one = (Session.id == session_id) & (Session.user_id == user_id)
     return bool(await revoke(context, one, reason="signed_out"))
 
 
@@ -144,7 +144,7 @@ async def revoke(context: Context, which: ColumnElement[bool], *, reason: Revoke
     """End sessions: their refresh tokens at once, their access tokens with the commit, elsewhere within 2 s."""
     ended = (
         update(Session)
-        .where(which, Session.revoked_at.is_(None))
+        .where(which, is_live(context.now))
         .values(revoked_at=context.now, revoked_reason=reason)
         .returning(Session.id, Session.user_id)
     )

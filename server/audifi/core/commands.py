@@ -41,7 +41,8 @@ def run[Result](work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         return asyncio.run(in_transaction(settings))
     except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        fail(f"{settings.database_url.location}: {type(cause).__name__}")
+        name = type((cause and cause.__cause__) or cause).__name__  # SQLAlchemy's copy is of the driver's
+        fail(f"{settings.database_url.location}: {name}. `python -m audifi doctor` says what is wrong.")
 
 
 def fail(sentence: str) -> Never:
