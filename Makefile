@@ -60,7 +60,7 @@ compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works
 	@$(IN_VENV) python -m tests.migrations.compatibility
 
 .PHONY: rehearse
-rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (some minutes)
+rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (a quarter of an hour)
 	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
 
 .PHONY: soak
@@ -144,7 +144,7 @@ clean: ## Remove the environment and the development database
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@if [ -L .venv ]; then echo "make: .venv is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
-	@python=$${PYTHON:-$$(dev/find-python)}; \
+	@python=$$(dev/find-python $${PYTHON:+"$$PYTHON"}); \
 	echo "Making .venv with $$python …"; \
 	"$$python" -m venv --clear .venv || \
 	  { echo "make: $$python can't make it; on Debian and Ubuntu, apt-get install python3.13-venv" >&2; exit 1; }

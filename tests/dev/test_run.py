@@ -258,6 +258,27 @@ def test_a_missing_python_is_one_clear_sentence(checkout: Path, tmp_path: Path) 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("python", "sentence"),
+    [
+        ("a folder/old", "make: PYTHON=a folder/old is Python 3.11; Python 3.13 is needed\n"),
+        ("/nowhere/python", "make: PYTHON=/nowhere/python is no Python; Python 3.13 is needed\n"),
+    ],
+)
+def test_a_python_that_is_named_must_be_the_right_one(checkout: Path, python: str, sentence: str) -> None:
+    (checkout / ".venv").unlink()
+    (checkout / "a folder").mkdir()
+    (checkout / "a folder" / "old").write_text("#!/bin/sh\nprintf 3.11\n")
+    (checkout / "a folder" / "old").chmod(0o755)
+
+    done = subprocess.run(
+        ["make", "run", f"PYTHON={python}"], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith(sentence)
+    assert not (checkout / ".venv").exists()
+
+
 def test_make_alone_lists_the_targets(checkout: Path) -> None:
     listed = subprocess.run(["make"], cwd=checkout, capture_output=True, text=True, check=True).stdout
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from audifi.auth.schemas import MagicLinkVerify
 from tests.support.api import ROOT, Api, environment
 
 FILE = ROOT / "server" / "openapi.json"
@@ -122,3 +123,10 @@ def _behind(answer: dict[str, Any]) -> dict[str, Any]:
 
 def _codes(answer: dict[str, Any]) -> Iterator[str]:
     yield from answer["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
+
+
+def test_what_tools_fill_in_to_sign_in_with_is_a_body_that_is_taken() -> None:
+    """Of both ways at once, which the fields' own examples come to, neither is."""
+    [example] = DOCUMENT["components"]["schemas"]["MagicLinkVerify"]["examples"]
+
+    assert MagicLinkVerify.model_validate(example).token

@@ -367,6 +367,10 @@ export interface components {
         /**
          * MagicLinkVerify
          * @description `token`, from the link, or `flow_id` and `code`.
+         * @example {
+         *       "confirm": true,
+         *       "token": "TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"
+         *     }
          */
         MagicLinkVerify: {
             /**
@@ -609,7 +613,7 @@ export interface components {
             id: string;
             /**
              * Email
-             * @description As it was written at the first sign-in.
+             * @description As it was written at the first sign-in, its domain in lower case and ASCII.
              * @example ana@example.com
              */
             email: string;

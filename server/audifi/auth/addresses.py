@@ -14,7 +14,7 @@ class Address:
     """A mailbox's address (RFC 5321, 4.1.2), its domain perhaps internationalized (RFC 5890)."""
 
     email: str
-    """As written, but for blanks around it."""
+    """As written, but for blanks around it, and for its domain: in lower case and ASCII."""
     key: str
     """The same for all spellings that we take for one mailbox: lower case, the domain in ASCII."""
 

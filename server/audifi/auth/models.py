@@ -60,7 +60,7 @@ class User(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDv7 (RFC 9562, 5.7), made by the application
-    email: Mapped[str] = mapped_column(Text)  # as written; mail goes here
+    email: Mapped[str] = mapped_column(Text)  # as written, the domain in ASCII; mail goes here
     email_key: Mapped[str] = mapped_column(Text)  # one per mailbox: lower case, domain in ASCII
     display_name: Mapped[str | None] = mapped_column(Text)
     role: Mapped[str] = mapped_column(Text, server_default=text("'fan'"))

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     StrictBool,
     StringConstraints,
@@ -70,10 +71,11 @@ LocalPath = Annotated[
     Field(max_length=2048, examples=["/studio"], json_schema_extra={"pattern": LOCAL_PATH}),
     AfterValidator(_local_path),
 ]
+EXAMPLE = "TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"
 Secret = Annotated[
     str,
     StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]*$"),
-    Field(examples=["TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"]),
+    Field(examples=[EXAMPLE]),
 ]
 Code = Annotated[
     str, BeforeValidator(_without_blanks), StringConstraints(pattern=r"^[0-9]{8}$"), Field(examples=["12345678"])
@@ -100,6 +102,9 @@ class MagicLinkRequest(Body):
 
 class MagicLinkVerify(Body):
     """`token`, from the link, or `flow_id` and `code`."""
+
+    # Of both at once, which is what tools would show, none is taken.
+    model_config = ConfigDict(json_schema_extra={"examples": [{"token": EXAMPLE, "confirm": True}]})
 
     token: Secret | None = None
     """What is behind `#token=` in the link."""
@@ -153,7 +158,7 @@ class User(Schema):
     id: Id
     """Its own, for ever."""
     email: str = Field(examples=["ana@example.com"])
-    """As it was written at the first sign-in."""
+    """As it was written at the first sign-in, its domain in lower case and ASCII."""
     display_name: str | None = Field(examples=["Ana"])
     """What others see; null where none was chosen."""
     role: Role = Field(examples=["fan"])

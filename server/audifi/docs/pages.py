@@ -25,6 +25,10 @@ SWAGGER = (
 )
 
 START = """\
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",

@@ -18,8 +18,8 @@ of the same site as a host there.
 - **Errors** are `application/problem+json` (RFC 9457). Decide by `code`, which is stable; show `title` and `detail`.
 - **`X-Request-ID`** is in each answer, and in the logs. Send your own (1 to 64 letters, digits, `.`, `_`, `-`) to have
   it used.
-- **Limits**: each answer says what is left (`RateLimit`, `RateLimit-Policy`). After a 429 or a 503, wait for as long as
-  `Retry-After` says.
+- **Limits**: each answer that was counted says what is left (`RateLimit`, `RateLimit-Policy`); health's aren't, nor
+  what was refused unread. After a 429 or a 503, wait for as long as `Retry-After` says.
 - **Lists** come in pages: pass `next_cursor` as `cursor` until it is null.
 - **Instants** are RFC 3339 in UTC, **ids** are UUIDv7 (RFC 9562). Don't take them apart.
 - **Requests** are JSON of at most 64 KB, and hold no fields that aren't described. Answers may get new fields at any
