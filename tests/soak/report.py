@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tests.soak.judge import health_during, outages
@@ -15,6 +16,7 @@ from tests.soak.run import Seen
 BEGIN, END = "<!-- soak:begin -->", "<!-- soak:end -->"
 # Okabe and Ito's, which people with any colour vision tell apart.
 COLOURS = {"served": "#009e73", "database.unavailable": "#d55e00", "database.busy": "#e69f00", "sent away": "#56b4e9"}
+AS_MUCH = "as much\nas it can"
 GREY = "#808080"  # readable on white and on black
 
 
@@ -108,18 +110,31 @@ def draw(seen: Seen, file: Path, wall_minus_monotonic: float) -> None:
         )
         rate.set_yscale("symlog", linthresh=100)
         rate.set_ylabel("answers a second")
-        rate.legend(loc="upper left", frameon=False, ncols=4)
+        figure.legend(loc="outside lower left", frameon=False, ncols=4)
         for each in seen.health:
             colour = COLOURS["served"] if each.code == "connected" else COLOURS["database.unavailable"]
             health.plot(each.start - zero, each.seconds, ".", color=colour, markersize=3)
         health.set_ylabel("health, s")
         health.set_xlabel("seconds")
-        for fault in seen.faults:
-            for panel in (rate, health):
-                panel.axvspan(fault.began - zero, max(fault.ended, fault.began + 0.5) - zero, color=GREY, alpha=0.3)
-            rate.annotate(fault.name, (fault.began - zero, 1.0), xycoords=("data", "axes fraction"), fontsize=7)
+        _mark(seen, rate, health, zero)
         metadata = {"Date": None} if file.suffix == ".svg" else None
         figure.savefig(file, transparent=file.suffix == ".svg", metadata=metadata)
+
+
+def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
+    """What was done when."""
+    at_top: Any = {"xycoords": ("data", "axes fraction"), "fontsize": 7}
+    for fault in seen.faults:
+        for panel in (rate, health):
+            panel.axvspan(fault.began - zero, max(fault.ended, fault.began + 0.5) - zero, color=GREY, alpha=0.3)
+        rate.annotate(fault.name, (fault.began - zero, 1.0), **at_top)
+    for name, flood in seen.floods.items():
+        middle = (flood["began"] + flood["ended"]) / 2 - zero
+        says = {"overload": f"{seen.plan.times_capacity:g} times that", "frozen": "twice that"}.get(name, AS_MUCH)
+        rate.annotate(says, (middle, 0.95), **at_top, ha="center", va="top")
+    for each in seen.quiet:
+        middle = (each.began + each.ended) / 2 - zero
+        rate.annotate(each.name, (middle, 5), fontsize=7, rotation=90, ha="center", va="bottom")
 
 
 def _colour_of(name: str) -> str:

@@ -95,6 +95,8 @@ class Seen:
     health: list[Answer] = field(default_factory=list)
     """Of who watches, and asks nothing else."""
     faults: list[Fault] = field(default_factory=list)
+    quiet: list[Fault] = field(default_factory=list)
+    """When nothing was asked."""
     held: list[Held] = field(default_factory=list)
     floods: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`Flood.told`, with its `began` and `ended`, by name: capacity, overload, frozen."""
@@ -176,6 +178,7 @@ class Soak:
         return self.seen.floods[name]
 
     async def _note_held(self, when: str) -> None:
+        began = time.monotonic()
         async with self._paused():
             await asyncio.sleep(QUIET_SECONDS)
             async with self._load.session.get(f"{self._api.url}/soak") as answer:
@@ -191,6 +194,7 @@ class Soak:
                 **{name: told[name] for name in ("tasks", "pool", "checked_out", "in_work")},
             )
         self.seen.held.append(held)
+        self.seen.quiet.append(Fault("nothing is asked", began, time.monotonic()))
 
     async def _watch_health(self) -> None:
         """Each answer is noted with the state that it tells in `code`."""
