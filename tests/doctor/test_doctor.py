@@ -4,10 +4,13 @@ import asyncio
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
@@ -170,6 +173,25 @@ def test_a_database_that_is_away_is_told_from_one_that_is_nowhere(doctor: Doctor
     assert report.of("database").startswith(sentence)
     assert report.of("mail", "✓")
     assert (report.status, report.of("clock", "-")) == (1, "Not looked at: it needs the database.")
+
+
+@pytest.mark.parametrize("mode", ["prefer", "disable"])
+def test_a_proxy_without_a_database_behind_it_is_told_from_a_database(doctor: Doctor, mode: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as threads:
+        threads.submit(close_each, proxy)
+        port = proxy.getsockname()[1]
+        report = doctor(DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres?sslmode={mode}")
+        proxy.shutdown(socket.SHUT_RDWR)  # ends accept()
+
+    assert report.of("database").startswith(f"127.0.0.1:{port}/postgres takes the connection, and closes it.")
+
+
+def close_each(listener: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            connection.recv(100)
+            connection.close()
 
 
 def test_a_wrong_password_and_an_unknown_database_are_told_apart(doctor: Doctor, own_postgres: Postgres) -> None:

@@ -74,7 +74,13 @@ QUEUE = """
 
 
 # https://www.postgresql.org/docs/16/errcodes-appendix.html
+CLOSES = (
+    "takes the connection, and closes it.",
+    "Is it PostgreSQL? A proxy does so without a database behind it: `flyctl status --app audifi-db`.",
+)
+AWAY = ("can't be reached.", "Is it up? Are host and port in DATABASE_URL right?")
 BY_STATE = (
+    ("08003", *CLOSES),  # asyncpg's
     ("28", "refuses the user or the password.", "Set DATABASE_URL anew, or `flyctl postgres attach`."),
     ("3D000", "isn't there; its server is.", "Is the name in DATABASE_URL right?"),
     ("42501", "doesn't allow it to this role.", GRANT),
@@ -86,7 +92,9 @@ BY_TYPE: tuple[tuple[type[Exception], str, str], ...] = (
     (TimeoutError, "doesn't answer in time.", "Is it up, and the network? `flyctl status --app audifi-db`."),
     (socket.gaierror, "has a name that doesn't resolve.", "Is the host in DATABASE_URL right?"),
     (ssl.SSLError, "has a certificate that isn't trusted.", "See sslmode and sslrootcert in DATABASE_URL."),
-    (OSError, "can't be reached.", "Is it up? Are host and port in DATABASE_URL right?"),
+    (ConnectionRefusedError, *AWAY),
+    (ConnectionError, *CLOSES),  # its others: reset, broken
+    (OSError, *AWAY),
 )
 
 
