@@ -72,7 +72,8 @@ INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint, created)
 
 OUR_INDEXES = sorted(str(index.name) for table in Base.metadata.tables.values() for index in table.indexes)
 OUR_INDEXES += ["ix_pgqueuer_failed_updated"]
-REPLACEABLE = {"ix_sign_in_flows_email_key_created_at"}  # without it, all open flows are read, by when they expire
+# Without the one all open flows are read, without the other all live sessions, by when they expire.
+REPLACEABLE = {"ix_sign_in_flows_email_key_created_at", "ix_sessions_user_id"}
 
 BACKGROUND = [
     "SELECT sessions.id, sessions.revoked_at FROM sessions WHERE sessions.revoked_at >",  # each second
