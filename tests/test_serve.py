@@ -266,7 +266,7 @@ def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start_api: Sta
 def test_who_reads_nothing_for_too_long_is_cut_off_and_who_reads_slowly_is_not(
     start_api: StartApi, database_url: str
 ) -> None:
-    api = start_api(database_url, module=TEST_ROUTES, UNREAD_TIMEOUT_SECONDS="3")
+    api = start_api(database_url, module=TEST_ROUTES, UNREAD_TIMEOUT_SECONDS="5")
     asset = re.findall(r"[^\"]+bundle\.js", httpx2.get(f"{api.url}/docs").text)[0]
     size = len(httpx2.get(api.url + asset).content)
     times = 12
@@ -284,7 +284,7 @@ def test_who_reads_nothing_for_too_long_is_cut_off_and_who_reads_slowly_is_not(
             client.sendall(f"GET {asset} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * times)
         wait_until(lambda: holds(silent))
         read = 0
-        for _ in range(60):
+        for _ in range(80):
             read += len(slow.recv(65536))
             time.sleep(0.1)
         wait_until(lambda: not holds(silent))
