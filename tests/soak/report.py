@@ -16,7 +16,6 @@ from tests.soak.run import Seen
 BEGIN, END = "<!-- soak:begin -->", "<!-- soak:end -->"
 # Okabe and Ito's, which people with any colour vision tell apart.
 COLOURS = {"served": "#009e73", "database.unavailable": "#d55e00", "database.busy": "#e69f00", "sent away": "#56b4e9"}
-AS_MUCH = "as much\nas it can"
 GREY = "#808080"  # readable on white and on black
 
 
@@ -129,9 +128,9 @@ def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
             panel.axvspan(fault.began - zero, max(fault.ended, fault.began + 0.5) - zero, color=GREY, alpha=0.3)
         rate.annotate(fault.name, (fault.began - zero, 1.0), **at_top)
     for name, flood in seen.floods.items():
-        middle = (flood["began"] + flood["ended"]) / 2 - zero
-        says = {"overload": f"{seen.plan.times_capacity:g} times that", "frozen": "twice that"}.get(name, AS_MUCH)
-        rate.annotate(says, (middle, 0.95), **at_top, ha="center", va="top")
+        says = {"overload": f"{seen.plan.times_capacity:g} x full", "frozen": "2 x full"}.get(name, "full")
+        rate.annotate(says, (flood["began"] - zero, 0.97), **at_top, va="top")
+    rate.set_ylim(top=8 * rate.get_ylim()[1])  # room for those
     for each in seen.quiet:
         middle = (each.began + each.ended) / 2 - zero
         rate.annotate(each.name, (middle, 5), fontsize=7, rotation=90, ha="center", va="bottom")
