@@ -7,7 +7,6 @@ that doesn't read it has done its work by then. Here nothing is done.
 import asyncio
 from contextlib import suppress
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audifi.core import problems
@@ -44,13 +43,12 @@ class BodyLimitMiddleware:
                     message = await receive()
             except TimeoutError:
                 refused = True
-                # Not a Problem: of what goes wrong with a body, FastAPI lets only these out.
-                raise HTTPException(408) from None
+                raise problems.ReadingError(problems.timeout()) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body")
             if received > MAX_BYTES:
                 refused = True
-                raise HTTPException(413)
+                raise problems.ReadingError(problems.too_large())
             return message
 
         async def send_and_linger(message: Message) -> None:

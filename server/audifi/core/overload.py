@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from itertools import cycle
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from audifi.core import problems
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +112,7 @@ class OverloadMiddleware:
             is_one_too_many = overload.in_work > overload.max_concurrent_requests
             if is_one_too_many and has_body and not has_answer and message["type"] == "http.request":
                 overload.count_shed()
-                # Not a Problem: of what goes wrong with a body, FastAPI lets only these out.
-                raise HTTPException(503, headers={"Retry-After": str(next(overload.retry_after))})
+                raise problems.ReadingError(problems.overloaded(next(overload.retry_after)))
             return message
 
         async def send_out_of_work(message: Message) -> None:

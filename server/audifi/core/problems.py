@@ -153,6 +153,14 @@ def without_secrets(path: str) -> str:
     return re.sub(r"[\w.~-]{40,}", "REDACTED", path, flags=re.ASCII)
 
 
+class ReadingError(HTTPException):
+    """A problem that comes up while a body is read. Of what goes wrong there, FastAPI lets only HTTPExceptions out."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.status)
+        self.problem = problem
+
+
 def install(app: FastAPI) -> None:
     """Have the app answer with problems."""
 
@@ -166,6 +174,8 @@ def install(app: FastAPI) -> None:
 def _problem(connection: HTTPConnection, error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return _of_validation(error)
+    if isinstance(error, ReadingError):
+        return error.problem
     if isinstance(error, HTTPException):
         return _of_status(connection, error)
     assert isinstance(error, Problem)  # noqa: S101 - there are no others
@@ -298,12 +308,6 @@ def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:
         case HTTPStatus.METHOD_NOT_ALLOWED:
             code, title = "method_not_allowed", "Not by this method"
             headers = [("Allow", ", ".join(_allowed_methods(connection) or ["GET", "HEAD"]))]  # a mount's files
-        case HTTPStatus.REQUEST_TIMEOUT:
-            return timeout()
-        case HTTPStatus.CONTENT_TOO_LARGE:
-            return too_large()
-        case HTTPStatus.SERVICE_UNAVAILABLE:  # core/overload.py's
-            return overloaded(int(dict(headers)["Retry-After"]))
         case _:
             code, title = re.sub(r"[^a-z]+", "_", status.phrase.lower()), status.phrase
     detail = None if error.detail == status.phrase else error.detail  # which is Starlette's default
