@@ -158,7 +158,7 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
         _wait_until_it_listens(api)
         try:
             yield api
-        except Exception as error:
+        except Exception as error:  # whatever it is, it goes on, with a note that pytest shows
             error.add_note(f"server at {api.url}: {api.state()}")
             raise
     finally:
