@@ -21,7 +21,7 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules bench/peers/node_modules ## Install all that the other targets need (they do it themselves, too)
+setup: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules ## Install all that the other targets need (they do it themselves, too)
 
 .PHONY: run
 run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
@@ -32,56 +32,60 @@ doctor: $(ENVIRONMENT_READY) ## Say what is wrong with what `make run` runs, or 
 	@$(IN_VENV) exec python -m dev.doctor $(ARGS)
 
 .PHONY: test
-test: $(ENVIRONMENT_READY) ## Run the tests
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" $(ARGS)
+test: $(ENVIRONMENT_READY) ## Run the server's tests
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not slow" tests $(ARGS)
+
+.PHONY: test-tools
+test-tools: $(ENVIRONMENT_READY) ## Run the tests of the developers' tools and of the pipeline
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" tools dev ops clients $(ARGS)
 
 .PHONY: coverage
 coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line and branch of it
 	@$(IN_VENV) python -m pytest -q -n $(WORKERS) -m "not slow" --cov --cov-config=server/pyproject.toml tests/auth $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(ENVIRONMENT_READY) bench/.venv/.ready bench/peers/node_modules ## Run the tests that start many processes, or wait
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow $(ARGS)
+test-slow: $(ENVIRONMENT_READY) tools/bench/.venv/.ready tools/bench/peers/node_modules ## Run the tests that start many processes, or wait
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow tests tools dev ops $(ARGS)
 
 .PHONY: image
 image: $(ENVIRONMENT_READY) ## Build the image of this commit (needs docker, podman or buildah)
-	@$(IN_VENV) python -m dev.image build
+	@$(IN_VENV) python -m tools.image.build build
 
 .PHONY: image-archive
 image-archive: $(ENVIRONMENT_READY) ## Write the image into image.tar, for `docker load` and skopeo
-	@$(IN_VENV) python -m dev.image save image.tar
+	@$(IN_VENV) python -m tools.image.build save image.tar
 
 .PHONY: test-image
 test-image: $(ENVIRONMENT_READY) ## Migrate with the image, serve from it (builds it first, where it isn't yet)
-	@$(IN_VENV) python -m pytest -m image tests/image $(ARGS)
+	@$(IN_VENV) python -m pytest -m image tools/image/tests $(ARGS)
 
 .PHONY: compatibility
 compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works when the new migrations have run
-	@$(IN_VENV) python -m tests.migrations.compatibility
+	@$(IN_VENV) python -m tools.migrations.compatibility
 
 .PHONY: rehearse
-rehearse: $(ENVIRONMENT_READY) dev/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (a quarter of an hour)
-	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tests/rehearsal $(ARGS)
+rehearse: $(ENVIRONMENT_READY) tools/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (a quarter of an hour)
+	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tools/rehearsal $(ARGS)
 
 .PHONY: soak
 soak: $(ENVIRONMENT_READY) ## Break the database under steady traffic, then ask for ten times too much (MINUTES=10; WRITE=1 into docs/)
-	@$(IN_VENV) python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(WRITE),--write) $(ARGS)
+	@$(IN_VENV) python -m tools.soak --minutes $(or $(MINUTES),10) $(if $(WRITE),--write) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows, and some that it doesn't (CASES=… of each)
-	@$(IN_VENV) python -m tests.fuzz $(if $(CASES),--cases $(CASES)) $(ARGS)
+	@$(IN_VENV) python -m tools.fuzz $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 .PHONY: fuzz-long
 fuzz-long: ## The same for much longer
 	@$(MAKE) fuzz CASES=1500
 
 .PHONY: bench
-bench: $(ENVIRONMENT_READY) bench/.venv/.ready bench/peers/node_modules ## Compare this server with others under load (a quarter of an hour; needs wrk)
-	@$(IN_VENV) python -m bench $(ARGS)
+bench: $(ENVIRONMENT_READY) tools/bench/.venv/.ready tools/bench/peers/node_modules ## Compare this server with others under load (a quarter of an hour; needs wrk)
+	@$(IN_VENV) python -m tools.bench $(ARGS)
 
 .PHONY: test-client
-test-client: $(ENVIRONMENT_READY) dev/node_modules clients/typescript/node_modules ## Drive the server with the TypeScript client, in Node and in Chromium
-	@$(IN_VENV) python -m pytest -q -m client tests/clients $(ARGS)
+test-client: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules ## Drive the server with the TypeScript client, in Node and in Chromium
+	@$(IN_VENV) python -m pytest -q -m client clients $(ARGS)
 
 .PHONY: check
 check: lint types test test-slow coverage compatibility fuzz ## Everything that must hold before a push
@@ -97,22 +101,22 @@ lint-python: $(ENVIRONMENT_READY)
 
 .PHONY: lint-migrations
 lint-migrations: $(ENVIRONMENT_READY)
-	@$(IN_VENV) python -m dev.migrations.check
-	@$(IN_VENV) python -m dev.migrations.models
+	@$(IN_VENV) python -m tools.migrations.check
+	@$(IN_VENV) python -m tools.migrations.models
 
 .PHONY: lint-contract
-lint-contract: $(ENVIRONMENT_READY) dev/node_modules
-	@said=$$($(IN_VENV) REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true dev/node_modules/.bin/redocly lint \
-	  --config dev/redocly.yaml --max-problems 20 server/openapi.json 2>&1) || { echo "$$said"; exit 1; }
-	@$(IN_VENV) python -m dev.contract.check
+lint-contract: $(ENVIRONMENT_READY) tools/node_modules
+	@said=$$($(IN_VENV) REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true tools/node_modules/.bin/redocly lint \
+	  --config tools/contract_diff/redocly.yaml --max-problems 20 server/openapi.json 2>&1) || { echo "$$said"; exit 1; }
+	@$(IN_VENV) python -m tools.contract_diff.check
 
 .PHONY: lint-pipeline
-lint-pipeline: $(ENVIRONMENT_READY) dev/node_modules
-	@$(IN_VENV) dev/lint-pipeline
+lint-pipeline: $(ENVIRONMENT_READY) tools/node_modules
+	@$(IN_VENV) tools/pipeline/lint-pipeline
 
 .PHONY: types
 types: $(ENVIRONMENT_READY) ## Type check
-	@$(IN_VENV) MYPYPATH=.github/scripts mypy --config-file server/pyproject.toml server/audifi server/alembic bench dev tests .github
+	@$(IN_VENV) MYPYPATH=.github/scripts mypy --config-file server/pyproject.toml conftest.py server/audifi server/alembic dev tools tests clients/tests ops/tests .github
 
 .PHONY: format
 format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
@@ -120,17 +124,17 @@ format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
 	@$(IN_VENV) ruff check --fix .
 
 .PHONY: openapi
-openapi: $(ENVIRONMENT_READY) dev/node_modules ## Write server/openapi.json, and the TypeScript client's types, as the code has them
+openapi: $(ENVIRONMENT_READY) tools/node_modules ## Write server/openapi.json, and the TypeScript client's types, as the code has them
 	@cd server && $(IN_VENV) python -m audifi openapi > openapi.json.new && mv openapi.json.new openapi.json
-	@$(IN_VENV) dev/node_modules/.bin/openapi-typescript server/openapi.json $(TYPES_OF) --output clients/typescript/src/schema.ts >/dev/null
+	@$(IN_VENV) tools/node_modules/.bin/openapi-typescript server/openapi.json $(TYPES_OF) --output clients/typescript/src/schema.ts >/dev/null
 
 .PHONY: migration
 migration: $(ENVIRONMENT_READY) ## Make the next migration from the template: make migration name="add users.bio"
-	@$(IN_VENV) python -m dev.migrations.new "$${name:-}"
+	@$(IN_VENV) python -m tools.migrations.new "$${name:-}"
 
 .PHONY: hashes
 hashes: $(ENVIRONMENT_READY) ## Write down the hashes of new migrations, once they are written or changed
-	@$(IN_VENV) python -m dev.migrations.hashes
+	@$(IN_VENV) python -m tools.migrations.hashes
 
 .PHONY: lock
 lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, every package at its newest
@@ -140,7 +144,7 @@ lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, e
 
 .PHONY: clean
 clean: ## Remove the environment and the development database
-	rm -rf .venv .data bench/.venv bench/results bench/peers/node_modules dev/node_modules clients/typescript/node_modules clients/typescript/dist
+	rm -rf .venv .data tools/bench/.venv tools/bench/results tools/bench/peers/node_modules tools/node_modules clients/typescript/node_modules clients/typescript/dist
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@if [ -L .venv ]; then echo "make: .venv is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
@@ -154,13 +158,13 @@ $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@touch $@
 
 # What the image has, for measurements of the server.
-bench/.venv/.ready: server/requirements.lock $(ENVIRONMENT_READY)
-	@.venv/bin/python -m venv --clear --without-pip bench/.venv
-	@.venv/bin/python -m pip --python bench/.venv/bin/python install --disable-pip-version-check --quiet --no-deps \
+tools/bench/.venv/.ready: server/requirements.lock $(ENVIRONMENT_READY)
+	@.venv/bin/python -m venv --clear --without-pip tools/bench/.venv
+	@.venv/bin/python -m pip --python tools/bench/.venv/bin/python install --disable-pip-version-check --quiet --no-deps \
 	  --require-hashes -r $<
 	@touch $@
 
-dev/node_modules clients/typescript/node_modules bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)
+tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)
 	@if [ -L $@ ]; then echo "make: $@ is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
 	@$(IN_VENV) npm --prefix $* ci --no-audit --no-fund --loglevel error
 	@touch $@

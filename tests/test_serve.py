@@ -26,9 +26,9 @@ from fastapi import FastAPI
 from audifi.core.settings import Settings, SettingsError, load
 from audifi.serve import listen, serve
 from dev.postgres import Postgres
-from tests.conftest import StartApi
 from tests.support import databases
 from tests.support.api import APP_URL, MINIMAL, SECRETS, Api, environment, free_port
+from tests.support.fixtures import StartApi
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow

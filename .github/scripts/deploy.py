@@ -21,7 +21,7 @@ from report import Report
 from served import Answer, Api
 
 # flyctl itself may take: release_command_timeout (10 min), wait_timeout (5 min) for each of started, healthy and old
-# machines stopped, and some time to talk to Fly. tests/pipeline/test_workflow.py holds it to fly.toml.
+# machines stopped, and some time to talk to Fly. tools/pipeline/tests/test_workflow.py holds it to fly.toml.
 DEPLOY_SECONDS = 30 * 60
 # No release command, and machines that have proved themselves: they start in a minute or two, or not at all.
 PUT_BACK_SECONDS = 10 * 60

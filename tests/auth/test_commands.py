@@ -10,10 +10,10 @@ from typer.testing import CliRunner, Result
 
 from audifi.__main__ import app as console
 from audifi.auth import commands
-from tests.conftest import StartApp
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import Browser, Client
+from tests.support.fixtures import StartApp
 from tests.support.sendgrid import SendGrid
 from tests.support.waiting import wait_until
 

@@ -3,9 +3,9 @@
 import pytest
 
 from dev.postgres import Postgres
-from tests.conftest import StartApp
 from tests.support import pgbouncer
 from tests.support.clients import Client, at_once
+from tests.support.fixtures import StartApp
 from tests.support.sendgrid import SendGrid
 
 pytestmark = [

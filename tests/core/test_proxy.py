@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.conftest import StartApi
 from tests.support import api as apis
 from tests.support.api import Api
+from tests.support.fixtures import StartApi
 
 TEST_ROUTES = "tests.support.api_with_test_routes"
 CLIENT = {

@@ -2,8 +2,8 @@
 
 import httpx2
 
-from tests.conftest import StartApi
 from tests.support import databases
+from tests.support.fixtures import StartApi
 
 TABLE = "CREATE TABLE marks (name text UNIQUE DEFERRABLE INITIALLY DEFERRED)"
 MARKS = "SELECT string_agg(name, ' ' ORDER BY name) FROM marks"

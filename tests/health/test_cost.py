@@ -10,8 +10,8 @@ import pytest
 
 from audifi.core.settings import DatabaseSettings, load
 from audifi.health.probe import DatabaseProbe
-from tests.conftest import StartApi
 from tests.support import databases
+from tests.support.fixtures import StartApi
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ import httpx2
 import pytest
 
 import audifi
-from tests.conftest import StartApi
 from tests.support.api import Api
+from tests.support.fixtures import StartApi
 
 
 def test_health_is_exactly_what_the_specification_shows(health_api: Api) -> None:

@@ -11,10 +11,10 @@ import httpx2
 import pytest
 
 from dev.postgres import Postgres
-from tests.conftest import StartApi
 from tests.support import api as apis
 from tests.support import databases
 from tests.support.api import Api
+from tests.support.fixtures import StartApi
 from tests.support.relay import dropped_packets, relay
 from tests.support.waiting import assert_soon, wait_until
 

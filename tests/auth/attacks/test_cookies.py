@@ -6,11 +6,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conftest import StartApp
 from tests.support import databases
 from tests.support.api import APP_URL
 from tests.support.app import App
 from tests.support.clients import AUTH, FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, newest_mail
+from tests.support.fixtures import StartApp
 from tests.support.sendgrid import SendGrid
 
 OTHER_ORIGINS = [

@@ -13,13 +13,13 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.conftest import StartApi
 from tests.support import collector as collectors
 from tests.support import databases
 from tests.support import sentry as sentries
 from tests.support.api import SECRETS, Api, free_port
 from tests.support.clients import Browser, Client, asking, new_ip, newest_mail
 from tests.support.collector import Collector
+from tests.support.fixtures import StartApi
 from tests.support.sendgrid import SendGrid
 from tests.support.sentry import Sentry
 

@@ -13,11 +13,11 @@ import pytest
 from audifi.core import jobs
 from dev import postgres
 from dev.postgres import Postgres
-from tests.conftest import StartApp
 from tests.support import api as apis
 from tests.support import databases
 from tests.support.api import APP_URL
 from tests.support.clients import REFRESH_COOKIE, Browser, Client, at_once
+from tests.support.fixtures import StartApp
 from tests.support.relay import relay
 from tests.support.sendgrid import SendGrid
 

@@ -13,11 +13,11 @@ from signal import SIGKILL, SIGTERM
 import httpx2
 import pytest
 
-from tests.conftest import StartApi
 from tests.support import api as apis
 from tests.support import databases
 from tests.support.api import ROOT, Api, environment
 from tests.support.clients import Client, asking, at_once, newest_mail
+from tests.support.fixtures import StartApi
 from tests.support.sendgrid import SendGrid
 from tests.support.waiting import assert_soon, wait_until
 

@@ -1,0 +1,304 @@
+"""`flyctl`, as far as the workflow and the runbooks call it.
+
+It orchestrates a deploy as the real one does: from here, by the platform's API. One that is cut off leaves things
+half-way.
+
+Each step names its source in flyctl (github.com/superfly/flyctl) or its page in Fly's documentation.
+"""
+
+import argparse
+import base64
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Never
+
+import httpx2
+
+from tools.fly_simulator import config
+from tools.fly_simulator.config import ConfigError, FlyToml
+
+POLL_SECONDS = 0.1
+# flyctl waits 10 s, twice: for the proxies of all regions to see new machines, and to forget old ones
+# (internal/command/deploy/strategy_bluegreen.go). The one here is told at once.
+PROXY_SECONDS = float(os.environ.get("FLY_STAND_IN_PROXY_SECONDS", "1"))
+
+
+class FlyctlError(Exception):
+    """What `flyctl` prints behind "Error:"; it exits with 1."""
+
+
+class Api:
+    """The platform's, for one app."""
+
+    def __init__(self, app: str) -> None:
+        token = os.environ.get("FLY_API_TOKEN", "")
+        if not token:
+            raise FlyctlError("no access token available. Please login with 'flyctl auth login'")
+        self._client = httpx2.Client(
+            base_url=os.environ["FLY_FLAPS_BASE_URL"],
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=300,
+            trust_env=False,
+        )
+        self._path = f"/v1/apps/{app}"
+
+    def ask(self, method: str, path: str = "", **options: Any) -> Any:
+        answer = self._client.request(method, self._path + path, **options)
+        if answer.is_error:
+            raise FlyctlError(str(answer.json().get("detail", answer.text)))
+        return answer.json()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def deploy(options: argparse.Namespace) -> None:
+    """https://fly.io/docs/flyctl/deploy/"""
+    fly = config.read(Path.cwd())
+    api = Api(options.app or fly.app)
+    app = api.ask("GET")
+    image = options.image or build(api, fly, options)
+    say(f"image: {image}")
+    release = api.ask("POST", "/releases", json={"image": image})
+    try:
+        # Before any machine is touched (https://fly.io/docs/reference/configuration/#run-one-off-commands-before-releasing-a-deployment).
+        if fly.deploy.release_command and not options.skip_release_command:
+            run_release_command(api, fly, image)
+        if app["machines"]:
+            strategy = options.strategy or fly.deploy.strategy
+            say(f"Updating existing machines with {strategy} strategy")
+            STRATEGIES[strategy](api, fly, image, [each["id"] for each in app["machines"]])
+        else:
+            # "Two machines, for high availability" (https://fly.io/docs/launch/deploy/).
+            say("Creating 2 machines")
+            machines = [create(api, fly, image)["id"] for _ in range(2)]
+            wait_until_healthy(api, machines, fly.deploy.wait_timeout)
+    except FlyctlError:
+        api.ask("PUT", f"/releases/{release}/status", params={"status": "failed"})
+        raise
+    api.ask("PUT", f"/releases/{release}/status", params={"status": "complete"})
+    say(f"v{release} deployed successfully")
+
+
+def build(api: Api, fly: FlyToml, options: argparse.Namespace) -> str:
+    """Without --image: the Dockerfile, with this folder as its context; labelled with --image-label."""
+    app = options.app or fly.app
+    label = options.image_label or f"deployment-{int(time.time())}"
+    image = f"registry.fly.io/{app}:{label}"
+    arguments = dict(each.split("=", 1) for each in options.build_arg)
+    say("Building the image")
+    api.ask("POST", "/builds", json={"folder": str(Path.cwd()), "image": image, "arguments": arguments})
+    return image
+
+
+def run_release_command(api: Api, fly: FlyToml, image: str) -> None:
+    """internal/command/deploy/machines_releasecommand.go"""
+    say(f"Running release_command: {fly.deploy.release_command}")
+    body = {"config": config.releasing(fly, image).model_dump(mode="json")}
+    machine = api.ask("POST", "/machines", json=body)["id"]
+    deadline = time.monotonic() + fly.deploy.release_command_timeout
+    shown = 0
+    while True:
+        state = api.ask("GET", f"/machines/{machine}")
+        log = api.ask("GET", f"/machines/{machine}/log")
+        stopped = state["state"] == "stopped"
+        end = len(log) if stopped else log.rfind("\n") + 1  # of a line that is being written, a part may be there
+        for line in log[shown:end].splitlines():
+            say(f"  {line}")
+        shown = end
+        if stopped:
+            break
+        if time.monotonic() > deadline:  # it goes on running: flyctl only stops waiting
+            raise FlyctlError(f"error waiting for release_command machine {machine} to finish running: timeout")
+        time.sleep(POLL_SECONDS)
+    api.ask("POST", f"/machines/{machine}/destroy")
+    if state["exit_status"]:
+        say(f"Error release_command failed running on machine {machine} with exit code {state['exit_status']}.")
+        raise FlyctlError(f"machine {machine} exited with non-zero status of {state['exit_status']}")
+    say(f"release_command {machine} completed successfully")
+
+
+def bluegreen(api: Api, fly: FlyToml, image: str, blue: Sequence[str]) -> None:
+    """internal/command/deploy/strategy_bluegreen.go"""
+    if not fly.http_service.checks:
+        raise FlyctlError("You need to define at least 1 check in order to use blue-green deployments.")
+    images = {api.ask("GET", f"/machines/{each}")["image"] for each in blue}
+    if len(images) > 1:
+        raise FlyctlError("found multiple image versions")
+    green: list[str] = []
+    try:
+        say("Creating green machines")
+        green.extend(create(api, fly, image, cordoned=True)["id"] for _ in blue)
+        say("Waiting for all green machines to be healthy")
+        wait_until_healthy(api, green, fly.deploy.wait_timeout)
+    except FlyctlError:
+        say("Rolling back failed deployment")
+        for each in green:
+            say("".join(f"  {line}\n" for line in api.ask("GET", f"/machines/{each}/log").splitlines()[-20:]))
+            api.ask("POST", f"/machines/{each}/destroy")
+        raise
+    say("Marking green machines as ready")
+    for each in green:
+        api.ask("POST", f"/machines/{each}/uncordon")
+    time.sleep(PROXY_SECONDS)
+    for each in blue:
+        api.ask("POST", f"/machines/{each}/cordon")
+    time.sleep(PROXY_SECONDS)
+    say("Stopping all blue machines")
+    for each in blue:
+        stop(api, each)
+    for each in blue:
+        wait_until_stopped(api, each, fly.deploy.wait_timeout)
+        api.ask("POST", f"/machines/{each}/destroy")
+
+
+def rolling(api: Api, fly: FlyToml, image: str, old: Sequence[str]) -> None:
+    """One after another, each awaited; without a way back (internal/command/deploy/plan.go)."""
+    for each in old:
+        replace(api, fly, image, each, wait=True)
+
+
+def immediate(api: Api, fly: FlyToml, image: str, old: Sequence[str]) -> None:
+    """All at once; nothing is waited for (https://fly.io/docs/flyctl/deploy/)."""
+    for each in old:
+        stop(api, each)
+    for each in old:
+        replace(api, fly, image, each, wait=False)
+
+
+STRATEGIES: dict[str, Callable[[Api, FlyToml, str, Sequence[str]], None]] = {
+    "bluegreen": bluegreen,
+    "rolling": rolling,
+    "immediate": immediate,
+}
+
+
+def create(api: Api, fly: FlyToml, image: str, *, cordoned: bool = False) -> Any:
+    body = {"config": config.serving(fly, image).model_dump(mode="json"), "cordoned": cordoned}
+    return api.ask("POST", "/machines", json=body)
+
+
+def replace(api: Api, fly: FlyToml, image: str, old: str, *, wait: bool) -> None:
+    """Updating a machine stops it, and starts it with another image."""
+    stop(api, old)
+    wait_until_stopped(api, old, fly.deploy.wait_timeout)
+    api.ask("POST", f"/machines/{old}/destroy")
+    new = create(api, fly, image)["id"]
+    if wait:
+        wait_until_healthy(api, [new], fly.deploy.wait_timeout)
+
+
+def stop(api: Api, machine: str) -> None:
+    api.ask("POST", f"/machines/{machine}/stop")
+
+
+def wait_until_stopped(api: Api, machine: str, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while api.ask("GET", f"/machines/{machine}")["state"] not in {"stopped", "created"}:
+        if time.monotonic() > deadline:
+            raise FlyctlError(f"could not get machine {machine} into stopped state: wait timeout")
+        time.sleep(POLL_SECONDS)
+
+
+def wait_until_healthy(api: Api, machines: Sequence[str], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    for each in machines:
+        while (state := api.ask("GET", f"/machines/{each}"))["check"] not in {"passing", None}:
+            if state["state"] == "stopped":
+                raise FlyctlError(f"machine {each} has exited with status {state['exit_status']}")
+            if time.monotonic() > deadline:
+                raise FlyctlError("wait timeout\ncould not get all green machines to be healthy")
+            time.sleep(POLL_SECONDS)
+        say(f"  Machine {each} - 1/1 passing")
+
+
+def releases(options: argparse.Namespace) -> None:
+    """https://fly.io/docs/flyctl/releases/"""
+    found = Api(options.app).ask("GET", "/releases")
+    if options.json:
+        print(json.dumps(found))
+        return
+    for each in found:
+        row = [f"v{each['Version']}", each["Status"], each["Description"], each["CreatedAt"]]
+        print("\t".join([*row, each["ImageRef"]] if options.image else row))
+
+
+def status(options: argparse.Namespace) -> None:
+    """https://fly.io/docs/flyctl/status/"""
+    app = Api(options.app).ask("GET")
+    print(f"App\n  Name = {options.app}\n\nMachines\nID\tSTATE\tCHECKS\tIMAGE")
+    for each in app["machines"]:
+        print(f"{each['id']}\t{each['state']}\t{each['check']}\t{each['image']}")
+
+
+def logs(options: argparse.Namespace) -> None:
+    """https://fly.io/docs/flyctl/logs/"""
+    api = Api(options.app)
+    for each in api.ask("GET")["machines"]:
+        for line in api.ask("GET", f"/machines/{each['id']}/log").splitlines()[-100:]:
+            print(f"{each['id']}  {line}")
+
+
+def auth_docker(_: argparse.Namespace) -> None:
+    """Adds registry.fly.io to ~/.docker/config.json (internal/command/auth/docker.go)."""
+    token = os.environ.get("FLY_API_TOKEN", "")
+    if not token:
+        raise FlyctlError("no access token available. Please login with 'flyctl auth login'")
+    file = Path.home() / ".docker" / "config.json"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    known = json.loads(file.read_text()) if file.exists() else {}
+    auth = base64.urlsafe_b64encode(f"x:{token}".encode()).decode()
+    known.setdefault("auths", {})["registry.fly.io"] = {"auth": auth}
+    file.write_text(json.dumps(known))
+    file.chmod(0o600)
+    print("Authentication successful. You can now tag and push images to registry.fly.io/{your-app}")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Never:
+        raise FlyctlError(message)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog="flyctl", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, does: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, allow_abbrev=False)
+        added.set_defaults(does=does)
+        added.add_argument("--app", "-a", default="")
+        return added
+
+    new = command("deploy", deploy)
+    new.add_argument("--image")
+    new.add_argument("--image-label")
+    new.add_argument("--build-arg", action="append", default=[])
+    new.add_argument("--strategy", choices=STRATEGIES)
+    for flag in ("--remote-only", "--skip-release-command", "--yes"):
+        new.add_argument(flag, action="store_true")
+    listed = command("releases", releases)
+    listed.add_argument("--image", action="store_true")
+    listed.add_argument("--json", action="store_true")
+    command("status", status)
+    command("logs", logs).add_argument("--no-tail", action="store_true")
+    command("auth", auth_docker).add_argument("what", choices=["docker"])
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        options = parse(arguments)
+        options.does(options)
+    except (FlyctlError, ConfigError) as error:
+        say(f"Error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

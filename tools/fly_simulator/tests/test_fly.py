@@ -1,0 +1,133 @@
+"""The stand-in of Fly refuses what Fly refuses, and more: it is there to find mistakes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import ROOT
+from tools.fly_simulator import api, config
+from tools.fly_simulator.config import ConfigError
+from tools.fly_simulator.platform import App, Fly
+
+FLY_TOML = (ROOT / "server" / "fly.toml").read_text()
+NEEDED = "haproxy docker-registry".split()
+
+needs_an_edge = pytest.mark.skipif(
+    not all(map(shutil.which, NEEDED)),
+    reason="apt-get install haproxy docker-registry, which `make rehearse` needs, too",
+)
+
+
+@pytest.fixture(scope="module")
+def fly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fly]:
+    apps = {name: App(name=name, token=f"token-of-{name}") for name in ("audifi-api", "audifi-api-staging")}
+    with api.running(tmp_path_factory.mktemp("fly"), None, apps) as running:
+        yield running
+
+
+def flyctl(fly: Fly, folder: Path, *arguments: str, token: str) -> subprocess.CompletedProcess[str]:
+    variables = {
+        "FLY_API_TOKEN": token,
+        "FLY_FLAPS_BASE_URL": fly.api_url,
+        "FLY_STAND_IN_ROOT": str(ROOT),
+        "FLY_STAND_IN_PYTHON": sys.executable,
+        "HOME": str(folder),
+    }
+    return subprocess.run(
+        [ROOT / "tools" / "fly_simulator" / "bin" / "flyctl", *arguments],
+        cwd=folder,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@needs_an_edge
+@pytest.mark.parametrize(
+    ("app", "token", "sentence"),
+    [
+        ("audifi-api", "", "no access token available"),
+        ("audifi-api", "made-up", "unauthorized: the token isn't valid"),
+        ("audifi-api", "token-of-audifi-api-staging", 'the token isn\'t for App "audifi-api"'),
+        ("audifi-apy", "token-of-audifi-api", 'Could not find App "audifi-apy"'),
+    ],
+)
+@pytest.mark.parametrize("command", [["deploy", "--image", "registry.fly.io/a:b"], ["releases", "--json"], ["status"]])
+def test_a_bad_token_and_an_unknown_app_are_refused(  # noqa: PLR0913, PLR0917
+    fly: Fly, tmp_path: Path, command: list[str], app: str, token: str, sentence: str
+) -> None:
+    (tmp_path / "fly.toml").write_text(FLY_TOML)
+    done = flyctl(fly, tmp_path, *command, "--app", app, token=token)
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_an_edge
+@pytest.mark.parametrize("flag", ["--imagee", "--skip-release", "--force"])
+def test_an_unknown_flag_is_refused(fly: Fly, tmp_path: Path, flag: str) -> None:
+    done = flyctl(fly, tmp_path, "deploy", flag, token="token-of-audifi-api")
+
+    assert done.returncode == 1
+    assert flag in done.stderr
+
+
+@needs_an_edge
+def test_an_image_that_was_never_pushed_is_not_deployed(fly: Fly, tmp_path: Path) -> None:
+    (tmp_path / "fly.toml").write_text(FLY_TOML)
+    done = flyctl(fly, tmp_path, "deploy", "--image", "registry.fly.io/audifi-api:x", token="token-of-audifi-api")
+
+    assert done.returncode == 1
+    assert fly.apps["audifi-api"].machines == {}
+    assert fly.apps["audifi-api"].releases[-1].status == "failed"
+
+
+def test_the_committed_fly_toml_is_read(tmp_path: Path) -> None:
+    (tmp_path / "fly.toml").write_text(FLY_TOML)
+    found = config.read(tmp_path)
+
+    assert (found.app, found.kill_signal, found.kill_timeout) == ("audifi-api", "SIGTERM", 30)
+    assert found.deploy.release_command_timeout == 600
+    assert config.releasing(found, "x").command == ["alembic", "upgrade", "head"]
+    (check,) = found.http_service.checks
+    assert (check.path, check.interval, check.timeout, check.grace_period) == ("/api/v1/health", 30, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("kill_timeout =", "kill_timout =", "kill_timout: Extra inputs"),
+        ("strategy =", "strategie =", "deploy.strategie: Extra inputs"),
+        ("[http_service]", "[http_services]", "http_services: Extra inputs"),
+        ('"bluegreen"', '"blue-green"', "deploy.strategy: Input should be"),
+        ('kill_timeout = "30s"', 'kill_timeout = "301s"', "kill_timeout: Input should be less than or equal to 300"),
+        ('interval = "30s"', 'interval = "half a minute"', "http_service.checks.0.interval: Input should be"),
+        ('app = "audifi-api"', "app = audifi-api", "fly.toml: Invalid value"),
+    ],
+)
+def test_a_key_or_a_value_that_fly_doesnt_know_is_refused_by_name(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in FLY_TOML
+    (tmp_path / "fly.toml").write_text(FLY_TOML.replace(old, new))
+
+    with pytest.raises(ConfigError) as refused:
+        config.read(tmp_path)
+    assert sentence in str(refused.value)
+
+
+def test_a_checks_times_are_brought_into_flys_range(tmp_path: Path) -> None:
+    """1 to 60 seconds (flyctl `internal/appconfig/validation.go`)."""
+    text = FLY_TOML.replace('interval = "30s"', 'interval = "2m"').replace('timeout = "10s"', 'timeout = "10ms"')
+    (tmp_path / "fly.toml").write_text(text)
+    (check,) = config.read(tmp_path).http_service.checks
+
+    assert (check.interval, check.timeout) == (60, 1)

@@ -1,0 +1,70 @@
+"""`make fuzz`: schemathesis asks the real server, on a database with people signed in, for what the contract allows.
+
+And for much that it doesn't. No answer may be a 5xx, or one that the contract hasn't; what it finds, it prints with a
+curl command. `make fuzz CASES=2000` tries so many of each operation and phase.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from schemathesis.cli import schemathesis
+
+from tests.support import api, databases, sendgrid
+from tests.support.api import ROOT
+from tests.support.clients import asking
+from tools.fuzz import people
+
+HERE = Path(__file__).parent
+MANY = "1000000"
+SETTINGS = {
+    "ENVIRONMENT": "production",
+    "SENDGRID_API_KEY": "SG.fuzz",
+    "TRUSTED_PROXIES": "127.0.0.0/8",
+    "MAIL_LIMIT_PER_HOUR": MANY,
+    "ACCOUNT_REQUESTS_PER_MINUTE": MANY,
+    "ACCOUNT_CHANGES_PER_DAY": MANY,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make fuzz")
+    parser.add_argument("--cases", type=int, default=100, help="of each operation, in each phase (%(default)s)")
+    parser.add_argument("--seed", help="of an earlier run, to see it again")
+    parser.add_argument("--operation", help="only this one, by its operationId")
+    options = parser.parse_args()
+    with (
+        TemporaryDirectory(prefix="audifi-fuzz-") as folder,
+        databases.own_server() as server,
+        sendgrid.running() as mails,
+    ):
+        if failure := databases.make_template(server):
+            sys.exit(failure)
+        url = server.url(databases.TEMPLATE)
+        settings = SETTINGS | {"SENDGRID_API_URL": mails.url}
+        with api.running(Path(folder), DATABASE_URL=url, **settings) as running, asking(running.url) as http:
+            people.meet(http, mails)
+            status = fuzz(running.url, options)
+            if "Traceback" in running.log() or "ERROR" in running.log():
+                sys.exit(f"fuzz: the server's log tells of errors:\n{running.log()[-4000:]}")
+    sys.exit(status)
+
+
+def fuzz(url: str, options: argparse.Namespace) -> int:
+    arguments = ["--config-file", str(HERE / "schemathesis.toml"), "run", str(ROOT / "server" / "openapi.json")]
+    arguments += ["--url", url, "--max-examples", str(options.cases)]
+    if options.seed:
+        arguments += ["--seed", options.seed]
+    if options.operation:
+        arguments += ["--include-operation-id", options.operation]
+    os.chdir(HERE)
+    try:
+        schemathesis.main(arguments, prog_name="schemathesis")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+if __name__ == "__main__":
+    main()

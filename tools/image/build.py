@@ -1,0 +1,75 @@
+"""The image of the commit that is checked out.
+
+python -m tools.image.build build        build it; print its name and size
+python -m tools.image.build save FILE    write it into a docker-archive
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.image import containers
+from tools.image.containers import Engine, EngineError
+
+ROOT = Path(__file__).parents[2]
+
+
+def commit() -> str:
+    """The commit's full hash: in GitHub Actions the one that the run is for, elsewhere the one that is checked out."""
+    if given := os.environ.get("GITHUB_SHA"):
+        return given
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineError(f"no commit to label the image with: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def name() -> str:
+    return f"localhost/audifi-api:{commit()}"
+
+
+def build(engine: Engine) -> str:
+    """Build the image; returns its name."""
+    image = name()
+    engine.build(ROOT / "server", image, {"COMMIT": commit()})
+    return image
+
+
+def built(engine: Engine) -> str:
+    """The image's name, built unless it is there: in a workflow's run; elsewhere files may have changed since."""
+    if "GITHUB_SHA" in os.environ and engine.id(name()) is not None:
+        return name()
+    return build(engine)
+
+
+def save(engine: Engine, file: Path) -> None:
+    """Builds nothing: what is kept is what was tested."""
+    if engine.id(name()) is None:
+        raise EngineError(f"{name()} isn't there; `make image` builds it")
+    engine.save(name(), file)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build")
+    commands.add_parser("save").add_argument("file", type=Path)
+    options = parser.parse_args(arguments)
+    engine = containers.engine()
+    if engine is None:
+        sys.exit(f"image: {containers.SKIP_REASON}")
+    try:
+        if options.command == "build":
+            image = built(engine)
+            print(f"{image}, {engine.size_bytes(image) / 1e6:.0f} MB")
+        else:
+            save(engine, options.file)
+            print(f"{options.file}, {options.file.stat().st_size / 1e6:.0f} MB")
+    except EngineError as error:
+        sys.exit(f"image: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

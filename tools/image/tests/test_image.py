@@ -1,0 +1,274 @@
+"""The image that Fly runs, built for real: its release command migrates, its CMD serves, and it holds no more."""
+
+import json
+import re
+import shlex
+import signal
+import tarfile
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import audifi
+from dev.postgres import Postgres
+from tests.support import api as apis
+from tests.support import databases
+from tests.support.api import ROOT
+from tools.image import build as images
+from tools.image import containers
+from tools.image.containers import Container, Engine, EngineError
+
+pytestmark = [
+    pytest.mark.image,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(containers.engine() is None, reason=containers.SKIP_REASON),
+]
+
+BASE = "docker.io/library/python:3.13-slim-bookworm"
+OVER_BASE_BYTES = 64_000_000
+FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
+
+LIST_IMAGE = """
+import json, pathlib, shutil, sys
+packages = pathlib.Path(sys.prefix, "lib/python3.13/site-packages")
+print(json.dumps({
+    "programs": [name for name in ("gcc", "cc", "ld", "make", "git", "curl", "pytest") if shutil.which(name)],
+    "app": sorted(path.name for path in pathlib.Path("/app").iterdir()),
+    "home": sorted(map(str, pathlib.Path("/root").glob(".cache/*"))),
+    "packages": sorted(path.name for path in packages.glob("*.dist-info")),
+    "not compiled": [
+        str(path)
+        for folder in (packages, pathlib.Path("/app/audifi"), pathlib.Path("/app/alembic/versions"))
+        for path in folder.rglob("*.py")
+        if not (path.parent / "__pycache__" / f"{path.stem}.cpython-313.pyc").exists()
+    ],
+}))
+"""
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    found = containers.engine()
+    assert found
+    return found
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    """The one that `make image` has built, and `make image-archive` will write, or else the same."""
+    return images.built(engine)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """On 127.0.0.1, where a container can reach it."""
+    with databases.own_server(apis.free_port()) as running:
+        yield running
+
+
+@pytest.fixture
+def database_url(server: Postgres) -> str:
+    name = databases.create_database(server).split("/")[3].split("?")[0]
+    return f"postgres://postgres@127.0.0.1:{server.port}/{name}?sslmode=disable"
+
+
+def run(engine: Engine, image: str, command: Sequence[str], **environment: str) -> tuple[int, str]:
+    return engine.start(image, command, environment, read_only=True).wait(120)
+
+
+def start_server(engine: Engine, image: str, **environment: str) -> tuple[Container, str]:
+    """Start the image's own CMD as fly.toml has it; returns once it answers, with the URL of its health."""
+    port = str(apis.free_port())
+    secrets = {"APP_URL": apis.APP_URL, "SENDGRID_API_KEY": "SG.key", **apis.SECRETS}
+    ports = {"PORT": port, "METRICS_PORT": str(apis.free_port())}
+    variables = FLY["env"] | secrets | environment | ports
+    container = engine.start(image, engine.config(image)["Cmd"], variables, read_only=True)
+    url = f"http://127.0.0.1:{port}{FLY['http_service']['checks'][0]['path']}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            httpx2.get(url, timeout=5)
+        except httpx2.TransportError:
+            if time.monotonic() > deadline:
+                container.signal(signal.SIGKILL)
+                raise AssertionError(container.wait(10)[1]) from None
+            time.sleep(0.1)
+        else:
+            return container, url
+
+
+def test_the_release_command_migrates_needing_only_database_url(engine: Engine, image: str, database_url: str) -> None:
+    command = shlex.split(FLY["deploy"]["release_command"])
+
+    first = run(engine, image, command, DATABASE_URL=database_url, RELEASE_COMMAND="1")
+    elsewhere = ["sh", "-c", f"cd / && {FLY['deploy']['release_command']}"]  # as a console may start
+    second = run(engine, image, elsewhere, DATABASE_URL=database_url)
+
+    assert first[0] == 0, first[1]
+    assert "applied 0001" in first[1]
+    assert second[0] == 0, second[1]
+    assert "nothing to apply" in second[1]
+
+
+def test_the_release_command_fails_when_the_database_is_away(engine: Engine, image: str) -> None:
+    status, output = run(
+        engine,
+        image,
+        shlex.split(FLY["deploy"]["release_command"]),
+        DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d",
+        MIGRATION_WAKE_TIMEOUT_SECONDS="1",
+    )
+
+    assert status != 0
+    assert "FAILED: can't reach 127.0.0.1:1/d: ConnectionRefusedError" in output
+    assert "s3cr3t" not in output
+
+
+def test_the_server_is_healthy_tells_its_commit_and_exits_0_on_fly_s_signal(
+    engine: Engine, image: str, database_url: str
+) -> None:
+    container, url = start_server(engine, image, DATABASE_URL=database_url)
+    health = httpx2.get(url)
+    began = time.monotonic()
+    container.signal(signal.Signals[FLY["kill_signal"]])
+    status, log = container.wait(30)
+
+    assert health.status_code == 200
+    assert health.json()["version"] == f"{audifi.__version__}+{images.commit()[:7]}"
+    assert status == 0, log
+    assert time.monotonic() - began < int(FLY["kill_timeout"].removesuffix("s")) / 3
+    assert "Traceback" not in log
+
+
+def test_an_operators_commands_run_in_it(engine: Engine, image: str, database_url: str) -> None:
+    run(engine, image, shlex.split(FLY["deploy"]["release_command"]), DATABASE_URL=database_url)
+    for command in ("users list", "jobs list", "users suspend --help"):
+        status, output = run(engine, image, ["python", "-m", "audifi", *command.split()], DATABASE_URL=database_url)
+        assert status == 0, output
+    unknown = ["python", "-m", "audifi", "users", "show", "a@b.example"]
+    status, output = run(engine, image, unknown, DATABASE_URL=database_url)
+    assert (status, output.splitlines()[0]) == (1, "There is no account a@b.example.")
+    elsewhere = ["sh", "-c", "cd / && python -m audifi doctor"]
+    status, output = run(engine, image, elsewhere, DATABASE_URL=database_url)
+    assert (status, "✓ migrations   The schema is at " in output) == (1, True), output
+
+
+def test_the_server_starts_and_is_degraded_when_the_database_is_away(engine: Engine, image: str) -> None:
+    container, url = start_server(engine, image, DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d")
+    health = httpx2.get(url)
+    container.signal(signal.SIGTERM)
+    status, log = container.wait(30)
+
+    assert health.status_code == 503
+    assert status == 0
+    assert "s3cr3t" not in log
+
+
+def test_it_runs_as_a_numbered_user_without_a_shell_and_says_what_it_is(engine: Engine, image: str) -> None:
+    config: dict[str, Any] = engine.config(image)
+    user, group = map(int, config["User"].split(":"))
+
+    assert user > 0
+    assert group > 0
+    assert config["Cmd"] == ["python", "-m", "audifi.serve"]
+    assert not config.get("Entrypoint")  # it would precede the release command
+    assert config["StopSignal"] == FLY["kill_signal"]
+    assert config["Labels"]["org.opencontainers.image.revision"] == images.commit()
+    assert config["Labels"]["org.opencontainers.image.title"] == "AudiFi API"
+    assert not [variable for variable in config["Env"] if "SECRET" in variable or "DATABASE" in variable]
+
+
+def test_it_holds_what_it_takes_to_serve_and_migrate_compiled_and_no_more(engine: Engine, image: str) -> None:
+    status, output = run(engine, image, ["python", "-c", LIST_IMAGE])
+    assert status == 0, output
+    found = json.loads(output)
+
+    assert found["programs"] == []
+    assert found["home"] == []
+    assert found["app"] == ["alembic", "alembic.ini", "audifi"]
+    assert found["not compiled"] == []
+    locked = {
+        line.split("==")[0].replace("-", "_").lower()
+        for line in (ROOT / "server" / "requirements.lock").read_text().splitlines()
+        if "==" in line
+    }
+    assert {name.split("-")[0].lower() for name in found["packages"]} <= locked
+
+
+def test_nothing_of_it_is_compiled_when_it_starts(engine: Engine, image: str) -> None:
+    status, output = run(engine, image, ["python", "-v", "-c", "import audifi.serve"])
+
+    assert status == 0, output
+    read = re.findall(r"^# code object from '(/opt/venv|/app)/.*\.pyc'$", output, re.MULTILINE)
+    compiled = re.findall(r"^# code object from (?:/opt/venv|/app)/.*\.py$", output, re.MULTILINE)
+    assert len(read) > 300, "this is how Python tells"
+    assert compiled == []
+    assert "bytecode is stale" not in output
+
+
+def test_it_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str) -> None:
+    over_base = engine.size_bytes(image) - engine.size_bytes(BASE)
+    print(f"\nthe image is {over_base / 1e6:.1f} MB over its base")
+
+    assert 0 < over_base <= OVER_BASE_BYTES
+
+
+def test_the_archive_holds_the_very_image_under_its_name(engine: Engine, image: str, tmp_path: Path) -> None:
+    file = tmp_path / "image.tar"
+    file.write_bytes(b"an older one")
+
+    images.save(engine, file)
+
+    with tarfile.open(file) as archive:
+        manifest = archive.extractfile("manifest.json")
+        assert manifest
+        (entry,) = json.load(manifest)
+        config = archive.extractfile(entry["Config"])
+        assert config
+        labels = json.load(config)["config"]["Labels"]
+    assert entry["RepoTags"] == [image]
+    assert labels["org.opencontainers.image.revision"] == images.commit()
+
+
+def test_in_a_workflows_run_the_image_that_was_built_is_the_one_that_is_tested(
+    engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_SHA", image.rpartition(":")[2])
+    before = engine.id(image)
+
+    assert images.built(engine) == image
+    assert engine.id(image) == before
+
+
+def test_another_commits_image_names_that_commit(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing else has changed, which a cache may take for nothing at all."""
+    monkeypatch.setenv("GITHUB_SHA", "5" * 40)
+    other = images.build(engine)
+    labels = engine.config(other)["Labels"]
+    engine.remove(other)
+
+    assert engine.config(image)["Labels"]["org.opencontainers.image.revision"] != "5" * 40
+    assert labels["org.opencontainers.image.revision"] == "5" * 40
+
+
+def test_what_was_not_built_is_not_kept(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SHA", "0" * 40)
+
+    with pytest.raises(EngineError, match="isn't there; `make image` builds it"):
+        images.save(engine, tmp_path / "image.tar")
+
+
+def test_a_container_s_output_goes_where_it_is_told(engine: Engine, image: str, tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    with file.open("wb") as output:
+        container = engine.start(image, ["sh", "-c", "echo said; echo wrote > /tmp/file"], {}, output=output)
+        ended = container.wait(60)
+    container.signal(signal.SIGKILL)  # one that has ended stays so
+
+    assert ended == (0, "")
+    assert file.read_text() == "said\n"

@@ -1,0 +1,75 @@
+"""What all migrations together come to, on an empty database, is what the models say (`make lint-migrations`).
+
+Alembic's `check` compares columns, and constraints and indexes by their names; here what they say is compared, too.
+"""
+
+import asyncio
+import io
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from audifi.core.database import create_unpooled_engine
+from audifi.core.settings import DatabaseSettings, load
+from audifi.models import Base
+from dev import postgres
+from tools.migrations import ROOT
+
+ADVICE = (
+    "migrations: the models say something else; make the migration that is missing, "
+    '`make migration name="…"`, or take the change of the models back: '
+)
+# As PostgreSQL understood them, so that it doesn't matter how they were written.
+CONSTRAINTS_AND_INDEXES = text("""
+    SELECT format('%s: %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+    FROM pg_constraint WHERE conrelid::regclass::text = ANY(:tables)
+    UNION ALL
+    SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = ANY(:tables)
+""")
+
+
+def main() -> None:
+    config = Config(ROOT / "server" / "alembic.ini", stdout=io.StringIO())
+    with tempfile.TemporaryDirectory() as folder, postgres.running(Path(folder) / "postgres") as server:
+        os.environ["DATABASE_URL"] = server.url()
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            sys.exit(f"migrations: an empty database can't be migrated; mend the one that fails: {error}")
+        try:
+            command.check(config)
+        except CommandError as error:
+            sys.exit(f"{ADVICE}{error}")
+        differences = asyncio.run(_differences())
+        if differences:
+            sys.exit("\n  ".join([ADVICE, *differences]))
+    print("migrations: an empty database comes to what the models say")
+
+
+async def _differences() -> list[str]:
+    """What of the migrated database, and of one that the models make, isn't in the other."""
+    engine = create_unpooled_engine(load(DatabaseSettings), {})
+    async with engine.begin() as connection:
+        migrated = await _constraints_and_indexes(connection)
+        await connection.execute(text("CREATE SCHEMA of_models"))
+        await connection.execute(text("SET LOCAL search_path = of_models"))
+        await connection.run_sync(Base.metadata.create_all)
+        wanted = {each.replace(" of_models.", " public.") for each in await _constraints_and_indexes(connection)}
+    only = {f"only in the models: {each}" for each in wanted - migrated}
+    return sorted(only | {f"only in the migrations: {each}" for each in migrated - wanted})
+
+
+async def _constraints_and_indexes(connection: AsyncConnection) -> set[str]:
+    found = await connection.execute(CONSTRAINTS_AND_INDEXES, {"tables": list(Base.metadata.tables)})
+    return set(found.scalars())
+
+
+if __name__ == "__main__":
+    main()

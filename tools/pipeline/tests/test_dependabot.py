@@ -1,0 +1,74 @@
+"""Each updater, one by one: zizmor 1.32 stops looking at cooldowns with the first that has one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.support.api import ROOT
+
+CONFIG: dict[str, Any] = YAML(typ="safe").load((ROOT / ".github" / "dependabot.yml").read_text())
+MANIFESTS = {
+    "github-actions /": "/.github/workflows/backend.yml",  # "/" stands for .github/workflows
+    "docker /server": "/server/Dockerfile",
+    "uv /server": "/server/pyproject.toml",
+    "npm /tools": "/tools/package.json",
+    "npm /clients/typescript": "/clients/typescript/package.json",
+    "npm /tools/bench/peers": "/tools/bench/peers/package.json",
+}
+UPDATERS: dict[str, dict[str, Any]] = {
+    f"{each['package-ecosystem']} {each['directory']}": each for each in CONFIG["updates"]
+}
+each_updater = pytest.mark.parametrize("name", MANIFESTS)
+
+
+def test_actions_image_and_packages_are_kept_fresh_and_each_once() -> None:
+    assert CONFIG["version"] == 2
+    assert list(UPDATERS) == list(MANIFESTS)
+    assert len(CONFIG["updates"]) == len(MANIFESTS)
+
+
+@each_updater
+def test_it_looks_where_the_manifest_is(name: str) -> None:
+    manifest = MANIFESTS[name]
+
+    assert (ROOT / manifest.removeprefix("/")).is_file()
+    assert name.startswith("github-actions ") or UPDATERS[name]["directory"] == str(Path(manifest).parent)
+
+
+def test_no_manifest_is_left_out() -> None:
+    names = {Path(manifest).name for manifest in MANIFESTS.values()}
+    skipped = {".venv", ".data", "node_modules", "tests"}
+    found = {
+        f"/{path.relative_to(ROOT)}"
+        for name in names
+        for path in ROOT.rglob(name)
+        if not skipped & set(path.relative_to(ROOT).parts)
+    }
+    assert found == set(MANIFESTS.values())
+
+
+@each_updater
+def test_it_proposes_weekly_what_is_at_least_a_week_old(name: str) -> None:
+    assert UPDATERS[name]["schedule"]["interval"] == "weekly"
+    assert UPDATERS[name]["cooldown"] == {"default-days": 7}
+
+
+@each_updater
+def test_it_opens_one_pull_request_for_all(name: str) -> None:
+    (group,) = UPDATERS[name]["groups"].values()
+
+    assert group == {"patterns": ["*"]}
+
+
+@each_updater
+def test_staging_sees_an_update_before_production(name: str) -> None:
+    assert UPDATERS[name]["target-branch"] == "develop"
+
+
+@each_updater
+def test_it_runs_no_code_of_packages_and_passes_nothing_over(name: str) -> None:
+    assert set(UPDATERS[name]) == {
+        *["package-ecosystem", "directory", "target-branch", "schedule", "cooldown", "groups"]
+    }

@@ -1,0 +1,294 @@
+"""The script that deploys, as the workflow runs it, with a flyctl and a public health that do what each test says."""
+
+import ast
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import deploy as script
+import flyctl
+from report import Report
+from served import Api
+from tests.support.api import ROOT
+from tests.support.waiting import wait_until
+from tools.pipeline.fake_fly import AWAY, COMMIT, IMAGE, IMAGE_BEFORE, NEW, OLD, SCRIPT, FakeFly, Reply, Step, health
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = SCRIPT.parent
+
+
+# A deploy that is good
+
+
+def test_the_image_of_the_commit_is_deployed_from_the_folder_with_fly_toml(fly: FakeFly) -> None:
+    done = fly.deploy()
+
+    assert done.status == 0, done.out
+    assert fly.commands("deploy") == [f"deploy --app an-app --image {IMAGE} --yes"]
+    (call,) = [each for each in fly.calls if each["arguments"][0] == "deploy"]
+    assert Path(call["folder"]) == ROOT / "server"
+    assert call["token"] == "fo1_s3cr3t"
+    assert done.last == f"::notice::an-app: Deployed. Last seen: status 200, version {NEW}"
+
+
+def test_flyctl_s_output_is_folded_and_cannot_give_commands_to_the_runner(fly: FakeFly) -> None:
+    fly.deploys = [Step(says="::error::forged", replies=[health(NEW)])]
+
+    lines = fly.deploy().out.splitlines()
+
+    start = lines.index(f"::group::flyctl deploy --app an-app --image {IMAGE} --yes")
+    resume = lines[start + 1].removeprefix("::stop-commands::")
+    assert len(resume) >= 32
+    assert lines[start + 2 : start + 5] == ["::error::forged", f"::{resume}::", "::endgroup::"]
+
+
+def test_its_output_comes_while_it_works(fly: FakeFly) -> None:
+    fly.deploys = [Step(says="building", seconds=30)]
+    process = fly.start("deploy", COMMIT)
+    assert process.stdout
+    started = time.monotonic()
+
+    while process.stdout.readline() != "building\n":
+        assert time.monotonic() - started < 20
+
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+
+def test_a_first_deploy_finds_nothing_before(fly: FakeFly) -> None:
+    fly.serve(Reply("", 404))
+    fly.releases = []
+
+    assert fly.deploy().status == 0
+    assert "| Served before | `unknown` |" in fly.summary
+
+
+def test_the_summary_says_what_runs_where(fly: FakeFly) -> None:
+    (fly.folder / "summary").write_text("what an earlier step wrote\n")
+    fly.deploy()
+
+    assert fly.summary.splitlines() == [
+        "what an earlier step wrote",
+        "### an-app: Deployed.",
+        "",
+        "| | |",
+        "|---|---|",
+        "| App | `an-app` |",
+        f"| URL | {fly.url} |",
+        f"| Asked for | `{COMMIT}` |",
+        f"| Served before | `{OLD}` |",
+        f"| Image before | `{IMAGE_BEFORE}` |",
+        f"| Serves now | `{NEW}` |",
+        f"| Image | `{IMAGE}` |",
+        "| flyctl | succeeded |",
+        "",
+        "`flyctl status --app an-app`",
+        "",
+        "```text",
+        "2 machines",
+        "```",
+    ]
+
+
+# How flyctl ended, and the commit that is served, decide together
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "serves", "ends", "sentence"),
+    [
+        (0, OLD, NEW, 0, "notice::an-app: Deployed."),
+        (0, "", NEW, 0, "notice::an-app: Deployed."),
+        (0, NEW, NEW, 0, "notice::an-app: Deployed."),  # the same commit again
+        (0, OLD, OLD, 1, "error::an-app: flyctl succeeded, but the app doesn't serve the commit."),
+        (1, OLD, OLD, 1, "error::an-app: flyctl failed with exit status 1, and the app doesn't serve the commit."),
+        # The release command has succeeded, or no machine would have been replaced: the API was slow.
+        (1, OLD, NEW, 0, "warning::an-app: Deployed, although flyctl failed with exit status 1"),
+        (1, "0.1.0", NEW, 0, "warning::an-app: Deployed, although flyctl failed with exit status 1"),
+        # Nothing shows that it did: a release command that failed must not pass.
+        (1, NEW, NEW, 1, "for all we know it did so before. Put back: Nothing: the app serves the commit."),
+        (1, "", NEW, 1, "for all we know it did so before. Put back: Nothing: the app serves the commit."),
+    ],
+)
+def test_the_commit_served_and_flyctl_s_end_decide_together(  # noqa: PLR0913, PLR0917
+    fly: FakeFly,
+    status: int,
+    before: str,
+    serves: str,
+    ends: int,
+    sentence: str,
+) -> None:
+    fly.serve(health(before))
+    fly.deploys = [Step(status=status, replies=[health(serves)])]
+
+    done = fly.deploy()
+
+    assert done.status == ends
+    assert sentence in done.last
+    assert len(fly.commands("deploy")) == 1
+
+
+def test_a_flyctl_that_hangs_is_stopped_in_time_and_may_clean_up(fly: FakeFly) -> None:
+    fly.deploys = [Step(seconds=60)]
+
+    done = fly.deploy("--time-limit", "5")
+
+    assert done.status == 1
+    assert "flyctl was stopped after 5 s, and the app doesn't serve the commit" in done.out
+    assert (fly.folder / "interrupted").exists()
+
+
+def test_without_flyctl_it_says_so(fly: FakeFly) -> None:
+    done = fly.deploy(PATH="/nowhere")
+
+    assert done.status == 1
+    assert "flyctl couldn't be started" in done.last
+
+
+@pytest.mark.parametrize(("status", "least", "most"), [(0, 6, 40), (1, 0, 5)])
+def test_after_a_failure_of_flyctl_it_waits_less(
+    fly: FakeFly, status: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert script.PATIENCE_AFTER_FAILURE_SECONDS < script.PATIENCE_SECONDS
+    monkeypatch.setattr(script, "PATIENCE_AFTER_FAILURE_SECONDS", 1)
+    monkeypatch.setattr(flyctl, "deploy", lambda *_, **__: "succeeded" if status == 0 else "failed")
+    api = Api(fly.url, interval=0, in_a_row=3)
+    parsed = script.parse(["deploy", "an-app", COMMIT, "--patience", "6", "--interval", "0"])
+    started = time.monotonic()
+
+    assert not script.try_image(parsed, api, Report(app="an-app", url=fly.url, asked=COMMIT), COMMIT)
+    assert least <= time.monotonic() - started <= most
+
+
+# What is shown
+
+
+@pytest.mark.parametrize(("serves", "shown"), [(NEW, 0), (OLD, 1)])
+def test_a_deploy_that_is_not_good_shows_the_app_s_status_and_logs(fly: FakeFly, serves: str, shown: int) -> None:
+    fly.deploys = [Step(replies=[health(serves)])]
+
+    done = fly.deploy()
+
+    assert fly.commands("status") == ["status --app an-app"]
+    assert fly.commands("logs") == ["logs --app an-app --no-tail"] * shown
+    assert done.out.count("::group::flyctl status") == shown
+    assert done.out.count("::group::flyctl logs") == shown
+
+
+def test_a_status_that_flyctl_cannot_tell_changes_nothing(fly: FakeFly) -> None:
+    fly.status = Step(status=1, says="Error: unauthorized")
+
+    done = fly.deploy()
+
+    assert done.status == 0
+    assert "Error: unauthorized" in done.out
+    assert "```" not in fly.summary
+
+
+@pytest.mark.parametrize(
+    ("tag", "commit"),
+    [
+        (f":{COMMIT}", COMMIT),
+        (f":deployment-{COMMIT}", COMMIT),
+        (f":{COMMIT}@sha256:{64 * 'a'}", COMMIT),
+        (f"@sha256:{64 * 'a'}", ""),
+        (f":{COMMIT}0", ""),
+        (f":a{COMMIT}", ""),
+        (f":{COMMIT[:39]}", ""),
+        (":deployment-01JX2", ""),
+        ("", ""),
+    ],
+)
+def test_an_image_s_commit_is_the_full_hash_in_its_tag(tag: str, commit: str) -> None:
+    assert flyctl.commit_of(f"registry.fly.io/an-app{tag}") == commit
+    assert flyctl.commit_of(f"registry.fly.io/{COMMIT}{tag}") == commit
+
+
+# A run that is cancelled
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cancelled_run_stops_flyctl_says_so_and_puts_nothing_back(fly: FakeFly, number: signal.Signals) -> None:
+    fly.deploys = [Step(replies=[AWAY], seconds=60)]
+    process = fly.start("deploy", COMMIT)
+    wait_for_a_deploy(fly)
+
+    process.send_signal(number)
+    wait_until((fly.folder / "interrupted").exists)  # of two signals at once, Python tells of an error
+    process.send_signal(signal.SIGTERM)  # GitHub's second
+    out, error = process.communicate(timeout=20)
+
+    assert process.returncode == 1, error
+    assert "Traceback" not in error
+    assert (fly.folder / "interrupted").exists()
+    assert len(fly.commands("deploy")) == 1
+    said = f"The run was cancelled half-way ({number.name}); nothing more is done."
+    assert said in out.splitlines()[-1]
+    assert f"### an-app: {said}" in fly.summary
+    assert "| flyctl | was started |" in fly.summary
+
+
+def wait_for_a_deploy(fly: FakeFly) -> None:
+    deadline = time.monotonic() + 20
+    while AWAY.body not in (fly.folder / "replies").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the following arguments are required"),
+        (["deploy", "an-app"], "the following arguments are required: commit"),
+        (["roll-back", "an-app"], "the following arguments are required: release"),
+        (["deploy", "an-app", "1a2b3c4"], "'1a2b3c4' isn't a commit's full hash"),
+        (["deploy", "an-app", COMMIT.upper()], "isn't a commit's full hash"),
+        (["deploy", "An App", COMMIT], "'An App' isn't an app's name such as"),
+        (["deploy", "", COMMIT], "'' isn't an app's name such as"),
+        (["roll-back", "-a", "v1"], "the following arguments are required"),
+        (["deploy", "an-app", COMMIT, "--url", "127.0.0.1"], "'127.0.0.1' isn't an address such as"),
+        (["deploy", "an-app", COMMIT, "--url", "ftp://127.0.0.1"], "isn't an address such as"),
+        (["deploy", "an-app", COMMIT, "--url", "http://127.0.0.1/api"], "isn't an address such as"),
+        (["deploy", "an-app", COMMIT, "--patience", "nan"], "'nan' isn't a whole number"),
+    ],
+)
+def test_a_wrong_argument_is_named_in_a_sentence(arguments: list[str], sentence: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-EsW", "error", SCRIPT, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_by_itself_it_asks_the_app_s_own_address_ten_times_in_a_row() -> None:
+    parsed = script.parse(["deploy", "an-app", COMMIT])
+
+    assert (parsed.url, parsed.answers, parsed.interval) == ("https://an-app.fly.dev", 10, 1)
+    assert parsed.patience == 90
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
+def test_it_is_written_for_the_runners_own_python(script: Path) -> None:
+    """ubuntu-latest has 3.12, and none of our packages; the deploy jobs install nothing."""
+    tree = ast.parse(script.read_text(), feature_version=(3, 12))
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported <= sys.stdlib_module_names | {path.stem for path in SCRIPTS.glob("*.py")}

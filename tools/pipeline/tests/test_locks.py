@@ -1,0 +1,127 @@
+"""The lock files hold what the manifests pin, with hashes, and say nothing of where packages come from."""
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import ROOT
+
+SERVER = ROOT / "server"
+PYPROJECT = tomllib.loads((SERVER / "pyproject.toml").read_text())
+RUNTIME = SERVER / "requirements.lock"
+DEVELOPMENT = SERVER / "requirements-dev.lock"
+NPM_FOLDERS = [ROOT / "tools", ROOT / "clients" / "typescript"]
+EXACT = re.compile(r"(?P<name>[a-z0-9-]+)(\[[a-z0-9,-]+\])?==(?P<version>[0-9][0-9a-z.]*)")
+
+each_lock = pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT], ids=lambda lock: lock.name)
+
+
+@dataclass(frozen=True)
+class Locked:
+    version: str
+    marker: str
+    hashes: frozenset[str]
+
+
+def read(lock: Path) -> dict[str, Locked]:
+    packages = {}
+    for entry in lock.read_text().replace("\\\n", " ").splitlines():
+        if entry.startswith("#"):
+            continue
+        requirement, *hashes = entry.split("--hash=")
+        pin, _, marker = requirement.partition(";")
+        name, _, version = pin.strip().partition("==")
+        assert name not in packages, f"{name} is there twice"
+        packages[name] = Locked(version, marker.strip(), frozenset(each.strip() for each in hashes))
+    return packages
+
+
+def direct(group: str | None = None) -> list[str]:
+    return list(PYPROJECT["dependency-groups"][group] if group else PYPROJECT["project"]["dependencies"])
+
+
+@pytest.mark.parametrize(
+    ("requirement", "locks"),
+    [(each, [RUNTIME, DEVELOPMENT]) for each in direct()] + [(each, [DEVELOPMENT]) for each in direct("dev")],
+)
+def test_what_is_asked_for_is_pinned_and_the_locks_hold_that_version(requirement: str, locks: list[Path]) -> None:
+    pin = EXACT.fullmatch(requirement)
+
+    assert pin, "pin it with =="
+    for lock in locks:
+        assert read(lock)[pin["name"]].version == pin["version"], "run `make lock`"
+
+
+@each_lock
+def test_every_package_has_a_version_and_hashes(lock: Path) -> None:
+    packages = read(lock)
+
+    assert len(packages) > 15
+    for name, package in packages.items():
+        assert EXACT.fullmatch(f"{name}=={package.version}")
+        assert package.hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in package.hashes)
+
+
+def test_what_is_tested_is_what_the_image_runs() -> None:
+    assert read(RUNTIME).items() <= read(DEVELOPMENT).items()
+
+
+def test_tools_stay_out_of_the_image() -> None:
+    tools = {each.partition("==")[0] for each in direct("dev")}
+
+    assert tools & set(read(RUNTIME)) == set()
+
+
+each_npm_folder = pytest.mark.parametrize("folder", NPM_FOLDERS, ids=lambda folder: folder.name)
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [RUNTIME, DEVELOPMENT, *(folder / "package-lock.json" for folder in NPM_FOLDERS)],
+    ids=lambda lock: f"{lock.parent.name}/{lock.name}",
+)
+def test_no_lock_names_a_registry(lock: Path) -> None:
+    text = re.sub(
+        r'"url": "https://github\.com/[\w/?=-]+"', "", lock.read_text()
+    )  # where to send a package's author money
+
+    assert not re.search(r"://|\bindex-url\b|\bfind-links\b|\btrusted-host\b|\bresolved\b", text)
+    assert not re.search(r"^[^#]* @ ", text, re.MULTILINE)
+
+
+@each_npm_folder
+def test_npm_packages_are_pinned_and_the_lock_holds_them_with_hashes(folder: Path) -> None:
+    manifest = json.loads((folder / "package.json").read_text())
+    lock = json.loads((folder / "package-lock.json").read_text())["packages"]
+    wanted = manifest["devDependencies"] | manifest.get("dependencies", {})
+
+    root = lock.pop("")
+    assert root["devDependencies"] | root.get("dependencies", {}) == wanted
+    for name, version in wanted.items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+        assert lock[f"node_modules/{name}"]["version"] == version
+    assert all(package["integrity"].startswith("sha512-") for package in lock.values())
+
+
+@each_npm_folder
+def test_npm_is_told_to_name_no_registry_in_the_lock_and_to_run_nobodys_scripts(folder: Path) -> None:
+    told = (folder / ".npmrc").read_text().splitlines()
+
+    assert {"omit-lockfile-registry-resolved=true", "ignore-scripts=true"} <= set(told)
+
+
+def test_every_file_means_the_same_python() -> None:
+    version = (ROOT / ".python-version").read_text().strip()
+    images = re.findall(r"^FROM (\S+)", (SERVER / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert version == "3.13"
+    assert set(images) == {f"python:{version}-slim-bookworm"}
+    assert PYPROJECT["project"]["requires-python"] == f"=={version}.*"
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == version
+    assert f"--python-version {version} " in (ROOT / "Makefile").read_text()
+    assert f'target-version = "py{version.replace(".", "")}"' in (ROOT / "ruff.toml").read_text()

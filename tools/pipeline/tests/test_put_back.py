@@ -1,0 +1,183 @@
+"""What the script that deploys does when the commit isn't served: it leaves what served before, or puts it back."""
+
+from typing import Any
+
+import pytest
+
+from tools.pipeline.fake_fly import (
+    AWAY,
+    BEFORE,
+    IMAGE,
+    IMAGE_BEFORE,
+    NEW,
+    OLD,
+    FakeFly,
+    Reply,
+    Step,
+    health,
+    release,
+)
+
+pytestmark = pytest.mark.slow
+
+BACK = f"deploy --app an-app --image {IMAGE_BEFORE} --skip-release-command"
+THIRD = "0.1.0+7777777"
+
+
+def test_nothing_is_where_the_version_of_before_serves_on(fly: FakeFly) -> None:
+    fly.deploys = [Step(status=1)]
+
+    done = fly.deploy()
+
+    assert done.status == 1
+    assert len(fly.commands("deploy")) == 1
+    assert f"| Put back | Nothing had to be: `{OLD}`, the version of before, serves on. |" in fly.summary
+    assert f"| Serves now | `{OLD}` |" in fly.summary
+
+
+def test_nothing_is_where_it_is_as_red_as_it_was_before(fly: FakeFly) -> None:
+    fly.serve(health(OLD, status=503))
+    fly.deploys = [Step(status=1)]
+
+    assert fly.deploy().status == 1
+    assert len(fly.commands("deploy")) == 1
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [AWAY],
+        [health(NEW, status=503)],
+        [health(OLD, status=503)],
+        [health(OLD), AWAY],
+        [health(OLD), health(OLD), health(NEW, status=503)],
+    ],
+)
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_image_of_before_is_where_its_version_does_not_serve_steadily(
+    fly: FakeFly, status: int, answers: list[Reply]
+) -> None:
+    fly.deploys = [Step(status=status, replies=answers), Step(replies=[health(OLD)])]
+
+    done = fly.deploy()
+
+    assert done.status == 1
+    first, *back = fly.commands("deploy")
+    assert first == f"deploy --app an-app --image {IMAGE} --yes"
+    assert len(back) == 1
+    assert back[0].startswith(BACK)
+    assert done.last.endswith(f"Put back: `{IMAGE_BEFORE}`, which serves again. Last seen: status 200, version {OLD}")
+    assert f"| Put back | `{IMAGE_BEFORE}`, which serves again. |" in fly.summary
+
+
+def test_it_is_put_back_at_once_where_nothing_healthy_serves(fly: FakeFly) -> None:
+    fly.deploys = [Step(replies=[AWAY]), Step(replies=[health(OLD)])]
+    fly.deploy()
+
+    assert fly.commands("deploy")[1:] == [f"{BACK} --strategy immediate --yes"]
+
+
+def test_it_is_put_back_by_fly_toml_s_strategy_while_something_healthy_serves(fly: FakeFly) -> None:
+    fly.deploys = [Step(replies=[health(THIRD)]), Step(replies=[health(OLD)])]
+    fly.deploy()
+
+    assert fly.commands("deploy")[1:] == [f"{BACK} --yes"]
+
+
+@pytest.mark.parametrize("first", [Step(status=1), Step(status=0)])
+def test_and_at_once_when_that_has_failed(fly: FakeFly, first: Step) -> None:
+    fly.deploys = [Step(replies=[health(THIRD)]), first, Step(replies=[health(OLD)])]
+
+    done = fly.deploy()
+
+    assert fly.commands("deploy")[1:] == [f"{BACK} --yes", f"{BACK} --strategy immediate --yes"]
+    assert "which serves again" in done.last
+
+
+def test_one_that_does_not_serve_again_is_told(fly: FakeFly) -> None:
+    fly.deploys = [Step(replies=[AWAY])]
+
+    done = fly.deploy()
+
+    assert done.status == 1
+    assert f"Put back: `{IMAGE_BEFORE}`, but it doesn't serve" in done.last
+    assert "| Serves now | `unknown` |" in fly.summary
+
+
+def test_the_image_of_the_same_commit_is_not_put_back_by_itself(fly: FakeFly) -> None:
+    fly.serve(health(NEW))
+    fly.releases = [release(3, f"{IMAGE}@sha256:{64 * '0'}")]
+    fly.deploys = [Step(replies=[AWAY])]
+
+    assert "Nothing: the image of before is the one that was deployed." in fly.deploy().out
+    assert len(fly.commands("deploy")) == 1
+
+
+@pytest.mark.parametrize(
+    "listed", [None, [], [release(1, IMAGE_BEFORE.replace(BEFORE, "x"), "failed")], [release(1, "")]]
+)
+def test_without_a_known_image_nothing_is(fly: FakeFly, listed: list[dict[str, Any]] | None) -> None:
+    fly.releases = listed
+    fly.deploys = [Step(replies=[AWAY])]
+
+    done = fly.deploy()
+
+    assert done.status == 1
+    assert "Nothing: no release tells which image served before" in done.last
+    assert len(fly.commands("deploy")) == 1
+
+
+OTHER = "registry.fly.io/an-app:deployment-9"
+
+
+@pytest.mark.parametrize(
+    ("before", "listed", "image", "again"),
+    [
+        # The newest release whose commit serves, whatever became of it, and of what was deployed later.
+        (OLD, [release(3, OTHER), release(2, f"{IMAGE_BEFORE}@sha256:ab", "failed")], f"{IMAGE_BEFORE}@sha256:ab", OLD),
+        (OLD, [release(2, IMAGE_BEFORE), release(3, f"{IMAGE_BEFORE}@sha256:ab")], f"{IMAGE_BEFORE}@sha256:ab", OLD),
+        (
+            OLD,
+            [release(2, f"registry.fly.io/an-app:deployment-{BEFORE}")],
+            f"registry.fly.io/an-app:deployment-{BEFORE}",
+            OLD,
+        ),
+        # Health doesn't tell: what was deployed well.
+        ("", [release(2, OTHER), release(3, IMAGE_BEFORE), release(4, OTHER, "failed")], IMAGE_BEFORE, OLD),
+        ("0.1.0", [release(2, IMAGE_BEFORE), release(3, OTHER)], OTHER, "0.1.0"),
+        ("", [release(3, OTHER)], OTHER, "0.0.9"),
+        (OLD, [release(3, OTHER)], OTHER, OLD),  # built by hand
+    ],
+)
+def test_which_image_is_put_back(
+    fly: FakeFly, before: str, listed: list[dict[str, Any]], image: str, again: str
+) -> None:
+    fly.serve(health(before))
+    fly.releases = listed
+    fly.deploys = [Step(replies=[AWAY]), Step(replies=[health(again)])]
+
+    done = fly.deploy()
+
+    assert f"--image {image} --skip-release-command" in fly.commands("deploy")[1]
+    assert "which serves again" in done.last
+
+
+@pytest.mark.parametrize(
+    ("before", "image", "answer"),
+    [
+        (OLD, IMAGE_BEFORE, health(THIRD)),
+        (OLD, IMAGE_BEFORE, health(OLD, status=503)),
+        ("0.1.0", OTHER, health(THIRD)),
+        ("0.1.0", OTHER, health("0.1.0", status=503)),
+        ("", OTHER, health(NEW)),
+        ("", OTHER, health(THIRD, status=503)),
+    ],
+)
+def test_another_version_and_a_red_one_is_not_what_was_put_back(
+    fly: FakeFly, before: str, image: str, answer: Reply
+) -> None:
+    fly.serve(health(before))
+    fly.releases = [release(3, image)]
+    fly.deploys = [Step(replies=[AWAY]), Step(replies=[answer])]
+
+    assert "but it doesn't serve" in fly.deploy().last

@@ -1,0 +1,266 @@
+"""How the deploy asks which commit is served, against a server that answers what each test says."""
+
+import base64
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from served import Answer, Api, ask
+from tests.support import web
+from tests.support.api import free_port
+from tools.pipeline.fake_fly import Reply, health, serving
+
+COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
+NEW = "0.1.0+1a2b3c4"
+OLD = "0.1.0+0ddba11"
+
+
+def wait(url: str, timeout: float = 1, in_a_row: int = 3) -> tuple[bool, Answer]:
+    return Api(url, interval=0, in_a_row=in_a_row).wait_until(lambda answer: answer.serves(COMMIT), timeout)
+
+
+def test_the_wait_ends_as_soon_as_the_commit_has_answered_several_times_in_a_row() -> None:
+    with serving(health(NEW)) as server:
+        served, answer = wait(server.url, timeout=20)
+
+    assert served
+    assert server.paths == ["/api/v1/health"] * 3
+    assert answer == Answer(200, NEW, f"status 200, version {NEW}")
+
+
+def test_it_goes_on_while_the_old_commit_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(*[health(OLD)] * 5, health(NEW)) as server:
+        served, _ = wait(server.url, timeout=20)
+
+    assert served
+    assert len(server.paths) == 8
+    assert [line.split("version ")[1] for line in capsys.readouterr().out.splitlines()] == [OLD, NEW]
+
+
+def test_old_and_new_machines_that_answer_in_turns_are_no_finished_deploy() -> None:
+    with serving(health(NEW), health(NEW), health(OLD), repeat_all=True) as server:
+        assert not wait(server.url)[0]
+
+
+def test_it_gives_up_in_time_with_what_it_saw_last() -> None:
+    with serving(health(OLD)) as server:
+        started = time.monotonic()
+        served, answer = wait(server.url)
+
+    assert not served
+    assert time.monotonic() - started < 15
+    assert answer.seen == f"status 200, version {OLD}"
+
+
+def test_it_lets_the_time_pass_between_two_questions() -> None:
+    with serving(health(NEW)) as server:
+        started = time.monotonic()
+        Api(server.url, interval=1, in_a_row=2).wait_until(lambda answer: answer.serves(COMMIT), 20)
+
+    assert 1 <= time.monotonic() - started < 15
+
+
+def test_health_that_turns_green_ends_it() -> None:
+    with serving(*[health(NEW, status=503)] * 4, health(NEW)) as server:
+        assert wait(server.url, timeout=20)[0]
+        assert len(server.paths) == 7
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<h1>502 Bad Gateway</h1>",
+        "",
+        "[]",
+        "null",
+        '{"version": 1}',
+        "{}",
+        '{"version": "--x"}',
+        f'{{"version": "{NEW}\\nversion=x"}}',
+        "\n::add-mask::x\n::error::forged",
+    ],
+)
+def test_an_answer_without_a_version_is_none(body: str) -> None:
+    with serving(Reply(body)) as server:
+        answer = ask(server.url, 5)
+
+    assert (answer.status, answer.version, answer.healthy) == (200, "", False)
+    assert answer.seen.startswith("status 200 without a version")
+    assert "\n" not in answer.seen, "or it could give commands to the runner"
+
+
+def test_when_the_time_is_up_answers_that_agree_go_on_until_one_does_not() -> None:
+    with serving(health(NEW)) as server:
+        assert wait(server.url, timeout=0)[0]
+    for replies in ([health(OLD), health(NEW)], [health(NEW), health(NEW), health(OLD), health(NEW)]):
+        with serving(*replies) as server:
+            assert not wait(server.url, timeout=0)[0]
+        assert len(server.paths) == len(replies) - 1
+
+
+def test_a_refused_connection_is_waited_for() -> None:
+    started = time.monotonic()
+    served, answer = wait(f"http://127.0.0.1:{free_port()}")
+
+    assert not served
+    assert 0.5 < time.monotonic() - started < 15
+    assert answer.status is None
+    assert answer.seen.startswith("no answer (ConnectionRefusedError")
+
+
+def test_a_server_that_accepts_and_is_silent_does_not_hold_it_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        started = time.monotonic()
+        served, answer = wait(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+    assert not served
+    assert time.monotonic() - started < 15
+    assert answer.seen.startswith("no answer (TimeoutError")
+
+
+@pytest.mark.parametrize("version", ["0.1.0+1a2b3c4", "0.1.0+1a2b3c4d5e", f"0.1.0+{COMMIT}", "2.0.0-rc.1+1a2b3c4"])
+def test_seven_or_more_digits_of_the_commit_are_the_commit(version: str) -> None:
+    assert Answer(200, version).serves(COMMIT)
+
+
+@pytest.mark.parametrize("status", [None, 204, 500, 503])
+def test_the_commit_is_not_served_while_its_health_is_red(status: int | None) -> None:
+    answer = Answer(status, NEW)
+
+    assert answer.names(COMMIT)
+    assert not answer.serves(COMMIT)
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "",
+        "0.1.0",
+        "0.1.0+",
+        "0.1.0+1a2b3c",  # too short to tell commits apart
+        "0.1.0+1a2b3c5",
+        "0.1.0+a2b3c4d",  # from its middle
+        f"0.1.0+{COMMIT}0",
+        "0.1.0+1A2B3C4",
+        "0.1.0+1a2b3c4.dirty",
+        "0.1.0-1a2b3c4",
+        "1a2b3c4",
+    ],
+)
+def test_another_version_is_not_the_commit(version: str) -> None:
+    assert not Answer(200, version).serves(COMMIT)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    with (
+        serving(health(NEW)) as target,
+        serving(Reply("", status, {"Location": target.url + "/api/v1/health"})) as server,
+    ):
+        assert ask(server.url, 5).version == ""
+
+    assert target.paths == []
+
+
+def test_a_certificate_that_is_not_trusted_is_no_answer() -> None:
+    with serving(health(NEW), tls=certificate(trustme.CA(), "127.0.0.1")) as server:
+        answer = ask(server.url.replace("http:", "https:"), 5)
+
+    assert answer.status is None
+    assert "SSLCertVerificationError" in answer.seen
+
+
+# Behind a proxy
+
+
+def certificate(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(tls)
+    return tls
+
+
+class Proxy(web.Server):
+    """Takes CONNECT, for whatever name, to one port here."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(("127.0.0.1", 0), ProxyHandler)
+        self.target = target
+        self.requests: list[tuple[str, str | None]] = []
+
+
+class ProxyHandler(web.Handler):
+    def do_CONNECT(self) -> None:
+        assert isinstance(self.server, Proxy)
+        self.server.requests.append((self.path, self.headers["Proxy-Authorization"]))
+        with socket.create_connection(("127.0.0.1", self.server.target)) as there:
+            self.send_response(200)
+            self.end_headers()
+            threading.Thread(target=copy, args=(there, self.connection), daemon=True).start()
+            copy(self.connection, there)
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:  # the other side has closed
+        pass
+
+
+@contextmanager
+def behind_proxy(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str = "") -> Iterator[Proxy]:
+    """https://an-app.fly.dev answers there, and nowhere else."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        serving(health(NEW), tls=certificate(authority, "an-app.fly.dev")) as server,
+        web.running(Proxy(server.server_port)) as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{proxy.server_port}")
+        yield proxy
+
+
+def test_https_goes_through_the_proxy_with_the_apps_own_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with behind_proxy(tmp_path, monkeypatch) as proxy:
+        answer = ask("https://an-app.fly.dev", 5)
+        other = ask("https://another-app.fly.dev", 5)
+
+    assert answer.serves(COMMIT), answer.seen
+    assert "SSLCertVerificationError" in other.seen
+    assert proxy.requests == [("an-app.fly.dev:443", None), ("another-app.fly.dev:443", None)]
+
+
+def test_the_proxy_is_told_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with behind_proxy(tmp_path, monkeypatch, user="me:s%40me@") as proxy:
+        assert ask("https://an-app.fly.dev", 5).serves(COMMIT)
+
+    assert proxy.requests == [("an-app.fly.dev:443", f"Basic {base64.b64encode(b'me:s@me').decode()}")]
+
+
+def test_what_no_proxy_names_is_asked_straight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with behind_proxy(tmp_path, monkeypatch) as proxy:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        ask(f"https://127.0.0.1:{free_port()}", 5)
+
+    assert proxy.requests == []
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:port", "http://"])
+def test_a_proxy_that_cannot_be_is_no_answer(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    assert ask("https://an-app.fly.dev", 5).seen.startswith("no answer (")

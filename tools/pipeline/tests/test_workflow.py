@@ -1,0 +1,350 @@
+"""When the workflow runs, what tests, and with which rights; its deploys are test_workflow_deploys.py's."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import ROOT
+from tools.pipeline.workflow import (
+    BUILD,
+    DEPLOYS,
+    FLY_JOBS,
+    JOBS,
+    ROLL_BACK,
+    TEXT,
+    WORKFLOW,
+    evaluate,
+    expand,
+    run,
+    step_running,
+    steps,
+)
+
+# Changes to these can't change what is tested or deployed.
+UNWATCHED = [
+    "README.md",
+    "docs/**",
+    "tools/bench/**",  # measures, and is run by hand
+    ".ci/**",  # starts the same checks elsewhere
+    ".gitignore",
+]
+
+
+def matches(pattern: str, path: str) -> bool:
+    """GitHub's rules for the patterns in use: `**` stands for anything, `*` for anything but a slash."""
+    assert not set(pattern) & set("?+[]!\\"), "teach this function the pattern's characters first"
+    parts = {"**": ".*", "*": "[^/]*"}
+    return bool(re.fullmatch("".join(parts.get(p, re.escape(p)) for p in re.split(r"(\*\*|\*)", pattern)), path))
+
+
+def starts(path: str) -> bool:
+    return any(matches(pattern, path) for pattern in WORKFLOW["on"]["push"]["paths"])
+
+
+def tracked_files() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode == 0:
+        return listed.stdout.splitlines()
+    ignored = {".git"} | {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    paths = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
+    return [str(path) for path in paths if not ignored & set(path.parts)]
+
+
+# What starts it
+
+
+def test_pull_requests_and_pushes_to_develop_and_main_start_it_and_a_person_can() -> None:
+    assert set(WORKFLOW["on"]) == {"pull_request", "push", "workflow_dispatch"}
+    assert WORKFLOW["on"]["pull_request"]["branches"] == ["develop", "main"]
+    assert WORKFLOW["on"]["push"]["branches"] == ["develop", "main"]
+
+
+def test_who_starts_it_may_name_what_to_roll_back_to_and_by_itself_it_deploys() -> None:
+    inputs: dict[str, Any] = WORKFLOW["on"]["workflow_dispatch"]["inputs"]
+
+    assert {name: {**each, "description": ""} for name, each in inputs.items()} == {
+        "roll_back_to": {"description": "", "type": "string", "default": ""},
+        "environment": {
+            "description": "",
+            "type": "choice",
+            "options": ["staging", "production"],
+            "default": "staging",
+        },
+    }
+    assert all(each["description"] for each in inputs.values())
+
+
+def test_pull_requests_are_held_to_the_same_paths_as_pushes() -> None:
+    assert WORKFLOW["on"]["pull_request"] == WORKFLOW["on"]["push"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "server/fly.toml",
+        "server/audifi/core/settings.py",
+        "server/.dockerignore",
+        ".github/workflows/backend.yml",
+        ".github/scripts/deploy.py",
+        "tests/support/fixtures.py",
+        "tools/pipeline/lint-pipeline",
+        "Makefile",
+    ],
+)
+def test_a_change_to_the_server_or_its_tests_starts_it(path: str) -> None:
+    assert starts(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "README.md",
+        "docs/pipeline.md",
+        "src/server/page.tsx",
+        "servers/x.py",
+        "server",
+        ".github/workflows/frontend.yml",
+        "web/Makefile",
+        "xpython-version",
+    ],
+)
+def test_a_change_elsewhere_starts_nothing(path: str) -> None:
+    assert not starts(path)
+
+
+def test_every_file_is_watched_or_known_not_to_matter() -> None:
+    strays = [path for path in tracked_files() if not starts(path) and not any(matches(u, path) for u in UNWATCHED)]
+
+    assert strays == [], "add them to the workflow's paths (both lists), or to UNWATCHED with a reason"
+
+
+def test_every_watched_path_is_there() -> None:
+    assert [pattern for pattern in WORKFLOW["on"]["push"]["paths"] if not any(ROOT.glob(pattern))] == []
+
+
+# Which jobs run
+
+
+def test_the_jobs_are_named_as_specified() -> None:
+    assert {key: job["name"] for key, job in JOBS.items()} == {
+        "build-and-test": "Build & Test",
+        "deploy-staging": "Deploy Staging (Fly.io)",
+        "deploy-production": "Deploy Production (Fly.io)",
+        "roll-back": "Roll Back (Fly.io)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "ref", "deploys"),
+    [
+        ("push", "refs/heads/develop", {"deploy-staging"}),
+        ("push", "refs/heads/main", {"deploy-production"}),
+        ("workflow_dispatch", "refs/heads/develop", {"deploy-staging"}),
+        ("workflow_dispatch", "refs/heads/main", {"deploy-production"}),
+        ("workflow_dispatch", "refs/heads/feature", set()),
+        ("workflow_dispatch", "refs/tags/main", set()),
+        ("pull_request", "refs/pull/7/merge", set()),
+        ("pull_request", "refs/heads/main", set()),
+        ("pull_request", "refs/heads/develop", set()),
+    ],
+)
+def test_each_branch_deploys_to_its_own_environment_and_to_no_other(event: str, ref: str, deploys: set[str]) -> None:
+    assert jobs_of(event, ref, {}) == {BUILD} | deploys
+    if event == "workflow_dispatch":
+        for environment in ("staging", "production"):
+            assert jobs_of(event, ref, {"roll_back_to": "", "environment": environment}) == {BUILD} | deploys
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/develop", "refs/heads/main", "refs/heads/feature"])
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_a_roll_back_is_all_that_runs(ref: str, environment: str) -> None:
+    inputs = {"roll_back_to": "v12", "environment": environment}
+
+    assert jobs_of("workflow_dispatch", ref, inputs) == {ROLL_BACK}
+
+
+def jobs_of(event: str, ref: str, inputs: dict[str, str]) -> set[str]:
+    return {job for job in JOBS if evaluate(JOBS[job]["if"], event=event, ref=ref, inputs=inputs)}
+
+
+def test_a_roll_back_waits_for_no_tests() -> None:
+    assert "needs" not in JOBS[ROLL_BACK]
+
+
+@pytest.mark.parametrize("job", DEPLOYS)
+def test_a_deploy_needs_build_and_test_alone(job: str) -> None:
+    assert JOBS[job]["needs"] == BUILD
+
+
+def test_build_and_test_passes_only_when_each_of_its_steps_does() -> None:
+    assert "needs" not in JOBS[BUILD]
+    assert "continue-on-error" not in JOBS[BUILD]
+    for each in steps(BUILD):
+        assert "continue-on-error" not in each
+        assert not re.search(r"\|\| *(true|:)", each.get("run", ""))
+    keeping = [each for each in steps(BUILD) if "if" in each]
+    assert [each.get("run") or each["uses"].split("@")[0] for each in keeping] == [
+        "make image-archive",
+        "actions/upload-artifact",
+    ]
+
+
+def test_it_installs_lints_checks_types_tests_and_builds_in_this_order() -> None:
+    commands = [each["run"] for each in steps(BUILD) if each.get("run", "").startswith("make ")]
+
+    assert commands == [
+        "make setup",
+        "make lint",
+        "make types",
+        "make test",
+        "make test-slow",
+        "make coverage",
+        "make compatibility",
+        "make fuzz",
+        "make test-client",
+        "make image",
+        "make test-image",
+        "make image-archive",
+    ]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {command.removeprefix("make ") for command in commands} <= targets
+
+
+def test_it_has_the_history_that_earlier_migrations_are_compared_with() -> None:
+    (checkout,) = [each for each in steps(BUILD) if "actions/checkout" in each.get("uses", "")]
+
+    assert checkout["with"]["fetch-depth"] == 0
+
+
+def test_the_image_that_was_tested_is_kept_for_the_deploys_and_not_that_of_a_pull_request() -> None:
+    *_, archive, upload = steps(BUILD)
+
+    assert archive["run"] == "make image-archive"
+    assert upload["uses"].startswith("actions/upload-artifact@")
+    for each in (archive, upload):
+        for event in ("push", "workflow_dispatch"):
+            assert evaluate(each["if"], event=event, inputs={"roll_back_to": "", "environment": "staging"})
+        assert not evaluate(each["if"], event="pull_request", ref="refs/pull/7/merge")
+    assert upload["with"] == {
+        "name": "image",
+        "path": "image.tar",
+        "if-no-files-found": "error",
+        "retention-days": 3,
+    }
+    assert "save image.tar\n" in (ROOT / "Makefile").read_text()
+
+
+def test_the_python_is_the_one_that_everything_else_names() -> None:
+    (setup,) = [each for each in steps() if "actions/setup-python" in each.get("uses", "")]
+
+    assert setup["with"] == {"python-version-file": ".python-version"}
+
+
+@pytest.mark.parametrize("missing", ["pgbouncer", "haproxy", "docker-registry", None])
+def test_servers_are_installed_where_one_is_missing_before_the_tests_that_need_them(
+    tmp_path: Path, missing: str | None
+) -> None:
+    servers = {"pgbouncer", "haproxy", "docker-registry", "prometheus"}
+    install = step_running(BUILD, "pgbouncer")
+    order = [each.get("run", "") for each in steps(BUILD)]
+    (tmp_path / "bash").symlink_to("/bin/bash")
+
+    done = run(install["run"], tmp_path, fakes=" ".join(["sudo", *sorted(servers - {missing})]), PATH=str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    called = (tmp_path / "calls").read_text() if (tmp_path / "calls").exists() else ""
+    assert ("install" in called) == (missing is not None)
+    assert all(server in called for server in servers) or not missing
+    assert order.index(install["run"]) < order.index("make test")
+
+
+# One at a time
+
+
+def test_only_a_pull_requests_older_run_is_cancelled() -> None:
+    concurrency = WORKFLOW["concurrency"]
+
+    assert evaluate(concurrency["cancel-in-progress"], event="pull_request", ref="refs/pull/7/merge") is True
+    for event in ("push", "workflow_dispatch"):
+        assert evaluate(concurrency["cancel-in-progress"], event=event, ref="refs/heads/main") is False
+
+
+def test_runs_of_one_branch_queue_up_and_those_of_others_do_not() -> None:
+    group = WORKFLOW["concurrency"]["group"]
+    groups = [evaluate(group, event=event, ref=ref) for event in ("push", "pull_request") for ref in ("a/b", "a/c")]
+
+    assert groups == ["backend-a/b", "backend-a/c"] * 2
+    for environment in ("staging", "production"):
+        inputs = {"roll_back_to": "", "environment": environment}
+        assert evaluate(group, event="workflow_dispatch", ref="a/b", inputs=inputs) == "backend-a/b"
+
+
+def test_a_roll_back_waits_for_no_run_of_a_branch() -> None:
+    inputs = {"roll_back_to": "v12", "environment": "production"}
+    group, cancels = (WORKFLOW["concurrency"][key] for key in ("group", "cancel-in-progress"))
+
+    assert evaluate(group, event="workflow_dispatch", inputs=inputs) == "roll-back-production"
+    assert evaluate(group, event="workflow_dispatch", inputs=inputs | {"environment": "staging"}) == "roll-back-staging"
+    assert evaluate(cancels, event="workflow_dispatch", inputs=inputs) is False
+
+
+def test_one_deploy_at_a_time_to_each_environment_and_none_is_cancelled() -> None:
+    def group(job: str, environment: str = "") -> str:
+        return expand(JOBS[job]["concurrency"]["group"], inputs={"roll_back_to": "v1", "environment": environment})
+
+    assert [group(job) for job in DEPLOYS] == ["deploy-staging", "deploy-production"]
+    assert [group(ROLL_BACK, each) for each in ("staging", "production")] == ["deploy-staging", "deploy-production"]
+    assert [JOBS[job]["concurrency"]["cancel-in-progress"] for job in FLY_JOBS] == [False] * 3
+    assert "concurrency" not in JOBS[BUILD]
+
+
+# Rights
+
+
+def test_the_token_of_every_job_can_read_the_code_and_nothing_else() -> None:
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert all("permissions" not in job for job in JOBS.values())
+
+
+def test_actions_are_pinned_to_a_commit_with_the_version_beside_it() -> None:
+    lines = re.findall(r"^ *- uses: (.*)$", TEXT, re.MULTILINE)
+
+    assert len(lines) == len([each for each in steps() if "uses" in each])
+    for line in lines:
+        assert re.fullmatch(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40} # v?\d+(\.\d+)+", line), line
+
+
+def test_an_action_has_the_same_version_everywhere() -> None:
+    pins = set(re.findall(r"uses: (\S+)@(.*)$", TEXT, re.MULTILINE))
+
+    assert len(pins) == len({action for action, _ in pins})
+
+
+def test_the_checkout_leaves_no_credentials() -> None:
+    checkouts = [each for each in steps() if each.get("uses", "").startswith("actions/checkout@")]
+
+    assert len(checkouts) == len(JOBS)
+    assert all(each["with"]["persist-credentials"] is False for each in checkouts)
+
+
+def test_nothing_of_an_earlier_run_gets_into_this_one() -> None:
+    for each in steps():
+        assert "cache" not in each.get("uses", "")
+        assert not [name for name in each.get("with", {}) if "cache" in name]
+
+
+def test_no_expression_is_pasted_into_a_script() -> None:
+    assert [each["run"] for each in steps() if "${{" in each.get("run", "")] == []
+
+
+def test_scripts_run_in_bash_and_fail_with_any_part_of_a_pipe() -> None:
+    assert WORKFLOW["defaults"] == {"run": {"shell": "bash"}}
+    assert all("shell" not in each for each in steps())
+
+
+def test_build_and_test_gets_no_secret() -> None:
+    assert "secrets." not in str(JOBS[BUILD])
+    assert "secrets." not in str({key: value for key, value in WORKFLOW.items() if key != "jobs"})

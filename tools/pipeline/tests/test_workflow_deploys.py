@@ -1,0 +1,272 @@
+"""How the workflow deploys and rolls back, read from its file. The rest, a deploy with traffic, takes a rehearsal."""
+
+import argparse
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import deploy as script
+import flyctl
+from tests.support.api import ROOT
+from tools.pipeline.workflow import COMMIT, DEPLOYS, FLY_JOBS, JOBS, ROLL_BACK, expand, run, step_running, steps
+
+TOKEN = {"FLY_API_TOKEN": "${{ secrets.FLY_API_TOKEN }}"}
+APPS = {"staging": "audifi-api-staging", "production": "audifi-api"}
+each_fly_job = pytest.mark.parametrize("job", FLY_JOBS)
+each_deploy = pytest.mark.parametrize("job", DEPLOYS)
+
+
+def calls(folder: Path) -> list[str]:
+    """What the fake programs were called with, each word a line."""
+    return (folder / "calls").read_text().splitlines()
+
+
+def called(job: str, folder: Path, **variables: str) -> tuple[dict[str, Any], argparse.Namespace]:
+    """The step that runs the script, and how the script understands its arguments."""
+    step = step_running(job, "deploy.py")
+    assert run(step["run"], folder, fakes="python3", **variables).returncode == 0
+    name, file, *arguments = calls(folder)
+    assert (name, file) == ("python3", ".github/scripts/deploy.py")
+    return step, script.parse(arguments)
+
+
+def kinds(job: str) -> list[str]:
+    return [each.get("name") or each["uses"].split("@")[0] for each in steps(job)]
+
+
+# The steps
+
+
+@each_deploy
+def test_a_deploy_pushes_the_image_that_was_tested_and_deploys_that(job: str) -> None:
+    assert kinds(job) == [
+        "actions/checkout",
+        "Check that there is a deploy token",
+        "superfly/flyctl-actions/setup-flyctl",
+        "actions/download-artifact",
+        "Push the image that was tested",
+        "Deploy, and see that the app serves the commit",
+    ]
+
+
+def test_a_roll_back_takes_an_image_that_is_there() -> None:
+    assert kinds(ROLL_BACK) == [
+        "actions/checkout",
+        "Check that there is a deploy token",
+        "superfly/flyctl-actions/setup-flyctl",
+        "Roll back, and see that the app serves the commit",
+    ]
+
+
+def test_no_failure_is_passed_over() -> None:
+    for each in steps(*FLY_JOBS):
+        assert not {"if", "continue-on-error"} & set(each)
+        assert "|| true" not in each.get("run", "")
+
+
+@each_fly_job
+def test_a_missing_token_fails_early_with_a_sentence(job: str, tmp_path: Path) -> None:
+    check = step_running(job, "FLY_API_TOKEN is missing")
+
+    without = run(check["run"], tmp_path, FLY_API_TOKEN="")
+    with_one = run(check["run"], tmp_path, FLY_API_TOKEN="a token")
+
+    assert (without.returncode, without.stderr) == (1, "")
+    assert without.stdout.startswith("::error::FLY_API_TOKEN is missing")
+    assert "an-app" in without.stdout
+    assert (with_one.returncode, with_one.stdout + with_one.stderr) == (0, "")
+
+
+@each_fly_job
+def test_flyctl_is_of_a_known_version(job: str) -> None:
+    (setup,) = [each for each in steps(job) if "setup-flyctl" in each.get("uses", "")]
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+", setup["with"]["version"])
+
+
+@each_deploy
+def test_the_artifact_is_the_one_that_build_and_test_has_kept(job: str) -> None:
+    (upload,) = [each for each in steps() if "actions/upload-artifact" in each.get("uses", "")]
+    (download,) = [each for each in steps(job) if "actions/download-artifact" in each.get("uses", "")]
+
+    assert download["with"] == {"name": upload["with"]["name"]}
+
+
+@each_deploy
+def test_the_image_goes_to_the_app_s_registry_under_its_commit(job: str, tmp_path: Path) -> None:
+    done = run(step_running(job, "skopeo")["run"], tmp_path, fakes="flyctl skopeo")
+
+    assert done.returncode == 0
+    assert calls(tmp_path) == [
+        *["flyctl", "auth", "docker"],
+        *["skopeo", "copy", "docker-archive:image.tar", f"docker://registry.fly.io/an-app:{COMMIT}"],
+    ]
+
+
+@each_deploy
+def test_a_push_that_fails_is_seen_to_fail(job: str, tmp_path: Path) -> None:
+    push = step_running(job, "skopeo")["run"]
+
+    assert run(push, tmp_path, fakes="flyctl skopeo", FAKE_STATUS="1").returncode == 1
+    assert calls(tmp_path) == ["flyctl", "auth", "docker"]
+    run("true", tmp_path, fakes="flyctl")
+    (tmp_path / "skopeo").write_text("#!/bin/sh\nexit 3\n")
+    assert run(push, tmp_path).returncode == 3
+
+
+@each_deploy
+def test_the_script_deploys_the_commit_to_the_app(job: str, tmp_path: Path) -> None:
+    step, options = called(job, tmp_path)
+
+    assert step["env"] == TOKEN
+    assert (options.command, options.app, options.release) == ("deploy", "an-app", COMMIT)
+
+
+@pytest.mark.parametrize("release", ["v12", "0ddba11", "--help", "", "; false", "$(false)"])
+def test_the_script_rolls_back_to_what_was_asked_for(tmp_path: Path, release: str) -> None:
+    step, options = called(ROLL_BACK, tmp_path, ROLL_BACK_TO=release)
+
+    assert step["env"] == TOKEN | {"ROLL_BACK_TO": "${{ inputs.roll_back_to }}"}
+    assert (options.command, options.app, options.release) == ("roll-back", "an-app", release)
+
+
+@each_fly_job
+def test_it_asks_the_app_itself_as_patiently_as_it_thinks_right(job: str, tmp_path: Path) -> None:
+    _, options = called(job, tmp_path, ROLL_BACK_TO="v12")
+
+    by_itself = script.parse(["roll-back", "an-app", "v12"])
+    for name in ("url", "patience", "interval", "answers", "time_limit"):
+        assert getattr(options, name) == getattr(by_itself, name)
+
+
+@each_fly_job
+def test_the_script_s_failure_ends_the_run(job: str, tmp_path: Path) -> None:
+    done = run(step_running(job, "deploy.py")["run"], tmp_path, fakes="python3", FAKE_STATUS="1", ROLL_BACK_TO="v12")
+
+    assert done.returncode == 1
+
+
+@each_fly_job
+def test_the_script_is_the_step_s_own_process_which_is_told_when_the_run_is_cancelled(job: str) -> None:
+    assert step_running(job, "deploy.py")["run"].startswith("exec python3 ")
+
+
+@each_fly_job
+def test_the_script_is_there_and_the_runner_s_python_runs_it(job: str) -> None:
+    file = shlex.split(step_running(job, "deploy.py")["run"], comments=True)[2]
+
+    assert (ROOT / file).is_file()
+
+
+# Time
+
+
+def test_flyctl_may_take_as_long_as_fly_toml_lets_it() -> None:
+    fly = tomllib.loads((ROOT / "server" / "fly.toml").read_text())["deploy"]
+    release, wait = (60 * int(fly[key].removesuffix("m")) for key in ("release_command_timeout", "wait_timeout"))
+
+    # It waits that long for each of: started, healthy, old machines stopped.
+    assert release + 3 * wait + 60 <= script.DEPLOY_SECONDS
+    assert wait <= script.PUT_BACK_SECONDS
+
+
+@each_fly_job
+def test_a_job_s_own_limit_does_not_cut_the_script_off(job: str) -> None:
+    """It would end half-way, without a word about the app's state."""
+    looks = 3 * flyctl.LOOK_TIMEOUT_SECONDS + script.FIRST_ANSWER_SECONDS
+    deploys = script.DEPLOY_SECONDS + flyctl.CLEAN_UP_SECONDS + script.PATIENCE_SECONDS
+    put_back = script.PATIENCE_AFTER_FAILURE_SECONDS + 2 * (
+        script.PUT_BACK_SECONDS + flyctl.CLEAN_UP_SECONDS + script.PATIENCE_SECONDS
+    )
+    longest = looks + deploys + (put_back if job in DEPLOYS else 0)
+    before = sum(each.get("timeout-minutes", 1) for each in steps(job))
+
+    assert "timeout-minutes" not in step_running(job, "deploy.py")
+    assert longest / 60 + before <= JOBS[job]["timeout-minutes"]
+
+
+def test_a_push_ends_in_time() -> None:
+    assert all(step_running(job, "skopeo")["timeout-minutes"] <= 15 for job in DEPLOYS)
+
+
+# Names
+
+
+def test_the_two_deploys_differ_in_names_alone() -> None:
+    staging = str(JOBS["deploy-staging"])
+    for there, here in [
+        ("Deploy Staging", "Deploy Production"),
+        ("refs/heads/develop", "refs/heads/main"),
+        ("'name': 'staging'", "'name': 'production'"),
+        ("deploy-staging", "deploy-production"),
+        ("FLY_APP_STAGING", "FLY_APP_PRODUCTION"),
+        ("audifi-api-staging", "audifi-api"),
+    ]:
+        assert there in staging
+        staging = staging.replace(there, here)
+
+    assert staging == str(JOBS["deploy-production"])
+
+
+@each_fly_job
+def test_a_roll_back_s_steps_are_a_deploy_s_where_they_do_the_same(job: str) -> None:
+    assert list(steps(job))[:3] == list(steps(ROLL_BACK))[:3]
+
+
+@pytest.mark.parametrize("environment", APPS)
+@pytest.mark.parametrize("secrets", [{}, {"FLY_APP_STAGING": "ours-staging", "FLY_APP_PRODUCTION": "ours"}])
+@pytest.mark.parametrize("rolls_back", [False, True])
+def test_each_environment_has_its_url_and_its_app(
+    environment: str, secrets: dict[str, str], *, rolls_back: bool
+) -> None:
+    job = JOBS[ROLL_BACK if rolls_back else f"deploy-{environment}"]
+    inputs = {"environment": environment} if rolls_back else {}
+
+    assert expand(job["environment"]["name"], inputs=inputs) == environment
+    assert expand(job["environment"]["url"], inputs=inputs) == f"https://{APPS[environment]}.fly.dev"
+    assert set(job["env"]) == {"FLY_APP"}
+    expected = secrets.get(f"FLY_APP_{environment.upper()}", APPS[environment])
+    assert expand(job["env"]["FLY_APP"], inputs=inputs, secrets=secrets) == expected
+
+
+# Rights
+
+
+@each_fly_job
+def test_the_deploy_token_goes_to_flyctl_alone(job: str) -> None:
+    assert "FLY_API_TOKEN" not in JOBS[job]["env"]
+    holders = [each for each in steps(job) if "FLY_API_TOKEN" in str(each.get("env", {}))]
+    for each in holders:
+        assert each["env"].items() >= TOKEN.items()
+        assert re.search(r"^(flyctl|exec python3) |FLY_API_TOKEN is missing", each["run"], re.MULTILINE)
+    assert [each for each in steps(job) if "flyctl" in each.get("run", "") and each not in holders] == []
+    assert str(JOBS[job]).count("secrets.FLY_API_TOKEN") == len(holders)
+
+
+@each_fly_job
+def test_a_job_has_no_other_secret_than_the_token_and_the_app_s_name(job: str) -> None:
+    assert set(re.findall(r"secrets\.(\w+)", str(JOBS[job]))) <= {
+        "FLY_API_TOKEN",
+        "FLY_APP_STAGING",
+        "FLY_APP_PRODUCTION",
+    }
+
+
+def test_every_flyctl_command_names_its_app() -> None:
+    """Those of the script are test_deploy.py's; the rest only sign in."""
+    lines = [line.strip() for each in steps() for line in each.get("run", "").splitlines()]
+
+    assert [line for line in lines if re.search(r"\bflyctl [a-z]", line)] == ["flyctl auth docker"] * len(DEPLOYS)
+    for arguments in (["status"], ["logs"], ["releases"], ["deploy"]):
+        called = [
+            line
+            for file in (ROOT / ".github" / "scripts").glob("*.py")
+            for line in file.read_text().splitlines()
+            if f'"{arguments[0]}", "--' in line
+        ]
+        assert called
+        assert all(f'"{arguments[0]}", "--app", ' in line for line in called)

@@ -1,0 +1,190 @@
+"""Runs the committed workflow with act (https://nektosact.com), on this machine, offline.
+
+act starts jobs as processes here, each in a copy of the repository, with the third-party actions in `actions/` in place
+of GitHub's. What act leaves out (filters, concurrency), github.py does.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.support.api import ROOT
+from tools.fly_simulator.platform import Fly
+from tools.rehearsal import github
+from tools.rehearsal.github import Event
+
+HERE = Path(__file__).parent
+WORKFLOW = ".github/workflows/backend.yml"
+DEPLOYMENT_TARGETS = "image image-archive"
+"""What of Build & Test a deploy can't do without."""
+
+
+@dataclass
+class Run:
+    """What became of a run."""
+
+    started: bool = True
+    status: int = 0
+    jobs: dict[str, str] = field(default_factory=dict)
+    """By their ids: success or failure. One that was skipped isn't there."""
+    failed_steps: list[str] = field(default_factory=list)
+    log: str = ""
+    summary: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.started and self.status == 0
+
+
+class Workflow:
+    """The workflow of a checkout, and the secrets that GitHub keeps for it."""
+
+    def __init__(self, checkout: Path, fly: Fly | None, folder: Path, secrets: Mapping[str, str]) -> None:
+        self._checkout = checkout
+        self._fly = fly
+        self._folder = folder
+        self._secrets = dict(secrets)
+        self._concurrency = github.Concurrency()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        event: Event,
+        *,
+        targets: str = DEPLOYMENT_TARGETS,
+        secrets: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Start it by an event, and wait for its end.
+
+        Args:
+            event: with the commit that is checked out at the moment as its own.
+            targets: of the Makefile, those that run for real.
+            secrets: in place of the usual ones.
+            variables: of the jobs' environment.
+        """
+        with self._lock:
+            self._count += 1
+            folder = self._folder / f"run-{self._count}"
+            # The commit that is pushed now: the checkout may be at another one before the run begins.
+            checkout = folder / "repository"
+            subprocess.run(["git", "clone", "--quiet", "--shared", self._checkout, checkout], check=True)
+        workflow = YAML(typ="safe").load((checkout / WORKFLOW).read_text())
+        if not github.starts(workflow, event):
+            return Run(started=False)
+        arguments = _arguments(folder, event, workflow, self._secrets if secrets is None else secrets)
+        environment = self._environment(folder, targets) | dict(variables or {})
+        with self._concurrency.of(workflow, event):
+            return _act(checkout, arguments, environment, folder / "log")
+
+    def _environment(self, folder: Path, targets: str) -> dict[str, str]:
+        venv = Path(sys.executable).parent
+        make, bash = shutil.which("make"), shutil.which("bash")
+        assert make
+        assert bash
+        environment = {
+            "PATH": f"{HERE / 'bin'}:{venv}:{os.environ['PATH']}",
+            "HOME": str(Path.home()),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "LANG": "C.UTF-8",
+            "BUILDAH_ISOLATION": "chroot",
+            "STORAGE_DRIVER": "vfs",
+            "REAL_MAKE": make,
+            "REAL_BASH": bash,
+            "REHEARSED_TARGETS": targets,
+            "REHEARSAL_ROOT": str(ROOT),
+            "REHEARSAL_ARTIFACTS": str(folder / "artifacts"),
+            "REHEARSAL_HOME": str(folder / "home"),
+            "FLY_STAND_IN_ROOT": str(ROOT),
+            "FLY_STAND_IN_PYTHON": sys.executable,
+        }
+        if self._fly:
+            environment |= {
+                "FLY_FLAPS_BASE_URL": self._fly.api_url,
+                "REHEARSAL_PROXY": self._fly.edge.proxy_url,
+                "REHEARSAL_CA": str(self._fly.edge.ca_file),
+            }
+        return environment
+
+
+def _arguments(folder: Path, event: Event, workflow: Mapping[str, Any], secrets: Mapping[str, str]) -> list[str]:
+    payload: dict[str, Any] = {"ref": event.ref, "inputs": dict(event.inputs)}
+    if event.name == "pull_request":
+        payload["pull_request"] = {"base": {"ref": event.base}, "head": {"ref": "feature"}}
+    (folder / "event.json").write_text(json.dumps(payload))
+    (folder / "secrets").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
+    files = {"--eventpath": folder / "event.json", "--secret-file": folder / "secrets", "--env-file": Path(os.devnull)}
+    return [
+        *[event.name, "--workflows", WORKFLOW, "--json", "--platform", "ubuntu-latest=-self-hosted"],
+        *["--action-offline-mode", "--no-cache-server"],
+        *[f"{option}={file}" for option, file in files.items()],
+        *[f"--local-repository={each}" for each in local_actions(workflow)],
+    ]
+
+
+def _act(checkout: Path, arguments: Sequence[str], environment: dict[str, str], log_file: Path) -> Run:
+    run = Run()
+    with (
+        log_file.open("w") as log,
+        subprocess.Popen(
+            # GitHub's runner is another machine than those of Fly: its work must not slow theirs.
+            ["nice", "-n", "15", "act", *arguments],
+            cwd=checkout,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout
+        for line in process.stdout:
+            log.write(_read(line, run))
+            log.flush()
+    run.status = process.returncode
+    run.log = log_file.read_text()
+    return run
+
+
+def local_actions(workflow: Mapping[str, Any]) -> set[str]:
+    """act's way to say where an action is."""
+    uses = {step["uses"] for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step}
+    found = set()
+    for each in uses:
+        path, _, commit = each.partition("@")
+        repository = "/".join(path.split("/")[:2])
+        folder = HERE / "actions" / repository.split("/")[1]
+        assert folder.is_dir(), f"{each} has no stand-in in {HERE.relative_to(ROOT)}/actions"
+        found.add(f"{repository}@{commit}={folder}")
+    return found
+
+
+def _read(line: str, run: Run) -> str:
+    """Take in a line of act's; returns it as a person reads it."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    message = entry.get("msg", "").rstrip("\n")
+    if entry.get("stage") == "Main" and message.startswith("⭐") and len(entry["stepID"]) == 1:
+        _progress(f"{entry['jobID']}: {entry['step'].partition('@')[0]}")
+    if entry.get("stepResult") == "failure" and entry.get("stage") == "Main" and len(entry["stepID"]) == 1:
+        run.failed_steps.append(entry["step"])
+    if "jobResult" in entry:
+        run.jobs[entry["jobID"]] = entry["jobResult"]
+    if entry.get("command") == "summary":
+        run.summary += entry["content"]
+    return f"{entry.get('jobID', '')} | {message}\n"
+
+
+def _progress(text: str) -> None:
+    print(f"    {text}", file=sys.__stderr__, flush=True)

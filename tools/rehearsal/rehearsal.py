@@ -1,0 +1,182 @@
+"""Two apps on a stand-in of Fly, the workflow that deploys to them, and what a person would do beside it."""
+
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from dev.postgres import Postgres
+from tests.support import databases
+from tests.support.api import APP_URL, ROOT, SECRETS
+from tools.fly_simulator import api
+from tools.fly_simulator.platform import App, Fly
+from tools.image.containers import Engine
+from tools.rehearsal.act import DEPLOYMENT_TARGETS, Run, Workflow
+from tools.rehearsal.checkout import Checkout
+from tools.rehearsal.github import Event
+
+STAGING, PRODUCTION = "audifi-api-staging", "audifi-api"
+APP_OF = {"develop": STAGING, "main": PRODUCTION}
+
+
+@dataclass(kw_only=True)
+class Rehearsal:
+    """Everything of one, and how it is used."""
+
+    folder: Path
+    engine: Engine
+    fly: Fly
+    checkout: Checkout
+    workflow: Workflow
+    postgres: Postgres
+    builder: ThreadPoolExecutor
+    builds: dict[str, Future[None]] = field(default_factory=dict)
+    """Of images, by commit."""
+
+    def build_ahead(self, *commits: str) -> None:
+        """Build their images one by one, while cases wait for other things; each run then finds its own."""
+        for commit in commits:
+            self.builds[commit] = self.builder.submit(self._build, commit)
+
+    def _build(self, commit: str) -> None:
+        folder = self.folder / "ahead" / commit
+        subprocess.run(["git", "clone", "--quiet", "--shared", self.checkout.folder, folder], check=True)
+        subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
+        environment = os.environ | {"GITHUB_SHA": commit, "PYTHONPATH": f"{folder / 'server'}:{folder}"}
+        command = ["nice", "-n", "19", sys.executable, "-m", "tools.image", "build"]
+        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+    def push(self, branch: str, commit: str, *, targets: str = DEPLOYMENT_TARGETS, **secrets: str) -> Run:
+        """Push a commit, and wait until the workflow has ended."""
+        self.checkout.git("checkout", "--quiet", "-B", branch, commit)
+        paths = self.checkout.git("diff-tree", "--no-commit-id", "--name-only", "-r", "--root", commit).splitlines()
+        event = Event(name="push", ref=f"refs/heads/{branch}", paths=[*paths, "server/"])
+        if (build := self.builds.get(commit)) and not build.cancel():
+            build.result()
+        return self.workflow.run(event, targets=targets, secrets=self.secrets(APP_OF[branch]) | secrets)
+
+    def dispatch(self, environment: str, **inputs: str) -> Run:
+        """Start the workflow by hand."""
+        app = {"staging": STAGING, "production": PRODUCTION}[environment]
+        event = Event(name="workflow_dispatch", ref="refs/heads/main", inputs={"environment": environment, **inputs})
+        return self.workflow.run(event, secrets=self.secrets(app))
+
+    def secrets(self, app: str) -> dict[str, str]:
+        """Those of the app's GitHub environment."""
+        return {"FLY_API_TOKEN": self.fly.apps[app].token}
+
+    def flyctl(self, *arguments: str, app: str, folder: str = "server") -> subprocess.CompletedProcess[str]:
+        """At a terminal, in the checkout."""
+        return subprocess.run(
+            [ROOT / "tools" / "fly_simulator" / "bin" / "flyctl", *arguments, "--app", app],
+            cwd=self.checkout.folder / folder,
+            env=os.environ
+            | {
+                "FLY_API_TOKEN": self.fly.apps[app].token,
+                "FLY_FLAPS_BASE_URL": self.fly.api_url,
+                "FLY_STAND_IN_ROOT": str(ROOT),
+                "FLY_STAND_IN_PYTHON": sys.executable,
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def ask(self, app: str, path: str = "/api/v1/health") -> httpx2.Response:
+        """As anybody does: https, by the app's name."""
+        tls = ssl.create_default_context(cafile=str(self.fly.edge.ca_file))
+        with httpx2.Client(proxy=self.fly.edge.proxy_url, verify=tls, timeout=10) as client:
+            return client.get(f"https://{app}.fly.dev{path}")
+
+    def served(self, app: str) -> str:
+        """The commit that answers, as far as health tells it: 7 digits."""
+        return str(self.ask(app).json()["version"]).partition("+")[2]
+
+    def database(self, app: str) -> str:
+        return self.postgres.url(app.replace("-", "_"))
+
+    def schema(self, app: str) -> object:
+        """All columns, constraints and indexes, and Alembic's revision."""
+        return databases.fetch_value(
+            self.database(app),
+            """
+            SELECT array_agg(fact ORDER BY fact) FROM (
+                SELECT format('%s.%s %s', table_name, column_name, data_type)
+                FROM information_schema.columns WHERE table_schema = 'public'
+                UNION ALL SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
+                UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+                UNION ALL SELECT version_num FROM alembic_version
+            ) AS facts (fact)
+            """,
+        )
+
+    def events_since(self, when: float, app: str, *names: str) -> list[dict[str, Any]]:
+        return [
+            each
+            for each in self.fly.events()
+            if each["at"] >= when and each["app"] == app and (not names or each["event"] in names)
+        ]
+
+
+def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
+    """As `flyctl apps create`, `postgres attach` and `secrets set` leave it (docs/pipeline.md)."""
+    database = name.replace("-", "_")
+    databases.execute(postgres.url(), f"CREATE DATABASE {database} TEMPLATE template0")
+    return App(
+        name=name,
+        token=f"fo1_token-of-{name}",
+        secrets={
+            "DATABASE_URL": f"postgres://postgres@127.0.0.1:{postgres.port}/{database}?sslmode=disable",
+            "APP_URL": APP_URL,
+            "SENDGRID_API_KEY": "SG.rehearsal",
+            "SENDGRID_API_URL": sendgrid_url,
+            "TRUSTED_PROXIES": "127.0.0.0/8",  # where the stand-in of Fly's proxy is
+            "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # the traffic is one client's,
+            "ACCOUNT_REQUESTS_PER_MINUTE": "1000000",  # and a few accounts'
+            "ACCOUNT_CHANGES_PER_DAY": "1000000",
+            **SECRETS,
+        },
+    )
+
+
+@contextmanager
+def running(folder: Path, engine: Engine, postgres: Postgres, sendgrid_url: str) -> Iterator[Rehearsal]:
+    apps = {name: app(name, postgres, sendgrid_url) for name in (STAGING, PRODUCTION)}
+    checkout = Checkout(folder / "checkout")
+    with api.running(folder / "fly", engine, apps) as fly, ThreadPoolExecutor(1) as builder:
+        workflow = Workflow(checkout.folder, fly, folder / "runs", {})
+        yield Rehearsal(
+            folder=folder,
+            engine=engine,
+            fly=fly,
+            checkout=checkout,
+            workflow=workflow,
+            postgres=postgres,
+            builder=builder,
+        )
+        builder.shutdown(cancel_futures=True)
+
+
+def wait_for_event(
+    rehearsal: Rehearsal, since: float, app_name: str, name: str, timeout: float = 120
+) -> dict[str, Any]:
+    deadline = time.monotonic() + timeout
+    while not (found := rehearsal.events_since(since, app_name, name)):
+        assert time.monotonic() < deadline, f"no {name!r} of {app_name} in {timeout:.0f} s"
+        time.sleep(0.02)
+    return found[0]
+
+
+def progress(text: str) -> None:
+    """For the person who waits."""
+    print(text, flush=True)

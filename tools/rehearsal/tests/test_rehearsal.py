@@ -1,0 +1,408 @@
+"""The deploy, rehearsed: the committed workflow, the real image, migrations and PostgreSQL, with traffic running.
+
+The cases are told in their order, and each leaves production well.
+"""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+
+import httpx2
+import pytest
+
+from tests.support import databases
+from tests.support.clients import Client
+from tools.fly_simulator.machine import Machine
+from tools.rehearsal.conftest import Told, Traffic
+from tools.rehearsal.github import Event
+from tools.rehearsal.rehearsal import PRODUCTION, STAGING, Rehearsal, wait_for_event
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(600)]
+
+NEVER_HEALTHY = ("server/audifi/health/router.py", "return await probe.database_connected()", "return False")
+CRASHES = ("server/audifi/serve.py", "    logs.configure()\n", '    sys.exit("made to crash")\n')
+SOON_CRASHES = (
+    "server/audifi/serve.py",
+    "    logs.configure()\n",
+    "    logs.configure()\n    crash = threading.Timer(14, os._exit, [1])\n    crash.start()\n",
+)
+IMPATIENT = ("server/fly.toml", 'wait_timeout = "5m"', 'wait_timeout = "16s"')
+BROKEN = [NEVER_HEALTHY, CRASHES, SOON_CRASHES, IMPATIENT]
+"""How commits are broken: a file, what it holds, and what it then holds instead."""
+
+type HeavyTraffic = Callable[[], AbstractContextManager[Traffic]]
+
+
+def says(traffic: Traffic, since: float) -> str:
+    seen = traffic.figures(since)
+    gap = f"{seen.longest_gap:.3f} s" if seen.longest_gap is not None else "none"
+    return f"{seen.sent} requests sent, {seen.failed} failed, longest gap {gap}"
+
+
+def machines(rehearsal: Rehearsal, app: str) -> list[Machine]:
+    return rehearsal.fly.apps[app].serving()
+
+
+# 1. What is deployed where
+
+
+@pytest.mark.case("1. A push to develop deploys staging, and nothing else")
+def test_a_push_to_develop_deploys_staging_and_nothing_else(rehearsal: Rehearsal, tell: Told) -> None:
+    commit = rehearsal.checkout.good
+    run = rehearsal.push("develop", commit)
+
+    assert run.succeeded, run.log
+    assert run.jobs == {"build-and-test": "success", "deploy-staging": "success"}
+    assert {each["app"] for each in rehearsal.events_since(tell.started, STAGING)} == {STAGING}
+    assert rehearsal.events_since(tell.started, PRODUCTION) == []
+    assert rehearsal.served(STAGING) == commit[:7]
+    assert [each.config.image for each in machines(rehearsal, STAGING)] == [f"registry.fly.io/{STAGING}:{commit}"] * 2
+    tell(f"2 machines of {STAGING} serve {commit[:7]}; {PRODUCTION} has none")
+
+    tested = rehearsal.engine.id(f"localhost/audifi-api:{commit}")
+    deployed = {rehearsal.engine.id(each.image) for each in machines(rehearsal, STAGING)}
+    assert deployed == {tested}
+    tell(f"the image that was tested is the image that serves: {str(tested).removeprefix('sha256:')[:12]}")
+    assert commit[:7] in run.summary
+    assert STAGING in run.summary
+
+
+@pytest.mark.case("1. A push to main deploys production, and nothing else")
+def test_a_push_to_main_deploys_production_and_nothing_else(rehearsal: Rehearsal, tell: Told, production: str) -> None:
+    assert rehearsal.events_since(tell.started, STAGING) == []
+    assert rehearsal.served(PRODUCTION) == production[:7]
+    assert rehearsal.fly.apps[PRODUCTION].releases[-1].status == "complete"
+    tell(f"2 machines of {PRODUCTION} serve {production[:7]}")
+
+
+# 2. What doesn't pass Build & Test isn't deployed
+
+
+@pytest.mark.case("2. What fails in Build & Test stops before any deploy")
+@pytest.mark.parametrize(
+    ("target", "file", "content", "sign"),
+    [
+        pytest.param("lint", "server/audifi/core/unused.py", "import os\n", "F401", id="a lint error"),
+        pytest.param(
+            "types", "server/audifi/core/wrong.py", 'number: int = "text"\n', "[assignment]", id="a type error"
+        ),
+        pytest.param(
+            "test",
+            "tests/aaa/test_wrong.py",
+            "def test_it() -> None:\n    assert 1 == 2\n",
+            "assert 1 == 2",
+            id="a test",
+        ),
+        pytest.param(
+            "image", "server/Dockerfile", "FROM python:3.13-slim-bookworm\nRUN false\n", "false", id="the image"
+        ),
+    ],
+)
+def test_what_fails_in_build_and_test_is_not_deployed(  # noqa: PLR0913, PLR0917
+    rehearsal: Rehearsal, tell: Told, target: str, file: str, content: str, sign: str
+) -> None:
+    commit = rehearsal.checkout.commit(f"Breaks {target}", {file: content})
+    variables = {"ARGS": "-x tests/aaa"} if target == "test" else {}
+    rehearsal.checkout.git("checkout", "--quiet", "-B", "main", commit)
+    run = rehearsal.workflow.run(
+        Event(name="push", ref="refs/heads/main", paths=[file, "server/"]),
+        targets=f"{target} image",
+        secrets=rehearsal.secrets(PRODUCTION),
+        variables=variables,
+    )
+
+    assert run.status != 0
+    assert run.jobs == {"build-and-test": "failure"}
+    assert rehearsal.fly.events()[-1]["at"] < tell.started
+    (step,) = run.failed_steps
+    assert sign in run.log
+    tell(f"{target}: the step “{step}” failed; no deploy began")
+
+
+# 3. A release with a migration
+
+
+@pytest.fixture(scope="module")
+def migrated(rehearsal: Rehearsal, production: str) -> str:  # noqa: ARG001
+    """The version with one more column and one more table."""
+    return rehearsal.checkout.commit(
+        "Adds a column and a table",
+        rehearsal.checkout.migration(
+            "rehearsed_expand",
+            "ALTER TABLE users ADD COLUMN rehearsed_at timestamptz",
+            "CREATE TABLE rehearsed (id bigint PRIMARY KEY)",
+        ),
+    )
+
+
+@pytest.fixture
+def serving(rehearsal: Rehearsal, migrated: str, steady_traffic: Traffic) -> str:  # noqa: ARG001
+    """That version serves, whichever cases ran before."""
+    if rehearsal.served(PRODUCTION) != migrated[:7]:
+        run = rehearsal.push("main", migrated)
+        assert run.succeeded, run.log
+    return migrated
+
+
+@pytest.fixture(scope="module")
+def versions(rehearsal: Rehearsal, migrated: str) -> dict[str, str]:
+    """Those that are meant to follow it, by what is wrong with them."""
+    checkout = rehearsal.checkout
+    late = "ALTER TABLE users ADD COLUMN rehearsed_late timestamptz"
+    impatient = checkout.replaced(*IMPATIENT, on=migrated)
+    changes = {
+        "migration fails": checkout.migration(
+            "rehearsed_failure", "CREATE TABLE half_way (id bigint)", "SELECT 1 / 0", after="rehearsed_expand"
+        ),
+        "migration waits": checkout.migration("rehearsed_lock", late, after="rehearsed_expand"),
+        "never healthy": checkout.replaced(*NEVER_HEALTHY, on=migrated) | impatient,
+        "crashes": checkout.replaced(*CRASHES, on=migrated) | impatient,
+        "crashes later": checkout.replaced(*SOON_CRASHES, on=migrated),
+    }
+    commits = {name: checkout.commit(name, change, on=migrated) for name, change in changes.items()}
+    slow = checkout.migration("rehearsed_slow", "SELECT pg_sleep(6)")
+    commits["migration is slow"] = checkout.commit("migration is slow", slow)  # on the good one: for staging
+    _, *later = commits.values()
+    rehearsal.build_ahead(*later)
+    return commits
+
+
+@pytest.mark.case("3. A release with a migration, under traffic, drops no request")
+def test_a_release_with_a_migration_drops_no_request(  # noqa: PLR0913, PLR0917
+    rehearsal: Rehearsal,
+    production: str,
+    migrated: str,
+    tell: Told,
+    steady_traffic: Traffic,
+    heavy_traffic: HeavyTraffic,
+    threads: ThreadPoolExecutor,
+) -> None:
+    deploying = threads.submit(rehearsal.push, "main", migrated)
+    release = wait_for_event(rehearsal, tell.started, PRODUCTION, "created")
+    with heavy_traffic():
+        run = deploying.result()
+
+    assert run.succeeded, run.log
+    seen = steady_traffic.figures(release["at"])
+    tell(says(steady_traffic, release["at"]))
+    assert seen.failures == {}
+    assert [each.version.partition("+")[2] for each in seen.versions] == [production[:7], migrated[:7]]
+    assert "rehearsed" in str(rehearsal.schema(PRODUCTION))
+    tell(f"health told {production[:7]}, then {migrated[:7]}; the schema has the new column")
+    exits = rehearsal.events_since(tell.started, PRODUCTION, "stopped")
+    assert {each["detail"] for each in exits} == {"exit status 0"}
+
+
+# 4. A migration that fails
+
+
+@pytest.mark.case("4. A migration that fails half-way changes nothing")
+def test_a_migration_that_fails_half_way_changes_nothing(
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
+) -> None:
+    schema = rehearsal.schema(PRODUCTION)
+    run = rehearsal.push("main", versions["migration fails"])
+
+    assert run.jobs["deploy-production"] == "failure"
+    assert rehearsal.schema(PRODUCTION) == schema
+    assert rehearsal.served(PRODUCTION) == serving[:7]
+    assert "rehearsed_failure" in run.log
+    assert "division by zero" in run.log
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started))
+    assert seen.failures == {}
+    assert [each.version.partition("+")[2] for each in seen.versions] == [serving[:7]]
+    tell(f"the deploy failed, and its log names rehearsed_failure; the schema is as before; {serving[:7]} serves on")
+
+
+# 5. A migration that waits for a lock
+
+
+@pytest.mark.case("5. A migration that can't get its lock gives up, and traffic doesn't queue behind it")
+def test_a_migration_that_cant_get_its_lock_gives_up(
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
+) -> None:
+    schema = rehearsal.schema(PRODUCTION)
+    with databases.holding(rehearsal.database(PRODUCTION), "SELECT FROM users LIMIT 1"):
+        run = rehearsal.push("main", versions["migration waits"])
+
+    assert run.jobs["deploy-production"] == "failure"
+    assert "lock timeout" in run.log
+    assert rehearsal.schema(PRODUCTION) == schema
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started) + f"; the slowest answer took {seen.slowest:.1f} s")
+    assert seen.failures == {}
+    assert seen.slowest is not None
+    assert seen.slowest < 2.5
+    assert rehearsal.served(PRODUCTION) == serving[:7]
+
+
+# 6. A version that doesn't work
+
+
+@pytest.mark.case("6. A version that never gets healthy, or crashes at its start, serves nobody")
+@pytest.mark.parametrize("version", ["never healthy", "crashes"])
+def test_a_version_that_doesnt_work_serves_nobody(  # noqa: PLR0913, PLR0917
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic, version: str
+) -> None:
+    run = rehearsal.push("main", versions[version])
+
+    assert run.jobs["deploy-production"] == "failure"
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started))
+    assert seen.failures == {}
+    assert [each.version.partition("+")[2] for each in seen.versions] == [serving[:7]]
+    assert {each.config.image.rpartition(":")[2] for each in machines(rehearsal, PRODUCTION)} == {serving}
+    tell(f"{serving[:7]} serves on")
+
+
+@pytest.mark.case("6. A version that breaks once it serves is taken back")
+def test_a_version_that_breaks_once_it_serves_is_taken_back(
+    rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
+) -> None:
+    commit = versions["crashes later"]
+    run = rehearsal.push("main", commit)
+
+    assert run.jobs["deploy-production"] == "failure"
+    assert rehearsal.served(PRODUCTION) == serving[:7]
+    releases = rehearsal.fly.apps[PRODUCTION].releases
+    assert releases[-1].image == f"registry.fly.io/{PRODUCTION}:{serving}"
+    assert releases[-2].image == f"registry.fly.io/{PRODUCTION}:{commit}"
+    seen = steady_traffic.figures(tell.started)
+    tell(f"{commit[:7]} served and crashed; v{releases[-1].version} put {serving[:7]} back")
+    tell(says(steady_traffic, tell.started))
+    assert max(seen.versions, key=lambda each: each.last).version.endswith(serving[:7])
+    recovered = steady_traffic.figures(time.time() - 3)
+    assert recovered.failed == 0
+    assert serving[:7] in run.summary
+
+
+# 7. Back to the version before
+
+
+@pytest.mark.case("7. Rolled back by hand and by the workflow, the older code works on the newer schema")
+def test_the_older_code_works_on_the_newer_schema(
+    rehearsal: Rehearsal, serving: str, tell: Told, production: str, steady_traffic: Traffic
+) -> None:
+    schema = rehearsal.schema(PRODUCTION)
+    assert rehearsal.served(PRODUCTION) == serving[:7]
+    listed = rehearsal.flyctl("releases", "--image", "--json", app=PRODUCTION)
+    first = next(each for each in json.loads(listed.stdout) if each["ImageRef"].endswith(production))
+    by_hand = rehearsal.flyctl("deploy", "--image", first["ImageRef"], "--skip-release-command", app=PRODUCTION)
+    assert by_hand.returncode == 0, by_hand.stderr
+    assert rehearsal.served(PRODUCTION) == production[:7]
+    tell(f"flyctl deploy --image …:{production[:7]} --skip-release-command: {production[:7]} serves")
+
+    newest = next(each for each in json.loads(listed.stdout) if each["ImageRef"].endswith(serving))
+    forth = rehearsal.dispatch("production", roll_back_to=f"v{newest['Version']}")
+    assert forth.succeeded, forth.log
+    assert forth.jobs == {"roll-back": "success"}
+    assert rehearsal.served(PRODUCTION) == serving[:7]
+    assert rehearsal.schema(PRODUCTION) == schema
+    seen = steady_traffic.figures(tell.started)
+    tell(f"the workflow, to v{newest['Version']}: {serving[:7]} serves; " + says(steady_traffic, tell.started))
+    assert seen.failures == {}
+
+
+# 8. Two at once
+
+
+@pytest.mark.case("8. Two deploys at once come one after another")
+def test_two_deploys_at_once_come_one_after_another(
+    rehearsal: Rehearsal, versions: dict[str, str], tell: Told, threads: ThreadPoolExecutor
+) -> None:
+    commit = versions["migration is slow"]
+    runs = []
+    for _ in range(2):
+        runs.append(threads.submit(rehearsal.push, "develop", commit))
+        time.sleep(1)
+
+    for run in runs:
+        assert run.result().succeeded, run.result().log
+    created = rehearsal.events_since(tell.started, STAGING, "created")
+    first, second = [each for each in created if each["detail"] == "release command"]
+    ended = {each["machine"]: each["at"] for each in rehearsal.events_since(tell.started, STAGING, "destroyed")}
+    assert ended[first["machine"]] < second["at"]
+    assert rehearsal.served(STAGING) == commit[:7]
+    tell("two pushes at once: the second's release command began after the first's had ended")
+
+
+@pytest.mark.case("8. A deploy beside the workflow's is refused while a migration runs")
+def test_a_second_release_command_is_refused(rehearsal: Rehearsal, tell: Told, threads: ThreadPoolExecutor) -> None:
+    """By the stand-in. Fly would end the other's migration, which nobody should find out by trying."""
+    image = machines(rehearsal, STAGING)[0].config.image
+    commit = image.rpartition(":")[2]
+    rehearsal.checkout.git("checkout", "--quiet", "--detach", commit)
+    with databases.holding(rehearsal.database(STAGING), "SELECT pg_advisory_xact_lock(x'617564696669'::bigint)"):
+        first = threads.submit(rehearsal.flyctl, "deploy", "--image", image, app=STAGING)
+        wait_for_event(rehearsal, tell.started, STAGING, "started")
+        second = rehearsal.flyctl("deploy", "--image", image, app=STAGING)
+
+    assert second.returncode == 1
+    assert "the release command of another deploy runs on machine" in second.stderr
+    assert first.result().returncode == 0, first.result().stderr
+    tell(second.stderr.strip().splitlines()[-1])
+
+
+# 9. The end of a machine
+
+
+@pytest.mark.case("9. SIGTERM amid slow requests and open connections: all answered, none cut, exit 0")
+def test_a_machine_that_is_stopped_answers_all_that_it_was_asked(  # noqa: PLR0913, PLR0917
+    rehearsal: Rehearsal,
+    serving: str,
+    tell: Told,
+    client: Client,
+    steady_traffic: Traffic,
+    heavy_traffic: HeavyTraffic,
+    threads: ThreadPoolExecutor,
+) -> None:
+    with heavy_traffic():
+        stop_amid_requests(rehearsal, serving, tell, client, threads)
+    seen = steady_traffic.figures(tell.started)
+    tell(says(steady_traffic, tell.started))
+    assert seen.failures == {}
+
+
+def stop_amid_requests(
+    rehearsal: Rehearsal, serving: str, tell: Told, client: Client, threads: ThreadPoolExecutor
+) -> None:
+    blue = machines(rehearsal, PRODUCTION)
+    deploying = threads.submit(rehearsal.flyctl, "deploy", *image(rehearsal, serving), app=PRODUCTION)
+    wait_for_event(rehearsal, tell.started, PRODUCTION, "cordoned")
+    user = client.tokens["user"]["id"]
+    idle = [socket.create_connection(("127.0.0.1", machine.port)) for machine in blue for _ in range(5)]
+    with databases.holding(rehearsal.database(PRODUCTION), f"SELECT FROM users WHERE id = '{user}' FOR UPDATE"):
+        slow = [threads.submit(rename, machine, client) for machine in blue for _ in range(5)]
+        term = wait_for_event(rehearsal, tell.started, PRODUCTION, "SIGTERM")
+        time.sleep(2)
+    answers = [each.result() for each in slow]
+    assert deploying.result().returncode == 0, deploying.result().stderr
+    for connection in idle:
+        connection.close()
+
+    assert [answer.status_code for answer in answers] == [200] * 10
+    stopped = rehearsal.events_since(term["at"], PRODUCTION, "stopped")
+    assert {each["machine"] for each in stopped} == {machine.id for machine in blue}
+    assert {each["detail"] for each in stopped} == {"exit status 0"}
+    assert rehearsal.events_since(tell.started, PRODUCTION, "SIGKILL") == []
+    tell("10 requests that waited for a lock when SIGTERM came, 10 of them answered with 200; both machines: exit 0")
+
+
+def image(rehearsal: Rehearsal, commit: str) -> list[str]:
+    rehearsal.checkout.git("checkout", "--quiet", "--detach", commit)
+    return ["--image", f"registry.fly.io/{PRODUCTION}:{commit}"]
+
+
+def rename(machine: Machine, client: Client) -> httpx2.Response:
+    """Straight to the machine, which the proxy has forgotten."""
+    return httpx2.patch(
+        f"http://127.0.0.1:{machine.port}/api/v1/auth/me",
+        json={"display_name": "Slow"},
+        headers={"Authorization": f"Bearer {client.tokens['access_token']}"},
+        timeout=20,
+        trust_env=False,
+    )

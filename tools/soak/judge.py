@@ -1,0 +1,181 @@
+"""What was wrong, and what the figures are."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tools.soak.load import Answer
+from tools.soak.run import Fault, Held, Seen
+
+FULL_SPEED_WITHIN_SECONDS = 10
+PROMPT_SECONDS = 1
+WINDOW_SECONDS = 1
+FULL_SHARE = 0.95
+# The probe's result is reused for 1 s, the next gives up after 1.7 s; and the machine is busy.
+HEALTH_KNOWS_WITHIN_SECONDS = 4
+HEALTH_ANSWERS_WITHIN_SECONDS = 3
+AWAY_AT_LEAST = {"restart", "freeze"}  # the others are over before anybody can see
+SERVED_P99_SECONDS = 3
+MORE_MEMORY_MB = 40
+MORE_FILES = 16  # the pool's connections, which come and go
+MORE_TASKS = MORE_THREADS = 2
+POOL = 15  # of both pools
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """A fault as clients saw it."""
+
+    fault: Fault
+    statuses: Counter[str]
+    """Of what was asked while it lasted, and until full speed was back."""
+    slowest_seconds: float
+    full_speed_seconds: float | None
+    """After its end."""
+    told_after_seconds: float | None
+    """After its beginning, until health said so; None if it never did."""
+    connected_after_seconds: float | None
+    """After its end, until health said that again."""
+
+
+def outages(seen: Seen) -> list[Outage]:
+    found = []
+    for number, fault in enumerate(seen.faults):
+        under_load = any(flood["began"] < fault.began < flood["ended"] for flood in seen.floods.values())
+        until = seen.faults[number + 1].began if number + 1 < len(seen.faults) else float("inf")
+        seconds = None if under_load else full_speed(seen, fault.ended, until)
+        end = fault.ended + (seconds or 0)
+        during = [each for each in seen.answers if fault.began - 1 <= each.start <= end]
+        health = [each for each in seen.health if fault.began <= each.start < until]
+        down = next((each for each in health if each.code == "disconnected"), None)
+        up = next((each for each in health if each.start >= fault.ended and each.code == "connected"), None)
+        found.append(
+            Outage(
+                fault=fault,
+                statuses=Counter(_name(each) for each in during),
+                slowest_seconds=max((each.seconds for each in during), default=0),
+                full_speed_seconds=seconds,
+                told_after_seconds=down.start + down.seconds - fault.began if down else None,
+                connected_after_seconds=up.start + up.seconds - fault.ended if up else None,
+            )
+        )
+    return found
+
+
+def full_speed(seen: Seen, since: float, until: float) -> float | None:
+    """Seconds until nearly all that is asked in three seconds on end is answered well and at once."""
+    later = [each for each in seen.answers if since <= each.start < until]
+    step = WINDOW_SECONDS / 4
+    for number in range(int((FULL_SPEED_WITHIN_SECONDS + 10) / step)):
+        begin = since + number * step
+        windows = [
+            [each for each in later if begin + second <= each.start < begin + second + WINDOW_SECONDS]
+            for second in range(3)
+        ]
+        if all(
+            len(window) >= FULL_SHARE * seen.plan.rate * WINDOW_SECONDS - 1
+            and sum(each.is_good and each.seconds < PROMPT_SECONDS for each in window) >= FULL_SHARE * len(window)
+            for window in windows
+        ):
+            return number * step
+    return None
+
+
+def failures(seen: Seen, lost: list[str]) -> list[str]:
+    """Sentences; none when all is well."""
+    counted = Counter(seen.wrong)
+    found = [f"{sentence} ({number} times)" for sentence, number in counted.most_common(20)] + lost
+    for outage in outages(seen):
+        found += _of_outage(outage, is_under_load=not outage.statuses)
+    found += _of_quiet(seen)
+    for flood in ("overload", "frozen"):
+        found += _of_flood(flood, seen)
+    return found + _of_held(seen.held)
+
+
+def _of_outage(outage: Outage, *, is_under_load: bool) -> list[str]:
+    fault, found = outage.fault, []
+    if not is_under_load and (
+        outage.full_speed_seconds is None or outage.full_speed_seconds > FULL_SPEED_WITHIN_SECONDS
+    ):
+        found.append(f"{fault.name}: full speed wasn't back within {FULL_SPEED_WITHIN_SECONDS} s")
+    told, connected = outage.told_after_seconds, outage.connected_after_seconds
+    if fault.name in AWAY_AT_LEAST and (told is None or told > HEALTH_KNOWS_WITHIN_SECONDS):
+        found.append(f"{fault.name}: health said so after {told} s")
+    if connected is None or connected > HEALTH_KNOWS_WITHIN_SECONDS:
+        found.append(f"{fault.name}: health said connected again after {connected} s")
+    return found
+
+
+def _of_quiet(seen: Seen) -> list[str]:
+    """What failed where nothing was done to the database; and health's answers, always."""
+    found = []
+
+    def is_quiet(at: float, after: float) -> bool:
+        return not any(fault.began - PROMPT_SECONDS <= at <= fault.ended + after for fault in seen.faults)
+
+    bad = [each for each in seen.answers if not each.is_good and is_quiet(each.start, after=FULL_SPEED_WITHIN_SECONDS)]
+    if bad:
+        found.append(f"{len(bad)} requests failed though nothing was wrong: {Counter(map(_name, bad))}")
+    false = [
+        each
+        for each in seen.health
+        if each.code != "connected" and is_quiet(each.start, after=HEALTH_KNOWS_WITHIN_SECONDS)
+    ]
+    if false:
+        told = Counter((each.code, _flood_at(seen, each.start) or "no flood") for each in false)
+        found.append(f"health said so though nothing was wrong: {dict(told)}")
+    late = [each.seconds for each in seen.health if each.seconds > HEALTH_ANSWERS_WITHIN_SECONDS]
+    if late:
+        found.append(f"health took {max(late):.1f} s; {len(late)} times more than {HEALTH_ANSWERS_WITHIN_SECONDS}")
+    return found
+
+
+def _of_flood(name: str, seen: Seen) -> list[str]:
+    flood = seen.floods[name]
+    allowed = {"200", "503 server.overloaded", "503 database.busy"}
+    if name == "frozen":
+        allowed |= {"503 database.unavailable"}
+    found = [f"{name}: answered {what}" for what in flood["answers"] if what not in allowed]
+    found += [f"{name}: {number} times {what}" for what, number in flood["lost"].items() if number]
+    served = flood["answers"].get("200", {"count": 0, "p99": 0})
+    if not served["count"]:
+        found.append(f"{name}: nothing was served")
+    if name == "overload" and served["p99"] > SERVED_P99_SECONDS:
+        found.append(f"{name}: the p99 of what was served is {served['p99']} s")
+    if name == "overload" and "503 server.overloaded" not in flood["answers"]:
+        found.append(f"{name}: nothing was sent away")
+    return found
+
+
+def _of_held(held: list[Held]) -> list[str]:
+    first, found = held[0], []
+    for each in held[1:]:
+        more: dict[str, tuple[float, float]] = {
+            "MB of memory of its own": (each.uss_mb - first.uss_mb, MORE_MEMORY_MB),
+            "file descriptors": (each.files - first.files, MORE_FILES),
+            "tasks": (each.tasks - first.tasks, MORE_TASKS),
+            "threads": (each.threads - first.threads, MORE_THREADS),
+            "connections in the pool": (each.pool, POOL),
+            "connections in PostgreSQL": (each.connections, POOL + 1),
+            "connections that nobody gave back": (each.checked_out, 1),  # of what looks into the database each second
+            "requests in work": (each.in_work, 0),
+        }
+        found += [
+            f"{each.when}: {number:g} {what}, at most {most:g}"
+            for what, (number, most) in more.items()
+            if number > most
+        ]
+    return found
+
+
+def _flood_at(seen: Seen, at: float) -> str:
+    return next((name for name, flood in seen.floods.items() if flood["began"] <= at <= flood["ended"]), "")
+
+
+def health_during(seen: Seen, flood: dict[str, Any]) -> list[Answer]:
+    return [each for each in seen.health if flood["began"] <= each.start <= flood["ended"]]
+
+
+def _name(answer: Answer) -> str:
+    return "good" if answer.is_good else f"{answer.status} {answer.code}".strip()

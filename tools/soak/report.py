@@ -1,0 +1,140 @@
+"""The soak told: as tables, in docs/performance.md between its markers, and as a picture."""
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tools.soak.judge import health_during, outages
+from tools.soak.run import Seen
+
+BEGIN, END = "<!-- soak:begin -->", "<!-- soak:end -->"
+# Okabe and Ito's, which people with any colour vision tell apart.
+COLOURS = {"served": "#009e73", "database.unavailable": "#d55e00", "database.busy": "#e69f00", "sent away": "#56b4e9"}
+GREY = "#808080"  # readable on white and on black
+
+
+def markdown(seen: Seen, failed: list[str]) -> str:
+    minutes = (max(each.start for each in seen.health) - min(each.start for each in seen.health)) / 60
+    lines = [
+        f"{minutes:.0f} minutes, {len(seen.answers):,} requests of the steady traffic ({seen.plan.rate:g}/s), "
+        f"{len(seen.faults)} faults. " + (f"**{len(failed)} things were wrong.**" if failed else "Nothing was wrong."),
+        "",
+        "| fault | s | answers until full speed | slowest, s | full speed after, s | health knew after, s | again, s |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for each in outages(seen):
+        said = ", ".join(f"{number} {what}" for what, number in each.statuses.most_common()) or "under load, see below"
+        cells = [each.slowest_seconds, each.full_speed_seconds, each.told_after_seconds, each.connected_after_seconds]
+        seconds = " | ".join("-" if cell is None else f"{cell:.1f}" for cell in cells)
+        lines.append(f"| {each.fault.name} | {each.fault.ended - each.fault.began:.1f} | {said} | {seconds} |")
+    lines += ["", *_overload(seen), "", *_held(seen)]
+    return "\n".join(lines)
+
+
+def _overload(seen: Seen) -> list[str]:
+    lines = [
+        "| load | offered/s | served/s | p50, ms | p99, ms | sent away/s | p99, ms | database.* | health p99, ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    names = {
+        "capacity": "as much as it can (closed loop)",
+        "overload": f"{seen.plan.times_capacity:g} times that",
+        "frozen": "twice, frozen once",
+    }
+    for name, title in names.items():
+        flood = seen.floods[name]
+        answers, seconds = flood["answers"], flood["seconds"]
+        served = answers.get("200", {"count": 0, "p50": 0, "p99": 0})
+        shed = answers.get("503 server.overloaded", {"count": 0, "p99": 0})
+        database = sum(each["count"] for what, each in answers.items() if "database." in what)
+        sent = (flood["offered"] - flood["unsent"] or served["count"]) / seconds
+        health = sorted(each.seconds for each in health_during(seen, flood))
+        cells = [sent, served["count"] / seconds, 1000 * served["p50"], 1000 * served["p99"], shed["count"] / seconds]
+        cells += [1000 * shed["p99"], database, 1000 * health[(len(health) - 1) * 99 // 100]]
+        lines.append(f"| {title} | " + " | ".join(f"{cell:,.0f}" for cell in cells) + " |")
+    return lines
+
+
+def _held(seen: Seen) -> list[str]:
+    lines = [
+        "| held, when nothing is asked | RSS, MB | USS, MB | files | threads | tasks | pool | in PostgreSQL |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for each in seen.held:
+        cells = [each.rss_mb, each.uss_mb, each.files, each.threads, each.tasks, each.pool, each.connections]
+        lines.append(f"| {each.when} | " + " | ".join(f"{cell:g}" for cell in cells) + " |")
+    return lines
+
+
+def write_into(document: Path, text: str) -> None:
+    """Between the markers; other parts of the file are others'."""
+    old = document.read_text() if document.exists() else f"# Performance\n\n## Staying up\n\n{BEGIN}\n{END}\n"
+    if BEGIN not in old:
+        old += f"\n## Staying up\n\n{BEGIN}\n{END}\n"
+    new = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{text}\n{END}", old, flags=re.DOTALL)
+    document.write_text(new)
+
+
+def draw(seen: Seen, file: Path, wall_minus_monotonic: float) -> None:
+    """Requests a second by what became of them, health, and what was done when."""
+    zero = min(each.start for each in seen.health)
+    seconds: dict[str, Counter[int]] = {name: Counter() for name in COLOURS}
+    for each in seen.answers:
+        if each.kind != "health":
+            name = "served" if each.is_good else each.code
+            seconds[_colour_of(name)][math.floor(each.start + each.seconds - zero)] += 1
+    for flood in seen.floods.values():
+        for second, counts in flood["by_second"].items():
+            at = math.floor(float(second) - wall_minus_monotonic - zero)
+            for what, number in counts.items():
+                seconds[_colour_of("served" if what == "200" else what.partition(" ")[2])][at] += number
+    end = max(max(each, default=0) for each in seconds.values()) + 1
+    style: Any = dict.fromkeys("text.color axes.labelcolor axes.edgecolor xtick.color ytick.color".split(), GREY)
+    style |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "soak"}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(12, 4.2), layout="constrained")
+        rate, health = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        rate.stackplot(
+            range(end),
+            [[of[second] for second in range(end)] for of in seconds.values()],
+            labels=list(seconds),
+            colors=list(COLOURS.values()),
+            step="post",
+        )
+        rate.set_yscale("symlog", linthresh=100)
+        rate.set_ylabel("answers a second")
+        figure.legend(loc="outside lower left", frameon=False, ncols=4)
+        for each in seen.health:
+            colour = COLOURS["served"] if each.code == "connected" else COLOURS["database.unavailable"]
+            health.plot(each.start - zero, each.seconds, ".", color=colour, markersize=3)
+        health.set_ylabel("health, s")
+        health.set_xlabel("seconds")
+        _mark(seen, rate, health, zero)
+        metadata = {"Date": None} if file.suffix == ".svg" else None
+        figure.savefig(file, transparent=file.suffix == ".svg", metadata=metadata)
+
+
+def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
+    """What was done when."""
+    at_top: Any = {"xycoords": ("data", "axes fraction"), "fontsize": 7}
+    for fault in seen.faults:
+        for panel in (rate, health):
+            panel.axvspan(fault.began - zero, max(fault.ended, fault.began + 0.5) - zero, color=GREY, alpha=0.3)
+        rate.annotate(fault.name, (fault.began - zero, 1.0), **at_top)
+    for name, flood in seen.floods.items():
+        says = {"overload": f"{seen.plan.times_capacity:g} x full", "frozen": "2 x full"}.get(name, "full")
+        rate.annotate(says, (flood["began"] - zero, 0.97), **at_top, va="top")
+    rate.set_ylim(top=8 * rate.get_ylim()[1])  # room for those
+    for each in seen.quiet:
+        middle = (each.began + each.ended) / 2 - zero
+        rate.annotate(each.name, (middle, 5), fontsize=7, rotation=90, ha="center", va="bottom")
+
+
+def _colour_of(name: str) -> str:
+    return {"server.overloaded": "sent away"}.get(name, name if name in COLOURS else "database.unavailable")

@@ -1,0 +1,220 @@
+"""One soak: what is done to the server, in which order, and all that is seen meanwhile."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import Any
+
+import aiohttp
+import psutil
+
+from tests.support.api import ROOT, Api, environment
+from tools.rehearsal.traffic import API, sessions
+from tools.soak.database import Database
+from tools.soak.load import HEALTH_WITHIN_SECONDS, Answer, Load, Person
+
+HEALTH_EVERY_SECONDS = 0.25
+QUIET_SECONDS = 6  # uvicorn closes idle connections after 5
+CLOSED_LOOP_CONNECTIONS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """In seconds, but for the rate and the faults."""
+
+    rate: float
+    """Requests a second of the steady traffic."""
+    warm_up: float
+    faults: int
+    fault: float
+    """How long PostgreSQL is away, or frozen."""
+    between_faults: float
+    capacity: float
+    overload: float
+    times_capacity: float
+    """What is offered then."""
+
+    @classmethod
+    def of(cls, minutes: float, rate: float) -> "Plan":
+        """Faults fill what the rest leaves."""
+        is_short = minutes < 3
+        warm_up, capacity, overload = (4, 2, 5) if is_short else (30, 10, 30)
+        fault, between = (4, 9) if is_short else (6, 20)
+        rest = minutes * 60 - warm_up - 3 * QUIET_SECONDS - capacity - 2 * overload - 3 * between
+        faults = max(3, int(rest / (between + fault * 0.75)))
+        return cls(
+            rate=rate,
+            warm_up=warm_up,
+            faults=faults,
+            fault=fault,
+            between_faults=between,
+            capacity=capacity,
+            overload=overload,
+            times_capacity=3 if is_short else 10,
+        )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that was done, on the monotonic clock."""
+
+    name: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What the server held when nothing was asked of it."""
+
+    when: str
+    rss_mb: float
+    uss_mb: float
+    files: int
+    threads: int
+    tasks: int
+    pool: int
+    checked_out: int
+    in_work: int
+    connections: int
+    """By PostgreSQL's count."""
+
+
+@dataclass
+class Seen:
+    """All of it."""
+
+    plan: Plan
+    answers: list[Answer]
+    wrong: list[str]
+    health: list[Answer] = field(default_factory=list)
+    """Of who watches, and asks nothing else."""
+    faults: list[Fault] = field(default_factory=list)
+    quiet: list[Fault] = field(default_factory=list)
+    """When nothing was asked."""
+    held: list[Held] = field(default_factory=list)
+    floods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """`Flood.told`, with its `began` and `ended`, by name: capacity, overload, frozen."""
+
+
+class Soak:
+    """Use `run`."""
+
+    def __init__(self, plan: Plan, api: Api, database: Database, load: Load) -> None:
+        self._plan = plan
+        self._api = api
+        self._database = database
+        self._load = load
+        self._process = psutil.Process(api.process.pid)
+        self.seen = Seen(plan=plan, answers=load.answers, wrong=load.wrong)
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        steady = asyncio.create_task(self._load.send_until(stop, self._plan.rate))
+        watch = asyncio.create_task(self._watch_health())
+        await asyncio.sleep(self._plan.warm_up)
+        await self._flood("warm-up", self._plan.capacity, connections=CLOSED_LOOP_CONNECTIONS)
+        await self._note_held("after warm-up")
+        await asyncio.sleep(self._plan.between_faults / 2)
+        for name, way in islice(cycle(self._database.ways().items()), self._plan.faults):
+            await self._fault(name, way)
+            await asyncio.sleep(self._plan.between_faults)
+        await self._note_held("after the faults")
+        await self._overload()
+        await self._note_held("at the end")
+        stop.set()
+        await steady
+        watch.cancel()
+
+    async def _overload(self) -> None:
+        plan = self._plan
+        async with self._paused():
+            capacity = await self._flood("capacity", plan.capacity, connections=CLOSED_LOOP_CONNECTIONS)
+            served = capacity["answers"]["200"]["count"] / plan.capacity
+            await self._flood("overload", plan.overload, rate=plan.times_capacity * served)
+        await asyncio.sleep(plan.between_faults)
+        async with self._paused():
+            flood = asyncio.create_task(self._flood("frozen", plan.overload + plan.fault, rate=2 * served))
+            await asyncio.sleep(plan.overload / 2)
+            await self._fault("freeze", self._database.freeze)
+            await flood
+        await asyncio.sleep(plan.between_faults)
+
+    async def _fault(self, name: str, way: Callable[[float], None]) -> None:
+        print(f"  {name}", end=" ", flush=True)
+        began = time.monotonic()
+        await asyncio.to_thread(way, self._plan.fault)
+        self.seen.faults.append(Fault(name, began, time.monotonic()))
+
+    @asynccontextmanager
+    async def _paused(self) -> AsyncIterator[None]:
+        """Without the steady traffic."""
+        self._load.is_paused = True
+        await self._load.settle()
+        try:
+            yield
+        finally:
+            self._load.is_paused = False
+
+    async def _flood(self, name: str, seconds: float, *, rate: float = 0, connections: int = 0) -> dict[str, Any]:
+        print(f"\n  {name}", end=" ", flush=True)
+        token = self._load.people[0].account.access_token
+        arguments = [f"--port={self._api.port}", f"--token={token}", f"--seconds={seconds}", f"--rate={rate}"]
+        began = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "tools.soak.flood", *arguments, f"--connections={connections}"],
+            env=environment(),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+        assert process.returncode == 0, f"the flood {name} failed"
+        self.seen.floods[name] = json.loads(told) | {"began": began, "ended": time.monotonic(), "seconds": seconds}
+        return self.seen.floods[name]
+
+    async def _note_held(self, when: str) -> None:
+        began = time.monotonic()
+        async with self._paused():
+            await asyncio.sleep(QUIET_SECONDS)
+            async with self._load.session.get(f"{self._api.url}/soak") as answer:
+                told = await answer.json()
+            memory = self._process.memory_full_info()
+            held = Held(
+                when=when,
+                rss_mb=round(memory.rss / 1e6, 1),
+                uss_mb=round(memory.uss / 1e6, 1),
+                files=self._process.num_fds(),
+                threads=self._process.num_threads(),
+                connections=await asyncio.to_thread(self._database.connections),
+                **{name: told[name] for name in ("tasks", "pool", "checked_out", "in_work")},
+            )
+        self.seen.held.append(held)
+        self.seen.quiet.append(Fault("nothing is asked", began, time.monotonic()))
+
+    async def _watch_health(self) -> None:
+        """Each answer is noted with the state that it tells in `code`."""
+        timeout = aiohttp.ClientTimeout(total=HEALTH_WITHIN_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                began = time.monotonic()
+                try:
+                    async with session.get(f"{self._api.url}{API}/health") as answer:
+                        state = (await answer.json())["dependencies"]["database"]
+                        status = answer.status
+                except (OSError, aiohttp.ClientError, TimeoutError) as error:
+                    state, status = type(error).__name__, 0
+                self.seen.health.append(Answer(began, time.monotonic() - began, "watch", status, state))
+                await asyncio.sleep(HEALTH_EVERY_SECONDS)
+
+
+async def soak(plan: Plan, api: Api, database: Database, people: list[Person]) -> tuple[Seen, Load]:
+    async with sessions(None, None) as (kept, _):
+        load = Load(url=api.url, people=people, session=kept)
+        run = Soak(plan, api, database, load)
+        await run.run()
+    return run.seen, load

@@ -1,0 +1,120 @@
+"""The soak in short, and what judges it."""
+
+from collections import Counter
+
+import pytest
+
+from tools.soak import judge
+from tools.soak.__main__ import run
+from tools.soak.load import Answer
+from tools.soak.run import Fault, Held, Plan, Seen
+
+PLAN = Plan.of(1, rate=20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_server_stays_up_while_its_database_does_not() -> None:
+    seen, failed = run(PLAN, accounts=12)
+
+    assert failed == []
+    assert {fault.name for fault in seen.faults} >= {"restart", "freeze", "cut"}
+    assert len(seen.answers) > 200
+
+
+def steady(begin: float, end: float, status: int = 200, code: str = "", seconds: float = 0.01) -> list[Answer]:
+    times = [begin + number / PLAN.rate for number in range(int((end - begin) * PLAN.rate))]
+    return [Answer(at, seconds, "read", status, code) for at in times]
+
+
+def watched(begin: float, end: float, state: str = "connected", seconds: float = 0.01) -> list[Answer]:
+    return [Answer(begin + number / 4, seconds, "watch", 200, state) for number in range(int((end - begin) * 4))]
+
+
+HELD = Held(
+    when="after warm-up",
+    rss_mb=100,
+    uss_mb=80,
+    files=40,
+    threads=1,
+    tasks=15,
+    pool=10,
+    checked_out=0,
+    in_work=0,
+    connections=10,
+)
+
+
+def seen(*, back_after: float = 1, told: float = 101.0, last_bad_health: float = 105.0, held: Held = HELD) -> Seen:
+    """A freeze from 100 to 105, in 160 seconds."""
+    served = {"200": {"count": 900, "p50": 0.1, "p99": 0.5, "max": 1}}
+    shed = {"503 server.overloaded": {"count": 9000, "p50": 0.1, "p99": 0.5, "max": 1}}
+    flood = {"began": 200.0, "ended": 210.0, "seconds": 10, "lost": {"no answer": 0}, "answers": served | shed}
+    return Seen(
+        plan=PLAN,
+        answers=steady(80, 100) + steady(100, 105 + back_after, 503, "database.busy") + steady(105 + back_after, 160),
+        wrong=[],
+        health=watched(80, told) + watched(told, last_bad_health, "disconnected") + watched(last_bad_health, 160),
+        faults=[Fault("freeze", 100.0, 105.0)],
+        held=[HELD, held],
+        floods={"overload": dict(flood), "frozen": dict(flood)},
+    )
+
+
+def test_nothing_is_wrong_where_all_is_back_soon() -> None:
+    assert judge.failures(seen(), []) == []
+    [outage] = judge.outages(seen())
+    assert outage.full_speed_seconds == 1
+    assert outage.statuses == Counter({"503 database.busy": 120, "good": 21})
+
+
+def test_full_speed_that_comes_late_or_slowly_is_told() -> None:
+    assert any("full speed" in sentence for sentence in judge.failures(seen(back_after=15), []))
+    slow = seen()
+    slow.answers = steady(80, 100) + steady(100, 160, seconds=2)
+    assert any("full speed" in sentence for sentence in judge.failures(slow, []))
+
+
+def test_requests_that_fail_where_nothing_was_done_are_told() -> None:
+    failing = seen()
+    failing.answers += steady(130, 131, 503, "database.busy")
+
+    assert any("though nothing was wrong" in sentence for sentence in judge.failures(failing, []))
+
+
+def test_health_that_lies_is_told() -> None:
+    assert any("health said so after" in sentence for sentence in judge.failures(seen(told=104.9), []))
+    assert any("connected again" in sentence for sentence in judge.failures(seen(last_bad_health=112.0), []))
+    lying = seen()
+    lying.health += watched(140, 141, "disconnected")
+    assert any("health said so though" in sentence for sentence in judge.failures(lying, []))
+
+
+@pytest.mark.parametrize(
+    "leaked",
+    [
+        {"uss_mb": 130.0},
+        {"files": 60},
+        {"tasks": 20},
+        {"threads": 5},
+        {"pool": 16},
+        {"connections": 20},
+        {"checked_out": 3},
+        {"in_work": 1},
+    ],
+)
+def test_what_leaks_is_told(leaked: dict[str, float]) -> None:
+    values = vars(HELD) | leaked | {"when": "at the end"}
+
+    assert any(sentence.startswith("at the end:") for sentence in judge.failures(seen(held=Held(**values)), []))
+
+
+def test_an_overload_that_is_not_shed_or_not_bounded_is_told() -> None:
+    unshed, slow, lost = seen(), seen(), seen()
+    unshed.floods["overload"]["answers"] = {"200": {"count": 900, "p50": 1, "p99": 1, "max": 1}}
+    slow.floods["overload"]["answers"] |= {"200": {"count": 900, "p50": 1, "p99": 9, "max": 9}}
+    lost.floods["overload"]["lost"] = {"no answer": 3}
+
+    assert any("nothing was sent away" in sentence for sentence in judge.failures(unshed, []))
+    assert any("p99" in sentence for sentence in judge.failures(slow, []))
+    assert any("no answer" in sentence for sentence in judge.failures(lost, []))
