@@ -107,7 +107,7 @@ def find_image(app: str, release: str) -> tuple[str, str]:
     if not commit:
         raise RefusedError(
             f"The image of {release}, {image or 'unknown'}, isn't labelled with a commit, so health can't tell whether"
-            " it serves: roll back by hand (docs/operations.md)."
+            " it serves: roll back by hand (docs/runbook.md)."
         )
     return image, commit
 
@@ -160,7 +160,7 @@ def put_back(options: argparse.Namespace, api: Api, report: Report, *, served: b
         if as_before:
             return f"Nothing had to be: `{before.version}`, the version of before, serves on."
     if not image:
-        return "Nothing: no release tells which image served before. Roll back by hand (docs/operations.md)."
+        return "Nothing: no release tells which image served before. Roll back by hand (docs/runbook.md)."
     if flyctl.commit_of(image) == options.release:
         return "Nothing: the image of before is the one that was deployed."
     serves_again = recogniser(report)
@@ -172,7 +172,7 @@ def put_back(options: argparse.Namespace, api: Api, report: Report, *, served: b
         again, report.now = api.wait_until(serves_again, patience(options, ended))
         if again:
             return f"`{image}`, which serves again."
-    return f"`{image}`, but it doesn't serve: look at the log, and roll back by hand (docs/operations.md)."
+    return f"`{image}`, but it doesn't serve: look at the log, and roll back by hand (docs/runbook.md)."
 
 
 def recogniser(report: Report) -> Callable[[Answer], bool]:

@@ -145,7 +145,7 @@ def test_every_alert_says_whom_it_wakes(watched: Watched) -> None:
 
 
 def test_operations_md_knows_every_alert() -> None:
-    runbook = (ROOT / "docs/operations.md").read_text()
+    runbook = (ROOT / "docs/runbook.md").read_text()
     assert len(ALERTS) >= 10
     for alert in ALERTS:
         assert f"`{alert}`" in runbook

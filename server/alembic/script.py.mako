@@ -2,7 +2,7 @@
 
 Step: expand | migrate | contract
 
-Leave one of them in the line above, and none of these (docs/operations.md, "A migration"):
+Leave one of them in the line above, and none of these (docs/runbook.md, "A migration"):
   expand    adds what new code needs, so that the code that runs doesn't notice: a nullable column, a table, an index
   migrate   copies old to new, in batches, while the code that runs writes both
   contract  drops what no code uses, neither the one that runs nor any that you might roll back to

@@ -4,7 +4,7 @@ server/openapi.breaks.toml allows a break, with the line that this prints and a 
 
     [[allowed]]
     break = "GET /api/v1/things: is gone"
-    why = "Nobody has called it since March; docs/operations.md tells how that was seen."
+    why = "Nobody has called it since March; docs/runbook.md tells how that was seen."
 
 Once the break is released, the entry has no use any more, and must go.
 """

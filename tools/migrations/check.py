@@ -94,7 +94,7 @@ def without_step(scripts: list[Script]) -> Iterator[str]:
         if lines not in [[f"Step: {step}"] for step in STEPS]:
             yield (
                 f"{Path(script.path).name} must say in its docstring which step it is, in one line: "
-                '`Step: expand`, `Step: migrate` or `Step: contract` (docs/operations.md, "A migration")'
+                '`Step: expand`, `Step: migrate` or `Step: contract` (docs/runbook.md, "A migration")'
             )
 
 
@@ -124,7 +124,7 @@ def unsafe(script: Script, *, reasons: bool) -> Iterator[str]:
     if done.returncode:
         yield (
             f"{name} can hurt:\n\n{done.stdout}{done.stderr}\nmigrations: do it as squawk says; or, where it can't "
-            'hurt here, write `-- squawk-ignore RULE -- REASON` above the statement (docs/operations.md, "A migration")'
+            'hurt here, write `-- squawk-ignore RULE -- REASON` above the statement (docs/runbook.md, "A migration")'
         )
 
 

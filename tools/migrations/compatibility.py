@@ -22,7 +22,7 @@ from tools.migrations.release import Release, UnknownReleaseError, git, previous
 SMOKE_TEST = Path("tools/smoke/__main__.py")
 MEND = (
     "Take the change in steps that the previous release doesn't notice, expand, migrate, contract, "
-    'each released before the next (docs/operations.md, "A migration").'
+    'each released before the next (docs/runbook.md, "A migration").'
 )
 
 

@@ -129,7 +129,7 @@ class Rehearsal:
 
 
 def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
-    """As `flyctl apps create`, `postgres attach` and `secrets set` leave it (docs/pipeline.md)."""
+    """As `flyctl apps create`, `postgres attach` and `secrets set` leave it (docs/deploying.md)."""
     database = name.replace("-", "_")
     databases.execute(postgres.url(), f"CREATE DATABASE {database} TEMPLATE template0")
     return App(

@@ -88,7 +88,7 @@ def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
 def test_while_machines_change_over_each_reads_what_the_others_make(
     migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
-    """First all learn to read the new secrets, then one after the other makes with them (docs/operations.md)."""
+    """First all learn to read the new secrets, then one after the other makes with them (docs/runbook.md)."""
     learning: dict[str, Any] = {f"{name}_previous": secret for name, secret in NEW.items()}
     making: dict[str, Any] = NEW | PREVIOUS
     with (

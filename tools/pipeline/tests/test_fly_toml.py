@@ -120,7 +120,7 @@ def test_every_variable_is_a_setting_of_the_server_and_a_string(monkeypatch: pyt
         "SENDGRID_API_KEY": "SG.key",
         **SECRETS,
     }
-    for name, value in secrets.items():  # what docs/pipeline.md has an operator set
+    for name, value in secrets.items():  # what docs/deploying.md has an operator set
         monkeypatch.setenv(name, value)
 
     assert load(Settings).environment == "production"

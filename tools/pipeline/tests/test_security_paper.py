@@ -15,7 +15,7 @@ def test_a_test_that_is_named_as_evidence_exists(name: str) -> None:
 
     assert any(
         definition.search(file.read_text())
-        for file in (*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "tools").rglob("test_*.py"))
+        for file in (path for folder in ("tests", "tools") for path in (ROOT / folder).rglob("test_*.py"))
     )
 
 

@@ -102,7 +102,7 @@ def test_a_change_to_the_server_or_its_tests_starts_it(path: str) -> None:
     "path",
     [
         "README.md",
-        "docs/pipeline.md",
+        "docs/deploying.md",
         "src/server/page.tsx",
         "servers/x.py",
         "server",

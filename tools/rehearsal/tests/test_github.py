@@ -63,7 +63,7 @@ SERVER = ["server/audifi/app.py"]
         (Event(name="push", ref="refs/heads/main-2", paths=SERVER), False),
         (Event(name="push", ref="refs/heads/feature/main", paths=SERVER), False),
         (Event(name="push", ref="refs/tags/main", paths=SERVER), False),
-        (Event(name="push", ref="refs/heads/main", paths=["README.md", "docs/pipeline.md"]), False),
+        (Event(name="push", ref="refs/heads/main", paths=["README.md", "docs/deploying.md"]), False),
         (Event(name="push", ref="refs/heads/main", paths=["web/server/x.ts"]), False),
         (Event(name="pull_request", ref="refs/pull/7/merge", base="main", paths=SERVER), True),
         (Event(name="pull_request", ref="refs/pull/7/merge", base="develop", paths=SERVER), True),
