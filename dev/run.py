@@ -15,8 +15,8 @@ from pathlib import Path
 
 from audifi import serve
 from audifi.app import create_app
-from audifi.core import logs
-from audifi.core.settings import Settings, SettingsError, load
+from audifi.core.config.settings import Settings, SettingsError, load
+from audifi.core.telemetry import logging as logs
 from dev import postgres
 
 ROOT = Path(__file__).parent.parent

@@ -23,7 +23,7 @@ import psutil
 import pytest
 from fastapi import FastAPI
 
-from audifi.core.settings import Settings, SettingsError, load
+from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.serve import listen, serve
 from dev.postgres import Postgres
 from tests.support import databases

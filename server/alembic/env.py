@@ -41,10 +41,10 @@ from tenacity import (
     wait_random,
 )
 
-from audifi.core import logs
-from audifi.core.database import connect, create_unpooled_engine, milliseconds
-from audifi.core.outages import sqlstate
-from audifi.core.settings import MigrationSettings, SettingsError, load
+from audifi.core.config.settings import MigrationSettings, SettingsError, load
+from audifi.core.db.connection import connect, create_unpooled_engine, milliseconds
+from audifi.core.db.errors import sqlstate
+from audifi.core.telemetry import logging as logs
 from audifi.models import Base
 
 logger = logging.getLogger("audifi.migrations")

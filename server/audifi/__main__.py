@@ -4,10 +4,10 @@ import json
 
 import typer
 
-from audifi.auth.commands import users
-from audifi.core.commands import jobs
-from audifi.core.settings import Settings
-from audifi.doctor.commands import doctor
+from audifi.auth.cli import users
+from audifi.core.config.settings import Settings
+from audifi.core.console import jobs
+from audifi.doctor.cli import doctor
 
 app = typer.Typer(
     name="python -m audifi",

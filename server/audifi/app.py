@@ -10,31 +10,32 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from audifi.api_docs import router as docs
+from audifi.api_docs import texts
 from audifi.auth import jobs as auth_jobs
 from audifi.auth import router as auth
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
-from audifi.core import edge, housekeeping
 from audifi.core.clock import Clock, utc_now
-from audifi.core.database import create_engine
-from audifi.core.jobs import Jobs
-from audifi.core.mail import ConsoleMailer, Mailer, SendGridMailer
-from audifi.core.metrics import Metrics
-from audifi.core.overload import Overload
-from audifi.core.rate_limits import RateLimiter
-from audifi.core.reads import Reads
-from audifi.core.reports import Reporter
-from audifi.core.settings import Settings
-from audifi.core.sight import Sight
-from audifi.core.traffic import Traffic
-from audifi.core.turns import Turns
-from audifi.docs import router as docs
-from audifi.docs import texts
+from audifi.core.config.settings import Settings
+from audifi.core.db import retention as housekeeping
+from audifi.core.db.connection import create_engine
+from audifi.core.db.database import Reads
+from audifi.core.db.semaphore import Turns
+from audifi.core.email.mailer import ConsoleMailer, Mailer, SendGridMailer
+from audifi.core.http.middleware import stack as edge
+from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.http.middleware.instrumentation import Sight
+from audifi.core.jobs.queue import Jobs
+from audifi.core.rate_limiting.approximate import Traffic
+from audifi.core.rate_limiting.limiter import RateLimiter
+from audifi.core.telemetry.error_reporting import Reporter
+from audifi.core.telemetry.metrics import Metrics
 from audifi.health import router as health
 from audifi.health.probe import DatabaseProbe
 
 if TYPE_CHECKING:
-    from audifi.core.traces import Traces
+    from audifi.core.telemetry.tracing import Traces
 
 POOL_CLOSE_TIMEOUT_SECONDS = 2
 HOUSEKEEPING_TIMES = "*/10 * * * *"
@@ -147,7 +148,7 @@ def create_traces(settings: Settings) -> "Traces | None":
     """OpenTelemetry's SDK takes long to import."""
     if settings.otel_exporter_otlp_endpoint is None:
         return None
-    from audifi.core.traces import Traces  # noqa: PLC0415 - OpenTelemetry, only where it is wanted
+    from audifi.core.telemetry.tracing import Traces  # noqa: PLC0415 - OpenTelemetry, only where it is wanted
 
     return Traces(settings)
 

@@ -20,9 +20,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from audifi.app import create_app
-from audifi.core import logs
-from audifi.core.protocol import HttpProtocol
-from audifi.core.settings import Settings, SettingsError, load
+from audifi.core.config.settings import Settings, SettingsError, load
+from audifi.core.http.protocol import HttpProtocol
+from audifi.core.telemetry import logging as logs
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def serve(
         http=HttpProtocol,
         ws="none",
         log_config=None,
-        access_log=False,  # core/sight has a line for each request
+        access_log=False,  # core/http/middleware/instrumentation has a line for each request
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,

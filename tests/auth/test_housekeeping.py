@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from audifi.auth import jobs as auth_jobs
-from audifi.core import housekeeping
-from audifi.core.database import create_engine
-from audifi.core.settings import DatabaseSettings
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db import retention as housekeeping
+from audifi.core.db.connection import create_engine
 from tests.support import databases
 
 USER = "'01900000-0000-7000-8000-000000000000'"

@@ -13,10 +13,10 @@ from uuid6 import uuid7
 from audifi.auth.jobs import SignInMail, sign_in_mails
 from audifi.auth.models import SignInFlow
 from audifi.auth.tokens import Keys
-from audifi.core.database import create_engine
-from audifi.core.jobs import GiveUpError, Handler
-from audifi.core.mail import MailError, SendGridMailer
-from audifi.core.settings import DatabaseSettings
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import create_engine
+from audifi.core.email.mailer import MailError, SendGridMailer
+from audifi.core.jobs.queue import GiveUpError, Handler
 from tests.auth.test_tokens import NEW, OLD, OTHER, keys
 from tests.support.app import Clock
 from tests.support.clients import new_address

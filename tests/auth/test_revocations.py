@@ -9,8 +9,8 @@ import pytest
 
 from audifi.auth import revocations
 from audifi.auth.revocations import RevokedSessions
-from audifi.core.database import create_engine
-from audifi.core.settings import DatabaseSettings
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import create_engine
 from tests.support import databases
 from tests.support.app import App, Clock
 from tests.support.clients import Client

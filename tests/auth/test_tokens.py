@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from audifi.auth import tokens
 from audifi.auth.tokens import ExpiredTokenError, InvalidTokenError, Keys, new_secret
-from audifi.core.settings import Settings
+from audifi.core.config.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 USER, SESSION = UUID(int=1), UUID(int=2)

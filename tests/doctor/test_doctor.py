@@ -20,9 +20,11 @@ from typer.testing import CliRunner
 
 from audifi.__main__ import app as commands
 from audifi.core.clock import utc_now
-from audifi.doctor import database, examination, surroundings
-from audifi.doctor.examination import examine
-from audifi.doctor.findings import Finding
+from audifi.doctor import database
+from audifi.doctor import environment as surroundings
+from audifi.doctor import runner as examination
+from audifi.doctor.results import Finding
+from audifi.doctor.runner import examine
 from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import databases

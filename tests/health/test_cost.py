@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from audifi.core.settings import DatabaseSettings, load
+from audifi.core.config.settings import DatabaseSettings, load
 from audifi.health.probe import DatabaseProbe
 from tests.support import databases
 from tests.support.fixtures import StartApi

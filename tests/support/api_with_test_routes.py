@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi import serve as server
 from audifi.app import create_app
-from audifi.core import logs
-from audifi.core.overload import Overload
-from audifi.core.reads import Query, Reads, get_reads
-from audifi.core.session import get_session
-from audifi.core.settings import Settings, load
+from audifi.core.config.settings import Settings, load
+from audifi.core.db.database import Query, Reads, get_reads
+from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.http.session import get_session
+from audifi.core.telemetry import logging as logs
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve, show_metrics
 
 ECHO = Query(select(bindparam("value", type_=Text)))
@@ -90,7 +90,7 @@ if __name__ == "__main__":
     show_metrics(app, settings)
     add_routes_about_work(app)
     if "FLUSH_SECONDS" in os.environ:
-        from audifi.core import traces
+        from audifi.core.telemetry import tracing as traces
 
         traces.FLUSH_SECONDS = int(os.environ["FLUSH_SECONDS"])
     if "UNREAD_TIMEOUT_SECONDS" in os.environ:

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from audifi.app import create_app
-from audifi.core.protocol import HttpProtocol
-from audifi.core.settings import Settings
+from audifi.core.config.settings import Settings
+from audifi.core.http.protocol import HttpProtocol
 from tests.support.api import APP_URL, SECRETS
 from tests.support.clients import asking
 

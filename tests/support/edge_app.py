@@ -17,17 +17,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.background import BackgroundTask
 
-from audifi.core import edge
 from audifi.core.clock import utc_now
-from audifi.core.contract import raises
-from audifi.core.database import create_engine
-from audifi.core.logs import current_request_id
-from audifi.core.overload import Overload
-from audifi.core.problems import Problem
-from audifi.core.protocol import HttpProtocol
-from audifi.core.request_id import request_id
-from audifi.core.settings import DatabaseSettings
-from audifi.core.traffic import Traffic
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import create_engine
+from audifi.core.http.middleware import stack as edge
+from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.http.middleware.request_id import request_id
+from audifi.core.http.openapi import raises
+from audifi.core.http.problems import Problem
+from audifi.core.http.protocol import HttpProtocol
+from audifi.core.rate_limiting.approximate import Traffic
+from audifi.core.telemetry.logging import current_request_id
 
 ORIGIN = "https://app.audifi.test"
 ROW_VALUE = "fan@example.com"  # as a row holds it, and PostgreSQL's DETAIL shows it

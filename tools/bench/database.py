@@ -14,7 +14,7 @@ import asyncpg
 import psutil
 
 from audifi.auth.tokens import Keys
-from audifi.core.settings import Settings
+from audifi.core.config.settings import Settings
 from dev import postgres
 from dev.postgres import Postgres
 from tests.support import databases

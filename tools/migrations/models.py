@@ -16,8 +16,8 @@ from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audifi.core.database import create_unpooled_engine
-from audifi.core.settings import DatabaseSettings, load
+from audifi.core.config.settings import DatabaseSettings, load
+from audifi.core.db.connection import create_unpooled_engine
 from audifi.models import Base
 from dev import postgres
 from tools.migrations import ROOT

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 from sqlalchemy.pool import QueuePool
 
 from audifi.app import create_app
-from audifi.core import logs
-from audifi.core.overload import Overload
-from audifi.core.settings import Settings, load
+from audifi.core.config.settings import Settings, load
+from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.telemetry import logging as logs
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve
 
 

@@ -11,7 +11,7 @@ from uuid6 import uuid7
 from audifi.auth.models import AuthEvent, EventName
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
-from audifi.core.client import Client
+from audifi.core.http.client_info import Client
 
 # Made once: to build a statement costs more than to send it.
 ADD_EVENT = insert(AuthEvent.__table__)

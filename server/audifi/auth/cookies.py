@@ -11,8 +11,8 @@ from fastapi.security import APIKeyCookie
 
 from audifi.auth import problems
 from audifi.auth.models import Delivery
-from audifi.core.problems import Problem
-from audifi.core.settings import Settings
+from audifi.core.config.settings import Settings
+from audifi.core.http.problems import Problem
 
 type CookieName = Literal["audifi_flow", "audifi_refresh"]
 

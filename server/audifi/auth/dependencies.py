@@ -26,12 +26,12 @@ from audifi.auth.models import Role, Session, User
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.sessions import is_live
 from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError, Keys
-from audifi.core.client import client_of
 from audifi.core.clock import now
-from audifi.core.contract import raises
-from audifi.core.reads import UNAVAILABLE, Query, Reads, get_reads
-from audifi.core.session import get_session
-from audifi.core.traffic import Traffic
+from audifi.core.db.database import UNAVAILABLE, Query, Reads, get_reads
+from audifi.core.http.client_info import client_of
+from audifi.core.http.openapi import raises
+from audifi.core.http.session import get_session
+from audifi.core.rate_limiting.approximate import Traffic
 
 FRESH = timedelta(minutes=5)
 
@@ -104,7 +104,7 @@ async def signed_in_uncounted(request: Request, bearer: Bearer) -> AccessToken:
         token = keys.read_access_token(bearer.credentials, now=at)
     except InvalidTokenError as error:
         raise problems.access_token_invalid(expired=isinstance(error, ExpiredTokenError)) from None
-    request.state.user_id = token.user_id  # for core/sight
+    request.state.user_id = token.user_id  # for core/http/middleware/instrumentation
     if token.session_id in revoked:
         raise problems.access_token_invalid()
     if not revoked.is_current:

@@ -10,13 +10,13 @@ from sqlalchemy import insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from uuid6 import uuid7
 
-from audifi.auth.mails import sign_in_mail
+from audifi.auth.emails import sign_in_mail
 from audifi.auth.models import AuthEvent, Session, SignInFlow, User
 from audifi.auth.tokens import Keys, Link
 from audifi.core.clock import Clock
-from audifi.core.housekeeping import Expired
-from audifi.core.jobs import GiveUpError, Kind
-from audifi.core.mail import Mailer, MailError
+from audifi.core.db.retention import Expired
+from audifi.core.email.mailer import Mailer, MailError
+from audifi.core.jobs.queue import GiveUpError, Kind
 
 SIGN_IN_MAIL = "sign_in_mail"
 CODE_EXHAUSTED = "code_exhausted"

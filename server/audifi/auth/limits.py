@@ -2,7 +2,7 @@
 
 from limits import RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
 
-from audifi.core.rate_limits import Limit
+from audifi.core.rate_limiting.limiter import Limit
 
 # In this order: what stops at one of them doesn't use up the next, which others share.
 REQUESTS_PER_CLIENT = Limit(name="sign-in-client", item=RateLimitItemPerHour(20))

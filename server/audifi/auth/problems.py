@@ -5,7 +5,7 @@ from typing import Any
 
 from audifi.auth import addresses
 from audifi.auth.schemas import ConfirmationRequired
-from audifi.core.problems import Problem
+from audifi.core.http.problems import Problem
 
 BEARER = "Bearer"
 

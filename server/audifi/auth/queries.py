@@ -8,8 +8,8 @@ from sqlalchemy import bindparam, select
 from audifi.auth import schemas
 from audifi.auth.models import AuthEvent, Session
 from audifi.auth.sessions import is_live
-from audifi.core.client import shortened
-from audifi.core.reads import NEWEST, Query, Reads
+from audifi.core.db.database import NEWEST, Query, Reads
+from audifi.core.http.client_info import shortened
 
 SESSIONS = Query(
     select(

@@ -19,13 +19,13 @@ from audifi.auth.dependencies import (
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
-from audifi.core.contract import operation_id, raises
-from audifi.core.problems import Problem
-from audifi.core.rate_limits import RateLimiter
-from audifi.core.routing import DirectRoute
-from audifi.core.schemas import Cursor, PageLimit
-from audifi.core.settings import Settings
-from audifi.core.traffic import Traffic
+from audifi.core.config.settings import Settings
+from audifi.core.http.openapi import operation_id, raises
+from audifi.core.http.problems import Problem
+from audifi.core.http.routing import DirectRoute
+from audifi.core.http.schemas import Cursor, PageLimit
+from audifi.core.rate_limiting.approximate import Traffic
+from audifi.core.rate_limiting.limiter import RateLimiter
 
 
 async def no_store(response: Response) -> None:

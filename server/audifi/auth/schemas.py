@@ -18,8 +18,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from audifi.auth import addresses
 from audifi.auth.models import Delivery, EventName, Role
-from audifi.core.problems import ProblemDetails
-from audifi.core.schemas import Body, Id, Instant, Page, Schema
+from audifi.core.http.problems import ProblemDetails
+from audifi.core.http.schemas import Body, Id, Instant, Page, Schema
 
 
 def _email(given: str) -> str:

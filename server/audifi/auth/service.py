@@ -23,8 +23,8 @@ from audifi.auth.jobs import CODE_EXHAUSTED, SIGN_IN_MAIL, SignInMail
 from audifi.auth.models import Delivery, Session, SignInFlow, User
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import Keys, RefreshToken, new_secret
-from audifi.core.jobs import Jobs
-from audifi.core.problems import Problem
+from audifi.core.http.problems import Problem
+from audifi.core.jobs.queue import Jobs
 
 FLOW_LIFETIME = timedelta(minutes=10)
 RESEND_AFTER = timedelta(seconds=60)

@@ -16,8 +16,8 @@ from audifi.auth import limits, problems
 from audifi.auth.context import Context, record
 from audifi.auth.models import RevokedReason, Session, User
 from audifi.auth.tokens import RefreshToken
-from audifi.core.rate_limits import RateLimiter
-from audifi.core.session import after_commit
+from audifi.core.http.session import after_commit
+from audifi.core.rate_limiting.limiter import RateLimiter
 
 IDLE_LIFETIME = timedelta(days=7)
 ABSOLUTE_LIFETIME = timedelta(days=30)

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import jwt
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from audifi.core.settings import Settings
+from audifi.core.config.settings import Settings
 
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=10)
 LEEWAY = timedelta(seconds=5)

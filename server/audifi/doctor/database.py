@@ -16,11 +16,11 @@ from alembic.script.revision import RevisionError
 import audifi
 from audifi.auth.tokens import LEEWAY
 from audifi.core.clock import Clock
-from audifi.core.database import connect
-from audifi.core.outages import sqlstate
-from audifi.core.rate_limits import describe
-from audifi.core.settings import DatabaseSettings
-from audifi.doctor.findings import Finding, odd, skipped, well, wrong
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import connect
+from audifi.core.db.errors import sqlstate
+from audifi.core.rate_limiting.limiter import describe
+from audifi.doctor.results import Finding, odd, skipped, well, wrong
 from audifi.models import Base
 
 CONNECT_SECONDS = 5

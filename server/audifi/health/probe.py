@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from audifi.core.database import connect
-from audifi.core.settings import DatabaseSettings
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import connect
 
 logger = logging.getLogger(__name__)
 

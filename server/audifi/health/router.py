@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response, status
 from starlette.types import Receive, Scope, Send
 
 from audifi.core.clock import Clock, now
-from audifi.core.contract import operation_id
+from audifi.core.http.openapi import operation_id
 from audifi.health.probe import DatabaseProbe
 from audifi.health.schemas import Dependencies, Health
 
@@ -30,7 +30,7 @@ async def get_health(request: Request, response: Response, asked_at: Annotated[d
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     """The same for those who ask all the time, at a third of the cost: an ASGI application (`edge.FirstMiddleware`)."""
     app: FastAPI = scope["app"]
-    scope["endpoint"] = get_health  # for core/sight
+    scope["endpoint"] = get_health  # for core/http/middleware/instrumentation
     clock: Clock = app.state.clock
     connected = await _is_connected(app)
     status_code, body = _written(connected=connected, at=clock().replace(microsecond=0), version=app.version)

@@ -3,7 +3,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from audifi.core.schemas import Schema
+from audifi.core.http.schemas import Schema
 
 
 class Dependencies(Schema):

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from audifi.auth.tokens import Keys
-from audifi.core.settings import Settings
+from audifi.core.config.settings import Settings
 from tests.support import databases
 from tests.support.api import SECRETS
 from tests.support.app import App

@@ -269,7 +269,9 @@ def test_neither_logs_nor_errors_nor_the_database_give_anything_away(watched: Wa
     verified = [line for line in lines if line["message"].startswith("POST /api/v1/auth/magic-link/verify ")]
     assert len(verified) > 10
     assert "Traceback" not in log
-    failures = [line for line in lines if line["logger"] == "audifi.core.failures" and line["level"] == "error"]
+    failures = [
+        line for line in lines if line["logger"] == "audifi.core.http.middleware.errors" and line["level"] == "error"
+    ]
     assert all("File " in line["exception.stacktrace"] and line["request_id"] for line in failures)
     assert len(failures) > 10
     assert {"users", "sign_in_flows", "sessions", "auth_events", "pgqueuer", "pgqueuer_log"} <= tables.keys()

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import httpx2
 import pytest
 
-from audifi.core import jobs
+from audifi.core.jobs import queue as jobs
 from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api as apis

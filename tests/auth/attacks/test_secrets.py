@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from audifi.core.settings import Settings, SettingsError, load
+from audifi.core.config.settings import Settings, SettingsError, load
 from tests.support import app as apps
 from tests.support import databases
 from tests.support.api import APP_URL, ROOT, SECRETS, environment

@@ -61,7 +61,7 @@ def answering(schema: Json, **schemas: Json) -> Json:
 
 
 def failing(*codes: str) -> Json:
-    """As server/audifi/core/contract.py writes it."""
+    """As server/audifi/core/http/openapi.py writes it."""
     code = {"type": "string", "enum": [*codes]}
     of_these = {"type": "object", "required": ["code"], "properties": {"code": code}}
     return document(responses={"200": {}, "409": content({"allOf": [ref("Problem"), of_these]}, PROBLEM)})

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from audifi.app import POOL_CLOSE_TIMEOUT_SECONDS
-from audifi.core.settings import MigrationSettings, Settings, load
+from audifi.core.config.settings import MigrationSettings, Settings, load
 from audifi.health.probe import ANSWER_WITHIN_SECONDS
 from audifi.serve import ACCEPT_QUEUE_TIMEOUT_SECONDS, EXIT_WITHIN_SECONDS
 from tests.support.api import APP_URL, ROOT, SECRETS, Api

@@ -85,7 +85,7 @@ def test_pull_requests_are_held_to_the_same_paths_as_pushes() -> None:
     "path",
     [
         "server/fly.toml",
-        "server/audifi/core/settings.py",
+        "server/audifi/core/config/settings.py",
         "server/.dockerignore",
         ".github/workflows/backend.yml",
         ".github/scripts/deploy.py",

@@ -1,0 +1,32 @@
+"""What people get by mail."""
+
+from functools import cache
+from html import escape
+from pathlib import Path
+from string import Template
+
+from audifi.core.email.mailer import Mail
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str) -> Mail:
+    """A link and a code. The subject holds neither: it is on lock screens, and in logs."""
+    values = {
+        "link": link,
+        "code_start": code[:4],
+        "code_end": code[4:],
+        "minutes": f"{minutes} minute{'s' * (minutes != 1)}",
+    }
+    return Mail(
+        to=to,
+        subject="Sign in to AudiFi",
+        text=_template("sign_in.txt").substitute(values),
+        html=_template("sign_in.html").substitute({name: escape(value) for name, value in values.items()}),
+        message_id=message_id,
+    )
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((TEMPLATES / name).read_text())

@@ -1,0 +1,200 @@
+"""The OpenAPI document: FastAPI's, with every problem that an operation can answer.
+
+Whatever can raise a problem says so with `raises`: a route, and each dependency that it takes. What any request can run
+into is added for all.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+
+from audifi.core.http import problems
+from audifi.core.http.middleware.request_id import HEADER
+from audifi.core.http.problems import MEDIA_TYPE, FieldError, Problem, ProblemDetails
+
+OF_ANY = (problems.head_too_large(), problems.internal())
+OF_ANY_BODY = (
+    problems.malformed(),
+    problems.timeout(),
+    problems.too_large(),
+    problems.unsupported_media_type(),
+)
+INVALID = problems.invalid(
+    [FieldError(code="missing", detail="Field required", pointer="/email")],
+)
+SERVERS = [
+    {"url": "https://audifi-api.fly.dev", "description": "Production"},
+    {"url": "https://audifi-api-staging.fly.dev", "description": "Staging"},
+    {"url": "http://127.0.0.1:8080", "description": "`make run`"},
+]
+HEADERS: dict[str, dict[str, Any]] = {
+    HEADER: {
+        "description": "What this request is called in the logs; the one that was sent, if there was a good one.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "example": "4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21",
+    },
+    "RateLimit-Policy": {
+        "description": "The limits that count this request: how many (`q`) in how many seconds (`w`); "
+        "draft-ietf-httpapi-ratelimit-headers-10.",
+        "schema": {"type": "string"},
+        "example": '"client";q=600;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of them (`r`), and in how many seconds they begin anew (`t`).",
+        "schema": {"type": "string"},
+        "example": '"client";r=599;t=42',
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before the next try (RFC 9110, 10.2.3).",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 5,
+    },
+    "WWW-Authenticate": {
+        "description": "What it would take (RFC 6750, 3; RFC 9470, 3).",
+        "schema": {"type": "string"},
+        "example": 'Bearer error="invalid_token"',
+    },
+}
+EXAMPLE_REQUEST_ID = HEADERS[HEADER]["example"]
+
+
+def raises[F: Callable[..., Any]](*raised: Problem) -> Callable[[F], F]:
+    """Tell the contract which problems a route or a dependency can answer with."""
+
+    def mark(function: F) -> F:
+        vars(function)["raises"] = raised
+        return function
+
+    return mark
+
+
+def operation_id(route: APIRoute) -> str:
+    """The route's function in camel case: what a generated client calls its own."""
+    first, *rest = route.name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+def install(app: FastAPI, *, limited: Callable[[str], bool]) -> None:
+    """Have the app's document say what it lacks.
+
+    Args:
+        limited: whether requests for a path are counted, and can be too many.
+    """
+    generate = app.openapi
+
+    # https://fastapi.tiangolo.com/how-to/extending-openapi/
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(generate(), app, limited)
+        assert app.openapi_schema  # noqa: S101 - generate() has kept it
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], bool]) -> None:
+    document["servers"] = SERVERS
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    if schemes := components.get("securitySchemes"):  # what can be typed in before what only a browser can send
+        components["securitySchemes"] = dict(sorted(schemes.items(), key=lambda item: item[1]["type"] != "http"))
+    components["headers"] = HEADERS
+    components["responses"] = {}
+    examples = components["examples"] = {}
+    for context in iter_route_contexts(app.routes):
+        if not isinstance(context.original_route, APIRoute) or not context.include_in_schema:
+            continue
+        path = str(context.path_format)
+        for method in context.methods or ():
+            operation = document["paths"][path][method.lower()]
+            raised = list(_raised(context, operation, is_limited=limited(path)))
+            for problem in raised:
+                _add_schema(schemas, problem.model)
+                examples[problem.code] = {"summary": problem.title, "value": _example(problem)}
+            _document_answers(operation, raised, components["responses"], is_limited=limited(path))
+            operation.setdefault("security", [])  # none, said aloud
+
+
+def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: bool) -> Iterator[Problem]:
+    yield from OF_ANY
+    if is_limited:
+        yield problems.overloaded(3)
+        yield problems.too_many_requests("At most 600 in 1 minute. Try again in 42 seconds.", retry_after=42)
+    if "requestBody" in operation:
+        yield from OF_ANY_BODY
+    if "requestBody" in operation or "parameters" in operation:
+        yield INVALID
+    yield from _raised_by(context.dependant)
+
+
+def _raised_by(dependant: Dependant) -> Iterator[Problem]:
+    yield from getattr(dependant.call, "raises", ())
+    for each in dependant.dependencies:
+        yield from _raised_by(each)
+
+
+def _document_answers(
+    operation: dict[str, Any],
+    raised: Sequence[Problem],
+    shared: dict[str, Any],
+    *,
+    is_limited: bool,
+) -> None:
+    answers = operation["responses"]
+    if "HTTPValidationError" in str(answers.get("422")):
+        del answers["422"]
+    headers = [HEADER, *(["RateLimit-Policy", "RateLimit"] if is_limited else [])]
+    for answer in answers.values():
+        answer["headers"] = _headers(headers)
+        if answer["description"] == "Successful Response":
+            answer["description"] = "Done."
+    for status in sorted({problem.status for problem in raised}):
+        these = list({problem.code: problem for problem in raised if problem.status == status}.values())
+        answer = _answer(status, these, headers)
+        if str(status) in answers:  # health's 503 is no problem
+            answer["content"] |= answers[str(status)]["content"]
+        elif all(problem in (*OF_ANY, *OF_ANY_BODY) for problem in these):
+            name = HTTPStatus(status).phrase.title().replace(" ", "")
+            shared[name] = answer | _answer(status, these, [HEADER])
+            answer = {"$ref": f"#/components/responses/{name}"}
+        answers[str(status)] = answer
+
+
+def _answer(status: int, these: Sequence[Problem], headers: Sequence[str]) -> dict[str, Any]:
+    own = {name for problem in these for name, _ in problem.headers} & HEADERS.keys()
+    reference = {"$ref": f"#/components/schemas/{these[0].model.__name__}"}
+    codes = {
+        "type": "object",
+        "required": ["code"],
+        "properties": {"code": {"type": "string", "enum": [each.code for each in these]}},
+    }
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers([*headers, *sorted(own - set(headers))]),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"allOf": [reference, codes]},
+                "examples": {each.code: {"$ref": f"#/components/examples/{each.code}"} for each in these},
+            }
+        },
+    }
+
+
+def _example(problem: Problem) -> dict[str, Any]:
+    return problems.members(problem, instance="/api/v1/…", request_id=EXAMPLE_REQUEST_ID)
+
+
+def _headers(names: Sequence[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _add_schema(schemas: dict[str, Any], model: type[ProblemDetails]) -> None:
+    if model.__name__ not in schemas:
+        own = model.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        schemas |= own.pop("$defs", {}) | {model.__name__: own}

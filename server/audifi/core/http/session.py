@@ -1,0 +1,32 @@
+"""The transaction of a request. Apart from database.py, so that migrations start without FastAPI."""
+
+from collections.abc import AsyncIterator, Callable
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.requests import HTTPConnection
+
+from audifi.core.db.semaphore import Turns
+from audifi.core.http import problems
+from audifi.core.http.openapi import raises
+
+
+@raises(problems.database_unavailable(), problems.database_busy())
+async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    """A session whose transaction is committed before the response leaves, and rolled back on any error.
+
+    What must outlive an error, such as a failed attempt, its service commits itself before it raises.
+
+    Depend on it with `Depends(get_session, scope="function")`: FastAPI's default scope would commit after the response
+    was sent, and answer 200 to what was then not committed.
+    """
+    sessions: async_sessionmaker[AsyncSession] = connection.app.state.sessions
+    turns: Turns = connection.app.state.turns
+    async with turns, sessions() as session:
+        yield session
+        await session.commit()
+
+
+def after_commit(session: AsyncSession, callback: Callable[[], None]) -> None:
+    """Call it once the transaction that is open has been committed, and not if it is rolled back."""
+    event.listen(session.sync_session, "after_commit", lambda _: callback(), once=True)

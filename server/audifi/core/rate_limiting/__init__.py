@@ -1,0 +1,1 @@
+"""Limits on how often clients and accounts may call."""

@@ -1,0 +1,212 @@
+"""What people read when they sign in. Templates are edited by hand: these are the promises they are to keep."""
+
+import re
+from html.parser import HTMLParser
+from typing import override
+
+import pytest
+
+from audifi.auth.emails import sign_in_mail
+from audifi.core.email.mailer import Mail
+
+LINK = "https://app.audifi.example/auth/verify#token=aml1_kX3vJ8Qm2ZtP0yRw7LbNc5HdSf9GaUeTiOkWqYxVz4M"
+VOID = "br hr img input link meta".split()
+LOADING = {"src", "srcset", "background", "poster", "data", "action", "formaction", "cite", "ping"}
+
+
+class Page(HTMLParser):
+    """What a mail program makes of the HTML: without a style sheet, and without what is hidden."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.unbalanced: list[str] = []
+        self._open: list[tuple[str, bool]] = []
+        self._visible: list[str] = []
+        self._hidden: list[str] = []
+        self.feed(html)
+        self.close()
+        self.unbalanced += [tag for tag, _ in self._open]
+
+    @property
+    def visible(self) -> str:
+        return " ".join("".join(self._visible).split())
+
+    @property
+    def preheader(self) -> str:
+        return " ".join("".join(self._hidden).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        if tag not in VOID:
+            self._open.append((tag, "display: none" in (attributes.get("style") or "")))
+
+    @override
+    def handle_endtag(self, tag: str) -> None:
+        if self._open and self._open[-1][0] == tag:
+            self._open.pop()
+        else:
+            self.unbalanced.append(f"/{tag}")
+
+    @override
+    def handle_data(self, data: str) -> None:
+        if any(tag in {"head", "style", "title"} for tag, _ in self._open):
+            return
+        (self._hidden if any(hidden for _, hidden in self._open) else self._visible).append(data)
+
+
+def a_mail(*, link: str = LINK, code: str = "01234567", minutes: int = 10) -> Mail:
+    return sign_in_mail(to="ada@example.com", link=link, code=code, minutes=minutes, message_id="0199")
+
+
+def words(text: str) -> str:
+    """However lines are broken, and whichever apostrophe is used."""
+    return " ".join(text.replace("’", "'").split())  # noqa: RUF001 - the typographic one
+
+
+def test_a_mail_goes_to_whom_it_is_for() -> None:
+    mail = a_mail()
+
+    assert mail.to == "ada@example.com"
+    assert mail.message_id == "0199"
+    assert "AudiFi" in mail.subject
+
+
+def test_both_parts_hold_the_link_and_the_code() -> None:
+    mail = a_mail()
+    page = Page(mail.html)
+
+    assert LINK in mail.text.splitlines(), "on a line of its own, or programs take more for the link"
+    assert "0123 4567" in mail.text.splitlines()
+    assert "01234567" in page.visible, "the gap is only looks: what is copied or filled in is what the API takes"
+    assert [attributes["href"] for attributes in page.all("a")] == [LINK, LINK], "a button, and the link to be copied"
+    assert LINK in page.visible
+
+
+def test_what_lock_screens_and_logs_show_holds_neither_link_nor_code() -> None:
+    mail = a_mail()
+    shown = f"{mail.subject} {Page(mail.html).preheader} {mail!r}"
+
+    assert Page(mail.html).preheader.startswith("Your link to sign in")
+    assert not re.search(r"https?:|aml1_|0123|4567", shown)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "valid for 10 minutes",
+        "enter this code on the device where you asked to sign in",
+        "Never tell the code to anyone.",
+        "If you didn't ask for this, ignore it: nobody can sign in without it.",
+    ],
+)
+def test_both_parts_say_what_is_to_be_known(sentence: str) -> None:
+    mail = a_mail()
+
+    assert sentence in words(mail.text)
+    assert sentence in words(Page(mail.html).visible)
+
+
+def test_one_minute_is_one_minute() -> None:
+    mail = a_mail(minutes=1)
+
+    assert "valid for 1 minute." in words(mail.text)
+    assert "valid for 1 minute." in words(Page(mail.html).visible)
+
+
+def test_every_placeholder_is_replaced() -> None:
+    mail = a_mail()
+
+    assert "$" not in mail.text
+    assert "$" not in mail.html
+
+
+def test_a_value_is_not_read_as_a_template() -> None:
+    link = "https://app.audifi.example/$code/${minutes}/$$"
+    mail = a_mail(link=link)
+
+    assert link in mail.text.splitlines()
+    assert Page(mail.html).all("a")[0]["href"] == link
+
+
+def test_values_are_escaped_in_html_and_only_there() -> None:
+    link = "https://app.audifi.example/?a=1&lt=2\"'><b>"
+    mail = a_mail(link=link, code="<i>&\"'>")
+    page = Page(mail.html)
+
+    assert link in mail.text.splitlines()
+    assert "<i>& \"'>" in mail.text.splitlines()
+    assert not page.all("b")
+    assert not page.all("i")
+    assert [attributes["href"] for attributes in page.all("a")] == [link, link]
+    assert link in page.visible
+    assert "<i>&\"'>" in page.visible
+
+
+def test_the_html_loads_and_runs_nothing() -> None:
+    """Whatever a mail loads tells somebody that it was opened, and by whom."""
+    mail = a_mail()
+    page = Page(mail.html)
+    without_namespaces = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", mail.html)
+
+    assert set(re.findall(r"https?://[^\s\"'<>]*", without_namespaces, re.IGNORECASE)) == {LINK}
+    assert not re.search(r"<script|<img|<link|<iframe|<form|<base|<video|<object|<svg|v:", mail.html, re.IGNORECASE)
+    assert not re.search(r"url\(|@import|@font-face|javascript:|data:|src=", mail.html, re.IGNORECASE)
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert not names & LOADING
+    assert not [name for name in names if name.startswith("on")]
+
+
+def test_the_html_is_well_formed_and_accessible() -> None:
+    page = Page(a_mail().html)
+
+    assert not page.unbalanced
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("title")) == 1
+    assert len(page.all("h1")) == 1
+    assert page.all("table")
+    assert all(attributes.get("role") == "presentation" for attributes in page.all("table")), "none holds data"
+    metas = {attributes.get("name"): attributes.get("content") for attributes in page.all("meta")}
+    assert metas["color-scheme"] == "light dark"
+    assert metas["supported-color-schemes"] == "light dark"
+    assert "initial-scale=1" in (metas["viewport"] or "")
+    assert "maximum-scale" not in (metas["viewport"] or ""), "who needs it larger may zoom"
+
+
+def test_every_colour_has_another_in_the_dark() -> None:
+    """A style that the dark sheet leaves as it is can be dark on dark."""
+    html = a_mail().html
+    dark = html[html.index("@media (prefers-color-scheme: dark)") : html.index("</style>\n</head>")]
+    forgotten = []
+    for tag, attributes in Page(html).tags:
+        style = attributes.get("style") or ""
+        classes = (attributes.get("class") or "").split()
+        known = [*(f".{name}" for name in classes), tag]
+        if tag == "a":
+            known.append(".button a")
+        coloured = "color:" in style and "display: none" not in style
+        if coloured and not any(re.search(rf"(^|[\s,]){re.escape(name)}\s*[,{{]", dark) for name in known):
+            forgotten.append((tag, style))
+
+    assert not forgotten
+
+
+def test_gmail_takes_the_style_sheet_and_shows_all_of_the_mail() -> None:
+    """Gmail drops style sheets above 8 KB (of 8192 characters), and clips mails above 102 KB."""
+    html = a_mail().html
+
+    assert all(len(sheet) < 8192 for sheet in re.findall(r"<style>(.*?)</style>", html, re.DOTALL))
+    assert len(html.encode()) < 102_000
+
+
+def test_the_parts_are_ascii() -> None:
+    """So that nothing on the way, and no locale here, can take them for something else."""
+    mail = a_mail()
+
+    assert mail.text.isascii()
+    assert mail.html.isascii()

@@ -1,0 +1,177 @@
+"""Settings from the environment: what is wrong is named, and its value isn't shown."""
+
+import pytest
+
+from audifi import __version__
+from audifi.core.config.settings import FLY_PROXY_NETWORKS, DatabaseSettings, Settings, SettingsError, load
+
+URL = "postgres://u:s3cr3t@db.example/d"
+LONG = "s3cr3t" * 6
+COMPLETE = {
+    "DATABASE_URL": URL,
+    "JWT_SECRET": LONG,
+    "MAGIC_LINK_SECRET": LONG[::-1],
+    "SENDGRID_API_KEY": "SG.s3cr3t",
+    "APP_URL": "https://app.audifi.test",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("DATABASE_URL", "mysql://u:s3cr3t@h/d", "DATABASE_URL: must start with postgres://"),
+        ("DATABASE_URL", "", "DATABASE_URL: is empty"),
+        ("PORT", "s3cr3t", "PORT: Input should be a valid integer"),
+        ("PORT", "0", "PORT: Input should be greater than or equal to 1"),
+        ("ENVIRONMENT", "s3cr3t", "ENVIRONMENT: Input should be 'development' or 'production'"),
+        ("AUDIFI_COMMIT", "s3cr3t", "AUDIFI_COMMIT: String should match"),
+        ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE: Input should be greater than or equal to 1"),
+        ("DATABASE_STATEMENT_TIMEOUT_SECONDS", "0", "DATABASE_STATEMENT_TIMEOUT_SECONDS: Input should be greater"),
+        ("SHUTDOWN_TIMEOUT_SECONDS", "inf", "SHUTDOWN_TIMEOUT_SECONDS: Input should be"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,s3cr3t", "TRUSTED_PROXIES: must be networks such as 172.16.0.0/12, by commas"),
+        ("METRICS_PORT", "8080", "METRICS_PORT: must not be PORT"),
+        ("JWT_SECRET", "s3cr3t" * 5, "JWT_SECRET: must have at least 32 characters; `openssl rand"),
+        ("JWT_SECRET_PREVIOUS", "s3cr3t", "JWT_SECRET_PREVIOUS: must have at least 32 characters"),
+        ("MAGIC_LINK_SECRET", "", "MAGIC_LINK_SECRET: must have at least 32 characters"),
+        ("MAGIC_LINK_SECRET_PREVIOUS", "s3cr3t", "MAGIC_LINK_SECRET_PREVIOUS: must have at least 32 characters"),
+        ("SENDGRID_API_KEY", "", "SENDGRID_API_KEY: is missing"),
+        ("APP_URL", "s3cr3t", "APP_URL: must be a URL such as https://app.example.com"),
+        ("APP_URL", "https://s3cr3t@app.example.com", "APP_URL: must be a URL such as"),
+        ("APP_URL", "https://App.Example.com", "APP_URL: must be lower case"),
+        ("APP_URL", "https://app.example.com/#s3cr3t", "APP_URL: must be lower case, with neither"),
+        ("APP_URL", "http://app.example.com", "APP_URL: must start with https://"),
+        ("APP_URL", "https://app.example.com:443", "APP_URL: must be without :443, which browsers leave out"),
+        ("ALLOWED_ORIGINS", "http://a.example:80", "ALLOWED_ORIGINS: must be without :80"),
+        ("APP_URL", "https://app.example.com:99999", "APP_URL: Port out of range"),
+        ("ALLOWED_ORIGINS", "https://a.example,s3cr3t", "ALLOWED_ORIGINS: must be a URL"),
+        ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS: must be a URL"),
+        ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
+        ("MAIL_FROM", "s3cr3t", "MAIL_FROM: must be a mailbox such as"),
+        ("MAIL_FROM", "Audi, Fi <s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\n", "SENDGRID_API_KEY: holds blanks"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: holds blanks"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refusal:
+        load(Settings)
+
+    assert str(refusal.value).startswith(sentence)
+    assert "s3cr3t" not in str(refusal.value)
+
+
+def test_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: is missing$"):
+        load(DatabaseSettings)
+
+
+@pytest.mark.parametrize("name", sorted(COMPLETE))
+def test_production_starts_with_none_of_its_secrets_missing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name)
+
+    with pytest.raises(SettingsError, match=rf"^{name}: is missing$"):
+        load(Settings)
+
+
+def test_all_that_is_missing_or_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in COMPLETE:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("APP_URL", "http://app.example.com")
+    monkeypatch.setenv("METRICS_PORT", "8080")
+
+    with pytest.raises(SettingsError) as refusal:
+        load(Settings)
+    missing = {f"{name}: is missing" for name in COMPLETE if name != "APP_URL"}
+    assert set(str(refusal.value).splitlines()) == missing | {
+        "APP_URL: must start with https://",
+        "METRICS_PORT: must not be PORT",
+    }
+
+
+@pytest.mark.parametrize("of_links", ["MAGIC_LINK_SECRET", "MAGIC_LINK_SECRET_PREVIOUS"])
+@pytest.mark.parametrize("of_tokens", ["JWT_SECRET", "JWT_SECRET_PREVIOUS"])
+def test_one_secret_for_both_uses_is_refused(monkeypatch: pytest.MonkeyPatch, of_links: str, of_tokens: str) -> None:
+    for name in (of_links, of_tokens):
+        monkeypatch.setenv(name, "the same " * 4)
+
+    with pytest.raises(SettingsError, match=rf"^{of_links}: must not be JWT_SECRET, nor the one before"):
+        load(Settings)
+
+
+def test_development_does_without_a_provider_of_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "development")
+    monkeypatch.setenv("APP_URL", "http://localhost:3000")
+    monkeypatch.delenv("SENDGRID_API_KEY")
+
+    assert load(Settings).sendgrid_api_key is None
+
+
+def test_pages_of_the_frontend_and_of_other_origins_that_are_named_may_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_URL", "https://app.audifi.test/studio/")
+    monkeypatch.setenv("ALLOWED_ORIGINS", "https://admin.audifi.test,http://localhost:5173/")
+    settings = load(Settings)
+
+    assert settings.app_url == "https://app.audifi.test/studio"
+    assert settings.origins == ("https://app.audifi.test", "https://admin.audifi.test", "http://localhost:5173")
+
+
+def test_mail_comes_from_the_frontends_host_unless_it_is_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(Settings).mail_sender == "AudiFi <sign-in@app.audifi.test>"
+    monkeypatch.setenv("MAIL_FROM", "hello@audifi.test")
+    assert load(Settings).mail_sender == "hello@audifi.test"
+
+
+def test_nothing_that_prints_settings_shows_the_password() -> None:
+    settings = load(Settings)
+
+    assert "s3cr3t" not in repr(settings)
+    assert "s3cr3t" not in str(settings)
+
+
+@pytest.mark.parametrize(
+    ("commit", "version"),
+    [("", __version__), ("1a2b3c4", f"{__version__}+1a2b3c4"), ("1a2b3c4d" * 5, f"{__version__}+1a2b3c4")],
+)
+def test_the_version_names_the_commit(monkeypatch: pytest.MonkeyPatch, commit: str, version: str) -> None:
+    monkeypatch.setenv("AUDIFI_COMMIT", commit)
+
+    assert load(Settings).version == version
+
+
+def test_proxies_are_trusted_on_fly_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(Settings).trusted_proxies == ()
+    monkeypatch.setenv("FLY_APP_NAME", "audifi-api")
+    assert load(Settings).trusted_proxies == FLY_PROXY_NETWORKS
+
+
+@pytest.mark.parametrize(
+    ("url", "setting", "behind"),
+    [
+        (URL, None, False),
+        (f"{URL}?pgbouncer=true", None, True),
+        (URL, "true", True),
+        (f"{URL}?pgbouncer=true", "false", False),
+    ],
+)
+def test_the_setting_for_pgbouncer_overrides_what_the_url_tells(
+    monkeypatch: pytest.MonkeyPatch, url: str, setting: str | None, *, behind: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    if setting is not None:
+        monkeypatch.setenv("DATABASE_PGBOUNCER", setting)
+
+    assert load(Settings).behind_pgbouncer is behind

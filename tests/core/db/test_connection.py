@@ -1,0 +1,321 @@
+"""The way to PostgreSQL, with a real one at its end: TLS, addresses, the pool, time limits, PgBouncer."""
+
+import asyncio
+import signal
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import trustme
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import connect, create_engine
+from dev.postgres import Postgres
+from tests.support import api as apis
+from tests.support import databases, pgbouncer
+from tests.support.relay import Relay, relay
+from tests.support.waiting import until, wait_until
+
+pytestmark = pytest.mark.slow
+
+needs_pgbouncer = pytest.mark.skipif(
+    pgbouncer.PROGRAM is None, reason="PgBouncer isn't here: apt-get install pgbouncer"
+)
+
+
+def settings_for(url: str, **settings: object) -> DatabaseSettings:
+    return DatabaseSettings.model_validate({"database_url": url, **settings})
+
+
+def ask(url: str, query: str = "SELECT 1") -> object:
+    """Connect as the API does, ask, and return the answer."""
+
+    async def run() -> object:
+        connection = await connect(settings_for(url))
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def with_engine[T](url: str, use: Callable[[AsyncEngine], Awaitable[T]], **settings: object) -> T:
+    async def run() -> T:
+        engine = create_engine(settings_for(url, **settings))
+        try:
+            return await use(engine)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def root(authority: trustme.CA, tmp_path: Path) -> str:
+    """A file with the authority's certificate, as a parameter's value."""
+    file = tmp_path / "root.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return quote(str(file), safe="")
+
+
+@pytest.fixture
+def tls_relay(authority: trustme.CA, postgres_server: Postgres) -> Iterator[Relay]:
+    """PostgreSQL behind TLS, with a certificate for `localhost`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with relay(postgres_server.socket_folder, postgres_server.port, context) as running:
+        yield running
+
+
+@pytest.fixture
+def plain_relay(postgres_server: Postgres) -> Iterator[Relay]:
+    with relay(postgres_server.socket_folder, postgres_server.port) as running:
+        yield running
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require"])
+def test_unverified_modes_encrypt_where_the_server_can(tls_relay: Relay, mode: str) -> None:
+    assert ask(f"postgres://postgres@127.0.0.1:{tls_relay.port}/postgres?sslmode={mode}") == 1
+    assert tls_relay.encrypted_connections == 1
+
+
+@pytest.mark.parametrize("mode", ["prefer", "allow", "disable"])
+def test_optional_modes_do_without_where_it_cannot(plain_relay: Relay, mode: str) -> None:
+    assert ask(f"postgres://postgres@127.0.0.1:{plain_relay.port}/postgres?sslmode={mode}") == 1
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-full"])
+def test_demanding_modes_refuse_a_server_without_tls(plain_relay: Relay, mode: str) -> None:
+    with pytest.raises(ConnectionError, match="rejected SSL upgrade"):
+        ask(f"postgres://postgres@localhost:{plain_relay.port}/postgres?sslmode={mode}")
+
+
+def test_verify_full_takes_the_right_authority_and_name(tls_relay: Relay, root: str) -> None:
+    url = f"postgres://postgres@localhost:{tls_relay.port}/postgres?sslmode=verify-full&sslrootcert={root}"
+
+    assert ask(url) == 1
+    assert tls_relay.encrypted_connections == 1
+
+
+def test_verify_full_refuses_another_name(tls_relay: Relay, root: str) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"127\.0\.0\.1"):
+        ask(f"postgres://postgres@127.0.0.1:{tls_relay.port}/postgres?sslmode=verify-full&sslrootcert={root}")
+
+
+def test_verify_ca_takes_another_name_of_the_right_authority(tls_relay: Relay, root: str) -> None:
+    assert ask(f"postgres://postgres@127.0.0.1:{tls_relay.port}/postgres?sslmode=verify-ca&sslrootcert={root}") == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["sslmode=verify-full", "sslmode=verify-ca", "sslrootcert=system", "sslmode=require&channel_binding=require"],
+)
+def test_an_authority_that_the_system_does_not_know_is_refused(tls_relay: Relay, query: str) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ask(f"postgres://postgres@localhost:{tls_relay.port}/postgres?{query}")
+
+
+# --- addresses and parameters ---
+
+
+def test_unix_sockets_are_reached_in_both_spellings(postgres_server: Postgres) -> None:
+    folder, port = postgres_server.socket_folder, postgres_server.port
+
+    assert ask(f"postgresql://postgres@/postgres?host={folder}&port={port}") == 1
+    assert ask(f"postgresql://postgres@{quote(str(folder), safe='')}/postgres?port={port}") == 1
+
+
+def test_ipv6_is_reached() -> None:
+    with databases.own_server(apis.free_port(), listen_addresses="::1") as server:
+        assert ask(f"postgres://postgres@[::1]:{server.port}/postgres") == 1
+
+
+def test_a_password_of_special_characters_is_understood(own_postgres: Postgres) -> None:
+    password = "p@ss:/?#[]%&=+ wörd"
+    databases.execute(own_postgres.url(), f"ALTER USER postgres PASSWORD '{password}'")
+
+    assert ask(f"postgres://postgres:{quote(password, safe='')}@127.0.0.1:{own_postgres.port}/postgres") == 1
+
+
+def test_application_name_and_options_take_effect(database_url: str) -> None:
+    url = f"{database_url}&application_name=console&options=-c%20work_mem%3D7MB"
+
+    assert ask(url, "SHOW application_name") == "console"
+    assert ask(url, "SHOW work_mem") == "7MB"
+
+
+def test_target_session_attrs_finds_the_server_that_takes_writes(own_postgres: Postgres) -> None:
+    with databases.own_server(apis.free_port(), default_transaction_read_only="on") as replica:
+        hosts = f"127.0.0.1:{replica.port},127.0.0.1:{own_postgres.port}"
+        url = f"postgres://postgres:secret@{hosts}/postgres?target_session_attrs=read-write"
+
+        assert ask(url, "SHOW port") == str(own_postgres.port)
+
+
+# --- the pool and its limits ---
+
+
+def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(database_url: str) -> None:
+    async def sleep(engine: AsyncEngine) -> None:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT pg_sleep(5)"))
+
+    with pytest.raises(DBAPIError, match="statement timeout"):
+        with_engine(database_url, sleep, database_statement_timeout_seconds=0.1)
+
+
+def test_a_lock_that_is_not_freed_is_given_up(database_url: str) -> None:
+    async def lock_twice(engine: AsyncEngine) -> None:
+        async with engine.connect() as first, engine.connect() as second:
+            await first.execute(text("LOCK TABLE users"))
+            await second.execute(text("LOCK TABLE users"))
+
+    with pytest.raises(DBAPIError, match="lock timeout"):
+        with_engine(database_url, lock_twice, database_lock_timeout_seconds=0.1)
+
+
+def test_a_network_that_goes_silent_is_given_up_by_the_client(postgres_server: Postgres) -> None:
+    with relay(postgres_server.socket_folder, postgres_server.port) as network:
+
+        async def ask_silence(engine: AsyncEngine) -> None:
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+                network.silent = True
+                await connection.execute(text("SELECT 2"))
+
+        with pytest.raises(TimeoutError):
+            with_engine(
+                f"postgres://postgres@127.0.0.1:{network.port}/postgres",
+                ask_silence,
+                database_statement_timeout_seconds=1,
+            )
+
+
+def test_two_machines_and_a_blue_green_deploy_fit_a_hundred_connections() -> None:
+    defaults = {name: field.default for name, field in DatabaseSettings.model_fields.items()}
+    probe = 1
+    machine = sum(defaults[f"database_{pool}"] for pool in ("pool_size", "pool_max_overflow", "read_pool_size")) + probe
+    release_machine = 2
+
+    assert 2 * 2 * machine + release_machine <= 100 - 3
+
+
+def test_connections_that_the_server_cut_are_replaced_unseen(own_postgres: Postgres) -> None:
+    async def use_after_cut(engine: AsyncEngine) -> object:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver
+        await asyncio.to_thread(
+            databases.execute,
+            own_postgres.url(),
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'audifi-api'",
+        )
+        await until(driver.is_closed)  # the socket tells; who asks before it has is answered 503
+        async with engine.connect() as connection:
+            return (await connection.execute(text("SELECT 2"))).scalar_one()
+
+    assert with_engine(own_postgres.url(), use_after_cut) == 2
+
+
+def test_an_error_does_not_show_the_values_of_a_statement(database_url: str) -> None:
+    async def fail(engine: AsyncEngine) -> None:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1/0 WHERE :token <> ''"), {"token": "token-of-a-user"})
+
+    with pytest.raises(DBAPIError) as error:
+        with_engine(database_url, fail)
+
+    assert "token-of-a-user" not in str(error.value)
+
+
+# --- PgBouncer ---
+
+
+@needs_pgbouncer
+@pytest.mark.parametrize("how", ["?pgbouncer=true", ""])
+def test_concurrent_transactions_behind_pgbouncer_do_not_break(postgres_server: Postgres, how: str) -> None:
+    """Two server connections for twenty clients: each transaction may meet a server that another one prepared on."""
+
+    async def transactions(engine: AsyncEngine) -> list[int]:
+        sessions = async_sessionmaker(engine)
+
+        async def add(number: int) -> int:
+            total = 0
+            for offset in range(20):
+                async with sessions.begin() as session:
+                    one = await session.execute(text("SELECT CAST(:a AS int) + 1"), {"a": number})
+                    two = await session.execute(text(f"SELECT CAST(:a AS int) + {offset}"), {"a": one.scalar_one()})
+                    total += two.scalar_one()
+            return total
+
+        totals = await asyncio.gather(*(add(number) for number in range(20)))
+        async with sessions.begin() as session:  # a name would collide with another process's
+            named = await session.execute(text("SELECT count(*) FROM pg_prepared_statements"))
+            assert named.scalar_one() == 0
+        return totals
+
+    with pgbouncer.running(postgres_server) as port:
+        totals = with_engine(
+            f"postgres://postgres@127.0.0.1:{port}/postgres{how}",
+            transactions,
+            database_pool_size=20,
+            **({} if how else {"database_pgbouncer": True}),
+        )
+
+    assert totals == [20 * (number + 1) + sum(range(20)) for number in range(20)]
+
+
+@needs_pgbouncer
+def test_without_the_setting_pgbouncer_does_break(postgres_server: Postgres) -> None:
+    """What the setting is for; should this ever pass, the setting can go."""
+
+    async def transact(engine: AsyncEngine) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    with pgbouncer.running(postgres_server) as port, pytest.raises(DBAPIError):
+        with_engine(f"postgres://postgres@127.0.0.1:{port}/postgres", transact)
+
+
+@needs_pgbouncer
+def test_health_tells_through_pgbouncer_whether_the_database_is_there(tmp_path: Path) -> None:
+    with (
+        databases.own_server() as server,
+        pgbouncer.running(server) as port,
+        apis.running(tmp_path, DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres?pgbouncer=true") as api,
+    ):
+        assert api.get_health().status_code == 200
+        server.signal(signal.SIGSTOP)
+        time.sleep(1.05)
+        assert api.get_health().status_code == 503
+        server.signal(signal.SIGCONT)
+        wait_until(lambda: api.get_health().status_code == 200)
+
+
+@needs_pgbouncer
+def test_migrations_run_behind_pgbouncer_one_at_a_time(postgres_server: Postgres, empty_database_url: str) -> None:
+    database = empty_database_url.split("/")[3].split("?", maxsplit=1)[0]
+    with pgbouncer.running(postgres_server, pool_size=6) as port, ThreadPoolExecutor(2) as threads:
+        url = f"postgres://postgres@127.0.0.1:{port}/{database}?pgbouncer=true"
+        runs = [threads.submit(databases.alembic, "upgrade", "head", DATABASE_URL=url) for _ in range(2)]
+        logs = sorted(run.result().stderr for run in runs)
+
+    assert sum("applied 0001" in log for log in logs) == 1, logs
+    assert sum("nothing to apply" in log for log in logs) == 1, logs

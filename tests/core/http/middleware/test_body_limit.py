@@ -1,0 +1,231 @@
+"""Bodies that are too large, over sockets: what is sent, when, and whether the answer arrives."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from audifi.core.http.middleware import body_limit
+from audifi.core.http.middleware.body_limit import LINGER_SECONDS, MAX_BYTES
+from tests.support import edge_app
+from tests.support.wire import read_answer
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def app(database_url: str) -> FastAPI:
+    return edge_app.create(database_url)
+
+
+@pytest.fixture(scope="module")
+def port(app: FastAPI) -> Iterator[int]:
+    with edge_app.running(app) as port:
+        yield port
+
+
+def post(port: int, *parts: bytes, headers: str, path: str = "/v1/things") -> bytes:
+    """Send each part, then read until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{headers}\r\n\r\n"
+        connection.sendall(head.encode())
+        for part in parts:
+            connection.sendall(part)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+        return answer
+
+
+def assert_too_large(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close" in head.lower()
+    assert b"\r\ncontent-type: application/problem+json" in head.lower()
+    assert json.loads(body)["code"] == "request.too_large"
+
+
+def document(size: int) -> bytes:
+    start, end = b'{"token": "t", "email": "', b'@"}'
+    return start + b"a" * (size - len(start) - len(end)) + end
+
+
+def test_a_body_of_exactly_the_limit_is_read(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/v1/things"
+
+    assert httpx2.post(url, content=document(MAX_BYTES), headers={"Content-Type": "application/json"}).is_success
+    assert httpx2.post(url, content=document(MAX_BYTES + 1)).status_code == 413
+    chunked = iter([document(MAX_BYTES)])
+    assert httpx2.post(url, content=chunked, headers={"Content-Type": "application/json"}).is_success
+    assert httpx2.post(url, content=iter([document(MAX_BYTES + 1)])).status_code == 413
+
+
+def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limit, "LINGER_SECONDS", 4)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        began = time.monotonic()
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        answer = read_answer(connection)
+        took = time.monotonic() - began
+        while received := connection.recv(65536):
+            answer += received
+        closed_after = time.monotonic() - began
+
+    assert_too_large(answer)
+    assert took < body_limit.LINGER_SECONDS
+    assert closed_after < body_limit.LINGER_SECONDS + 5
+
+
+def test_who_waits_to_be_asked_for_the_body_is_not_asked(port: int) -> None:
+    """RFC 9110, 10.1.1."""
+    assert_too_large(post(port, headers=f"Content-Length: {MEGABYTE}\r\nExpect: 100-continue"))
+
+
+@pytest.fixture
+def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 9 s, to tell it from a machine that is busy; who asks waits for 10."""
+    monkeypatch.setattr(body_limit, "LINGER_SECONDS", 9)
+
+
+@pytest.mark.usefixtures("long_linger")
+def test_who_sends_it_all_first_gets_the_answer(port: int) -> None:
+    """If the connection were reset under it, some would not."""
+    for _ in range(20):
+        began = time.monotonic()
+        assert_too_large(post(port, b"x" * MEGABYTE, headers=f"Content-Length: {MEGABYTE}"))
+        assert time.monotonic() - began < body_limit.LINGER_SECONDS
+
+
+@pytest.mark.usefixtures("long_linger")
+def test_a_chunked_body_is_refused_when_it_has_become_too_large(port: int) -> None:
+    chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+    for _ in range(20):
+        began = time.monotonic()
+        assert_too_large(post(port, *[chunk] * 100, b"0\r\n\r\n", headers="Transfer-Encoding: chunked"))
+        assert time.monotonic() - began < body_limit.LINGER_SECONDS
+
+
+def test_a_chunked_body_without_an_end_is_refused_too(port: int) -> None:
+    chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+
+    assert_too_large(post(port, *[chunk] * 10, headers="Transfer-Encoding: chunked"))
+
+
+def test_a_route_that_reads_no_body_does_nothing_for_one_that_is_too_large(app: FastAPI, port: int) -> None:
+    assert_too_large(post(port, b"x" * MEGABYTE, headers=f"Content-Length: {MEGABYTE}", path="/v1/unread"))
+
+    assert not hasattr(app.state, "unread")
+
+
+@pytest.mark.parametrize("length", ["-1", "1e6", "0x10", "9" * 30, "1, 2", "+5", "abc"])
+def test_what_is_no_length_gets_400_from_the_server(port: int, length: str) -> None:
+    assert post(port, headers=f"Content-Length: {length}").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_length_with_very_many_zeros_before_it_is_a_length_like_any_other(port: int) -> None:
+    """The server lets them through, and int() takes 4300 digits."""
+    zeros = "0" * 5000
+
+    assert_too_large(post(port, headers=f"Content-Length: {zeros}{MEGABYTE}"))
+    answer = post(port, b'{"token": "t"}', headers=f"Content-Length: {zeros}14\r\nConnection: close")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    answer = post(port, headers=f"Content-Length: {zeros}\r\nConnection: close")
+    assert answer.startswith(b"HTTP/1.1 422 ")
+
+
+@pytest.mark.usefixtures("long_linger")
+def test_a_length_of_gigabytes_is_refused_at_once(port: int) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000000\r\n\r\n")
+        answer = read_answer(connection)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert time.monotonic() - began < body_limit.LINGER_SECONDS
+
+
+def test_after_a_body_within_the_limit_the_connection_is_used_again(port: int) -> None:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1") as client:
+        for _ in range(2):
+            answer = client.post("/things", json={"token": "t"})
+            assert answer.is_success
+            assert "connection" not in answer.headers
+
+
+@pytest.fixture(scope="module")
+def impatient_port(database_url: str) -> Iterator[int]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body_limit, "TIMEOUT_SECONDS", 1)
+        with edge_app.running(edge_app.create(database_url)) as port:
+            yield port
+
+
+def assert_too_slow(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nconnection: close" in head.lower()
+    assert b"\r\ncontent-type: application/problem+json" in head.lower()
+    assert json.loads(body)["code"] == "request.timeout"
+
+
+def test_a_body_that_doesnt_come_is_given_up(impatient_port: int) -> None:
+    began = time.monotonic()
+
+    assert_too_slow(post(impatient_port, headers="Content-Length: 14"))
+    assert 0.9 < time.monotonic() - began < LINGER_SECONDS + 7
+
+
+def test_a_body_that_trickles_in_is_given_up_too(impatient_port: int) -> None:
+    """However often something comes, all of it must be there in time."""
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        connection.settimeout(0.2)
+        answer = b""
+        for _ in range(20):
+            connection.sendall(b"a")
+            try:
+                answer = connection.recv(65536)
+                break
+            except TimeoutError:
+                pass
+        connection.settimeout(10)
+        answer = read_answer(connection, answer)
+
+    assert_too_slow(answer)
+
+
+def test_a_chunked_body_without_an_end_is_given_up(impatient_port: int) -> None:
+    assert_too_slow(post(impatient_port, b"2\r\nab\r\n", headers="Transfer-Encoding: chunked"))
+
+
+def test_a_body_that_comes_in_time_is_read_however_many_parts_it_has(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        head = b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
+        connection.sendall(head)
+        for part in (b'{"tok', b'en":', b' "t"}'):
+            time.sleep(0.2)
+            connection.sendall(part)
+
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_may_take_longer_than_a_body(impatient_port: int) -> None:
+    answer = httpx2.get(f"http://127.0.0.1:{impatient_port}/v1/slow", timeout=10)
+
+    assert answer.status_code == 200
+
+
+def test_who_hangs_up_in_the_midst_of_a_body_is_no_failure_of_ours(
+    impatient_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{")
+    time.sleep(0.5)
+
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

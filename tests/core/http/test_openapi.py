@@ -1,0 +1,163 @@
+"""What the OpenAPI document of an app says of problems, without anybody having written it there."""
+
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI
+from pydantic import BaseModel
+
+from audifi.core.http import openapi as contract
+from audifi.core.http.openapi import raises
+from audifi.core.http.problems import Problem, ProblemDetails
+
+LATE = Problem(409, "thing.late", "Too late")
+GONE = Problem(410, "thing.gone", "It is gone")
+TAKEN = Problem(409, "thing.taken", "It is taken")
+
+
+class SoldOut(ProblemDetails):
+    """With one member more."""
+
+    left: int
+    """How many."""
+
+
+class Body(BaseModel):
+    name: str
+
+
+@raises(LATE)
+async def on_time() -> None: ...
+
+
+@raises(GONE)
+async def existing(_: Annotated[None, Depends(on_time)]) -> None: ...
+
+
+def document(router: APIRouter) -> dict[str, Any]:
+    app = FastAPI(generate_unique_id_function=contract.operation_id)
+    contract.install(app, limited=lambda path: not path.startswith("/free"))
+    app.include_router(router)
+    return app.openapi()
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    (content,) = answer["content"].values()
+    found: list[str] = content["schema"]["allOf"][1]["properties"]["code"]["enum"]
+    return found
+
+
+def test_a_route_tells_what_it_and_its_dependencies_raise() -> None:
+    router = APIRouter()
+
+    @router.get("/things", dependencies=[Depends(existing)])
+    @raises(TAKEN)
+    async def list_things() -> None: ...
+
+    answers = document(router)["paths"]["/things"]["get"]["responses"]
+
+    assert answers.keys() == {"200", "409", "410", "429", "431", "500", "503"}
+    assert codes(answers["409"]) == ["thing.taken", "thing.late"]
+    assert codes(answers["410"]) == ["thing.gone"]
+    assert answers["409"]["content"].keys() == {"application/problem+json"}
+
+
+def test_what_is_raised_twice_is_told_once() -> None:
+    router = APIRouter()
+
+    @router.get("/things", dependencies=[Depends(existing), Depends(on_time)])
+    @raises(LATE)
+    async def list_things() -> None: ...
+
+    assert codes(document(router)["paths"]["/things"]["get"]["responses"]["409"]) == ["thing.late"]
+
+
+def test_a_route_with_a_body_tells_what_can_be_wrong_with_bodies() -> None:
+    router = APIRouter()
+
+    @router.post("/things")
+    async def make_thing(body: Body) -> None: ...
+
+    whole = document(router)
+    answers = whole["paths"]["/things"]["post"]["responses"]
+
+    assert answers.keys() == {"200", "400", "408", "413", "415", "422", "429", "431", "500", "503"}
+    assert codes(answers["422"]) == ["request.invalid"]
+    assert "HTTPValidationError" not in whole["components"]["schemas"]
+    shared = whole["components"]["responses"]
+    assert answers["413"] == {"$ref": "#/components/responses/ContentTooLarge"}
+    assert codes(shared["ContentTooLarge"]) == ["request.too_large"]
+
+
+def test_a_route_with_a_parameter_tells_that_it_can_be_wrong() -> None:
+    router = APIRouter()
+
+    @router.get("/things")
+    async def list_things(limit: int = 1) -> None: ...
+
+    assert "422" in document(router)["paths"]["/things"]["get"]["responses"]
+
+
+def test_a_path_whose_requests_arent_counted_answers_no_429() -> None:
+    router = APIRouter()
+
+    @router.get("/free/things")
+    async def list_things() -> None: ...
+
+    answers = document(router)["paths"]["/free/things"]["get"]["responses"]
+
+    assert "429" not in answers
+    assert answers["200"]["headers"].keys() == {"X-Request-ID"}
+
+
+def test_a_problem_with_members_of_its_own_has_a_schema_of_its_own() -> None:
+    router = APIRouter()
+
+    @router.get("/things")
+    @raises(Problem(402, "thing.sold_out", "None is left", model=SoldOut, left=0))
+    async def list_things() -> None: ...
+
+    whole = document(router)
+    schema = whole["paths"]["/things"]["get"]["responses"]["402"]["content"]["application/problem+json"]["schema"]
+
+    assert schema["allOf"][0] == {"$ref": "#/components/schemas/SoldOut"}
+    assert "left" in whole["components"]["schemas"]["SoldOut"]["properties"]
+    assert whole["components"]["examples"]["thing.sold_out"]["value"]["left"] == 0
+
+
+def test_headers_of_a_problem_are_told_with_it() -> None:
+    router = APIRouter()
+
+    @router.get("/things")
+    @raises(Problem(401, "token.missing", "Sign in", headers=[("WWW-Authenticate", "Bearer"), ("Set-Cookie", "a=")]))
+    async def list_things() -> None: ...
+
+    answers = document(router)["paths"]["/things"]["get"]["responses"]
+
+    assert "WWW-Authenticate" in answers["401"]["headers"]
+    assert "Retry-After" in answers["429"]["headers"]
+    assert "Retry-After" not in answers["401"]["headers"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("refresh", "refresh"), ("list_my_things", "listMyThings")])
+def test_operations_are_called_as_functions_of_clients_are(name: str, expected: str) -> None:
+    router = APIRouter()
+
+    async def route() -> None: ...
+
+    router.add_api_route("/things", route, name=name)
+
+    assert document(router)["paths"]["/things"]["get"]["operationId"] == expected
+
+
+def test_the_document_is_made_once() -> None:
+    router = APIRouter()
+
+    @router.get("/things")
+    async def list_things() -> None: ...
+
+    app = FastAPI()
+    contract.install(app, limited=lambda _: True)
+    app.include_router(router)
+
+    assert app.openapi() is app.openapi()

@@ -1,0 +1,326 @@
+"""The queue: what is written with a job, who does it, and what becomes of it when something fails."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from pgqueuer import Queries
+from pgqueuer.domain.types import QueueEntrypoint
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import create_engine
+from audifi.core.jobs import queue as jobs_module
+from audifi.core.jobs.queue import GiveUpError, Jobs, Kind
+from tests.support import databases
+from tests.support.waiting import until
+
+KIND = "test"
+COUNT = "SELECT count(*) FROM pgqueuer"
+STATE = "SELECT status::text || ' ' || attempts FROM pgqueuer"
+
+
+@pytest.fixture
+def url(migrated_database_url: str) -> str:
+    return migrated_database_url
+
+
+@asynccontextmanager
+async def engine_of(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(DatabaseSettings(database_url=url))
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def working(
+    engine: AsyncEngine, handler: Callable[[bytes], Awaitable[None]], attempts: int = 3
+) -> AsyncIterator[Jobs]:
+    jobs = Jobs(engine)
+    jobs.register(Kind(name=KIND, handler=handler, attempts=attempts))
+    jobs.start()
+    yield jobs
+    await jobs.stop()
+
+
+async def enqueue(jobs: Jobs, engine: AsyncEngine, *payloads: bytes) -> None:
+    async with async_sessionmaker(engine)() as session:
+        for payload in payloads:
+            await jobs.enqueue(session, KIND, payload)
+        await session.commit()
+
+
+async def fetch(engine: AsyncEngine, query: str) -> Any:
+    async with engine.begin() as connection:
+        return (await connection.exec_driver_sql(query)).scalar()
+
+
+async def until_value(engine: AsyncEngine, query: str, value: object) -> None:
+    async with asyncio.timeout(20):
+        while await fetch(engine, query) != value:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def test_a_job_starts_when_its_transaction_is_committed_and_not_before(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 50)  # it is told, and doesn't find it by looking
+    done: list[bytes] = []
+
+    async def handler(payload: bytes) -> None:
+        done.append(payload)
+
+    async def run() -> None:
+        async with engine_of(url) as engine, working(engine, handler) as jobs:
+            await asyncio.sleep(0.3)  # it waits for work
+            async with AsyncSession(engine) as session:
+                await jobs.enqueue(session, KIND, b"kept")
+                await asyncio.sleep(0.2)
+                assert done == []
+                await session.commit()
+                await until(lambda: done == [b"kept"])
+            async with AsyncSession(engine) as session:
+                await jobs.enqueue(session, KIND, b"dropped")
+                await session.rollback()
+            await asyncio.sleep(0.2)
+            await until_value(engine, COUNT, 0)
+
+    asyncio.run(run())
+    assert done == [b"kept"]
+
+
+def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 0.2)
+    tries = 0
+
+    async def handler(_: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise OSError("secret")
+
+    async def run() -> None:
+        async with engine_of(url) as engine, working(engine, handler) as jobs:
+            await enqueue(jobs, engine, b"x")
+            await until(lambda: tries == 3)
+            await until_value(engine, COUNT, 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "sentence"),
+    [
+        (OSError("secret"), 2, "is given up after 2 attempts"),
+        (GiveUpError("it can't be done"), 1, "is given up: it can't be done"),
+    ],
+)
+def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(  # noqa: PLR0913, PLR0917
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    attempts: int,
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(jobs_module, "FIRST_RETRY_SECONDS", 0.01)
+    tries = 0
+
+    async def handler(_: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        raise error
+
+    async def run() -> None:
+        async with engine_of(url) as engine, working(engine, handler, attempts=2) as jobs:
+            await enqueue(jobs, engine, b"x")
+            await until_value(engine, STATE, f"failed {attempts - 1}")
+
+    asyncio.run(run())
+    assert tries == attempts
+    assert any(sentence in record.getMessage() and record.levelname == "ERROR" for record in caplog.records)
+
+
+def test_the_wait_between_attempts_doubles(url: str) -> None:
+    waits = []
+
+    async def handler(_: bytes) -> None:
+        raise OSError
+
+    async def run() -> None:
+        async with engine_of(url) as engine, working(engine, handler, attempts=10) as jobs:
+            await enqueue(jobs, engine, b"x")
+            for attempt in range(1, 5):
+                await until_value(engine, "SELECT attempts FROM pgqueuer WHERE status = 'queued'", attempt)
+                later = await fetch(engine, "SELECT extract(epoch FROM execute_after - updated) FROM pgqueuer")
+                waits.append(round(float(later)))
+                await fetch(engine, "UPDATE pgqueuer SET execute_after = now() RETURNING 1")
+                jobs._driver.wake()  # noqa: SLF001 - as if the time had passed
+
+    asyncio.run(run())
+    assert waits == [1, 2, 4, 8]
+
+
+def test_two_machines_do_each_job_once(url: str) -> None:
+    done: list[bytes] = []
+
+    async def handler(payload: bytes) -> None:
+        await asyncio.sleep(0.005)
+        done.append(payload)
+
+    async def run() -> None:
+        async with engine_of(url) as engine, working(engine, handler) as one, working(engine, handler) as two:
+            payloads = [str(number).encode() for number in range(60)]
+            await asyncio.gather(enqueue(one, engine, *payloads[::2]), enqueue(two, engine, *payloads[1::2]))
+            await until_value(engine, COUNT, 0)
+            assert sorted(done) == sorted(payloads)
+
+    asyncio.run(run())
+
+
+def test_a_stop_finishes_what_is_queued(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "STOP_TIMEOUT_SECONDS", 20)
+    done: list[bytes] = []
+
+    async def handler(payload: bytes) -> None:
+        await asyncio.sleep(0.3)
+        done.append(payload)
+
+    async def run() -> None:
+        async with engine_of(url) as engine:
+            async with working(engine, handler) as jobs:
+                await enqueue(jobs, engine, b"1", b"2")
+            assert sorted(done) == [b"1", b"2"]
+            assert await fetch(engine, COUNT) == 0
+
+    asyncio.run(run())
+
+
+class SlowQueries(Queries):
+    async def eligible_queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:
+        await asyncio.sleep(2)
+        return await super().eligible_queued_work(entrypoints)
+
+
+@pytest.mark.parametrize("queries", [Queries, SlowQueries])
+def test_a_stop_leaves_what_takes_too_long_to_be_done_again(
+    url: str, monkeypatch: pytest.MonkeyPatch, queries: type[Queries]
+) -> None:
+    """Also where its time is up before it knows what is left to do."""
+    monkeypatch.setattr(jobs_module, "STOP_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(jobs_module, "Queries", queries)
+    started = done = 0
+
+    async def slow(_: bytes) -> None:
+        nonlocal started
+        started += 1
+        await asyncio.sleep(50)
+
+    async def quick(_: bytes) -> None:
+        nonlocal done
+        done += 1
+
+    async def run() -> None:
+        async with engine_of(url) as engine:
+            async with working(engine, slow) as jobs:
+                await enqueue(jobs, engine, b"x")
+                await until(lambda: started == 1)
+                began = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - began < 20
+            assert await fetch(engine, STATE) == "queued 1"
+            async with working(engine, quick):
+                await until(lambda: done == 1)
+
+    asyncio.run(run())
+
+
+def test_jobs_of_a_machine_that_was_killed_are_anybodys(url: str) -> None:
+    done: list[bytes] = []
+
+    async def handler(payload: bytes) -> None:
+        done.append(payload)
+
+    async def run() -> None:
+        async with engine_of(url) as engine:
+            await enqueue(Jobs(engine), engine, b"orphan")
+            # What a machine leaves when it dies with a job in its hands.
+            picked = "status = 'picked', queue_manager_id = gen_random_uuid(), heartbeat = now() - interval '31 s'"
+            await fetch(engine, f"UPDATE pgqueuer SET {picked} RETURNING 1")  # noqa: S608
+            async with working(engine, handler):
+                await until(lambda: done == [b"orphan"])
+
+    asyncio.run(run())
+
+
+def test_it_goes_on_when_the_database_was_away(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs_module, "RESTART_SECONDS", 0.1)
+    done: list[bytes] = []
+
+    async def handler(payload: bytes) -> None:
+        done.append(payload)
+
+    async def run() -> None:
+        async with engine_of(url) as engine:
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql("ALTER TABLE pgqueuer RENAME TO gone")
+            async with working(engine, handler) as jobs:
+                await until(lambda: "jobs wait: " in caplog.text)
+                async with engine.begin() as connection:
+                    await connection.exec_driver_sql("ALTER TABLE gone RENAME TO pgqueuer")
+                await enqueue(jobs, engine, b"x")
+                await until(lambda: done == [b"x"])
+
+    asyncio.run(run())
+    assert "Traceback" not in caplog.text
+
+
+def test_a_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
+    ran_at: list[int] = []
+    twice = asyncio.Event()
+
+    async def tick() -> None:
+        ran_at.append(int(time.time()) // 2)
+        if len(ran_at) == 2:
+            twice.set()
+
+    async def run() -> None:
+        async with engine_of(url) as engine:
+            machines = [Jobs(engine) for _ in range(2)]
+            for machine in machines:
+                machine.schedule("tick", "* * * * * */2", tick)  # a sixth field: every other second
+                machine.start()
+            await asyncio.wait_for(twice.wait(), 20)
+            for machine in machines:
+                await machine.stop()
+
+    asyncio.run(run())
+    assert len(set(ran_at)) == len(ran_at)
+
+
+def test_what_pgqueuer_says_of_an_error_holds_no_values(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(_: bytes) -> None:
+        async with engine_of(url) as engine, engine.begin() as connection:
+            await connection.exec_driver_sql(
+                "INSERT INTO users (id, email, email_key, role, created_at)"
+                " VALUES (gen_random_uuid(), 'ana@example.com', 'k', 'king', now())"
+            )
+
+    async def run() -> None:
+        async with engine_of(url) as engine, working(engine, handler, attempts=1) as jobs:
+            await enqueue(jobs, engine, b"x")
+            await until_value(engine, "SELECT status::text FROM pgqueuer", "failed")
+
+    asyncio.run(run())
+    logged = caplog.text + "".join(record.__dict__.get("exception", "") for record in caplog.records)
+    assert "CheckViolation" in logged
+    assert "ana@example.com" not in logged
+    log = databases.fetch_value(url, "SELECT string_agg(traceback::text, '') FROM pgqueuer_log")
+    assert "ana@example.com" not in str(log)
