@@ -17,6 +17,7 @@ from audifi import serve
 from audifi.app import create_app
 from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.core.telemetry import logging as logs
+from audifi.services import build_services
 from dev import postgres
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +43,7 @@ def main() -> None:
             migrate()
             logs.configure()
             print_addresses(settings, os.environ["DATABASE_URL"] if own else settings.database_url.location)
-            app = create_app(settings)
+            app = create_app(build_services(settings))
             serve.show_metrics(app, settings)
             serve.serve(app, settings, listener)
     except (SettingsError, postgres.PostgresError) as error:

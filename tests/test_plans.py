@@ -14,7 +14,6 @@ import asyncpg
 import httpx2
 import pytest
 
-from audifi import app as wiring
 from audifi.models import Base
 from tests.support import app as apps
 from tests.support import databases, statements
@@ -108,7 +107,7 @@ def use_everything(app: App, sendgrid: SendGrid) -> None:
     for path in ("/sessions?limit=1", "/me/activity?limit=1"):
         cursor = artist.as_signed_in("GET", path).json()["next_cursor"]
         assert artist.as_signed_in("GET", f"{path}&cursor={cursor}").json()["data"]
-    app.asgi.state.revoked_sessions._polled_at = float("-inf")  # noqa: SLF001 - as when the database was away
+    app.services.revoked_sessions._polled_at = float("-inf")  # noqa: SLF001 - as when the database was away
     assert artist.as_signed_in("GET", "/sessions").json()["data"]
     assert artist.as_signed_in("DELETE", f"/sessions/{artist.tokens['session']['id']}").is_success
     assert artist.refresh().json()["code"] == "refresh_token.revoked"
@@ -161,12 +160,10 @@ def sent(url: str, shared_sendgrid: SendGrid, answered: set[str]) -> list[Statem
         if answer.is_success:
             answered.add(f"{answer.request.method} {answer.request.url.path}")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wiring, "HOUSEKEEPING_TIMES", "* * * * * */2")  # each other second
-        with apps.running(url, sendgrid_url=shared_sendgrid.url) as app:
-            app.http.event_hooks["response"].append(note)
-            use_everything(app, shared_sendgrid)
-            wait_until(lambda: not missing(captured(url)), seconds=60)
+    with apps.running(url, sendgrid_url=shared_sendgrid.url, retention_times="* * * * * */2") as app:  # every 2 s
+        app.http.event_hooks["response"].append(note)
+        use_everything(app, shared_sendgrid)
+        wait_until(lambda: not missing(captured(url)), seconds=60)
     return captured(url)
 
 

@@ -23,6 +23,7 @@ from audifi.app import create_app
 from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.core.http.protocol import HttpProtocol
 from audifi.core.telemetry import logging as logs
+from audifi.services import build_services
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def show_metrics(app: FastAPI, settings: Settings) -> None:
         where = settings.host, settings.metrics_port, "METRICS_PORT"
         listener = listen(*where)
         with _taking(listener, *where):
-            app.state.metrics.listen(listener)
+            app.state.services.metrics.listen(listener)
 
 
 def serve(
@@ -212,7 +213,7 @@ def main() -> None:
     try:
         settings = load(Settings)
         listener = listen(settings.host, settings.port)
-        app = create_app(settings)
+        app = create_app(build_services(settings))
         show_metrics(app, settings)
         serve(app, settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
     except SettingsError as error:

@@ -368,7 +368,7 @@ def test_a_session_that_is_deleted_while_it_is_refreshed_is_none(
         delete = f"DELETE FROM sessions WHERE id = '{client.tokens['session']['id']}'"  # noqa: S608
         await asyncio.to_thread(databases.execute, app.database_url, delete)
 
-    monkeypatch.setattr(app.asgi.state.rate_limiter, "hit", delete_meanwhile)
+    monkeypatch.setattr(app.services.rate_limiter, "hit", delete_meanwhile)
     answer = client.refresh()
 
     assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.invalid")

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from typer.testing import CliRunner, Result
 
-from audifi.__main__ import app as console
 from audifi.auth import cli as commands
+from audifi.cli import app as console
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import Browser, Client

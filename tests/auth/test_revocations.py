@@ -219,7 +219,7 @@ def test_a_sign_out_here_is_forgotten_like_one_elsewhere_and_spoils_no_look(clie
     client.sign_in()
     assert client.ask("POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
     session = UUID(client.tokens["session"]["id"])
-    revoked: RevokedSessions = app.asgi.state.revoked_sessions
+    revoked = app.services.revoked_sessions
     assert session in revoked
     app.clock.advance(minutes=12)
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
-from audifi.__main__ import app as commands
+from audifi.cli import app as commands
 from audifi.core.clock import utc_now
 from audifi.doctor import database
 from audifi.doctor import environment as surroundings

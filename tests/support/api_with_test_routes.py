@@ -13,10 +13,11 @@ from audifi import serve as server
 from audifi.app import create_app
 from audifi.core.config.settings import Settings, load
 from audifi.core.db.database import Query, Reads, get_reads
-from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.http.dependencies import services_of
 from audifi.core.http.session import get_session
 from audifi.core.telemetry import logging as logs
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve, show_metrics
+from audifi.services import build_services
 
 ECHO = Query(select(bindparam("value", type_=Text)))
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
@@ -63,9 +64,9 @@ def add_routes(app: FastAPI) -> None:
 
 def add_routes_about_work(app: FastAPI) -> None:
     @app.get("/test/in-work")
-    async def in_work() -> int:
+    async def in_work(request: Request) -> int:
         """Beside this one."""
-        overload: Overload = app.state.overload
+        overload = services_of(request).concurrency_limit
         return overload.in_work - 1
 
     @app.post("/test/slow")
@@ -85,7 +86,7 @@ def add_routes_about_work(app: FastAPI) -> None:
 if __name__ == "__main__":
     logs.configure()
     settings = load(Settings)
-    app = create_app(settings)
+    app = create_app(build_services(settings))
     add_routes(app)
     show_metrics(app, settings)
     add_routes_about_work(app)

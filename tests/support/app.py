@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from audifi.app import create_app
 from audifi.core.config.settings import Settings
 from audifi.core.http.protocol import HttpProtocol
+from audifi.services import RETENTION_TIMES, Services, build_services
 from tests.support.api import APP_URL, SECRETS
 from tests.support.clients import asking
 
@@ -48,12 +49,20 @@ class App:
     url: str
     http: httpx2.Client
     asgi: FastAPI
+    services: Services
     clock: Clock
     database_url: str
 
 
 @contextmanager
-def running(database_url: str, *, sendgrid_url: str, clock: Clock | None = None, **values: Any) -> Iterator[App]:
+def running(
+    database_url: str,
+    *,
+    sendgrid_url: str,
+    clock: Clock | None = None,
+    retention_times: str = RETENTION_TIMES,
+    **values: Any,
+) -> Iterator[App]:
     """As in production, behind a proxy that is trusted to tell the client's address and scheme."""
     clock = clock or Clock()
     secrets = {name.lower(): SecretStr(value) for name, value in SECRETS.items()}
@@ -68,9 +77,10 @@ def running(database_url: str, *, sendgrid_url: str, clock: Clock | None = None,
         "database_pool_timeout_seconds": 30,  # many at once, on a machine that is busy
         **secrets,
     }
-    app = create_app(Settings(**defaults | values), clock=clock)
+    services = build_services(Settings(**defaults | values), clock=clock)
+    app = create_app(services, retention_times=retention_times)
     with serving(app) as url, asking(url) as http:
-        yield App(url=url, http=http, asgi=app, clock=clock, database_url=database_url)
+        yield App(url=url, http=http, asgi=app, services=services, clock=clock, database_url=database_url)
 
 
 @contextmanager

@@ -8,18 +8,18 @@ from sqlalchemy.pool import QueuePool
 
 from audifi.app import create_app
 from audifi.core.config.settings import Settings, load
-from audifi.core.http.middleware.concurrency_limit import Overload
 from audifi.core.telemetry import logging as logs
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve
+from audifi.services import Services, build_services
 
 
 def add_route(app: FastAPI) -> None:
     @app.get("/soak")
     async def held() -> dict[str, Any]:
-        pool = app.state.sessions.kw["bind"].pool
+        services: Services = app.state.services
+        pool = services.engine.sync_engine.pool
         assert isinstance(pool, QueuePool)
-        overload: Overload = app.state.overload
-        reads = app.state.reads
+        overload, reads = services.concurrency_limit, services.reads
         return {
             "tasks": len(asyncio.all_tasks()) - 1,  # this one
             "pool": pool.checkedin() + pool.checkedout() + reads.idle + reads.used,
@@ -32,6 +32,6 @@ def add_route(app: FastAPI) -> None:
 if __name__ == "__main__":
     logs.configure()
     settings = load(Settings)
-    app = create_app(settings)
+    app = create_app(build_services(settings))
     add_route(app)
     serve(app, settings, listen(settings.host, settings.port), exit_within_seconds=EXIT_WITHIN_SECONDS)

@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from audifi.api_docs import pages
-from audifi.core.config.settings import Settings
+from audifi.core.http.dependencies import services_of
 from audifi.core.http.middleware.conditional import REVALIDATE
 
 SWAGGER_POLICY = (
@@ -66,7 +66,7 @@ def _swagger_folder() -> Path:
 @home.api_route("/", methods=["GET", "HEAD"])
 async def where_am_i(request: Request) -> Response:
     """HTML for who asks for it, as browsers do; JSON for anyone else."""
-    settings: Settings = request.app.state.settings
+    settings = services_of(request).settings
     links = {"health": "/api/v1/health"}
     if settings.docs_enabled:
         links = {"documentation": "/docs", "openapi": "/openapi.json", **links}

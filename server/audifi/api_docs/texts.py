@@ -27,9 +27,4 @@ of the same site as a host there.
 - **`ETag`**: reads that may be kept have one; send it as `If-None-Match`.
 """
 
-TAGS = [
-    {"name": "health", "description": "Whether this server can serve."},
-    {"name": "auth", "description": "Sign-in, sessions, and the account itself."},
-]
-
 LICENSE = {"name": "All rights reserved", "url": "https://choosealicense.com/no-permission/"}

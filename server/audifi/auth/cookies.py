@@ -11,7 +11,7 @@ from fastapi.security import APIKeyCookie
 
 from audifi.auth import problems
 from audifi.auth.models import Delivery
-from audifi.core.config.settings import Settings
+from audifi.core.http.dependencies import services_of
 from audifi.core.http.problems import Problem
 
 type CookieName = Literal["audifi_flow", "audifi_refresh"]
@@ -96,7 +96,7 @@ def _check_page(request: Request) -> None:
 
     A form can't send JSON, and a page of another origin that sends it asks first (CORS).
     """
-    settings: Settings = request.app.state.settings
+    settings = services_of(request).settings
     headers = request.headers
     if headers.get("origin") not in settings.origins or headers.get("sec-fetch-site") == "cross-site":
         raise problems.origin_refused()
@@ -110,7 +110,7 @@ def _full_name(request: Request, name: CookieName) -> str:
 
 def _is_plain_local(request: Request) -> bool:
     """Browsers take neither the prefix nor Secure over plain http; a developer's server has nothing else."""
-    settings: Settings = request.app.state.settings
+    settings = services_of(request).settings
     return (
         settings.environment == "development" and request.url.scheme == "http" and request.url.hostname in LOCAL_HOSTS
     )

@@ -23,19 +23,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from audifi.auth import problems
 from audifi.auth.context import Context
 from audifi.auth.models import Role, Session, User
-from audifi.auth.revocations import RevokedSessions
 from audifi.auth.sessions import is_live
-from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError, Keys
-from audifi.core.clock import now
+from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError
 from audifi.core.db.database import UNAVAILABLE, Query, Reads, get_reads
 from audifi.core.http.client_info import client_of
+from audifi.core.http.dependencies import Now, current_time, services_of
 from audifi.core.http.openapi import raises
 from audifi.core.http.session import get_session
-from audifi.core.rate_limiting.approximate import Traffic
 
 FRESH = timedelta(minutes=5)
 
-Now = Annotated[datetime, Depends(now)]
 Database = Annotated[AsyncSession, Depends(get_session, scope="function")]
 FromReads = Annotated[Reads, Depends(get_reads)]
 BEARER = HTTPBearer(
@@ -53,13 +50,13 @@ Bearer = Annotated[
 # Others are called and not taken by Depends, here and below: where a route isn't direct, FastAPI takes for each as long
 # as for all that `signed_in` does.
 async def get_context(request: Request, session: Database) -> Context:
-    state = request.app.state
+    services = services_of(request)
     return Context(
         session=session,
-        now=await now(request),
+        now=services.clock(),
         client=await client_of(request),
-        keys=state.keys,
-        revoked=state.revoked_sessions,
+        keys=services.keys,
+        revoked=services.revoked_sessions,
     )
 
 
@@ -95,13 +92,13 @@ async def signed_in_uncounted(request: Request, bearer: Bearer) -> AccessToken:
     Raises:
         Problem: 401.
     """
-    at = await now(request)
+    at = await current_time(request)
     if bearer is None:
         raise problems.access_token_missing()
-    keys: Keys = request.app.state.keys
-    revoked: RevokedSessions = request.app.state.revoked_sessions
+    services = services_of(request)
+    revoked = services.revoked_sessions
     try:
-        token = keys.read_access_token(bearer.credentials, now=at)
+        token = services.keys.read_access_token(bearer.credentials, now=at)
     except InvalidTokenError as error:
         raise problems.access_token_invalid(expired=isinstance(error, ExpiredTokenError)) from None
     request.state.user_id = token.user_id  # for core/http/middleware/instrumentation
@@ -122,8 +119,7 @@ async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
     """
     token = await signed_in_uncounted(request, bearer)
     # Last: who was signed out uses up nothing of the account's.
-    traffic: Traffic = request.app.state.traffic
-    await traffic.hit_account(request, str(token.user_id))
+    await services_of(request).request_limiter.hit_account(request, str(token.user_id))
     return token
 
 
@@ -152,7 +148,7 @@ async def checked_account(request: Request, token: SignedIn) -> Account:
     Raises:
         Problem: 401, also for a session that ended a moment ago on another machine.
     """
-    reads, at = await get_reads(request), await now(request)
+    reads, at = await get_reads(request), await current_time(request)
     row = await reads.fetch_one(ACCOUNT, session_id=token.session_id, user_id=token.user_id, now=at)
     if row is None:
         raise problems.access_token_invalid()

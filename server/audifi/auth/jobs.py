@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from sqlalchemy import insert, literal, select
@@ -17,6 +17,9 @@ from audifi.core.clock import Clock
 from audifi.core.db.retention import Expired
 from audifi.core.email.mailer import Mailer, MailError
 from audifi.core.jobs.queue import GiveUpError, Kind
+
+if TYPE_CHECKING:
+    from audifi.services import Services
 
 SIGN_IN_MAIL = "sign_in_mail"
 CODE_EXHAUSTED = "code_exhausted"
@@ -105,6 +108,20 @@ def exhausted_codes(*, sessions: async_sessionmaker[AsyncSession], clock: Clock)
             await session.execute(insert(AuthEvent).from_select(columns, event))
 
     return Kind(name=CODE_EXHAUSTED, handler=tell, attempts=ATTEMPTS)
+
+
+def job_types(services: "Services") -> list[Kind]:
+    """Return the jobs of sign-in, with what they need."""
+    return [
+        sign_in_mails(
+            sessions=services.sessions,
+            keys=services.keys,
+            mailer=services.email_sender,
+            app_url=services.settings.app_url,
+            clock=services.clock,
+        ),
+        exhausted_codes(sessions=services.sessions, clock=services.clock),
+    ]
 
 
 def _link(keys: Keys, seed: bytes, token_hash: bytes) -> Link:

@@ -11,7 +11,6 @@ from audifi.auth.dependencies import (
     CheckedAccount,
     FreshAccount,
     FromReads,
-    Now,
     SignedIn,
     SignedInUncounted,
     get_context,
@@ -19,18 +18,11 @@ from audifi.auth.dependencies import (
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
-from audifi.core.config.settings import Settings
+from audifi.core.http.dependencies import Now, no_store, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import Problem
 from audifi.core.http.routing import DirectRoute
 from audifi.core.http.schemas import Cursor, PageLimit
-from audifi.core.rate_limiting.approximate import Traffic
-from audifi.core.rate_limiting.limiter import RateLimiter
-
-
-async def no_store(response: Response) -> None:
-    response.headers["Cache-Control"] = "no-store"
-
 
 router = APIRouter(
     prefix="/api/v1/auth",
@@ -75,8 +67,7 @@ async def get_me(account: CheckedAccount) -> schemas.User:
 @router.patch("/me", summary="Change the account")
 async def update_me(request: Request, asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
     """The answer is the account as it is then."""
-    traffic: Traffic = request.app.state.traffic
-    await traffic.hit_change(request, str(account.id))
+    await services_of(request).request_limiter.hit_change(request, str(account.id))
     values = body.model_dump()
     await service.update_user(asked, user_id=account.id, values=values)
     return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)
@@ -88,21 +79,20 @@ async def request_magic_link(
 ) -> schemas.FlowStarted:
     """The answer is the same whether or not there is an account; the first sign-in makes it."""
     address = addresses.parse(body.email)
-    settings: Settings = request.app.state.settings
-    limiter: RateLimiter = request.app.state.rate_limiter
+    services = services_of(request)
     network = asked.client.network
-    await limiter.hit(
+    await services.rate_limiter.hit(
         [
             (limits.REQUESTS_PER_CLIENT, network),
             *([(limits.REQUESTS_PER_SITE, site)] if (site := asked.client.site) else []),
             (limits.REQUESTS_PER_ADDRESS_AND_CLIENT, f"{address.untagged} {network}"),
             (limits.REQUESTS_PER_ADDRESS, address.untagged),
-            (limits.mails(settings.mail_limit_per_hour), "all"),
+            (limits.mails(services.settings.mail_limit_per_hour), "all"),
         ],
         now=asked.now,
     )
     flow = await service.request_link(
-        asked, request.app.state.jobs, address=address, redirect_to=body.redirect_to, delivery=body.delivery
+        asked, services.jobs, address=address, redirect_to=body.redirect_to, delivery=body.delivery
     )
     by_cookie = body.delivery == "cookie"
     seconds = int(service.FLOW_LIFETIME.total_seconds())
@@ -127,8 +117,8 @@ async def verify_magic_link(
     request: Request, response: Response, asked: Asked, body: schemas.MagicLinkVerify
 ) -> schemas.SignInTokens:
     """409 asks for a person's consent, and uses nothing up: mail scanners open links, and press buttons."""
-    limiter: RateLimiter = request.app.state.rate_limiter
-    await limiter.hit([(limits.VERIFIES_PER_CLIENT, asked.client.network)], now=asked.now)
+    services = services_of(request)
+    await services.rate_limiter.hit([(limits.VERIFIES_PER_CLIENT, asked.client.network)], now=asked.now)
     flow_secret = cookies.held(request, cookies.FLOW, body.flow_secret)
     secret = flow_secret.value if flow_secret else None
     replaces = _read(asked, cookies.held(request, cookies.REFRESH, None))
@@ -141,7 +131,7 @@ async def verify_magic_link(
         assert body.code is not None  # noqa: S101
         signed_in = await service.verify_code(
             asked,
-            request.app.state.jobs,
+            services.jobs,
             flow_id=body.flow_id,
             code=body.code,
             flow_secret=secret,
@@ -173,7 +163,7 @@ async def refresh_session(
     try:
         if token is None:
             raise problems.refresh_token("invalid")
-        grant = await sessions.refresh(asked, request.app.state.rate_limiter, token)
+        grant = await sessions.refresh(asked, services_of(request).rate_limiter, token)
     except Problem as problem:
         is_over = problem.status == status.HTTP_401_UNAUTHORIZED and not isinstance(problem, problems.SessionReplaced)
         if is_over and held.delivery == "cookie":

@@ -1,9 +1,7 @@
-"""Time comes in from outside: routes take `now` from here and pass it down, so that tests can pass their own."""
+"""Time comes in from outside: services hold a clock, routes depend on `Now`, and tests pass their own."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-
-from starlette.requests import HTTPConnection
 
 type Clock = Callable[[], datetime]
 
@@ -11,9 +9,3 @@ type Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The current instant, in UTC."""
     return datetime.now(UTC)
-
-
-async def now(connection: HTTPConnection) -> datetime:
-    """The instant of a request. Async, because FastAPI runs other dependencies in a thread, of which it has few."""
-    clock: Clock = connection.app.state.clock
-    return clock()

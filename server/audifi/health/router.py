@@ -1,14 +1,16 @@
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response, status
+from fastapi import APIRouter, FastAPI, Request, Response, status
 from starlette.types import Receive, Scope, Send
 
-from audifi.core.clock import Clock, now
+from audifi.core.http.dependencies import Now, services_of
 from audifi.core.http.openapi import operation_id
-from audifi.health.probe import DatabaseProbe
 from audifi.health.schemas import Dependencies, Health
+
+if TYPE_CHECKING:
+    from audifi.services import Services
 
 PATH = "/api/v1/health"
 router = APIRouter(prefix=PATH, tags=["health"], generate_unique_id_function=operation_id)
@@ -18,10 +20,11 @@ router = APIRouter(prefix=PATH, tags=["health"], generate_unique_id_function=ope
 # but would be two operations of one id in the OpenAPI document.
 @router.get("", summary="Can this server serve?", responses={503: {"model": Health, "description": "It can't."}})
 @router.api_route("", methods=["GET", "HEAD"], include_in_schema=False)
-async def get_health(request: Request, response: Response, asked_at: Annotated[datetime, Depends(now)]) -> Health:
+async def get_health(request: Request, response: Response, asked_at: Now) -> Health:
     """200 when PostgreSQL answers, 503 when it doesn't, within 2 seconds. The cause is in the log."""
-    app: FastAPI = request.app
-    health = _health(connected=await _is_connected(app), at=asked_at.replace(microsecond=0), version=app.version)
+    services = services_of(request)
+    connected = await services.database_probe.database_connected()
+    health = _health(connected=connected, at=asked_at.replace(microsecond=0), version=services.settings.version)
     response.headers["Cache-Control"] = "no-store"
     response.status_code = _status(health)
     return health
@@ -31,9 +34,9 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     """The same for those who ask all the time, at a third of the cost: an ASGI application (`edge.FirstMiddleware`)."""
     app: FastAPI = scope["app"]
     scope["endpoint"] = get_health  # for core/http/middleware/instrumentation
-    clock: Clock = app.state.clock
-    connected = await _is_connected(app)
-    status_code, body = _written(connected=connected, at=clock().replace(microsecond=0), version=app.version)
+    services: Services = app.state.services
+    connected = await services.database_probe.database_connected()
+    status_code, body = _written(connected=connected, at=services.clock().replace(microsecond=0), version=app.version)
     response = Response(body, status_code, {"Cache-Control": "no-store"}, media_type="application/json")
     await response(scope, receive, send)
 
@@ -43,11 +46,6 @@ def _written(*, connected: bool, at: datetime, version: str) -> tuple[int, bytes
     """An answer's status and body: for a second, all have the same."""
     health = _health(connected=connected, at=at, version=version)
     return _status(health), health.model_dump_json().encode()
-
-
-async def _is_connected(app: FastAPI) -> bool:
-    probe: DatabaseProbe = app.state.database_probe
-    return await probe.database_connected()
 
 
 def _health(*, connected: bool, at: datetime, version: str) -> Health:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from audifi.auth.tokens import Keys
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import FLOW_COOKIE, Browser, Client, Mail, at_once, count_rows, elsewhere
@@ -30,7 +29,7 @@ def attempts(app: App, client: Client) -> object:
 @pytest.fixture
 def compared(app: App, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The codes that the app has looked at."""
-    keys: Keys = app.asgi.state.keys
+    keys = app.services.keys
     digests, seen = keys.digests, []
 
     def watched(kind: str, *values: bytes | str) -> list[bytes]:

@@ -136,7 +136,9 @@ def imported(settings: dict[str, str]) -> list[str]:
     """The modules of Sentry's that an app with these settings has."""
     code = (
         "import sys; from audifi.app import create_app; from audifi.core.config.settings import Settings, load;"
-        " create_app(load(Settings)); print(*[name for name in sys.modules if name.startswith('sentry')])"
+        " from audifi.services import build_services;"
+        " create_app(build_services(load(Settings)));"
+        " print(*[name for name in sys.modules if name.startswith('sentry')])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=True)
     return done.stdout.split()

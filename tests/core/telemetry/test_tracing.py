@@ -178,7 +178,8 @@ def test_the_sdk_is_not_imported_without_an_endpoint() -> None:
     """FastAPI imports OpenTelemetry's API by itself, which does nothing without it."""
     code = (
         "import sys; from audifi.app import create_app; from audifi.core.config.settings import Settings, load;"
-        " create_app(load(Settings)); print(*sys.modules)"
+        " from audifi.services import build_services;"
+        " create_app(build_services(load(Settings))); print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=apis.environment(**apis.MINIMAL), capture_output=True, text=True, check=True

@@ -11,10 +11,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from audifi.app import POOL_CLOSE_TIMEOUT_SECONDS
 from audifi.core.config.settings import MigrationSettings, Settings, load
 from audifi.health.probe import ANSWER_WITHIN_SECONDS
 from audifi.serve import ACCEPT_QUEUE_TIMEOUT_SECONDS, EXIT_WITHIN_SECONDS
+from audifi.services import POOL_CLOSE_TIMEOUT_SECONDS
 from tests.support.api import APP_URL, ROOT, SECRETS, Api
 
 TEXT = (ROOT / "server" / "fly.toml").read_text()

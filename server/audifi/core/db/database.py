@@ -20,6 +20,7 @@ from audifi.core.db.connection import connect_with_limits
 from audifi.core.db.errors import is_database_away
 from audifi.core.db.semaphore import Turns
 from audifi.core.http import problems
+from audifi.core.http.dependencies import services_of
 from audifi.core.http.openapi import raises
 
 type Row = asyncpg.Record
@@ -128,5 +129,4 @@ UNAVAILABLE = (problems.database_unavailable(), problems.database_busy())
 @raises(*UNAVAILABLE)
 async def get_reads(connection: HTTPConnection) -> Reads:
     """For routes and what they depend on."""
-    reads: Reads = connection.app.state.reads
-    return reads
+    return services_of(connection).reads

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
-from audifi.core.db.semaphore import Turns
 from audifi.core.http import problems
+from audifi.core.http.dependencies import services_of
 from audifi.core.http.openapi import raises
 
 
@@ -20,9 +20,8 @@ async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]
     Depend on it with `Depends(get_session, scope="function")`: FastAPI's default scope would commit after the response
     was sent, and answer 200 to what was then not committed.
     """
-    sessions: async_sessionmaker[AsyncSession] = connection.app.state.sessions
-    turns: Turns = connection.app.state.turns
-    async with turns, sessions() as session:
+    services = services_of(connection)
+    async with services.turns, services.sessions() as session:
         yield session
         await session.commit()
 

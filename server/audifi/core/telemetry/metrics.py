@@ -79,6 +79,9 @@ class Metrics:
             registry=registry,
         )
         Gauge("audifi_build_info", "Which version runs.", ["version"], registry=registry).labels(version).set(1)
+        self._background_restarts = Counter(
+            "background_task_restarts", "Background tasks that ended and were restarted.", ["task"], registry=registry
+        )
         self._known_from_the_start()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -107,6 +110,9 @@ class Metrics:
 
     def probed(self, connected: bool) -> None:  # noqa: FBT001 - the probe's only word
         self._probes.labels("connected" if connected else "disconnected").inc()
+
+    def background_task_restarted(self, task: str) -> None:
+        self._background_restarts.labels(task).inc()
 
     def job(self, kind: str, result: str) -> None:
         self._jobs.labels(kind, result).inc()

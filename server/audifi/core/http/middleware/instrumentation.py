@@ -63,7 +63,6 @@ class Sight:
         """
         self._app = app
         self._quiet = quiet
-        app.state.sight = self
         app.add_middleware(SightMiddleware, sight=self)
 
     def began(self, scope: Scope) -> None:

@@ -1,0 +1,42 @@
+"""What a feature gives the application; `audifi.app.FEATURES` lists them and everything else is derived from it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import typer
+from fastapi import APIRouter
+
+from audifi.core.db.retention import Expired
+from audifi.core.jobs.queue import Kind
+
+if TYPE_CHECKING:
+    from audifi.services import Services
+
+
+def no_jobs(_services: "Services") -> Sequence[Kind]:
+    return ()
+
+
+def keep_everything(_now: datetime) -> Sequence[Expired]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One folder of `audifi`, as the application sees it."""
+
+    name: str
+    """The OpenAPI tag, the name of the command, and the folder's."""
+    description: str
+    """The tag's description in the contract."""
+    router: APIRouter
+    jobs: Callable[["Services"], Sequence[Kind]] = no_jobs
+    """The types of job that the feature's handlers process."""
+    retention: Callable[[datetime], Sequence[Expired]] = keep_everything
+    """The rows that are deleted because they are older than the feature keeps them."""
+    cli: typer.Typer | None = None
+    """The operators' commands: `python -m audifi <cli_name> …`."""
+    cli_name: str = ""
+    """Where it differs from the feature's name."""

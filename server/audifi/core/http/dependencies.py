@@ -1,0 +1,33 @@
+"""What routes of every feature depend on."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Response
+from starlette.requests import HTTPConnection
+
+from audifi.core.http.client_info import Client, client_of
+
+if TYPE_CHECKING:
+    from audifi.services import Services
+
+
+def services_of(connection: HTTPConnection) -> "Services":
+    """Return the process's services. The one way from a request to them."""
+    services: Services = connection.app.state.services
+    return services
+
+
+async def current_time(connection: HTTPConnection) -> datetime:
+    """Return the instant of the request, by the services' clock."""
+    return services_of(connection).clock()
+
+
+async def no_store(response: Response) -> None:
+    """Forbid caches to keep the answer (RFC 9111, 5.2.2.5)."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+# Dependencies are coroutines: FastAPI runs plain functions in threads.
+Now = Annotated[datetime, Depends(current_time)]
+ClientInfoDep = Annotated[Client, Depends(client_of)]

@@ -1,0 +1,6 @@
+"""The feature as `audifi.app` lists it."""
+
+from audifi.core.feature import Feature
+from audifi.health.router import router
+
+FEATURE = Feature(name="health", description="Whether this server can serve.", router=router)

@@ -1,0 +1,160 @@
+"""The objects that live as long as the process: built once from the settings, started and closed by the lifespan."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from audifi.auth.revocations import RevokedSessions
+from audifi.auth.tokens import Keys
+from audifi.core.background import BackgroundTasks
+from audifi.core.clock import Clock, utc_now
+from audifi.core.config.settings import Settings
+from audifi.core.db import retention
+from audifi.core.db.connection import create_engine
+from audifi.core.db.database import Reads
+from audifi.core.db.semaphore import Turns
+from audifi.core.email.mailer import ConsoleMailer, Mailer, SendGridMailer
+from audifi.core.feature import Feature
+from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.jobs.queue import Jobs
+from audifi.core.rate_limiting.approximate import Traffic
+from audifi.core.rate_limiting.limiter import RateLimiter
+from audifi.core.telemetry.error_reporting import Reporter
+from audifi.core.telemetry.metrics import Metrics
+from audifi.health.probe import DatabaseProbe
+
+if TYPE_CHECKING:
+    from audifi.core.telemetry.tracing import Traces
+
+POOL_CLOSE_TIMEOUT_SECONDS = 2
+RETENTION_TIMES = "*/10 * * * *"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything a request or a job may need. `services_of(request)` returns it."""
+
+    settings: Settings
+    clock: Clock
+    engine: AsyncEngine
+    sessions: async_sessionmaker[AsyncSession]
+    turns: Turns
+    reads: Reads
+    jobs: Jobs
+    rate_limiter: RateLimiter
+    request_limiter: Traffic
+    concurrency_limit: Overload
+    metrics: Metrics
+    error_reporter: Reporter
+    tracer: "Traces | None"
+    email_sender: Mailer
+    keys: Keys
+    revoked_sessions: RevokedSessions
+    database_probe: DatabaseProbe
+
+
+def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
+    """Build everything. Nothing connects yet: a database that is unavailable doesn't keep the server from starting."""
+    engine = create_engine(settings)
+    metrics = Metrics(settings.version)
+    turns = Turns(
+        settings.database_pool_size + settings.database_pool_max_overflow, settings.database_pool_timeout_seconds
+    )
+    metrics.engine(engine, turns)
+    reads = Reads(settings)
+    metrics.reads(reads)
+    error_reporter = Reporter(settings)
+    tracer = _create_tracer(settings)
+    if tracer:
+        tracer.engine(engine)
+        reads.traced = tracer.statement
+    return Services(
+        settings=settings,
+        clock=clock,
+        engine=engine,
+        sessions=async_sessionmaker(engine, expire_on_commit=False),
+        turns=turns,
+        reads=reads,
+        jobs=Jobs(engine, told=metrics.job, report=error_reporter),
+        rate_limiter=RateLimiter(engine),
+        request_limiter=Traffic(
+            engine,
+            clock,
+            client_per_minute=settings.client_requests_per_minute,
+            account_per_minute=settings.account_requests_per_minute,
+            changes_per_day=settings.account_changes_per_day,
+        ),
+        concurrency_limit=Overload(settings.max_concurrent_requests),
+        metrics=metrics,
+        error_reporter=error_reporter,
+        tracer=tracer,
+        email_sender=metrics.mailer(_create_email_sender(settings)),
+        keys=Keys(settings),
+        revoked_sessions=RevokedSessions(engine, clock),
+        database_probe=DatabaseProbe(settings, told=metrics.probed),
+    )
+
+
+@asynccontextmanager
+async def running(
+    services: Services, features: Sequence[Feature], *, retention_times: str = RETENTION_TIMES
+) -> AsyncIterator[None]:
+    """Run the jobs and background tasks of the features, and close everything at the end.
+
+    Args:
+        services: from `build_services`.
+        features: whose jobs run, and whose old rows are deleted.
+        retention_times: when that happens, in UTC (crontab(5)).
+    """
+    for feature in features:
+        for job_type in feature.jobs(services):
+            services.jobs.register(services.tracer.job(job_type) if services.tracer else job_type)
+    services.metrics.expect_jobs(services.jobs.kinds)
+
+    async def delete_expired() -> None:
+        now = services.clock()
+        expired = [*retention.expired(now), *(rows for feature in features for rows in feature.retention(now))]
+        await retention.prune(services.engine, expired)
+
+    services.jobs.schedule("retention", retention_times, delete_expired)
+    background = BackgroundTasks(
+        {
+            "revoked_sessions": services.revoked_sessions.follow,
+            "request_limiter": services.request_limiter.follow,
+            "event_loop_lag": services.metrics.follow,
+        },
+        on_restart=services.metrics.background_task_restarted,
+    )
+    async with background:
+        services.jobs.start()
+        async with services.reads:
+            yield
+        await services.jobs.stop()
+    await services.email_sender.close()
+    flushing = asyncio.gather(
+        asyncio.to_thread(services.error_reporter.close), *([services.tracer.close()] if services.tracer else [])
+    )
+    with suppress(TimeoutError):  # a frozen database must not keep the process from ending
+        async with asyncio.timeout(POOL_CLOSE_TIMEOUT_SECONDS):
+            await services.engine.dispose()
+    await flushing
+
+
+def _create_tracer(settings: Settings) -> "Traces | None":
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    from audifi.core.telemetry.tracing import Traces  # noqa: PLC0415 - OpenTelemetry is slow to import
+
+    return Traces(settings)
+
+
+def _create_email_sender(settings: Settings) -> Mailer:
+    """Return SendGrid's where there is a key for it; else, in development, one that prints."""
+    if settings.sendgrid_api_key and (api_key := settings.sendgrid_api_key.get_secret_value()):
+        return SendGridMailer(api_url=settings.sendgrid_api_url, api_key=api_key, sender=settings.mail_sender)
+    return ConsoleMailer(folder=settings.mail_folder, stream=sys.stdout)
