@@ -50,7 +50,7 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         app,
         allowed_origins=settings.origins,
         trusted_proxies=settings.trusted_proxies,
-        traffic=services.request_limiter,
+        request_limiter=services.request_limiter,
         overload=services.concurrency_limit,
         first={HEALTH_PATH: answer_health},
         sight=Sight(services.metrics, services.error_reporter, services.tracer),

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -22,8 +23,9 @@ from audifi.core.email.mailer import ConsoleMailer, Mailer, SendGridMailer
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.concurrency_limit import Overload
 from audifi.core.jobs.queue import Jobs
-from audifi.core.rate_limiting.approximate import Traffic
-from audifi.core.rate_limiting.limiter import RateLimiter
+from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
+from audifi.core.rate_limiting.exact import RateLimiter
+from audifi.core.rate_limiting.limits import CounterKeys, Limit
 from audifi.core.telemetry.error_reporting import Reporter
 from audifi.core.telemetry.metrics import Metrics
 from audifi.health.probe import DatabaseProbe
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from audifi.core.telemetry.tracing import Traces
 
 POOL_CLOSE_TIMEOUT_SECONDS = 2
+MINUTE = timedelta(minutes=1)
 RETENTION_TIMES = "*/10 * * * *"
 
 
@@ -47,7 +50,7 @@ class Services:
     reads: Reads
     jobs: Jobs
     rate_limiter: RateLimiter
-    request_limiter: Traffic
+    request_limiter: ApproximateRateLimiter
     concurrency_limit: Overload
     metrics: Metrics
     error_reporter: Reporter
@@ -73,6 +76,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
     if tracer:
         tracer.engine(engine)
         reads.traced = tracer.statement
+    counter_keys = CounterKeys(settings.jwt_secret)
     return Services(
         settings=settings,
         clock=clock,
@@ -81,13 +85,12 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         turns=turns,
         reads=reads,
         jobs=Jobs(engine, told=metrics.job, report=error_reporter),
-        rate_limiter=RateLimiter(engine),
-        request_limiter=Traffic(
-            engine,
+        rate_limiter=RateLimiter(engine, counter_keys),
+        request_limiter=ApproximateRateLimiter(
+            ReplicatedCounters(engine, counter_keys),
             clock,
-            client_per_minute=settings.client_requests_per_minute,
-            account_per_minute=settings.account_requests_per_minute,
-            changes_per_day=settings.account_changes_per_day,
+            per_client=Limit("client", settings.client_requests_per_minute, per=MINUTE),
+            per_account=Limit("account", settings.account_requests_per_minute, per=MINUTE),
         ),
         concurrency_limit=Overload(settings.max_concurrent_requests),
         metrics=metrics,
@@ -125,7 +128,7 @@ async def running(
     background = BackgroundTasks(
         {
             "revoked_sessions": services.revoked_sessions.follow,
-            "request_limiter": services.request_limiter.follow,
+            "request_limiter": services.request_limiter.run,
             "event_loop_lag": services.metrics.follow,
         },
         on_restart=services.metrics.background_task_restarted,

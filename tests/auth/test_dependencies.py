@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated
 
 import httpx2
 import pytest
 from fastapi import Depends
 
-from audifi.auth.dependencies import Account, CheckedAccount, FreshAccount, SignedIn, with_role
+from audifi.auth.dependencies import Account, CheckedAccount, FreshAccount, SignedIn, account_key, with_role
+from audifi.core.http.rate_limits import rate_limited
+from audifi.core.rate_limiting.limits import Limit
 from tests.support import app as apps
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import Client
 from tests.support.sendgrid import SendGrid
+
+WRITES = Limit("test-writes", 2, per=timedelta(hours=1))
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,9 @@ def app_of_features(database_url: str, shared_sendgrid: SendGrid) -> Iterator[Ap
         async def artist(account: Annotated[Account, Depends(with_role("artist", "admin"))]) -> str:
             return account.role
 
+        @app.asgi.post("/test/limited", dependencies=[Depends(rate_limited(WRITES, key=account_key))])
+        async def limited() -> None: ...
+
         yield app
 
 
@@ -57,6 +65,18 @@ def set_user(app: App, member: Client, values: str) -> None:
 def test_the_signed_in_account_is_known_from_its_token_alone(app_of_features: App, member: Client) -> None:
     assert get(member, "/test/signed-in").json() == member.tokens["user"]["id"]
     assert app_of_features.http.get("/test/signed-in").status_code == 401
+
+
+def test_rate_limit_of_a_feature_counts_per_account(app_of_features: App, member: Client, sendgrid: SendGrid) -> None:
+    other = Client(app_of_features.http, sendgrid).sign_in()
+
+    def post(client: Client) -> int:
+        headers = {"Authorization": f"Bearer {client.tokens['access_token']}"}
+        return client.http.post("/test/limited", headers=headers).status_code
+
+    assert [post(member) for _ in range(3)] == [200, 200, 429]
+    assert post(other) == 200
+    assert app_of_features.http.post("/test/limited").status_code == 401
 
 
 def test_a_role_counts_from_the_next_request_on(app_of_features: App, member: Client) -> None:

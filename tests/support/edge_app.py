@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,7 +27,8 @@ from audifi.core.http.middleware.request_id import request_id
 from audifi.core.http.openapi import raises
 from audifi.core.http.problems import Problem
 from audifi.core.http.protocol import HttpProtocol
-from audifi.core.rate_limiting.approximate import Traffic
+from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
+from audifi.core.rate_limiting.limits import CounterKeys, Limit
 from audifi.core.telemetry.logging import current_request_id
 
 ORIGIN = "https://app.audifi.test"
@@ -62,14 +64,15 @@ def create(database_url: str) -> FastAPI:
         await engine.dispose()
 
     app = FastAPI(lifespan=lifespan, redirect_slashes=False)
-    many = 1_000_000
-    traffic = Traffic(engine, utc_now, client_per_minute=many, account_per_minute=many, changes_per_day=many)
+    unlimited = Limit("unlimited", 1_000_000, per=timedelta(minutes=1))
+    counters = ReplicatedCounters(engine, CounterKeys(SecretStr("the tests' secret")))
+    limiter = ApproximateRateLimiter(counters, utc_now, per_client=unlimited, per_account=unlimited)
     app.state.overload = Overload(max_concurrent_requests=150)
     edge.install(
         app,
         allowed_origins=(ORIGIN,),
         trusted_proxies=(IPv4Network("127.0.0.0/8"),),
-        traffic=traffic,
+        request_limiter=limiter,
         overload=app.state.overload,
         first={},
     )

@@ -29,6 +29,7 @@ from audifi.core.db.database import UNAVAILABLE, Query, Reads, get_reads
 from audifi.core.http.client_info import client_of
 from audifi.core.http.dependencies import Now, current_time, services_of
 from audifi.core.http.openapi import raises
+from audifi.core.http.rate_limits import count_request
 from audifi.core.http.session import get_session
 
 FRESH = timedelta(minutes=5)
@@ -119,13 +120,19 @@ async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
     """
     token = await signed_in_uncounted(request, bearer)
     # Last: who was signed out uses up nothing of the account's.
-    await services_of(request).request_limiter.hit_account(request, str(token.user_id))
+    limiter = services_of(request).request_limiter
+    count_request(request.scope, limiter, limiter.per_account, str(token.user_id))
     return token
 
 
 SignedIn = Annotated[AccessToken, Depends(signed_in)]
 SignedInUncounted = Annotated[AccessToken, Depends(signed_in_uncounted)]
 """For what ends sessions: who has stolen one must not keep the owner from it by asking as much as the account may."""
+
+
+async def account_key(token: SignedIn) -> str:
+    """Return the account that a request counts for, for `rate_limited`."""
+    return str(token.user_id)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,26 @@
-"""How often someone may try to sign in."""
+"""Rate limits of sign-in and of the account."""
 
-from limits import RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
+from datetime import timedelta
 
-from audifi.core.rate_limiting.limiter import Limit
+from audifi.core.rate_limiting.limits import Limit
 
-# In this order: what stops at one of them doesn't use up the next, which others share.
-REQUESTS_PER_CLIENT = Limit(name="sign-in-client", item=RateLimitItemPerHour(20))
-REQUESTS_PER_SITE = Limit(name="sign-in-site", item=RateLimitItemPerHour(60))
-REQUESTS_PER_ADDRESS_AND_CLIENT = Limit(name="sign-in-address-client", item=RateLimitItemPerHour(5))
-REQUESTS_PER_ADDRESS = Limit(name="sign-in-address", item=RateLimitItemPerDay(20))
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
-VERIFIES_PER_CLIENT = Limit(name="verify-client", item=RateLimitItemPerMinute(30, 5))
-REFRESHES_PER_SESSION = Limit(name="refresh-session", item=RateLimitItemPerMinute(60, 5))
+# Counted in this order up to the first that is reached, so that one client can't use up what others share.
+REQUESTS_PER_CLIENT = Limit("sign-in-client", 20, per=HOUR)
+REQUESTS_PER_SITE = Limit("sign-in-site", 60, per=HOUR)
+REQUESTS_PER_ADDRESS_AND_CLIENT = Limit("sign-in-address-client", 5, per=HOUR)
+REQUESTS_PER_ADDRESS = Limit("sign-in-address", 20, per=DAY)
+
+VERIFIES_PER_CLIENT = Limit("verify-client", 30, per=5 * MINUTE)
+REFRESHES_PER_SESSION = Limit("refresh-session", 60, per=5 * MINUTE)
 
 
-def mails(per_hour: int) -> Limit:
-    """For all together: what an attack can cost."""
-    return Limit(name="sign-in-mails", item=RateLimitItemPerHour(per_hour))
+def emails(per_hour: int) -> Limit:
+    """Return the limit on e-mails to all addresses together, which bounds what an attack can cost."""
+    return Limit("sign-in-emails", per_hour, per=HOUR)
+
+
+def account_changes(per_day: int) -> Limit:
+    """Return the limit on changes of an account by its owner; each is recorded for a year."""
+    return Limit("account-changes", per_day, per=DAY)

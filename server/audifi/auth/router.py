@@ -21,6 +21,7 @@ from audifi.auth.tokens import InvalidTokenError, RefreshToken
 from audifi.core.http.dependencies import Now, no_store, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import Problem
+from audifi.core.http.rate_limits import count_request
 from audifi.core.http.routing import DirectRoute
 from audifi.core.http.schemas import Cursor, PageLimit
 
@@ -67,7 +68,9 @@ async def get_me(account: CheckedAccount) -> schemas.User:
 @router.patch("/me", summary="Change the account")
 async def update_me(request: Request, asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
     """The answer is the account as it is then."""
-    await services_of(request).request_limiter.hit_change(request, str(account.id))
+    services = services_of(request)
+    limit = limits.account_changes(services.settings.account_changes_per_day)
+    count_request(request.scope, services.request_limiter, limit, str(account.id))
     values = body.model_dump()
     await service.update_user(asked, user_id=account.id, values=values)
     return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)
@@ -87,7 +90,7 @@ async def request_magic_link(
             *([(limits.REQUESTS_PER_SITE, site)] if (site := asked.client.site) else []),
             (limits.REQUESTS_PER_ADDRESS_AND_CLIENT, f"{address.untagged} {network}"),
             (limits.REQUESTS_PER_ADDRESS, address.untagged),
-            (limits.mails(services.settings.mail_limit_per_hour), "all"),
+            (limits.emails(services.settings.mail_limit_per_hour), "all"),
         ],
         now=asked.now,
     )

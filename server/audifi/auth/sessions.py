@@ -17,7 +17,7 @@ from audifi.auth.context import Context, record
 from audifi.auth.models import RevokedReason, Session, User
 from audifi.auth.tokens import RefreshToken
 from audifi.core.http.session import after_commit
-from audifi.core.rate_limiting.limiter import RateLimiter
+from audifi.core.rate_limiting.exact import RateLimiter
 
 IDLE_LIFETIME = timedelta(days=7)
 ABSOLUTE_LIFETIME = timedelta(days=30)

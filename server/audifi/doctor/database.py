@@ -15,11 +15,10 @@ from alembic.script.revision import RevisionError
 
 import audifi
 from audifi.auth.tokens import LEEWAY
-from audifi.core.clock import Clock
+from audifi.core.clock import Clock, format_duration
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import connect
 from audifi.core.db.errors import sqlstate
-from audifi.core.rate_limiting.limiter import describe
 from audifi.doctor.results import Finding, odd, skipped, well, wrong
 from audifi.models import Base
 
@@ -252,7 +251,7 @@ async def queue(check: str, patient: Patient) -> Finding:
     if late > LATE_SECONDS:
         return wrong(
             check,
-            f"A job has been due for {describe(late)}, and {waiting} wait: no server does them.",
+            f"A job has been due for {format_duration(late)}, and {waiting} wait: no server does them.",
             "See `flyctl logs` for `jobs wait`.",
         )
     if given_up:

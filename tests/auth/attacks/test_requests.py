@@ -260,7 +260,7 @@ def test_all_together_get_no_more_mail_than_is_paid_for(
     assert count_rows(app.database_url, "sign_in_flows", client.email) == 5
     for _ in range(2):
         assert Client(app.http, sendgrid).request().status_code == 202, "what was refused before didn't count"
-    wait = assert_limited(Client(app.http, sendgrid).request(), "sign-in-mails", 7, HOUR)
+    wait = assert_limited(Client(app.http, sendgrid).request(), "sign-in-emails", 7, HOUR)
 
     app.clock.advance(seconds=wait)
     assert Client(app.http, sendgrid).request().status_code == 202

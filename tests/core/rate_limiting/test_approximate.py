@@ -1,325 +1,198 @@
-"""How much clients and accounts may ask for: over HTTP, on one machine and on two, with and without the database."""
+"""Counters in memory, and how machines share them. tests/core/http/test_rate_limits.py has the limits over HTTP."""
 
 import asyncio
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
-import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import create_engine
-from audifi.core.rate_limiting import approximate as traffic
-from audifi.core.rate_limiting.approximate import SharedCounters
-from dev.postgres import Postgres
+from audifi.core.rate_limiting import approximate
+from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
+from audifi.core.rate_limiting.limits import CounterKeys, Limit
 from tests.support import databases
-from tests.support.app import App, Clock
-from tests.support.clients import Client, new_ip
-from tests.support.sendgrid import SendGrid
-from tests.support.waiting import wait_until
+from tests.support.waiting import until, wait_until
 
-HEALTH = "/api/v1/health"
-ME = "/api/v1/auth/me"
+NOW = datetime(2100, 1, 1, 12, 0, 30, tzinfo=UTC).timestamp()  # retention deletes counters whose window is over
+LIMIT = Limit("requests", 100, per=timedelta(minutes=1))
+KEYS = CounterKeys(SecretStr("s" * 32))
 
 
-def ask(app: App, path: str = ME, *, ip: str, **headers: str) -> httpx2.Response:
-    return app.http.get(path, headers={"Fly-Client-IP": ip, "Fly-Forwarded-Proto": "https", **headers})
+def create_machine(engine: AsyncEngine, *, max_counters: int = 100) -> ReplicatedCounters:
+    return ReplicatedCounters(engine, KEYS, max_counters=max_counters)
 
 
-def at_the_start_of_a_minute(clock: Clock) -> None:
-    """So that none ends while a test counts."""
-    clock.advance(seconds=60 - time.time() % 60 + 0.5)
+def count(machine: ReplicatedCounters, times: int = 1, *, subject: str = "a", now: float = NOW) -> int:
+    return [machine.increment(LIMIT, subject, now=now).count for _ in range(times)][-1]
 
 
-@pytest.fixture
-def limited(start_app: Callable[..., App], migrated_database_url: str) -> App:
-    clock = Clock()
-    at_the_start_of_a_minute(clock)
-    return start_app(migrated_database_url, clock=clock, client_requests_per_minute=5, account_requests_per_minute=3)
+def run(url: str, work: Callable[[AsyncEngine], Awaitable[None]]) -> None:
+    async def with_engine() -> None:
+        engine = create_engine(DatabaseSettings.model_validate({"database_url": url}))
+        try:
+            await work(engine)
+        finally:
+            await engine.dispose()
+
+    asyncio.run(with_engine())
 
 
-def test_every_answer_tells_what_is_left(limited: App) -> None:
-    ip = new_ip()
-    left = [ask(limited, path, ip=ip).headers["ratelimit"] for path in (ME, "/api/v1/nowhere", "/", "/openapi.json")]
+def test_counts_are_shared_once(migrated_database_url: str) -> None:
+    async def work(engine: AsyncEngine) -> None:
+        first, second = create_machine(engine), create_machine(engine)
+        count(first, 3)
+        count(second)
+        await first.share(now=NOW)
+        await first.share(now=NOW)
+        await second.share(now=NOW)
+        assert count(second) == 5
+        await second.share(now=NOW)
+        count(first)
+        await first.share(now=NOW)
+        assert (count(first), count(second)) == (7, 6)
 
-    assert [each.split(";")[:2] for each in left] == [['"client"', f"r={n}"] for n in (4, 3, 2, 1)]
-    assert all(0 < int(each.split("t=")[1]) <= 60 for each in left)
-
-
-def test_a_client_that_asks_too_much_is_refused_until_the_minute_is_over(limited: App) -> None:
-    ip = new_ip()
-    for _ in range(5):
-        assert ask(limited, ip=ip).status_code == 401
-
-    refused = ask(limited, ip=ip, Origin="https://app.audifi.test")
-
-    assert refused.status_code == 429
-    assert refused.headers["content-type"] == "application/problem+json"
-    assert refused.json()["code"] == "rate_limit.exceeded"
-    assert refused.headers["ratelimit-policy"] == '"client";q=5;w=60'
-    wait = int(refused.headers["retry-after"])
-    assert refused.headers["ratelimit"] == f'"client";r=0;t={wait}'
-    assert refused.headers["access-control-allow-origin"] == "https://app.audifi.test"
-    assert ask(limited, ip=new_ip()).status_code == 401
-    limited.clock.advance(seconds=wait)
-    assert ask(limited, ip=ip).status_code == 401
+    run(migrated_database_url, work)
 
 
-def test_whoever_has_an_ipv6_network_is_one_client(limited: App) -> None:
-    statuses = [ask(limited, ip=f"2001:db8:7:7::{number}").status_code for number in range(7)]
+def test_subjects_and_limits_are_shared_apart(migrated_database_url: str) -> None:
+    async def work(engine: AsyncEngine) -> None:
+        first, second = create_machine(engine), create_machine(engine)
+        other = Limit("others", 100, per=timedelta(minutes=1))
+        for machine in (first, second):
+            count(machine, 5, subject="a")
+            count(machine, 2, subject="b")
+            machine.increment(other, "a", now=NOW)
+            await machine.share(now=NOW)
+        assert (count(second, subject="a"), count(second, subject="b")) == (11, 5)
+        assert second.increment(other, "a", now=NOW).count == 3
 
-    assert statuses == [401] * 5 + [429] * 2
-
-
-def test_health_is_never_refused(limited: App) -> None:
-    ip = new_ip()
-    answers = [ask(limited, HEALTH, ip=ip) for _ in range(20)]
-
-    # Whatever it says of the database: no refusal, which would be a problem.
-    assert {answer.headers["content-type"] for answer in answers} == {"application/json"}
-    assert 429 not in {answer.status_code for answer in answers}
-    assert "ratelimit" not in answers[0].headers
-    assert ask(limited, ip=ip).headers["ratelimit"].startswith('"client";r=4;')
+    run(migrated_database_url, work)
 
 
-def test_preflights_count_for_nothing(limited: App) -> None:
-    ip = new_ip()
-    asked = {"Origin": "https://app.audifi.test", "Access-Control-Request-Method": "GET", "Fly-Client-IP": ip}
-    for _ in range(10):
-        assert limited.http.options(ME, headers=asked).status_code == 200
-
-    assert ask(limited, ip=ip).status_code == 401
-
-
-def test_an_account_that_asks_too_much_is_refused_wherever_it_asks_from(limited: App, sendgrid: SendGrid) -> None:
-    token = Client(limited.http, sendgrid).sign_in().tokens["access_token"]
-    other = Client(limited.http, sendgrid).sign_in().tokens["access_token"]
-    answers = [ask(limited, ip=new_ip(), Authorization=f"Bearer {token}") for _ in range(4)]
-
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
-    assert answers[0].headers.get_list("ratelimit-policy", split_commas=True) == [
-        '"client";q=5;w=60',
-        '"account";q=3;w=60',
-    ]
-    assert answers[3].headers.get_list("ratelimit-policy", split_commas=True)[0] == '"account";q=3;w=60'
-    assert ask(limited, ip=new_ip(), Authorization=f"Bearer {other}").status_code == 200
-
-
-def test_an_account_changes_and_is_recorded_so_often_a_day(
-    start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
-) -> None:
-    clock = Clock()
-    clock.stop()
-    app = start_app(migrated_database_url, clock=clock, account_changes_per_day=2)
-    client = Client(app.http, sendgrid).sign_in()
-
-    def change(name: object) -> httpx2.Response:
-        return client.as_signed_in("PATCH", "/me", {"display_name": name})
-
-    names: list[object] = [7, "Ana", "A" * 1000, "Bea", "Cy"]
-    answers = [change(name) for name in names]
-    assert [answer.status_code for answer in answers] == [422, 200, 422, 200, 429]
-    assert answers[3].headers.get_list("ratelimit", split_commas=True)[-1].startswith('"account-changes";r=0;t=')
-    assert answers[4].headers.get_list("ratelimit-policy", split_commas=True)[0] == '"account-changes";q=2;w=86400'
-    assert client.as_signed_in("GET", "/me").json()["display_name"] == "Bea"
-    assert Client(app.http, sendgrid).sign_in().as_signed_in("PATCH", "/me", {"display_name": "Di"}).status_code == 200
-    activity = client.as_signed_in("GET", "/me/activity").json()["data"]
-    assert [event["event"] for event in activity].count("user.updated") == 2
-
-    clock.advance(seconds=int(answers[4].headers["retry-after"]))
-    assert client.refresh().status_code == 200
-    assert change("Cy").status_code == 200
-
-
-def test_a_token_that_isnt_good_counts_for_no_account(limited: App, sendgrid: SendGrid) -> None:
-    client = Client(limited.http, sendgrid).sign_in()
-    token = client.tokens["access_token"]
-    for _ in range(4):
-        assert ask(limited, ip=new_ip(), Authorization=f"Bearer {token[:-4]}AAAA").status_code == 401
-
-    assert ask(limited, ip=new_ip(), Authorization=f"Bearer {token}").status_code == 200
-
-
-def test_a_token_of_a_session_that_was_ended_counts_for_no_account(limited: App, sendgrid: SendGrid) -> None:
-    """Who was signed out, because they shouldn't have been in, could else keep the owner out."""
-    client = Client(limited.http, sendgrid).sign_in()
-    ended = client.tokens["access_token"]
-    assert client.ask("POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
-    client.sign_in()
-    for _ in range(4):
-        assert ask(limited, ip=new_ip(), Authorization=f"Bearer {ended}").status_code == 401
-
-    token = client.tokens["access_token"]
-    assert ask(limited, ip=new_ip(), Authorization=f"Bearer {token}").status_code == 200
-
-
-def test_whoever_asks_as_much_as_an_account_may_keeps_nobody_from_ending_its_sessions(
-    limited: App, sendgrid: SendGrid
-) -> None:
-    thief, owner = (Client(limited.http, sendgrid, email=email) for email in ["both@example.com"] * 2)
-    thief.sign_in()
-    owner.mails = thief.mails
-    owner.sign_in()
-    stolen, own = (one.tokens["access_token"] for one in (thief, owner))
-    asked = [ask(limited, ip=new_ip(), Authorization=f"Bearer {stolen}").status_code for _ in range(4)]
-
-    assert asked == [200, 200, 200, 429]
-    assert owner.ask("DELETE", f"/sessions/{thief.tokens['session']['id']}", bearer=own).status_code == 204
-    assert ask(limited, ip=new_ip(), Authorization=f"Bearer {stolen}").status_code == 401
-    assert owner.ask("DELETE", "/sessions", bearer=own).status_code == 204
-
-
-def test_machines_count_together(start_app: Callable[..., App], migrated_database_url: str) -> None:
-    clock = Clock()
-    at_the_start_of_a_minute(clock)
-    settings: dict[str, Any] = {"clock": clock, "client_requests_per_minute": 20}
-    one, other = (start_app(migrated_database_url, **settings) for _ in range(2))
-    ip = new_ip()
-    for app in (one, other):
-        for _ in range(10):
-            assert ask(app, ip=ip).status_code == 401
-
-    def wait_until_shared(number: int) -> None:
-        told = "SELECT sum(count) FROM rate_limit_counters WHERE key LIKE '%/' || $1 || '/%'"
-        wait_until(lambda: databases.fetch_value(migrated_database_url, told, ip) == number)
-        time.sleep(1)  # until whoever told it has heard what there is in all
-
-    wait_until_shared(20)
-    # Each learns what the other has counted when it has something to tell.
-    first = [ask(app, ip=ip).status_code for app in (one, other)]
-    wait_until_shared(22)
-    assert [ask(app, ip=ip).status_code for app in (one, other)] == [429, 429], first
-
-
-def test_without_the_database_each_machine_has_the_limit_for_itself(
-    start_app: Callable[..., App], migrated_database_url: str, postgres_server: Postgres
-) -> None:
-    clock = Clock()
-    at_the_start_of_a_minute(clock)
-    app = start_app(migrated_database_url, clock=clock, client_requests_per_minute=5)
-    name = urlsplit(migrated_database_url).path.strip("/")
-    databases.execute(postgres_server.url(), f"DROP DATABASE {name} WITH (FORCE)")
-    ip = new_ip()
-
-    statuses = [ask(app, "/api/v1/nowhere", ip=ip).status_code for _ in range(7)]
-
-    assert statuses == [404] * 5 + [429] * 2
-
-
-@pytest.fixture
-def engine(migrated_database_url: str) -> AsyncEngine:
-    return create_engine(DatabaseSettings.model_validate({"database_url": migrated_database_url}))
-
-
-def counters(engine: AsyncEngine) -> SharedCounters:
-    return SharedCounters(engine, lambda: datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC))
-
-
-def test_what_is_shared_is_shared_once(engine: AsyncEngine) -> None:
-    one, other = counters(engine), counters(engine)
-
-    async def share() -> list[int]:
-        for _ in range(3):
-            await one.incr("k", 60)
-        await other.incr("k", 60)
-        await one.share()
-        await one.share()
-        await other.share()
-        await other.incr("k", 60)
-        await other.share()
-        await one.incr("k", 60)
-        await one.share()
-        seen = [await one.get("k"), await other.get("k")]
-        await engine.dispose()
-        return seen
-
-    assert asyncio.run(share()) == [6, 5]
-
-
-def test_what_is_counted_while_counts_are_shared_isnt_lost(engine: AsyncEngine) -> None:
-    one = counters(engine)
-
-    async def share() -> int:
-        await one.incr("k", 60)
-        counted = 1
-        sharing = asyncio.create_task(one.share())
+def test_requests_during_a_share_are_counted(migrated_database_url: str) -> None:
+    async def work(engine: AsyncEngine) -> None:
+        first, second = create_machine(engine), create_machine(engine)
+        counted = count(first)
+        sharing = asyncio.create_task(first.share(now=NOW))
         while not sharing.done():
-            await one.incr("k", 60)
-            counted += 1
+            counted = count(first)
             await asyncio.sleep(0)
-        assert await one.get("k") == counted
-        await one.share()
-        other = counters(engine)
-        await other.incr("k", 60)
-        await other.share()
-        assert await other.get("k") == counted + 1
-        await engine.dispose()
-        return counted
+        assert counted > 1
+        await first.share(now=NOW)
+        count(second)
+        await second.share(now=NOW)
+        assert (count(first), count(second)) == (counted + 1, counted + 2)
 
-    assert asyncio.run(share()) > 1
+    run(migrated_database_url, work)
 
 
-def test_a_share_that_fails_is_made_up_for(engine: AsyncEngine, migrated_database_url: str) -> None:
-    one = counters(engine)
+def test_counts_of_a_failed_share_are_shared_later(migrated_database_url: str) -> None:
+    async def rename(table: str, name: str) -> None:
+        await asyncio.to_thread(databases.execute, migrated_database_url, f"ALTER TABLE {table} RENAME TO {name}")
 
-    async def share() -> int:
-        await one.incr("k", 60)
-        await asyncio.to_thread(
-            databases.execute, migrated_database_url, "ALTER TABLE rate_limit_counters RENAME TO away"
-        )
+    async def work(engine: AsyncEngine) -> None:
+        first, second = create_machine(engine), create_machine(engine)
+        count(first)
+        await rename("rate_limit_counters", "elsewhere")
         with pytest.raises(Exception, match="rate_limit_counters"):
-            await one.share()
-        await asyncio.to_thread(
-            databases.execute, migrated_database_url, "ALTER TABLE away RENAME TO rate_limit_counters"
-        )
-        await one.incr("k", 60)
-        await one.share()
-        other = counters(engine)
-        await other.incr("k", 60)
-        await other.share()
-        await engine.dispose()
-        return await other.get("k")
+            await first.share(now=NOW)
+        await rename("elsewhere", "rate_limit_counters")
+        count(first)
+        await first.share(now=NOW)
+        count(second)
+        await second.share(now=NOW)
+        assert count(second) == 4
 
-    assert asyncio.run(share()) == 3
+    run(migrated_database_url, work)
 
 
-def test_what_is_counted_is_bounded(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic, "MAX_COUNTERS", 10)
-    one = counters(engine)
+def test_total_of_an_ended_window_starts_anew(migrated_database_url: str) -> None:
+    async def work(engine: AsyncEngine) -> None:
+        first, second = create_machine(engine), create_machine(engine)
+        count(first, 7)
+        await first.share(now=NOW)
+        count(second, 2, now=NOW + 60)
+        await second.share(now=NOW + 60)
+        assert count(second, now=NOW + 60) == 3
 
-    async def count() -> list[int]:
-        for number in range(20):
-            await one.incr(f"k{number}", 60)
-        return [await one.incr("k0", 60), await one.incr("k15", 60)]
-
-    assert asyncio.run(count()) == [2, 1]
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 90)), max_size=40))
-def test_a_window_counts_what_came_in_it(hits: list[tuple[int, int]]) -> None:
-    """Of a key; time goes on between hits, and windows begin with the minute."""
-    instant = 0
-    one = SharedCounters(create_nothing(), lambda: datetime.fromtimestamp(instant, UTC))
-    expected: dict[tuple[int, int], int] = {}
-
-    async def count() -> None:
-        nonlocal instant
-        for key, seconds in hits:
-            instant += seconds
-            window = (key, instant // 60)
-            expected[window] = expected.get(window, 0) + 1
-            assert await one.incr(str(key), 60) == expected[window]
-            assert await one.get_expiry(str(key)) == (instant // 60 + 1) * 60
-
-    asyncio.run(count())
+    run(migrated_database_url, work)
 
 
-def create_nothing() -> AsyncEngine:
-    """An engine that nobody asks."""
+def test_limiter_shares_again_after_a_failure(
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(approximate, "SHARE_SECONDS", 0)
+
+    def rename(table: str, name: str) -> None:
+        databases.execute(migrated_database_url, f"ALTER TABLE {table} RENAME TO {name}")
+
+    def is_shared() -> bool:
+        return databases.fetch_value(migrated_database_url, "SELECT sum(count) FROM rate_limit_counters") == 1
+
+    async def work(engine: AsyncEngine) -> None:
+        now = datetime(2100, 1, 1, tzinfo=UTC)
+        limiter = ApproximateRateLimiter(create_machine(engine), lambda: now, per_client=LIMIT, per_account=LIMIT)
+        await asyncio.to_thread(rename, "rate_limit_counters", "elsewhere")
+        limiter.hit(LIMIT, "a")
+        sharing = asyncio.create_task(limiter.run())
+        await until(lambda: "using local counts: error=ProgrammingError" in caplog.text)
+        await asyncio.to_thread(rename, "elsewhere", "rate_limit_counters")
+        await asyncio.to_thread(wait_until, is_shared)
+        sharing.cancel()
+
+    run(migrated_database_url, work)
+
+
+def test_database_holds_no_subject(migrated_database_url: str) -> None:
+    async def work(engine: AsyncEngine) -> None:
+        machine = create_machine(engine)
+        count(machine, subject="203.0.113.7/32")
+        await machine.share(now=NOW)
+
+    run(migrated_database_url, work)
+    rows = "SELECT string_agg(c::text, ' ') FROM rate_limit_counters AS c"
+    stored = str(databases.fetch_value(migrated_database_url, rows))
+    assert "2100-01-01" in stored
+    assert "203.0" not in stored
+
+
+@pytest.fixture
+def unused_engine() -> AsyncEngine:
     return create_engine(DatabaseSettings.model_validate({"database_url": "postgres://nobody@localhost/nothing"}))
+
+
+def test_full_table_counts_known_subjects_only(unused_engine: AsyncEngine) -> None:
+    machine = create_machine(unused_engine, max_counters=10)
+    for number in range(20):
+        count(machine, subject=f"{number}")
+
+    assert [count(machine, subject=f"{number}") for number in (0, 9, 10, 19)] == [2, 2, 1, 1]
+
+
+def test_ended_windows_make_room_in_the_table(unused_engine: AsyncEngine) -> None:
+    machine = create_machine(unused_engine, max_counters=10)
+    for number in range(10):
+        count(machine, subject=f"{number}")
+    asyncio.run(machine.share(now=NOW + 60))
+
+    assert count(machine, 2, subject="new", now=NOW + 60) == 2
+
+
+@given(hits=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 90)), max_size=40))
+def test_windows_begin_with_the_minute(hits: list[tuple[str, int]]) -> None:
+    """For any requests of three subjects, with the seconds between them."""
+    engine = create_engine(DatabaseSettings.model_validate({"database_url": "postgres://nobody@localhost/nothing"}))
+    machine = create_machine(engine)
+    expected: dict[tuple[str, int], int] = {}
+    instant = 0
+    for subject, seconds in hits:
+        instant += seconds
+        window = (subject, instant // 60)
+        expected[window] = expected.get(window, 0) + 1
+        counter = machine.increment(LIMIT, subject, now=instant)
+        assert (counter.count, counter.expires_at) == (expected[window], (instant // 60 + 1) * 60)

@@ -34,6 +34,11 @@ async def client_of(connection: HTTPConnection) -> Client:
     return Client(ip=_ip_of(connection.client.host if connection.client else ""), user_agent=user_agent or None)
 
 
+async def client_key(connection: HTTPConnection) -> str:
+    """Return the network that a request counts for, for `rate_limited`."""
+    return network_of(connection.client.host if connection.client else "")
+
+
 @lru_cache(4096)
 def network_of(host: str) -> str:
     """`Client.network`, by the host of an ASGI scope's `client`."""

@@ -5,6 +5,7 @@ into is added for all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from audifi.core.http import problems
 from audifi.core.http.middleware.request_id import HEADER
 from audifi.core.http.problems import MEDIA_TYPE, FieldError, Problem, ProblemDetails
+from audifi.core.rate_limiting.limits import Limit, LimitStatus, RateLimitExceededError
 
 OF_ANY = (problems.head_too_large(), problems.internal())
 OF_ANY_BODY = (
@@ -25,6 +27,9 @@ OF_ANY_BODY = (
 )
 INVALID = problems.invalid(
     [FieldError(code="missing", detail="Field required", pointer="/email")],
+)
+RATE_LIMITED = problems.rate_limit_exceeded(
+    RateLimitExceededError(LimitStatus(Limit("client", 600, per=timedelta(minutes=1)), 0, 42))
 )
 SERVERS = [
     {"url": "https://audifi-api.fly.dev", "description": "Production"},
@@ -125,7 +130,7 @@ def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: boo
     yield from OF_ANY
     if is_limited:
         yield problems.overloaded(3)
-        yield problems.too_many_requests("At most 600 in 1 minute. Try again in 42 seconds.", retry_after=42)
+        yield RATE_LIMITED
     if "requestBody" in operation:
         yield from OF_ANY_BODY
     if "requestBody" in operation or "parameters" in operation:

@@ -23,6 +23,7 @@ from starlette.types import Scope
 
 from audifi.core.http.middleware.request_id import request_id
 from audifi.core.http.schemas import Schema
+from audifi.core.rate_limiting.limits import RateLimitExceededError
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS".split()
@@ -167,7 +168,7 @@ def install(app: FastAPI) -> None:
     async def answer(connection: HTTPConnection, error: Exception) -> Response:
         return response(connection.scope, _problem(connection, error))
 
-    for kind in (Problem, HTTPException, RequestValidationError):
+    for kind in (Problem, HTTPException, RequestValidationError, RateLimitExceededError):
         app.add_exception_handler(kind, answer)
 
 
@@ -178,6 +179,8 @@ def _problem(connection: HTTPConnection, error: Exception) -> Problem:
         return error.problem
     if isinstance(error, HTTPException):
         return _of_status(connection, error)
+    if isinstance(error, RateLimitExceededError):
+        return rate_limit_exceeded(error)
     assert isinstance(error, Problem)  # noqa: S101 - there are no others
     return error
 
@@ -227,15 +230,12 @@ def unsupported_media_type() -> Problem:
     )
 
 
-def too_many_requests(detail: str, *, retry_after: int, headers: Sequence[tuple[str, str]] = ()) -> Problem:
-    """RFC 6585, 4."""
-    return Problem(
-        429,
-        "rate_limit.exceeded",
-        "Too many requests",
-        detail,
-        headers=[("Retry-After", str(retry_after)), *headers],
-    )
+def rate_limit_exceeded(error: RateLimitExceededError) -> Problem:
+    """RFC 6585, 4, with Retry-After (RFC 9110, 10.2.3)."""
+    headers = [("Retry-After", str(error.status.reset_seconds)), *error.status.headers]
+    problem = Problem(429, "rate_limit.exceeded", "Too many requests", error.detail, headers=headers)
+    problem.limit = error.status.limit.name
+    return problem
 
 
 def database_unavailable() -> Problem:

@@ -1,1 +1,1 @@
-"""Limits on how often clients and accounts may call."""
+"""Rate limits: exact ones counted in PostgreSQL, and approximate ones counted in memory."""

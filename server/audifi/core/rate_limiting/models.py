@@ -1,4 +1,4 @@
-"""Tables that belong to no feature. Apart from what uses them, so that migrations start without it."""
+"""The table of rate limit counters. Its own module, so that migrations import no limiter."""
 
 from datetime import datetime
 
@@ -9,11 +9,15 @@ from audifi.core.db.connection import Base
 
 
 class RateLimitCounter(Base):
-    """How often, in the window that ends at expires_at. Unlogged: a crash of PostgreSQL may forget it."""
+    """The count of one limit and subject in the window that ends at `expires_at`.
+
+    Unlogged: a crash of PostgreSQL may reset the counters.
+    """
 
     __tablename__ = "rate_limit_counters"
     __table_args__ = ({"prefixes": ["UNLOGGED"]},)
 
     key: Mapped[str] = mapped_column(Text, primary_key=True)
+    """An HMAC of limit and subject (`CounterKeys`)."""
     count: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)

@@ -21,9 +21,10 @@ from audifi.core.http.middleware.conditional import ConditionalMiddleware
 from audifi.core.http.middleware.errors import FailuresMiddleware
 from audifi.core.http.middleware.instrumentation import Sight
 from audifi.core.http.middleware.proxy import FlyProxyMiddleware
+from audifi.core.http.middleware.rate_limit import RateLimitMiddleware
 from audifi.core.http.middleware.request_id import RequestIdMiddleware
 from audifi.core.http.problems import Problem
-from audifi.core.rate_limiting.approximate import Traffic, TrafficMiddleware
+from audifi.core.rate_limiting.approximate import ApproximateRateLimiter
 from audifi.core.telemetry.metrics import Metrics
 
 # What an API's answers tell browsers (OWASP REST Security Cheat Sheet).
@@ -50,7 +51,7 @@ def install(  # noqa: PLR0913 - what is wired
     *,
     allowed_origins: Sequence[str],
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
-    traffic: Traffic,
+    request_limiter: ApproximateRateLimiter,
     overload: Overload,
     first: Mapping[str, ASGIApp],
     sight: Sight | None = None,
@@ -62,7 +63,7 @@ def install(  # noqa: PLR0913 - what is wired
         allowed_origins: whose pages may call this API with cookies and read its answers; scheme, host and port, exactly
             as browsers write them.
         trusted_proxies: those that are believed when they tell the client's address and scheme.
-        traffic: how much each client may ask for.
+        request_limiter: counts the requests of each client.
         overload: how much may be in work for all of them.
         first: what answers GET by these paths before anything could refuse them: Fly's checks.
         sight: where requests are told of.
@@ -73,7 +74,7 @@ def install(  # noqa: PLR0913 - what is wired
     app.add_middleware(ConditionalMiddleware)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(FailuresMiddleware)
-    app.add_middleware(TrafficMiddleware, traffic=traffic)
+    app.add_middleware(RateLimitMiddleware, limiter=request_limiter)
     app.add_middleware(OverloadMiddleware, overload=overload)
     app.add_middleware(FirstMiddleware, first=first)
     cors: CorsOptions = {
