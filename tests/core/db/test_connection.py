@@ -134,11 +134,10 @@ def test_an_authority_that_the_system_does_not_know_is_refused(tls_relay: Relay,
 # --- addresses and parameters ---
 
 
-def test_unix_sockets_are_reached_in_both_spellings(postgres_server: Postgres) -> None:
+def test_unix_socket_is_reached(postgres_server: Postgres) -> None:
     folder, port = postgres_server.socket_folder, postgres_server.port
 
     assert ask(f"postgresql://postgres@/postgres?host={folder}&port={port}") == 1
-    assert ask(f"postgresql://postgres@{quote(str(folder), safe='')}/postgres?port={port}") == 1
 
 
 def test_ipv6_is_reached() -> None:
@@ -158,14 +157,6 @@ def test_application_name_and_options_take_effect(database_url: str) -> None:
 
     assert ask(url, "SHOW application_name") == "console"
     assert ask(url, "SHOW work_mem") == "7MB"
-
-
-def test_target_session_attrs_finds_the_server_that_takes_writes(own_postgres: Postgres) -> None:
-    with databases.own_server(apis.free_port(), default_transaction_read_only="on") as replica:
-        hosts = f"127.0.0.1:{replica.port},127.0.0.1:{own_postgres.port}"
-        url = f"postgres://postgres:secret@{hosts}/postgres?target_session_attrs=read-write"
-
-        assert ask(url, "SHOW port") == str(own_postgres.port)
 
 
 # --- the pool and its limits ---
