@@ -1,5 +1,6 @@
 """GitHub's rules for what starts a workflow, and what the committed one makes of them under act, without an image."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,17 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 DEVELOP = Event(name="push", ref="refs/heads/develop", paths=SERVER)
 MAIN = Event(name="push", ref="refs/heads/main", paths=SERVER)
+PULL_REQUEST = Event(name="pull_request", ref="refs/pull/7/merge", base="main", paths=SERVER)
+
+
+def test_run_installs_no_system_package(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "checkout")
+    checkout.commit("needs a missing server", checkout.replaced(WORKFLOW, "servers=(", "servers=(no-such-server "))
+
+    run = Workflow(checkout.folder, None, tmp_path / "runs", {}).run(PULL_REQUEST, targets="")
+
+    assert run.succeeded, run.log
+    assert "rehearsal: not run: sudo apt-get install" in run.log
 
 
 @pytest.mark.parametrize("target", TARGETS)
