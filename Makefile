@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 # Two for each core: tests wait for servers more than they compute.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 ENVIRONMENT_READY := .venv/.ready
+# Running needs a part of what development needs: enough, unless all of it is there already.
+RUN_READY := $(if $(wildcard $(ENVIRONMENT_READY)),$(ENVIRONMENT_READY),.venv/.run-ready)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)/server:$(CURDIR)"
 
 # What packages bring along, but only for what isn't done here: coloured source code, look-ups of mail domains, time zones,
@@ -24,24 +26,20 @@ help: ## List the targets
 setup: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules ## Install all that the other targets need (they do it themselves, too)
 
 .PHONY: run
-run: $(ENVIRONMENT_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
+run: $(RUN_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
 	@$(IN_VENV) exec python -m dev.run
 
 .PHONY: doctor
-doctor: $(ENVIRONMENT_READY) ## Say what is wrong with what `make run` runs, or with DATABASE_URL=…, and what to do
+doctor: $(RUN_READY) ## Say what is wrong with what `make run` runs, or with DATABASE_URL=…, and what to do
 	@$(IN_VENV) exec python -m dev.doctor $(ARGS)
 
 .PHONY: test
-test: $(ENVIRONMENT_READY) ## Run the server's tests
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not slow" tests $(ARGS)
+test: $(ENVIRONMENT_READY) ## Run the server's tests; without ARGS, they must reach every line and branch of the features
+	@$(IN_VENV) $(if $(ARGS),,PYTEST_PLUGINS=tests.support.coverage) python -m pytest -n $(WORKERS) -m "not slow" tests $(ARGS)
 
 .PHONY: test-tools
 test-tools: $(ENVIRONMENT_READY) ## Run the tests of the developers' tools and of the pipeline
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" tools dev ops clients $(ARGS)
-
-.PHONY: coverage
-coverage: $(ENVIRONMENT_READY) ## See that the tests of sign-in reach every line and branch of it
-	@$(IN_VENV) python -m pytest -q -n $(WORKERS) -m "not slow" --cov --cov-config=server/pyproject.toml tests/auth $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(ENVIRONMENT_READY) tools/bench/.venv/.ready tools/bench/peers/node_modules ## Run the tests that start many processes, or wait
@@ -88,7 +86,7 @@ test-client: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_mod
 	@$(IN_VENV) python -m pytest -q -m client clients $(ARGS)
 
 .PHONY: check
-check: lint types test test-slow coverage compatibility fuzz ## Everything that must hold before a push
+check: lint types test test-slow compatibility fuzz ## Everything that must hold before a push
 
 .PHONY: lint
 lint: lint-python lint-migrations lint-contract lint-pipeline ## Format, lint, imports, migrations, OpenAPI, workflow, scripts, Dockerfile
@@ -138,7 +136,8 @@ hashes: $(ENVIRONMENT_READY) ## Write down the hashes of new migrations, once th
 
 .PHONY: lock
 lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, every package at its newest
-	@cd server && for group in "requirements.lock $(addprefix --no-emit-package ,$(UNUSED))" "requirements-dev.lock --group dev -c requirements.lock"; do \
+	@cd server && for group in "requirements.lock $(addprefix --no-emit-package ,$(UNUSED))" \
+	    "requirements-run.lock --group run -c requirements.lock" "requirements-dev.lock --group dev -c requirements-run.lock"; do \
 	  $(IN_VENV) uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
 	    --no-annotate --custom-compile-command "make lock" -o $$group; done
 
@@ -147,21 +146,17 @@ clean: ## Remove the environment and the development database
 	rm -rf .venv .data tools/bench/.venv tools/bench/results tools/bench/peers/node_modules tools/node_modules clients/typescript/node_modules clients/typescript/dist
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
-	@if [ -L .venv ]; then echo "make: .venv is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
-	@python=$$(dev/find-python $${PYTHON:+"$$PYTHON"}); \
-	echo "Making .venv with $$python …"; \
-	"$$python" -m venv --clear .venv || \
-	  { echo "make: $$python can't make it; on Debian and Ubuntu, apt-get install python3.13-venv" >&2; exit 1; }
-	@echo "Installing the packages of server/requirements-dev.lock; a minute or so …"
-	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r $< \
-	  | awk '/^(Collecting|Processing) / { printf "\r\033[K  %3d %s", ++n, $$2; fflush() } END { print "" }'
+	@dev/install $<
+	@touch $@
+
+.venv/.run-ready: server/requirements-run.lock .python-version
+	@dev/install $<
 	@touch $@
 
 # What the image has, for measurements of the server.
 tools/bench/.venv/.ready: server/requirements.lock $(ENVIRONMENT_READY)
 	@.venv/bin/python -m venv --clear --without-pip tools/bench/.venv
-	@.venv/bin/python -m pip --python tools/bench/.venv/bin/python install --disable-pip-version-check --quiet --no-deps \
-	  --require-hashes -r $<
+	@.venv/bin/uv pip sync --quiet --python tools/bench/.venv/bin/python --require-hashes $<
 	@touch $@
 
 tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)

@@ -3,14 +3,19 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 import audifi
-from tests.support.api import Api
-from tests.support.fixtures import StartApi
+from audifi.health.router import PATH, router
+from dev.postgres import Postgres
+from tests.support import databases
+from tests.support.app import App, serving
+from tests.support.fixtures import StartApi, StartApp
+from tests.support.waiting import wait_until
 
 
-def test_health_is_exactly_what_the_specification_shows(health_api: Api) -> None:
-    answer = health_api.get_health()
+def test_health_is_exactly_what_the_specification_shows(app: App) -> None:
+    answer = app.http.get(PATH)
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -23,13 +28,13 @@ def test_health_is_exactly_what_the_specification_shows(health_api: Api) -> None
     assert abs(datetime.fromisoformat(body["timestamp"]) - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-def test_health_is_never_stored(health_api: Api) -> None:
-    assert health_api.get_health().headers["cache-control"] == "no-store"
+def test_health_is_never_stored(app: App) -> None:
+    assert app.http.get(PATH).headers["cache-control"] == "no-store"
 
 
-def test_head_answers_as_get_does_without_a_body(health_api: Api) -> None:
-    head = httpx2.head(f"{health_api.url}/api/v1/health")
-    get = health_api.get_health()
+def test_head_answers_as_get_does_without_a_body(app: App) -> None:
+    head = httpx2.head(f"{app.url}{PATH}")
+    get = app.http.get(PATH)
 
     assert (head.status_code, head.content) == (200, b"")
     ignored = {"date", "x-request-id"}
@@ -39,15 +44,15 @@ def test_head_answers_as_get_does_without_a_body(health_api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_health_takes_no_other_method(health_api: Api, method: str) -> None:
-    answer = httpx2.request(method, f"{health_api.url}/api/v1/health")
+def test_health_takes_no_other_method(app: App, method: str) -> None:
+    answer = httpx2.request(method, f"{app.url}{PATH}")
 
     assert answer.status_code == 405
     assert {m.strip() for m in answer.headers["allow"].split(",")} == {"GET", "HEAD"}
 
 
-def test_a_path_beside_it_is_not_found_rather_than_redirected(health_api: Api) -> None:
-    assert httpx2.get(f"{health_api.url}/api/v1/health/").status_code == 404
+def test_a_path_beside_it_is_not_found_rather_than_redirected(app: App) -> None:
+    assert httpx2.get(f"{app.url}{PATH}/").status_code == 404
 
 
 def test_the_version_carries_the_commit_that_the_image_was_built_from(start_api: StartApi, database_url: str) -> None:
@@ -56,8 +61,39 @@ def test_the_version_carries_the_commit_that_the_image_was_built_from(start_api:
     assert api.get_health().json()["version"] == f"{audifi.__version__}+1a2b3c4"
 
 
-def test_the_documentation_lists_health_once_with_both_answers(health_api: Api) -> None:
-    paths = httpx2.get(f"{health_api.url}/openapi.json").json()["paths"]
+def test_the_documentation_lists_health_once_with_both_answers(app: App) -> None:
+    paths = httpx2.get(f"{app.url}/openapi.json").json()["paths"]
 
     assert list(paths["/api/v1/health"]) == ["get"]
     assert {"200", "503"} <= set(paths["/api/v1/health"]["get"]["responses"])
+
+
+def test_route_answers_as_the_middleware_ahead_of_it_does(app: App) -> None:
+    alone = FastAPI(version=app.asgi.version)
+    alone.include_router(router)
+    alone.state = app.asgi.state
+    app.clock.stop()
+
+    with serving(alone) as url:
+        answers = [httpx2.get(f"{each}{PATH}") for each in (url, app.url)]
+
+    assert answers[0].content == answers[1].content
+    assert answers[0].headers["cache-control"] == answers[1].headers["cache-control"]
+
+
+def test_health_tells_when_an_outage_begins_and_ends(
+    start_app: StartApp, postgres_server: Postgres, migrated_database_url: str
+) -> None:
+    app = start_app(migrated_database_url)
+    name = re.search(r"test_\w+", migrated_database_url)
+    assert name
+
+    def status() -> str:
+        health = app.http.get(PATH).json()
+        return f"{health['status']}, {health['dependencies']['database']}"
+
+    assert status() == "ok, connected"
+    databases.execute(postgres_server.url(), f"ALTER DATABASE {name[0]} ALLOW_CONNECTIONS false")
+    wait_until(lambda: status() == "degraded, disconnected")
+    databases.execute(postgres_server.url(), f"ALTER DATABASE {name[0]} ALLOW_CONNECTIONS true")
+    wait_until(lambda: status() == "ok, connected")

@@ -131,10 +131,10 @@ def check_out(release: Release, root: Path) -> Code:
     lock = Path("server/requirements.lock")
     python = sys.executable
     if (root / lock).read_bytes() != (ROOT / lock).read_bytes():
-        print("- the previous release has other packages: installing them, half a minute or so", flush=True)
+        print("- the previous release has other packages: installing them", flush=True)
         python = str(root / ".venv" / "bin" / "python")
-        make = [sys.executable, "-m", "venv", str(root / ".venv")]
-        install = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", str(root / lock)]
+        make = [sys.executable, "-m", "venv", "--without-pip", str(root / ".venv")]
+        install = ["uv", "pip", "sync", "--quiet", "--python", python, "--require-hashes", str(root / lock)]
         for command in (make, install):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:

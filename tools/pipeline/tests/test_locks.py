@@ -13,11 +13,13 @@ from tests.support.api import ROOT
 SERVER = ROOT / "server"
 PYPROJECT = tomllib.loads((SERVER / "pyproject.toml").read_text())
 RUNTIME = SERVER / "requirements.lock"
+RUNNING = SERVER / "requirements-run.lock"
 DEVELOPMENT = SERVER / "requirements-dev.lock"
+LOCKS = [RUNTIME, RUNNING, DEVELOPMENT]
 NPM_FOLDERS = [ROOT / "tools", ROOT / "clients" / "typescript"]
 EXACT = re.compile(r"(?P<name>[a-z0-9-]+)(\[[a-z0-9,-]+\])?==(?P<version>[0-9][0-9a-z.]*)")
 
-each_lock = pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT], ids=lambda lock: lock.name)
+each_lock = pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,16 @@ def read(lock: Path) -> dict[str, Locked]:
 
 
 def direct(group: str | None = None) -> list[str]:
-    return list(PYPROJECT["dependency-groups"][group] if group else PYPROJECT["project"]["dependencies"])
+    """Requirements of the server, or of a group without those that it includes."""
+    requirements = PYPROJECT["dependency-groups"][group] if group else PYPROJECT["project"]["dependencies"]
+    return [each for each in requirements if isinstance(each, str)]
 
 
 @pytest.mark.parametrize(
     ("requirement", "locks"),
-    [(each, [RUNTIME, DEVELOPMENT]) for each in direct()] + [(each, [DEVELOPMENT]) for each in direct("dev")],
+    [(each, LOCKS) for each in direct()]
+    + [(each, [RUNNING, DEVELOPMENT]) for each in direct("run")]
+    + [(each, [DEVELOPMENT]) for each in direct("dev")],
 )
 def test_what_is_asked_for_is_pinned_and_the_locks_hold_that_version(requirement: str, locks: list[Path]) -> None:
     pin = EXACT.fullmatch(requirement)
@@ -68,11 +74,11 @@ def test_every_package_has_a_version_and_hashes(lock: Path) -> None:
 
 
 def test_what_is_tested_is_what_the_image_runs() -> None:
-    assert read(RUNTIME).items() <= read(DEVELOPMENT).items()
+    assert read(RUNTIME).items() <= read(RUNNING).items() <= read(DEVELOPMENT).items()
 
 
 def test_tools_stay_out_of_the_image() -> None:
-    tools = {each.partition("==")[0] for each in direct("dev")}
+    tools = {each.partition("==")[0] for group in ("run", "dev") for each in direct(group)}
 
     assert tools & set(read(RUNTIME)) == set()
 
@@ -82,7 +88,7 @@ each_npm_folder = pytest.mark.parametrize("folder", NPM_FOLDERS, ids=lambda fold
 
 @pytest.mark.parametrize(
     "lock",
-    [RUNTIME, DEVELOPMENT, *(folder / "package-lock.json" for folder in NPM_FOLDERS)],
+    [*LOCKS, *(folder / "package-lock.json" for folder in NPM_FOLDERS)],
     ids=lambda lock: f"{lock.parent.name}/{lock.name}",
 )
 def test_no_lock_names_a_registry(lock: Path) -> None:

@@ -201,7 +201,6 @@ def test_it_installs_lints_checks_types_tests_and_builds_in_this_order() -> None
         "make types",
         "make test",
         "make test-slow",
-        "make coverage",
         "make compatibility",
         "make fuzz",
         "make test-client",
