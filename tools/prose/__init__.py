@@ -1,0 +1,1 @@
+"""Checks what a machine can see of docs/style.md."""
