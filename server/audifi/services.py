@@ -17,8 +17,8 @@ from audifi.core.clock import Clock, utc_now
 from audifi.core.config.settings import Settings
 from audifi.core.db import retention
 from audifi.core.db.connection import create_engine
-from audifi.core.db.database import Reads
-from audifi.core.db.semaphore import Turns
+from audifi.core.db.database import Database, untraced
+from audifi.core.db.semaphore import FairSemaphore
 from audifi.core.email.mailer import ConsoleMailer, Mailer, SendGridMailer
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.concurrency_limit import Overload
@@ -46,8 +46,8 @@ class Services:
     clock: Clock
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
-    turns: Turns
-    reads: Reads
+    turns: FairSemaphore
+    database: Database
     jobs: Jobs
     rate_limiter: RateLimiter
     request_limiter: ApproximateRateLimiter
@@ -65,25 +65,32 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
     """Build everything. Nothing connects yet: a database that is unavailable doesn't keep the server from starting."""
     engine = create_engine(settings)
     metrics = Metrics(settings.version)
-    turns = Turns(
-        settings.database_pool_size + settings.database_pool_max_overflow, settings.database_pool_timeout_seconds
+    turns = FairSemaphore(
+        settings.database_pool_size + settings.database_pool_max_overflow,
+        settings.database_pool_timeout_seconds,
+        on_wait=lambda seconds: metrics.pool_waited("transactions", seconds),
     )
     metrics.engine(engine, turns)
-    reads = Reads(settings)
-    metrics.reads(reads)
     error_reporter = Reporter(settings)
     tracer = _create_tracer(settings)
     if tracer:
         tracer.engine(engine)
-        reads.traced = tracer.statement
     counter_keys = CounterKeys(settings.jwt_secret)
+    database = Database(
+        settings,
+        pool_size=1,
+        read_pool_size=settings.database_read_pool_size,
+        on_wait=metrics.pool_waited,
+        trace=tracer.statement if tracer else untraced,
+    )
+    metrics.watch_pool(database.pools[1])
     return Services(
         settings=settings,
         clock=clock,
         engine=engine,
         sessions=async_sessionmaker(engine, expire_on_commit=False),
         turns=turns,
-        reads=reads,
+        database=database,
         jobs=Jobs(engine, told=metrics.job, report=error_reporter),
         rate_limiter=RateLimiter(engine, counter_keys),
         request_limiter=ApproximateRateLimiter(
@@ -135,7 +142,7 @@ async def running(
     )
     async with background:
         services.jobs.start()
-        async with services.reads:
+        async with services.database:
             yield
         await services.jobs.stop()
     await services.email_sender.close()

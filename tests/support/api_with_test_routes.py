@@ -12,14 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from audifi import serve as server
 from audifi.app import create_app
 from audifi.core.config.settings import Settings, load
-from audifi.core.db.database import Query, Reads, get_reads
-from audifi.core.http.dependencies import services_of
+from audifi.core.db.statements import Statement
+from audifi.core.http.dependencies import DatabaseDep, services_of
 from audifi.core.http.session import get_session
 from audifi.core.telemetry import logging as logs
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve, show_metrics
 from audifi.services import build_services
 
-ECHO = Query(select(bindparam("value", type_=Text)))
+ECHO = Statement(select(bindparam("value", type_=Text)))
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
@@ -39,10 +39,8 @@ def add_routes(app: FastAPI) -> None:
         return seconds
 
     @app.get("/test/read")
-    async def read(reads: Annotated[Reads, Depends(get_reads)], value: str) -> str:
-        row = await reads.fetch_one(ECHO, value=value)
-        assert row
-        return str(row[0])
+    async def read(database: DatabaseDep, value: str) -> str:
+        return str(await database.fetch_value(ECHO, value=value))
 
     @app.get("/test/setting")
     async def setting(session: Session, name: str) -> str:

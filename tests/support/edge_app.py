@@ -14,13 +14,12 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.background import BackgroundTask
 
 from audifi.core.clock import utc_now
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import create_engine
+from audifi.core.db.database import Database
 from audifi.core.http.middleware import stack as edge
 from audifi.core.http.middleware.concurrency_limit import Overload
 from audifi.core.http.middleware.request_id import request_id
@@ -55,12 +54,14 @@ class Body(BaseModel):
 def create(database_url: str) -> FastAPI:
     """The app; `/away/…` asks databases that can't be reached, `/database/…` this one."""
 
-    engine = _engine(database_url)
+    engine = create_engine(_settings(database_url))
+    database = _database(database_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.engine = engine
+        app.state.database = database
         yield
+        await database.close()
         await engine.dispose()
 
     app = FastAPI(lifespan=lifespan, redirect_slashes=False)
@@ -181,64 +182,61 @@ STATEMENTS = {
 
 @databases.get("/database/{name}")
 async def fail_in_database(request: Request, name: str) -> None:
-    engine: AsyncEngine = request.app.state.engine
-    async with engine.begin() as connection:
+    database: Database = request.app.state.database
+    async with database.transaction() as tx:
         for statement in STATEMENTS[name].split(";\n"):
-            await connection.execute(text(statement))
+            await tx.fetch_sql(statement)
 
 
 @databases.post("/text")
 async def keep_text(request: Request, body: Body) -> None:
-    engine: AsyncEngine = request.app.state.engine
-    async with engine.begin() as connection:
-        await connection.execute(text("SELECT CAST(:given AS text)"), {"given": body.token.get_secret_value()})
+    database: Database = request.app.state.database
+    async with database.transaction() as tx:
+        await tx.fetch_sql("SELECT $1::text", body.token.get_secret_value())
 
 
 @databases.get("/pool")
 async def exhaust_pool(request: Request) -> None:
-    engine: AsyncEngine = request.app.state.engine
-    async with engine.connect(), engine.connect():
+    database: Database = request.app.state.database
+    pool, _ = database.pools
+    async with pool.semaphore, database.transaction():
         pass
 
 
 @databases.get("/cut")
 async def lose_connection(request: Request) -> None:
-    engine: AsyncEngine = request.app.state.engine
-    async with engine.begin() as connection:
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver
-        driver.terminate()
-        await connection.execute(text("SELECT 1"))
+    database: Database = request.app.state.database
+    async with database.connection() as connection:
+        connection.terminate()
+        await connection.execute("SELECT 1")
 
 
 @databases.get("/in-transaction/file")
 async def fail_in_transaction(request: Request) -> None:
     """An OSError that isn't the database's, though a transaction is open."""
-    engine: AsyncEngine = request.app.state.engine
-    async with engine.begin():
+    database: Database = request.app.state.database
+    async with database.transaction():
         Path("/nowhere/file").read_text()  # noqa: ASYNC240
 
 
 @databases.get("/away")
 async def ask_another(url: str) -> None:
-    engine = _engine(url, timeout_seconds=1.5)
-    try:
-        async with engine.begin():
-            pass
-    finally:
-        await engine.dispose()
+    async with _database(url, timeout_seconds=1.5) as database, database.transaction():
+        pass
 
 
-def _engine(url: str, timeout_seconds: float = 5) -> AsyncEngine:
+def _database(url: str, timeout_seconds: float = 5) -> Database:
+    return Database(_settings(url, timeout_seconds), pool_size=1, read_pool_size=1)
+
+
+def _settings(url: str, timeout_seconds: float = 5) -> DatabaseSettings:
     values = {
         "database_url": url,
-        "database_pool_size": 1,
-        "database_pool_max_overflow": 0,
         "database_pool_timeout_seconds": 0.1,
         "database_connect_timeout_seconds": timeout_seconds,
         "database_statement_timeout_seconds": timeout_seconds,
     }
-    return create_engine(DatabaseSettings.model_validate(values))
+    return DatabaseSettings.model_validate(values)
 
 
 @contextmanager

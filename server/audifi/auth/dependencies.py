@@ -25,17 +25,16 @@ from audifi.auth.context import Context
 from audifi.auth.models import Role, Session, User
 from audifi.auth.sessions import is_live
 from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError
-from audifi.core.db.database import UNAVAILABLE, Query, Reads, get_reads
+from audifi.core.db.statements import Statement
 from audifi.core.http.client_info import client_of
-from audifi.core.http.dependencies import Now, current_time, services_of
+from audifi.core.http.dependencies import DATABASE_PROBLEMS, Now, current_time, services_of
 from audifi.core.http.openapi import raises
 from audifi.core.http.rate_limits import count_request
 from audifi.core.http.session import get_session
 
 FRESH = timedelta(minutes=5)
 
-Database = Annotated[AsyncSession, Depends(get_session, scope="function")]
-FromReads = Annotated[Reads, Depends(get_reads)]
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 BEARER = HTTPBearer(
     scheme_name="AccessToken",
     bearerFormat="JWT",
@@ -50,7 +49,7 @@ Bearer = Annotated[
 
 # Others are called and not taken by Depends, here and below: where a route isn't direct, FastAPI takes for each as long
 # as for all that `signed_in` does.
-async def get_context(request: Request, session: Database) -> Context:
+async def get_context(request: Request, session: SessionDep) -> Context:
     services = services_of(request)
     return Context(
         session=session,
@@ -61,8 +60,8 @@ async def get_context(request: Request, session: Database) -> Context:
     )
 
 
-LIVE_SESSION = Query(select(Session.id).where(Session.id == bindparam("session_id"), is_live(bindparam("now"))))
-ACCOUNT = Query(
+LIVE_SESSION = Statement(select(Session.id).where(Session.id == bindparam("session_id"), is_live(bindparam("now"))))
+ACCOUNT = Statement(
     select(
         User.id,
         User.email,
@@ -83,7 +82,7 @@ NOT_SIGNED_IN = (
     problems.access_token_missing(),
     problems.access_token_invalid(expired=True),
     problems.access_token_invalid(),
-    *UNAVAILABLE,
+    *DATABASE_PROBLEMS,
 )
 
 
@@ -105,10 +104,10 @@ async def signed_in_uncounted(request: Request, bearer: Bearer) -> AccessToken:
     request.state.user_id = token.user_id  # for core/http/middleware/instrumentation
     if token.session_id in revoked:
         raise problems.access_token_invalid()
-    if not revoked.is_current:
-        reads = await get_reads(request)
-        if await reads.fetch_one(LIVE_SESSION, session_id=token.session_id, now=at) is None:
-            raise problems.access_token_invalid()
+    if revoked.is_current:
+        return token
+    if await services.database.fetch_value(LIVE_SESSION, session_id=token.session_id, now=at) is None:
+        raise problems.access_token_invalid()
     return token
 
 
@@ -135,7 +134,7 @@ async def account_key(token: SignedIn) -> str:
     return str(token.user_id)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Account:
     """Whose request it is, as their rows say at this moment."""
 
@@ -155,11 +154,11 @@ async def checked_account(request: Request, token: SignedIn) -> Account:
     Raises:
         Problem: 401, also for a session that ended a moment ago on another machine.
     """
-    reads, at = await get_reads(request), await current_time(request)
-    row = await reads.fetch_one(ACCOUNT, session_id=token.session_id, user_id=token.user_id, now=at)
-    if row is None:
+    database, at = services_of(request).database, await current_time(request)
+    account = await database.fetch_one(ACCOUNT, Account, session_id=token.session_id, user_id=token.user_id, now=at)
+    if account is None:
         raise problems.access_token_invalid()
-    return Account(**row)
+    return account
 
 
 CheckedAccount = Annotated[Account, Depends(checked_account)]

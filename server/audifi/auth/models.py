@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.connection import Base
+from audifi.core.db.base import Base
 
 type Delivery = Literal["cookie", "body"]
 """How a client keeps its flow secret and its refresh token: browsers in cookies, native apps by themselves."""

@@ -10,7 +10,6 @@ from audifi.auth.dependencies import (
     Bearer,
     CheckedAccount,
     FreshAccount,
-    FromReads,
     SignedIn,
     SignedInUncounted,
     get_context,
@@ -18,7 +17,7 @@ from audifi.auth.dependencies import (
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import Grant
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
-from audifi.core.http.dependencies import Now, no_store, services_of
+from audifi.core.http.dependencies import DatabaseDep, Now, no_store, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import Problem
 from audifi.core.http.rate_limits import count_request
@@ -200,11 +199,11 @@ async def log_out(
 
 @router.get("/sessions", summary="Where the account is signed in")
 async def list_sessions(
-    reads: FromReads, token: SignedIn, now: Now, limit: PageLimit = 20, cursor: Cursor = None
+    database: DatabaseDep, token: SignedIn, now: Now, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.SessionPage:
     """Those that haven't ended."""
     return await queries.sessions(
-        reads, user_id=token.user_id, current=token.session_id, now=now, limit=limit, cursor=cursor
+        database, user_id=token.user_id, current=token.session_id, now=now, limit=limit, cursor=cursor
     )
 
 
@@ -234,10 +233,10 @@ async def delete_me(request: Request, response: Response, asked: Asked, account:
 
 @router.get("/me/activity", summary="What happened to the account")
 async def list_activity(
-    reads: FromReads, token: SignedIn, limit: PageLimit = 20, cursor: Cursor = None
+    database: DatabaseDep, token: SignedIn, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.EventPage:
     """Sign-ins, changes, and what an operator did."""
-    return await queries.events(reads, user_id=token.user_id, limit=limit, cursor=cursor)
+    return await queries.events(database, user_id=token.user_id, limit=limit, cursor=cursor)
 
 
 def _read(asked: Context, held: cookies.Held | None) -> RefreshToken | None:

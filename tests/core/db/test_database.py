@@ -1,4 +1,4 @@
-"""The connections of reads: who gets one, which are used again, and what happens when they end."""
+"""Reads: fair waiting, reuse of connections, and connections that end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import bindparam, func, select
 
 from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.database import Query, Reads
-from audifi.core.db.errors import is_database_away, is_database_busy
+from audifi.core.db.database import Database
+from audifi.core.db.errors import is_contended, is_unavailable
+from audifi.core.db.statements import Statement
 from dev.postgres import Postgres
 from tests.support import databases
 
@@ -20,22 +21,22 @@ END_OTHERS = (
 )
 
 
-def test_reads_whose_connections_postgresql_ends_are_asked_again_or_say_that_it_is_away(own_postgres: Postgres) -> None:
+def test_read_whose_connection_ends_is_retried_or_unavailable(own_postgres: Postgres) -> None:
     url = own_postgres.url()
     backends: set[int] = set()
     errors: list[Exception] = []
 
-    async def read_for_ever(reads: Reads) -> None:
+    async def read_for_ever(database: Database) -> None:
         while True:
             try:
-                backends.add(await backend(reads))
+                backends.add(await backend(database))
             except Exception as error:  # noqa: BLE001 - whatever it is
                 errors.append(error)
             await asyncio.sleep(0.002)
 
     async def read_while_they_are_ended() -> None:
-        async with Reads(DatabaseSettings.model_validate({"database_url": url})) as reads:
-            readers = [asyncio.create_task(read_for_ever(reads)) for _ in range(12)]
+        async with database_for(url) as database:
+            readers = [asyncio.create_task(read_for_ever(database)) for _ in range(12)]
             for _ in range(20):
                 await asyncio.sleep(0.1)
                 await asyncio.to_thread(databases.execute, url, END_OTHERS)
@@ -46,33 +47,38 @@ def test_reads_whose_connections_postgresql_ends_are_asked_again_or_say_that_it_
     asyncio.run(read_while_they_are_ended())
 
     assert len(backends) > 20, "no connection was ended"
-    assert {repr(error) for error in errors if not is_database_away(error)} == set()
+    assert {repr(error) for error in errors if not is_unavailable(error)} == set()
 
 
-SLEEP = Query(select(func.pg_sleep(bindparam("seconds"))))
-BACKEND = Query(select(func.pg_backend_pid()))
+SLEEP = Statement(select(func.pg_sleep(bindparam("seconds"))))
+BACKEND = Statement(select(func.pg_backend_pid()))
 
 
-def with_reads[Result](url: str, act: Callable[[Reads], Awaitable[Result]], **settings: Any) -> Result:
+def database_for(url: str, size: int = 5, **settings: Any) -> Database:
+    values = DatabaseSettings.model_validate({"database_url": url, **settings})
+    return Database(values, pool_size=1, read_pool_size=size)
+
+
+def with_database[Result](
+    url: str, act: Callable[[Database], Awaitable[Result]], size: int = 1, **settings: Any
+) -> Result:
     async def run() -> Result:
-        async with Reads(DatabaseSettings.model_validate({"database_url": url, **settings})) as reads:
-            return await act(reads)
+        async with database_for(url, size, **settings) as database:
+            return await act(database)
 
     return asyncio.run(run())
 
 
-async def backend(reads: Reads) -> int:
-    row = await reads.fetch_one(BACKEND)
-    assert row
-    return int(row[0])
+async def backend(database: Database) -> int:
+    return int(await database.fetch_value(BACKEND))
 
 
-def test_who_waits_first_is_served_first_and_nobody_who_comes_later_is_before(database_url: str) -> None:
-    async def act(reads: Reads) -> list[int]:
+def test_reads_are_served_in_the_order_of_their_arrival(database_url: str) -> None:
+    async def act(database: Database) -> list[int]:
         served: list[int] = []
 
         async def read(number: int, again: int) -> None:
-            await backend(reads)
+            await backend(database)
             served.append(number)
             if again:
                 await read(number, again - 1)  # at once, when the one who waits has been woken and not yet run
@@ -80,76 +86,77 @@ def test_who_waits_first_is_served_first_and_nobody_who_comes_later_is_before(da
         await asyncio.gather(*(read(number, again=9) for number in range(5)))
         return served
 
-    assert with_reads(database_url, act, database_read_pool_size=1) == [0, 1, 2, 3, 4] * 10
+    assert with_database(database_url, act) == [0, 1, 2, 3, 4] * 10
 
 
-def test_who_gets_no_connection_in_time_is_told_that_the_database_is_busy(database_url: str) -> None:
-    async def act(reads: Reads) -> None:
-        async with reads.turns:
+def test_exhausted_pool_is_contention(database_url: str) -> None:
+    async def act(database: Database) -> None:
+        async with database.pools[1].semaphore:
             with pytest.raises(Exception, match="in use") as error:
-                await backend(reads)
-        assert is_database_busy(error.value)
-        assert await backend(reads), "the next one gets it"
+                await backend(database)
+        assert is_contended(error.value)
+        assert await backend(database), "the next one gets it"
 
-    with_reads(database_url, act, database_read_pool_size=1, database_pool_timeout_seconds=0.1)
+    with_database(database_url, act, database_pool_timeout_seconds=0.1)
 
 
-def test_a_connection_is_used_again_until_it_is_too_old(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def act(reads: Reads) -> list[int]:
+def test_connection_is_reused_until_it_is_too_old(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(database: Database) -> list[int]:
         found = []
         for seconds in (0, 0, 599, 600):
-            monkeypatch.setattr("audifi.core.db.database.monotonic", lambda seconds=seconds: seconds)
-            found.append(await backend(reads))
+            monkeypatch.setattr("audifi.core.db.pool.monotonic", lambda seconds=seconds: seconds)
+            found.append(await backend(database))
         return found
 
-    first, again, once_more, later = with_reads(database_url, act, database_pool_recycle_seconds=600)
+    first, again, once_more, later = with_database(database_url, act, database_pool_recycle_seconds=600)
 
     assert first == again == once_more != later
 
 
-def test_a_connection_on_which_a_read_was_given_up_is_not_used_again(database_url: str) -> None:
-    async def act(reads: Reads) -> None:
-        before = await backend(reads)
+def test_connection_of_a_cancelled_read_is_not_reused(database_url: str) -> None:
+    async def act(database: Database) -> None:
+        before = await backend(database)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                await reads.fetch_one(SLEEP, seconds=5)
+                await database.fetch_value(SLEEP, seconds=5)
 
-        assert await backend(reads) != before
-        assert (reads.used, reads.idle) == (0, 1)
+        assert await backend(database) != before
+        reads = database.pools[1]
+        assert (reads.in_use, reads.idle) == (0, 1)
 
-    with_reads(database_url, act, database_read_pool_size=1)
+    with_database(database_url, act)
 
 
-def test_a_connection_that_postgresql_ended_while_nobody_looked_fails_no_read(own_postgres: Postgres) -> None:
+def test_connection_ended_while_idle_fails_no_read(own_postgres: Postgres) -> None:
     url = own_postgres.url()
 
-    async def act(reads: Reads) -> set[int]:
+    async def act(database: Database) -> set[int]:
         backends = set()
         with ThreadPoolExecutor(1) as thread:
             for _ in range(30):
-                backends.add(await backend(reads))
+                backends.add(await backend(database))
                 thread.submit(databases.execute, url, END_OTHERS).result()  # the loop stands still, and sees nothing
         return backends
 
-    assert len(with_reads(url, act)) == 30
+    assert len(with_database(url, act)) == 30
 
 
-def test_a_statement_that_takes_too_long_is_not_asked_again(database_url: str) -> None:
-    async def act(reads: Reads) -> float:
-        await backend(reads)
+def test_statement_that_times_out_is_not_retried(database_url: str) -> None:
+    async def act(database: Database) -> float:
+        await backend(database)
         began = asyncio.get_running_loop().time()
         with pytest.raises(asyncpg.QueryCanceledError):
-            await reads.fetch_one(SLEEP, seconds=9)
+            await database.fetch_value(SLEEP, seconds=9)
         return asyncio.get_running_loop().time() - began
 
-    assert with_reads(database_url, act, database_statement_timeout_seconds=3) < 5.5
+    assert with_database(database_url, act, database_statement_timeout_seconds=3) < 5.5
 
 
-def test_nothing_can_be_written_by_the_way_of_reads(migrated_database_url: str) -> None:
+def test_reads_cannot_write(migrated_database_url: str) -> None:
     """Were a query to call a function that writes, PostgreSQL would refuse it."""
 
-    async def act(reads: Reads) -> None:
+    async def act(database: Database) -> None:
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-            await reads.fetch_one(Query(select(func.nextval(bindparam("name")))), name="pgqueuer_id_seq")
+            await database.fetch_value(Statement(select(func.nextval(bindparam("name")))), name="pgqueuer_id_seq")
 
-    with_reads(migrated_database_url, act)
+    with_database(migrated_database_url, act)

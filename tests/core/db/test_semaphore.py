@@ -1,64 +1,64 @@
-"""Who is next for a connection."""
+"""The semaphore: order, timeout, cancellation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from audifi.core.db.semaphore import Turns
+from audifi.core.db.semaphore import FairSemaphore, PoolTimeoutError
 
 LONG = 5
 
 
-def with_one(run: Callable[[Turns], Awaitable[None]], timeout_seconds: float = LONG) -> None:
+def with_one(run: Callable[[FairSemaphore], Awaitable[None]], timeout_seconds: float = LONG) -> list[float]:
+    """Run with a semaphore of one; return the waits."""
+    waits: list[float] = []
+
     async def go() -> None:
-        await run(Turns(1, timeout_seconds))
+        await run(FairSemaphore(1, timeout_seconds, on_wait=waits.append))
 
     asyncio.run(go())
+    return waits
 
 
-def test_who_waits_first_is_first_also_when_another_comes_at_that_moment() -> None:
+def test_task_that_arrives_late_is_served_last() -> None:
     order: list[str] = []
 
-    async def run(turns: Turns) -> None:
-        async def take(name: str) -> None:
-            async with turns:
+    async def run(semaphore: FairSemaphore) -> None:
+        async def enter(name: str) -> None:
+            async with semaphore:
                 order.append(name)
                 await asyncio.sleep(0)
 
-        async with turns:
-            waiting = [asyncio.create_task(take(name)) for name in ("first", "second")]
+        async with semaphore:
+            waiting = [asyncio.create_task(enter(name)) for name in ("first", "second")]
             await asyncio.sleep(0)
-        await take("late")
+        await enter("late")
         await asyncio.gather(*waiting)
 
     with_one(run)
     assert order == ["first", "second", "late"]
 
 
-def test_the_turn_of_one_who_has_gone_is_the_nexts() -> None:
-    async def run(turns: Turns) -> None:
-        async with turns:
-            gone, stays = (asyncio.create_task(turns.__aenter__()) for _ in range(2))
+def test_turn_of_a_cancelled_task_goes_to_the_next() -> None:
+    async def run(semaphore: FairSemaphore) -> None:
+        async with semaphore:
+            cancelled, stays = (asyncio.create_task(semaphore.acquire()) for _ in range(2))
             await asyncio.sleep(0)
-        gone.cancel()
+        cancelled.cancel()
         await asyncio.wait_for(stays, timeout=1)
-        assert gone.cancelled()
+        assert cancelled.cancelled()
+        assert semaphore.in_use == 1
 
     with_one(run)
 
 
-def test_a_wait_ends_as_that_for_a_pool_does_and_takes_no_turn() -> None:
-    waits: list[float] = []
-
-    async def run(turns: Turns) -> None:
-        turns.waited = waits.append
-        async with turns:
+def test_wait_that_times_out_takes_no_turn() -> None:
+    async def run(semaphore: FairSemaphore) -> None:
+        async with semaphore:
             with pytest.raises(PoolTimeoutError):
-                await turns.__aenter__()
-        async with turns:
-            pass
+                await semaphore.acquire()
+        async with semaphore:
+            assert semaphore.in_use == 1
 
-    with_one(run, timeout_seconds=0.01)
-    assert len(waits) == 2
+    assert len(with_one(run, timeout_seconds=0.01)) == 2

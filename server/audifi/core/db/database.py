@@ -1,132 +1,313 @@
-"""Reads that change nothing, on connections of their own: one round trip each, without a transaction.
+"""The way to PostgreSQL: reads without a transaction, single statements that write, and transactions.
 
-Through a session the same row costs three (BEGIN, SELECT, COMMIT) and several times the CPU, most of which goes into
-building the statement anew. Here it is compiled once, and asyncpg runs it. See docs/decisions/0024-reads.md.
+SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/0024-reads.md.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from time import monotonic
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextvars import ContextVar
+from functools import partial
 from typing import Any, Self
-from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Select
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from starlette.requests import HTTPConnection
 
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import connect_with_limits
-from audifi.core.db.errors import is_database_away
-from audifi.core.db.semaphore import Turns
-from audifi.core.http import problems
-from audifi.core.http.dependencies import services_of
-from audifi.core.http.openapi import raises
+from audifi.core.db.errors import TransactionAbortedError, is_retryable, leaves_clean
+from audifi.core.db.pool import Pool, PooledConnection, is_stale
+from audifi.core.db.statements import Record, Statement
 
-type Row = asyncpg.Record
+MAX_TRIES = 3
 
-CLOSE_TIMEOUT_SECONDS = 0.5
 NOT_TRACED = nullcontext()
 
-NEWEST = UUID(int=2**128 - 1)
-"""After every UUIDv7: where a list of the newest begins."""
+_in_transaction: ContextVar[tuple["Database", ...]] = ContextVar("_in_transaction", default=())
 
 
-class Query:
-    """A select whose parameters are named by `bindparam`; each of them must be given when it is run."""
-
-    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
-        compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call] # SQLAlchemy's has no types
-        self.sql = str(compiled)
-        self._names: list[str] = compiled.positiontup or []
-
-    def arguments(self, values: dict[str, Any]) -> list[Any]:
-        return [values[name] for name in self._names]
+def untraced(_sql: str) -> AbstractContextManager[None]:
+    """Return the context of a statement that nobody traces."""
+    return NOT_TRACED
 
 
-class Reads:
-    """Connections of asyncpg's, open inside of `async with`, each made at first use.
+class Database:
+    """Two pools of one database: read-only connections for reads, others for what writes.
 
-    Not asyncpg's own pool: it takes longer than the query, and under load some wait very long, because who comes is
-    served before who was woken. Here who waits first is served first (docs/decisions/0024-reads.md).
+    All that is awaited here may raise asyncpg.PostgresError, asyncpg.InterfaceError, OSError and PoolTimeoutError;
+    `db.errors` classifies them.
     """
 
-    def __init__(self, settings: DatabaseSettings) -> None:
-        self._settings = settings
-        self.turns = Turns(settings.database_read_pool_size, settings.database_pool_timeout_seconds)
-        self._idle: list[tuple[asyncpg.Connection, float]] = []
-        """With when each was made. The last one is used next, so that those that aren't needed age."""
-        self.used = 0
-        self.traced: Callable[[str], AbstractContextManager[None]] = lambda _statement: NOT_TRACED
-        """What each statement runs in."""
+    def __init__(  # noqa: PLR0913 - all that is told to it
+        self,
+        settings: DatabaseSettings,
+        *,
+        pool_size: int,
+        read_pool_size: int,
+        name: str = "transactions",
+        on_wait: Callable[[str, float], None] = lambda _pool, _seconds: None,
+        trace: Callable[[str], AbstractContextManager[None]] = untraced,
+    ) -> None:
+        """Create the pools; connections are opened at first use.
+
+        Args:
+            settings: where the database is, and the time limits.
+            pool_size: connections for transactions.
+            read_pool_size: connections for reads.
+            name: of the pools, in metrics.
+            on_wait: called with the name of a pool and the seconds that a task waited for a connection.
+            trace: returns the context that a statement runs in.
+        """
+        read_only = {"default_transaction_read_only": "on"}
+        self.trace = trace
+        self._transactions = Pool(
+            settings, partial(connect_with_limits, settings), name=name, size=pool_size, on_wait=on_wait
+        )
+        self._reads = Pool(
+            settings,
+            partial(connect_with_limits, settings, server_settings=read_only),
+            name="reads" if name == "transactions" else f"{name}-reads",
+            size=read_pool_size,
+            on_wait=on_wait,
+        )
 
     @property
-    def idle(self) -> int:
-        return len(self._idle)
+    def pools(self) -> tuple[Pool, Pool]:
+        return self._transactions, self._reads
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        while self._idle:
-            await self._close(self._idle.pop()[0])
+        await self.close()
 
-    async def fetch_one(self, query: Query, **values: Any) -> Row | None:
-        """The first row, or None.
+    async def close(self) -> None:
+        """Close the connections."""
+        for pool in self.pools:
+            await pool.close()
 
-        Raises:
-            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, sqlalchemy.exc.TimeoutError: answered with 503 where
-                the database is away or busy.
-        """
-        rows = await self.fetch_all(query, **values)
+    # Reads: one round trip on a read-only connection
+
+    async def fetch_one[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> Row | None:
+        """Return the first row, or None."""
+        rows = await self.fetch_all(statement, row_type, **values)
         return rows[0] if rows else None
 
-    async def fetch_all(self, query: Query, **values: Any) -> list[Row]:
-        """All rows; the query has a limit. Raises as `fetch_one`."""
-        async with self.turns:
-            self.used += 1
-            try:
-                with self.traced(query.sql):
-                    return await self._fetch(query.sql, query.arguments(values))
-            finally:
-                self.used -= 1
+    async def fetch_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
+        """Return all rows; the statement has a limit."""
+        compiled, arguments = statement.bind(values)
+        return compiled.rows(row_type, await self._read(compiled.sql, arguments))
 
-    async def _fetch(self, sql: str, arguments: list[Any]) -> list[Row]:
-        while True:
-            connection, made_at, is_new = await self._connection()
+    async def fetch_value(self, statement: Statement, /, **values: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        compiled, arguments = statement.bind(values)
+        return _first_value(await self._read(compiled.sql, arguments))
+
+    # A single statement that writes: one round trip, atomic by itself
+
+    async def write_one[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> Row | None:
+        """Run a statement as a transaction of its own; return its first row, or None."""
+        rows = await self.write_all(statement, row_type, **values)
+        return rows[0] if rows else None
+
+    async def write_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
+        """Run a statement as a transaction of its own; return its rows."""
+        compiled, arguments = statement.bind(values)
+        async with self.connection() as connection:
+            with self.trace(compiled.sql):
+                records = await connection.fetch(compiled.sql, *arguments)
+        return compiled.rows(row_type, records)
+
+    async def execute(self, statement: Statement, /, **values: Any) -> int:
+        """Run a statement as a transaction of its own; return how many rows it wrote."""
+        compiled, arguments = statement.bind(values)
+        async with self.connection() as connection:
+            with self.trace(compiled.sql):
+                return _row_count(await connection.execute(compiled.sql, *arguments))
+
+    # Several statements
+
+    def transaction(self) -> "Transaction":
+        """Return a transaction, for `async with`: it is committed at the end, and rolled back on any error."""
+        return Transaction(self)
+
+    async def run[Result](self, work: Callable[["Transaction"], Awaitable[Result]]) -> Result:
+        """Run `work` in a transaction; again after a serialization failure or a deadlock, at most 3 times in all."""
+        for tries_left in reversed(range(MAX_TRIES)):
             try:
-                rows: list[Row] = await connection.fetch(sql, *arguments)
+                async with self.transaction() as transaction:
+                    return await work(transaction)
+            except asyncpg.PostgresError as error:
+                if not (tries_left and is_retryable(error)):
+                    raise
+        raise AssertionError  # the last try has returned or raised
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection, outside a transaction, to a library that has SQL of its own."""
+        self.refuse_nested()
+        async with self._transactions.semaphore:
+            connection = await self._transactions.take()
+            try:
+                yield connection.driver
             except BaseException as error:
-                connection.terminate()  # what was cancelled, or timed out, may still be under way on it
-                # PostgreSQL may end a connection while it is idle, and nobody has noticed. To read again does no harm.
-                if is_new or isinstance(error, TimeoutError) or not is_database_away(error):
+                self._transactions.put_back(connection, is_clean=leaves_clean(error))
+                raise
+            self._transactions.put_back(connection)
+
+    async def _read(self, sql: str, arguments: list[Any]) -> list[Record]:
+        self.refuse_nested()
+        async with self._reads.semaphore:
+            with self.trace(sql):
+                while True:
+                    connection = await self._reads.take()
+                    try:
+                        records: list[Record] = await connection.driver.fetch(sql, *arguments)
+                    except BaseException as error:
+                        self._reads.put_back(connection, is_clean=leaves_clean(error))
+                        if not is_stale(connection, error):
+                            raise
+                    else:
+                        self._reads.put_back(connection)
+                        return records
+
+    def refuse_nested(self) -> None:
+        """Raise RuntimeError inside of a transaction of this database."""
+        if self in _in_transaction.get():
+            raise RuntimeError("a transaction is open here: use it, and don't wait for a second connection")
+
+
+class Transaction:
+    """An open transaction. Get one by `async with database.transaction()`; one task uses it at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pool = database.pools[0]
+        self._is_open = False
+        self._is_cut = False
+        """Whether a statement may still be under way: it was cancelled, or the connection is lost."""
+        self._callbacks: list[Callable[[], None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._database.refuse_nested()
+        await self._pool.semaphore.acquire()
+        try:
+            self._connection = await self._begin()
+        except BaseException:
+            self._pool.semaphore.release()
+            raise
+        self._is_open = True
+        self._token = _in_transaction.set((*_in_transaction.get(), self._database))
+        return self
+
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        _in_transaction.reset(self._token)
+        try:
+            if error is None:
+                await self._commit()
+            elif isinstance(error, Exception):
+                await self._roll_back()
+            else:
+                self._is_cut = True
+        except BaseException as failure:
+            self._is_cut = self._is_cut or not leaves_clean(failure)
+            raise
+        finally:
+            self._pool.put_back(self._connection, is_clean=not self._is_cut)
+            self._pool.semaphore.release()
+        if error is None:
+            self._run_callbacks()
+
+    async def fetch_one[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> Row | None:
+        """Return the first row, or None."""
+        rows = await self.fetch_all(statement, row_type, **values)
+        return rows[0] if rows else None
+
+    async def fetch_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
+        """Return all rows."""
+        compiled, arguments = statement.bind(values)
+        return compiled.rows(row_type, await self._run(self._connection.driver.fetch, compiled.sql, *arguments))
+
+    async def fetch_value(self, statement: Statement, /, **values: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        compiled, arguments = statement.bind(values)
+        return _first_value(await self._run(self._connection.driver.fetch, compiled.sql, *arguments))
+
+    async def execute(self, statement: Statement, /, **values: Any) -> int:
+        """Return how many rows were written."""
+        compiled, arguments = statement.bind(values)
+        return _row_count(await self._run(self._connection.driver.execute, compiled.sql, *arguments))
+
+    async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run a statement once for each row of values, in one round trip."""
+        if rows:
+            compiled, _ = statement.bind(dict(rows[0]))
+            await self._run(
+                self._connection.driver.executemany, compiled.sql, [compiled.arguments(row) for row in rows]
+            )
+
+    async def fetch_sql(self, sql: str, *arguments: object) -> list[Record]:
+        """Run SQL of a library that writes its own; `$1` and so on are the arguments."""
+        records: list[Record] = await self._run(self._connection.driver.fetch, sql, *arguments)
+        return records
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back when this transaction has been committed, and never if it is rolled back."""
+        self._callbacks.append(callback)
+
+    async def commit(self) -> None:
+        """Commit what must survive an error that follows; the next statement begins anew."""
+        await self._commit()
+        self._run_callbacks()
+
+    async def _begin(self) -> PooledConnection:
+        """Begin on a connection; on another one, if PostgreSQL had ended the first while it was idle."""
+        while True:
+            connection = await self._pool.take()
+            try:
+                await connection.driver.execute("BEGIN")
+            except BaseException as error:
+                connection.driver.terminate()
+                if not is_stale(connection, error):
                     raise
             else:
-                self._idle.append((connection, made_at))
-                return rows
+                return connection
 
-    async def _connection(self) -> tuple[asyncpg.Connection, float, bool]:
-        """One, when it was made, and whether just now."""
-        while self._idle:
-            connection, made_at = self._idle.pop()
-            if connection.is_closed():
-                continue
-            if monotonic() - made_at < self._settings.database_pool_recycle_seconds:
-                return connection, made_at, False
-            await self._close(connection)
-        made = await connect_with_limits(self._settings, server_settings={"default_transaction_read_only": "on"})
-        return made, monotonic(), True
+    async def _run(self, method: Callable[..., Awaitable[Any]], sql: str, *arguments: object) -> Any:
+        try:
+            if not self._is_open:
+                await self._connection.driver.execute("BEGIN")
+                self._is_open = True
+            with self._database.trace(sql):
+                return await method(sql, *arguments)
+        except BaseException as error:
+            self._is_cut = not leaves_clean(error)
+            raise
 
-    @staticmethod
-    async def _close(connection: asyncpg.Connection) -> None:
-        with suppress(TimeoutError, OSError, asyncpg.InterfaceError):  # of a database that is frozen, or gone
-            await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+    async def _commit(self) -> None:
+        if self._is_open:
+            tag = await self._run(self._connection.driver.execute, "COMMIT")
+            self._is_open = False
+            if tag != "COMMIT":
+                raise TransactionAbortedError("an error of a statement was caught, and the transaction goes on")
+
+    async def _roll_back(self) -> None:
+        """Roll back; a connection on which that is impossible isn't used again, and PostgreSQL rolls back."""
+        if self._is_open and not self._is_cut:
+            try:
+                await self._connection.driver.execute("ROLLBACK")
+            except Exception:  # noqa: BLE001 - the error that led here is the one to tell
+                self._is_cut = True
+
+    def _run_callbacks(self) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
 
 
-UNAVAILABLE = (problems.database_unavailable(), problems.database_busy())
+def _first_value(records: list[Record]) -> Any:
+    return records[0][0] if records else None
 
 
-@raises(*UNAVAILABLE)
-async def get_reads(connection: HTTPConnection) -> Reads:
-    """For routes and what they depend on."""
-    return services_of(connection).reads
+def _row_count(tag: str) -> int:
+    """Read a command tag such as `UPDATE 3` or `INSERT 0 1`."""
+    count = tag.rpartition(" ")[2]
+    return int(count) if count.isdigit() else 0

@@ -1,51 +1,73 @@
-"""Whether an error means that PostgreSQL can't serve just now, so that asking again later makes sense."""
+"""Classify errors of asyncpg: whether PostgreSQL is unavailable, or a statement met contention."""
 
 from collections.abc import Iterator
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from audifi.core.db.semaphore import PoolTimeoutError
 
 # https://www.postgresql.org/docs/16/errcodes-appendix.html. PgBouncer's own errors are of class 08.
-AWAY = (
-    "08",  # the connection broke, or was refused
-    "28",  # the password was changed, or the role removed
-    "3D000",  # there is no such database
-    "53300",  # all connections are taken
-    "57P",  # it is starting or stopping, or someone ended the connection
+UNAVAILABLE = (
+    "08",  # connection exception
+    "28",  # invalid authorization: the password was changed, or the role removed
+    "3D000",  # the database does not exist
+    "53300",  # too many connections
+    "57P",  # the server starts or stops, or an administrator ended the connection
 )
-BUSY = (
+RETRYABLE = (
     "40001",  # serialization failure
     "40P01",  # deadlock
+)
+CONTENDED = (
+    *RETRYABLE,
     "55P03",  # lock_timeout
     "57014",  # statement_timeout
 )
 
 
-def is_database_away(error: BaseException) -> bool:
-    """Whether it came of a database that couldn't be reached, refused the connection, or dropped it."""
+class TransactionAbortedError(Exception):
+    """COMMIT was a rollback, because an error of a statement was caught inside the transaction."""
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether PostgreSQL couldn't be reached, refused the connection, or dropped it."""
     return any(
-        bool(sqlstate(cause) and sqlstate(cause).startswith(AWAY))
-        or (isinstance(cause, DBAPIError) and cause.connection_invalidated)
-        # PostgreSQL has ended an idle connection, and asyncpg hasn't seen the end of it yet; it has no code of its own.
+        sqlstate(cause).startswith(UNAVAILABLE)
+        # What asyncpg raises on a connection that PostgreSQL has ended, before and after it noticed: no SQLSTATE.
         or isinstance(cause, asyncpg.InternalClientError)
-        or (isinstance(cause, OSError) and _came_through_asyncpg(cause))  # TimeoutError is one, and so is ssl.SSLError
+        or (isinstance(cause, asyncpg.InterfaceError) and "connection is closed" in str(cause))
+        or (isinstance(cause, OSError) and _passed_asyncpg(cause))  # TimeoutError and ssl.SSLError are OSErrors
         for cause in _causes(error)
     )
 
 
-def is_database_busy(error: BaseException) -> bool:
-    """Whether it came of a pool without a free connection, or a time limit or conflict that ended the statement."""
-    return any(isinstance(cause, PoolTimeoutError) or sqlstate(cause) in BUSY for cause in _causes(error))
+def is_contended(error: BaseException) -> bool:
+    """Return whether a pool was exhausted, or a time limit or a conflict ended a statement."""
+    return is_pool_exhausted(error) or any(sqlstate(cause) in CONTENDED for cause in _causes(error))
 
 
 def is_pool_exhausted(error: BaseException) -> bool:
-    """Whether it came of a pool without a free connection: of load, not of what the request does."""
+    """Return whether a pool had no free connection in time."""
     return any(isinstance(cause, PoolTimeoutError) for cause in _causes(error))
 
 
+def leaves_clean(error: BaseException) -> bool:
+    """Return whether a connection on which this was raised can be used again: the server has ended the statement."""
+    return isinstance(error, (asyncpg.PostgresError, TransactionAbortedError)) and not is_unavailable(error)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return whether the same transaction, run again, may succeed."""
+    return sqlstate(error) in RETRYABLE
+
+
+def constraint_name(error: BaseException) -> str | None:
+    """Return the name of the violated constraint."""
+    return getattr(error, "constraint_name", None)
+
+
 def sqlstate(error: BaseException) -> str:
-    """PostgreSQL's code of five characters, of asyncpg's errors and of SQLAlchemy's copies of them; else empty."""
+    """Return PostgreSQL's code of five characters, or an empty string."""
     return getattr(error, "sqlstate", None) or ""
 
 
@@ -55,8 +77,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _came_through_asyncpg(error: BaseException) -> bool:
-    """An OSError doesn't say whose it is: a file's, a mail server's. The frames that it passed do."""
+def _passed_asyncpg(error: BaseException) -> bool:
+    """Return whether an OSError was raised through asyncpg: its type doesn't tell a socket's from a file's."""
     traceback = error.__traceback__
     while traceback is not None:
         if str(traceback.tb_frame.f_globals.get("__name__")).partition(".")[0] == "asyncpg":

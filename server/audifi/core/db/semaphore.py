@@ -1,46 +1,64 @@
-"""So many at a time, and whoever has waited longest is next."""
+"""FIFO semaphore with a timeout."""
 
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
 from typing import Self
 
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+class PoolTimeoutError(Exception):
+    """Every connection of a pool was in use for longer than a task may wait."""
 
 
-class Turns:
-    """Who may have a connection, `async with` it.
+class FairSemaphore:
+    """Limits how many tasks use a connection at once; the task that has waited longest is next.
 
-    Pools alone let those who come in before those who were woken: SQLAlchemy's (an asyncio.Queue) as much as asyncpg's.
-    Under load some would wait very long.
-
-    Args:
-        number: as many as there can be connections.
-        timeout_seconds: of each wait.
-
-    Raises:
-        sqlalchemy.exc.TimeoutError: on entering, as its pool does; answered with 503 `database.busy`.
+    The pools of SQLAlchemy and asyncpg serve a task that arrives before one that was woken, so that under load some
+    tasks wait very long (docs/decisions/0024-reads.md).
     """
 
-    def __init__(self, number: int, timeout_seconds: float) -> None:
-        self.number = number
-        self._timeout_seconds = timeout_seconds
-        self._free = asyncio.Semaphore(number)
-        self.waited: Callable[[float], None] = lambda _seconds: None
-        """Told how long each wait took."""
+    def __init__(
+        self, size: int, timeout_seconds: float, *, on_wait: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
+        """Create a semaphore.
 
-    async def __aenter__(self) -> Self:
-        began_at = perf_counter()
-        if self._free.locked():
+        Args:
+            size: how many tasks may enter.
+            timeout_seconds: of each wait.
+            on_wait: called with the seconds that a task waited.
+        """
+        self.size = size
+        self.in_use = 0
+        self._timeout_seconds = timeout_seconds
+        self._semaphore = asyncio.Semaphore(size)
+        self._on_wait = on_wait
+
+    async def acquire(self) -> None:
+        """Wait for a turn.
+
+        Raises:
+            PoolTimeoutError: after `timeout_seconds`.
+        """
+        started_at = perf_counter()
+        if self._semaphore.locked():
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    await self._free.acquire()
+                    await self._semaphore.acquire()
             except TimeoutError:
                 raise PoolTimeoutError("all connections are in use") from None
         else:  # a timer costs more
-            await self._free.acquire()
-        self.waited(perf_counter() - began_at)
+            await self._semaphore.acquire()
+        self.in_use += 1
+        self._on_wait(perf_counter() - started_at)
+
+    def release(self) -> None:
+        """Let the next task enter."""
+        self.in_use -= 1
+        self._semaphore.release()
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._free.release()
+        self.release()

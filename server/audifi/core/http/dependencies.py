@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Response
 from starlette.requests import HTTPConnection
 
+from audifi.core.db.database import Database
+from audifi.core.http import problems
 from audifi.core.http.client_info import Client, client_of
+from audifi.core.http.openapi import raises
 
 if TYPE_CHECKING:
     from audifi.services import Services
+
+
+DATABASE_PROBLEMS = (problems.database_unavailable(), problems.database_busy())
 
 
 def services_of(connection: HTTPConnection) -> "Services":
@@ -23,11 +29,18 @@ async def current_time(connection: HTTPConnection) -> datetime:
     return services_of(connection).clock()
 
 
+@raises(*DATABASE_PROBLEMS)
+async def database_of(connection: HTTPConnection) -> Database:
+    """Return the requests' database."""
+    return services_of(connection).database
+
+
 async def no_store(response: Response) -> None:
     """Forbid caches to keep the answer (RFC 9111, 5.2.2.5)."""
     response.headers["Cache-Control"] = "no-store"
 
 
 # Dependencies are coroutines: FastAPI runs plain functions in threads.
+DatabaseDep = Annotated[Database, Depends(database_of)]
 Now = Annotated[datetime, Depends(current_time)]
 ClientInfoDep = Annotated[Client, Depends(client_of)]

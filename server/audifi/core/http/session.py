@@ -6,12 +6,11 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
-from audifi.core.http import problems
-from audifi.core.http.dependencies import services_of
+from audifi.core.http.dependencies import DATABASE_PROBLEMS, services_of
 from audifi.core.http.openapi import raises
 
 
-@raises(problems.database_unavailable(), problems.database_busy())
+@raises(*DATABASE_PROBLEMS)
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """A session whose transaction is committed before the response leaves, and rolled back on any error.
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, DateTime, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.connection import Base
+from audifi.core.db.base import Base
 
 
 class RateLimitCounter(Base):

@@ -24,8 +24,8 @@ from prometheus_client import (
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from audifi.core.db.database import Reads
-from audifi.core.db.semaphore import Turns
+from audifi.core.db.pool import Pool
+from audifi.core.db.semaphore import FairSemaphore
 from audifi.core.email.mailer import Mail, Mailer, MailError
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -126,22 +126,24 @@ class Metrics:
         """The same, counted."""
         return _CountedMailer(mailer, self._mails)
 
-    def pool(self, name: str, turns: Turns, *, used: Callable[[], int], idle: Callable[[], int]) -> None:
-        """Show a pool of connections, and how long those wait who want one."""
-        self._pool_size.labels(name, "used").set_function(used)
-        self._pool_size.labels(name, "idle").set_function(idle)
-        self._pool_limit.labels(name).set(turns.number)
-        turns.waited = self._pool_wait.labels(name).observe
+    def pool_waited(self, pool: str, seconds: float) -> None:
+        """Record how long a task waited for a connection of a pool."""
+        self._pool_wait.labels(pool).observe(seconds)
 
-    def engine(self, engine: AsyncEngine, turns: Turns) -> None:
+    def watch_pool(self, pool: Pool) -> None:
+        """Show the connections of a pool."""
+        self._pool_size.labels(pool.name, "used").set_function(lambda: pool.in_use)
+        self._pool_size.labels(pool.name, "idle").set_function(lambda: pool.idle)
+        self._pool_limit.labels(pool.name).set(pool.size)
+        self._pool_wait.labels(pool.name)
+
+    def engine(self, engine: AsyncEngine, semaphore: FairSemaphore) -> None:
         """Show SQLAlchemy's pool."""
         pool = engine.sync_engine.pool
         assert isinstance(pool, QueuePool)  # noqa: S101 - core/db/connection makes no other for the server
-        self.pool("transactions", turns, used=pool.checkedout, idle=pool.checkedin)
-
-    def reads(self, reads: Reads) -> None:
-        """Show asyncpg's pool."""
-        self.pool("reads", reads.turns, used=lambda: reads.used, idle=lambda: reads.idle)
+        self._pool_size.labels("transactions", "used").set_function(pool.checkedout)
+        self._pool_size.labels("transactions", "idle").set_function(pool.checkedin)
+        self._pool_limit.labels("transactions").set(semaphore.size)
 
     async def follow(self) -> None:
         """Measure the event loop, for ever."""

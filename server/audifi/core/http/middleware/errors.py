@@ -5,12 +5,13 @@ import logging
 import traceback
 from collections.abc import Iterator
 
+from asyncpg import InterfaceError
 from fastapi.exceptions import ValidationException
 from pydantic import ValidationError
 from sqlalchemy.exc import StatementError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from audifi.core.db.errors import is_database_away, is_database_busy, is_pool_exhausted, sqlstate
+from audifi.core.db.errors import is_contended, is_pool_exhausted, is_unavailable, sqlstate
 from audifi.core.http import problems
 from audifi.core.http.problems import Problem
 
@@ -62,9 +63,9 @@ class FailuresMiddleware:
 def _problem(error: Exception) -> Problem:
     if any(_is_about_text(cause) for cause in chain(error)):
         return problems.malformed()
-    if is_database_away(error):
+    if is_unavailable(error):
         return problems.database_unavailable()
-    if is_database_busy(error):
+    if is_contended(error):
         return problems.database_busy()
     return problems.internal()
 
@@ -96,7 +97,7 @@ def describe(error: BaseException) -> str:
     """The error's type and message; without the latter where it quotes values: rows, parameters, what a client sent."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if sqlstate(error) or isinstance(error, (StatementError, ValidationError, ValidationException)):
+    if sqlstate(error) or isinstance(error, (StatementError, InterfaceError, ValidationError, ValidationException)):
         constraint = getattr(error, "constraint_name", None)
         facts = {"sqlstate": sqlstate(error), "constraint": constraint}
         told = ", ".join(f"{fact} {value}" for fact, value in facts.items() if value)

@@ -1,0 +1,22 @@
+"""Base class of all models, and how their constraints are named."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.orm import DeclarativeBase
+
+
+class Base(DeclarativeBase):
+    """Base of all tables. Every constraint has a name: migrations refer to it, and errors are told apart by it."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    if TYPE_CHECKING:
+        __table__: ClassVar[Table]  # SQLAlchemy's type allows for joins, too
