@@ -1,7 +1,13 @@
-"""Every table, gathered for Alembic alone."""
+"""Every table, for Alembic alone: importing this imports each `models.py` of the package."""
 
-from audifi.auth.models import AuthEvent, Session, SignInFlow, User
+from importlib import import_module
+from pkgutil import walk_packages
+
+import audifi
 from audifi.core.db.base import Base
-from audifi.core.rate_limiting.models import RateLimitCounter
 
-__all__ = ["AuthEvent", "Base", "RateLimitCounter", "Session", "SignInFlow", "User"]
+__all__ = ["Base"]
+
+for module in walk_packages(audifi.__path__, "audifi."):
+    if module.name.endswith(".models") and module.name != __name__:
+        import_module(module.name)

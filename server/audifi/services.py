@@ -14,14 +14,17 @@ from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
 from audifi.core.background import BackgroundTasks
 from audifi.core.clock import Clock, utc_now
+from audifi.core.config.derived_keys import derive_key
 from audifi.core.config.settings import Settings
 from audifi.core.db import retention
 from audifi.core.db.connection import create_engine
 from audifi.core.db.database import Database, untraced
+from audifi.core.db.pagination import CursorCodec
 from audifi.core.db.semaphore import FairSemaphore
 from audifi.core.email.mailer import ConsoleMailer, Mailer, SendGridMailer
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.idempotency.service import expired_keys
 from audifi.core.jobs.queue import Jobs
 from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
 from audifi.core.rate_limiting.exact import RateLimiter
@@ -57,6 +60,7 @@ class Services:
     tracer: "Traces | None"
     email_sender: Mailer
     keys: Keys
+    cursors: CursorCodec
     revoked_sessions: RevokedSessions
     database_probe: DatabaseProbe
 
@@ -105,6 +109,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         tracer=tracer,
         email_sender=metrics.mailer(_create_email_sender(settings)),
         keys=Keys(settings),
+        cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(engine, clock),
         database_probe=DatabaseProbe(settings, told=metrics.probed),
     )
@@ -128,7 +133,7 @@ async def running(
 
     async def delete_expired() -> None:
         now = services.clock()
-        expired = [*retention.expired(now), *(rows for feature in features for rows in feature.retention(now))]
+        expired = [*retention.expired(now), expired_keys(now), *(rows for feature in features for rows in feature.retention(now))]
         await retention.prune(services.engine, expired)
 
     services.jobs.schedule("retention", retention_times, delete_expired)
@@ -153,6 +158,11 @@ async def running(
         async with asyncio.timeout(POOL_CLOSE_TIMEOUT_SECONDS):
             await services.engine.dispose()
     await flushing
+
+
+def _create_cursor_codec(settings: Settings) -> CursorCodec:
+    secrets = [secret for secret in (settings.jwt_secret, settings.jwt_secret_previous) if secret]
+    return CursorCodec([derive_key(secret, "list cursor") for secret in secrets])
 
 
 def _create_tracer(settings: Settings) -> "Traces | None":

@@ -147,7 +147,7 @@ def test_lists_come_in_pages_that_neither_repeat_nor_leave_out(client: Client) -
             assert seen == sorted(set(seen), reverse=True)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "cursor=x"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=101"])
 def test_a_page_that_cant_be_is_refused(client: Client, query: str) -> None:
     client.sign_in()
 

@@ -2,6 +2,7 @@
 
 from audifi.auth import jobs
 from audifi.auth.cli import users
+from audifi.auth.invariants import INVARIANTS
 from audifi.auth.router import router
 from audifi.core.feature import Feature
 
@@ -11,6 +12,7 @@ FEATURE = Feature(
     router=router,
     jobs=jobs.job_types,
     retention=jobs.expired,
+    invariants=INVARIANTS,
     cli=users,
     cli_name="users",
 )

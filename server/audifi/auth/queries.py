@@ -1,4 +1,4 @@
-"""What is read, a page at a time, the newest first. Ids are UUIDv7, so their order is that of time."""
+"""What is read: lists of sessions and events, newest first. Ids are UUIDv7, so their order is that of time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,35 +10,8 @@ from sqlalchemy import bindparam, select
 from audifi.auth import schemas
 from audifi.auth.models import AuthEvent, EventName, Session
 from audifi.auth.sessions import is_live
-from audifi.core.db.database import Database
-from audifi.core.db.statements import Statement
+from audifi.core.db.pagination import Page, PagedList
 from audifi.core.http.client_info import shortened
-
-NEWEST = UUID(int=2**128 - 1)
-"""After every UUIDv7: where a list of the newest begins."""
-
-SESSIONS = Statement(
-    select(
-        Session.id, Session.created_at, Session.last_used_at, Session.idle_expires_at, Session.user_agent, Session.ip
-    )
-    .where(Session.user_id == bindparam("user_id"), is_live(bindparam("now")), Session.id < bindparam("before"))
-    .order_by(Session.id.desc())
-    .limit(bindparam("limit"))
-)
-EVENTS = Statement(
-    select(
-        AuthEvent.id,
-        AuthEvent.event,
-        AuthEvent.created_at,
-        AuthEvent.session_id,
-        AuthEvent.detail,
-        AuthEvent.user_agent,
-        AuthEvent.ip,
-    )
-    .where(AuthEvent.user_id == bindparam("user_id"), AuthEvent.id < bindparam("before"))
-    .order_by(AuthEvent.id.desc())
-    .limit(bindparam("limit"))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +35,40 @@ class EventRow:
     ip: IPv4Address | IPv6Address | None
 
 
-async def sessions(  # noqa: PLR0913
-    database: Database, *, user_id: UUID, current: UUID, now: datetime, limit: int, cursor: UUID | None
-) -> schemas.SessionPage:
-    """Those that haven't ended."""
-    rows = await database.fetch_all(
-        SESSIONS, SessionRow, user_id=user_id, now=now, before=cursor or NEWEST, limit=limit + 1
-    )
+SESSIONS = PagedList(
+    "sessions",
+    select(
+        Session.id, Session.created_at, Session.last_used_at, Session.idle_expires_at, Session.user_agent, Session.ip
+    ).where(Session.user_id == bindparam("user_id"), is_live(bindparam("now"))),
+    SessionRow,
+    key=Session.id,
+    sorts={"id": Session.id},
+)
+EVENTS = PagedList(
+    "activity",
+    select(
+        AuthEvent.id,
+        AuthEvent.event,
+        AuthEvent.created_at,
+        AuthEvent.session_id,
+        AuthEvent.detail,
+        AuthEvent.user_agent,
+        AuthEvent.ip,
+    ).where(AuthEvent.user_id == bindparam("user_id")),
+    EventRow,
+    key=AuthEvent.id,
+    sorts={"id": AuthEvent.id},
+)
+NEWEST_FIRST = "-id"
+
+
+def session_page(page: Page[SessionRow], *, current: UUID) -> schemas.SessionPage:
+    """Return what a client gets to see of a page of sessions.
+
+    Args:
+        page: the rows.
+        current: the session that the request is made in.
+    """
     return schemas.SessionPage(
         data=[
             schemas.Session(
@@ -80,15 +80,14 @@ async def sessions(  # noqa: PLR0913
                 user_agent=row.user_agent,
                 ip_prefix=row.ip and shortened(row.ip),
             )
-            for row in rows[:limit]
+            for row in page.rows
         ],
-        next_cursor=str(rows[limit - 1].id) if len(rows) > limit else None,
+        next_cursor=page.next_cursor,
     )
 
 
-async def events(database: Database, *, user_id: UUID, limit: int, cursor: UUID | None) -> schemas.EventPage:
-    """What happened to an account."""
-    rows = await database.fetch_all(EVENTS, EventRow, user_id=user_id, before=cursor or NEWEST, limit=limit + 1)
+def event_page(page: Page[EventRow]) -> schemas.EventPage:
+    """Return what a client gets to see of a page of events."""
     return schemas.EventPage(
         data=[
             schemas.Event(
@@ -96,11 +95,11 @@ async def events(database: Database, *, user_id: UUID, limit: int, cursor: UUID 
                 event=row.event,
                 created_at=row.created_at,
                 session_id=row.session_id,
-                detail=row.detail and row.detail.partition(": ")[0],  # what follows is for operators
+                detail=row.detail and row.detail.partition(": ")[0],  # the rest is for operators
                 user_agent=row.user_agent,
                 ip_prefix=row.ip and shortened(row.ip),
             )
-            for row in rows[:limit]
+            for row in page.rows
         ],
-        next_cursor=str(rows[limit - 1].id) if len(rows) > limit else None,
+        next_cursor=page.next_cursor,
     )

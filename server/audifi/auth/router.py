@@ -198,13 +198,20 @@ async def log_out(
 
 
 @router.get("/sessions", summary="Where the account is signed in")
-async def list_sessions(
-    database: DatabaseDep, token: SignedIn, now: Now, limit: PageLimit = 20, cursor: Cursor = None
+async def list_sessions(  # noqa: PLR0913, PLR0917
+    request: Request, database: DatabaseDep, token: SignedIn, now: Now, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.SessionPage:
-    """Those that haven't ended."""
-    return await queries.sessions(
-        database, user_id=token.user_id, current=token.session_id, now=now, limit=limit, cursor=cursor
+    """Return the sessions that haven't ended, newest first."""
+    page = await queries.SESSIONS.fetch(
+        database,
+        services_of(request).cursors,
+        sort=queries.NEWEST_FIRST,
+        limit=limit,
+        cursor=cursor,
+        user_id=token.user_id,
+        now=now,
     )
+    return queries.session_page(page, current=token.session_id)
 
 
 @router.delete("/sessions/{session_id}", status_code=204, summary="End one of the account's sessions")
@@ -233,10 +240,18 @@ async def delete_me(request: Request, response: Response, asked: Asked, account:
 
 @router.get("/me/activity", summary="What happened to the account")
 async def list_activity(
-    database: DatabaseDep, token: SignedIn, limit: PageLimit = 20, cursor: Cursor = None
+    request: Request, database: DatabaseDep, token: SignedIn, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.EventPage:
-    """Sign-ins, changes, and what an operator did."""
-    return await queries.events(database, user_id=token.user_id, limit=limit, cursor=cursor)
+    """Return sign-ins, changes, and what operators did, newest first."""
+    page = await queries.EVENTS.fetch(
+        database,
+        services_of(request).cursors,
+        sort=queries.NEWEST_FIRST,
+        limit=limit,
+        cursor=cursor,
+        user_id=token.user_id,
+    )
+    return queries.event_page(page)
 
 
 def _read(asked: Context, held: cookies.Held | None) -> RefreshToken | None:

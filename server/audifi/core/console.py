@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audifi.core.config.settings import DatabaseSettings, SettingsError, load
-from audifi.core.db.connection import create_unpooled_engine
+from audifi.core.db.connection import connect, create_unpooled_engine
 from audifi.core.jobs.queue import PostgresDriver
 
 jobs = typer.Typer(no_args_is_help=True, help="What waits to be done, and what was given up.")
@@ -43,6 +43,26 @@ def run[Result](work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         cause = error.orig if isinstance(error, DBAPIError) else error
         name = type((cause and cause.__cause__) or cause).__name__  # SQLAlchemy's copy is of the driver's
         fail(f"{settings.database_url.location}: {name}. `python -m audifi doctor` says what is wrong.")
+
+
+def run_on_connection[Result](work: Callable[[asyncpg.Connection], Awaitable[Result]]) -> Result:
+    """Run it on a connection to DATABASE_URL, outside a transaction; an error is one sentence and exit status 1."""
+
+    async def connected(settings: DatabaseSettings) -> Result:
+        connection = await connect(settings, server_settings={"application_name": "audifi-console"})
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    try:
+        settings = load(DatabaseSettings)
+    except SettingsError as error:
+        fail(str(error))
+    try:
+        return asyncio.run(connected(settings))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        fail(f"{settings.database_url.location}: {type(error).__name__}. `python -m audifi doctor` says what is wrong.")
 
 
 def fail(sentence: str) -> Never:

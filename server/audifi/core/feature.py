@@ -9,6 +9,7 @@ import typer
 from fastapi import APIRouter
 
 from audifi.core.db.retention import Expired
+from audifi.core.invariants import Invariant
 from audifi.core.jobs.queue import Kind
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Feature:
     """The types of job that the feature's handlers process."""
     retention: Callable[[datetime], Sequence[Expired]] = keep_everything
     """The rows that are deleted because they are older than the feature keeps them."""
+    invariants: Sequence[Invariant] = ()
+    """The rules that hold for the feature's rows: `python -m audifi <name> check`, and each night."""
     cli: typer.Typer | None = None
     """The operators' commands: `python -m audifi <cli_name> …`."""
     cli_name: str = ""

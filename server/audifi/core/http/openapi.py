@@ -135,6 +135,8 @@ def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: boo
         yield from OF_ANY_BODY
     if "requestBody" in operation or "parameters" in operation:
         yield INVALID
+    if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", ())):
+        yield problems.cursor_invalid()
     yield from _raised_by(context.dependant)
 
 

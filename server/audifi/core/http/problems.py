@@ -4,7 +4,7 @@ Raise a `Problem` beside the code that knows what is wrong; the edge makes the a
 themselves is turned into one here, and never repeats what the client sent: it may be a token.
 """
 
-import json
+import json  # noqa: I001
 import re
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from audifi.core.http.middleware.request_id import request_id
+from audifi.core.db.pagination import InvalidCursorError
 from audifi.core.http.schemas import Schema
 from audifi.core.rate_limiting.limits import RateLimitExceededError
 
@@ -168,7 +169,7 @@ def install(app: FastAPI) -> None:
     async def answer(connection: HTTPConnection, error: Exception) -> Response:
         return response(connection.scope, _problem(connection, error))
 
-    for kind in (Problem, HTTPException, RequestValidationError, RateLimitExceededError):
+    for kind in (Problem, HTTPException, RequestValidationError, RateLimitExceededError, InvalidCursorError):
         app.add_exception_handler(kind, answer)
 
 
@@ -177,6 +178,8 @@ def _problem(connection: HTTPConnection, error: Exception) -> Problem:
         return _of_validation(error)
     if isinstance(error, ReadingError):
         return error.problem
+    if isinstance(error, InvalidCursorError):
+        return cursor_invalid()
     if isinstance(error, HTTPException):
         return _of_status(connection, error)
     if isinstance(error, RateLimitExceededError):
@@ -227,6 +230,20 @@ def unsupported_media_type() -> Problem:
         "The body has another type than is read here",
         "Send it as `Content-Type: application/json`.",
         headers=[("Accept", "application/json")],
+    )
+
+
+def not_found() -> Problem:
+    """Also for what belongs to somebody else: whether it exists is none of the client's business."""
+    return Problem(404, "not_found", "Not found", "There is nothing here, or it isn't yours.")
+
+
+def cursor_invalid() -> Problem:
+    return Problem(
+        400,
+        "cursor.invalid",
+        "Invalid cursor",
+        "Use `next_cursor` of the previous page, with the same sort and filters.",
     )
 
 

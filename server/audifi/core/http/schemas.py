@@ -7,6 +7,8 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from audifi.core.db.pagination import CURSOR_MAX_LENGTH
+
 
 class Schema(BaseModel):
     """What travels. The docstring below a field is its description in the contract."""
@@ -26,19 +28,29 @@ Instant = Annotated[datetime, Field(examples=["2026-01-31T12:00:00.123456Z"])]
 """RFC 3339, UTC."""
 
 PageLimit = Annotated[int, Query(ge=1, le=100, description="How many at most.", examples=[20])]
+EXAMPLE_CURSOR = "yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ"
 Cursor = Annotated[
-    UUID | None,
+    str | None,
     Query(
-        description="`next_cursor` of the page before; without it, the first page.",
-        examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"],
+        max_length=CURSOR_MAX_LENGTH,
+        description="`next_cursor` of the previous page, with the same sort and filters. Without it, the first page.",
+        examples=[EXAMPLE_CURSOR],
     ),
 ]
 
 
 class Page[Item](Schema):
-    """A part of a list, the newest first. All lists have this shape."""
+    """A part of a list. All lists have this shape."""
 
     data: list[Item]
-    """What is on this page."""
-    next_cursor: str | None = Field(examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])
-    """Give it as `cursor` to get what follows; null at the end."""
+    """The items of this page."""
+    next_cursor: str | None = Field(examples=[EXAMPLE_CURSOR])
+    """The `cursor` of the next page; null at the end."""
+
+
+MAX_AMOUNT = 2**53 - 1
+"""The largest integer that every JSON parser reads exactly (RFC 8259, 6)."""
+Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT, examples=[2500])]
+"""A positive amount in base units: cents of a currency, whole shares. Never a float."""
+SignedAmount = Annotated[int, Field(strict=True, ge=-MAX_AMOUNT, le=MAX_AMOUNT, examples=[-2500])]
+"""The same, of either sign or zero."""

@@ -1,0 +1,85 @@
+"""`Idempotency-Key` as a dependency of routes."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel
+
+from audifi.core.db.database import Transaction
+from audifi.core.http.dependencies import services_of
+from audifi.core.http.openapi import raises
+from audifi.core.idempotency import problems
+from audifi.core.idempotency.service import fingerprint, parse_key, run_once
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdempotentRequest:
+    """A request with its key. Its effect runs once."""
+
+    request: Request
+    key: str
+
+    async def run(
+        self,
+        *,
+        user_id: UUID,
+        body: BaseModel | None,
+        effect: Callable[[Transaction], Awaitable[BaseModel]],
+        status: int = 201,
+    ) -> Response:
+        """Run the effect in a transaction, or answer as the first time.
+
+        Args:
+            user_id: the account that sends the request.
+            body: the request's body; another body with the same key is refused.
+            effect: writes in the transaction; returns the answer.
+            status: of the answer.
+
+        Raises:
+            Problem: see `run_once`.
+        """
+        services = services_of(self.request)
+        sent = body.model_dump_json().encode() if body else b""
+        path = self.request.url.path.encode()
+
+        async def run_effect(transaction: Transaction) -> tuple[int, bytes]:
+            answer = await effect(transaction)
+            return status, answer.model_dump_json().encode()
+
+        stored = await run_once(
+            services.database,
+            user_id=user_id,
+            key=self.key,
+            request=fingerprint(self.request.method.encode(), path, sent),
+            now=services.clock(),
+            effect=run_effect,
+        )
+        headers = {"Cache-Control": "no-store"} | ({"Idempotent-Replayed": "true"} if stored.is_replay else {})
+        return Response(stored.body, stored.status, headers, media_type="application/json")
+
+
+@raises(problems.key_missing(), problems.key_invalid(), problems.key_in_progress(), problems.key_reused())
+async def idempotent_request(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            max_length=257,
+            description="A new UUID for each operation, and the same one with each retry: it is done once. "
+            "Kept for 30 days (draft-ietf-httpapi-idempotency-key-header).",
+            examples=["6f1c9f0e-9a57-4e0b-8d1e-3f0f0f7c2f55"],
+        ),
+    ] = None,
+) -> IdempotentRequest:
+    """Return the request with its key.
+
+    Raises:
+        Problem: 400.
+    """
+    return IdempotentRequest(request=request, key=parse_key(idempotency_key))
+
+
+Idempotent = Annotated[IdempotentRequest, Depends(idempotent_request)]
