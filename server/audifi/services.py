@@ -133,7 +133,8 @@ async def running(
 
     async def delete_expired() -> None:
         now = services.clock()
-        expired = [*retention.expired(now), expired_keys(now), *(rows for feature in features for rows in feature.retention(now))]
+        expired = [*retention.expired(now), expired_keys(now)]
+        expired += [rows for feature in features for rows in feature.retention(now)]
         await retention.prune(services.engine, expired)
 
     services.jobs.schedule("retention", retention_times, delete_expired)
