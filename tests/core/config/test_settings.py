@@ -1,4 +1,4 @@
-"""Settings from the environment: what is wrong is named, and its value isn't shown."""
+"""Settings from the environment: a wrong one is named, and its value isn't shown."""
 
 import pytest
 
@@ -36,7 +36,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE: Input should be greater than or equal to 1"),
         ("DATABASE_STATEMENT_TIMEOUT_SECONDS", "0", "DATABASE_STATEMENT_TIMEOUT_SECONDS: Input should be greater"),
         ("SHUTDOWN_TIMEOUT_SECONDS", "inf", "SHUTDOWN_TIMEOUT_SECONDS: Input should be"),
-        ("TRUSTED_PROXIES", "10.0.0.0/8,s3cr3t", "TRUSTED_PROXIES: must be networks such as 172.16.0.0/12, by commas"),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.0/8,s3cr3t",
+            "TRUSTED_PROXIES: must be networks such as 172.16.0.0/12, separated by commas",
+        ),
         ("METRICS_PORT", "8080", "METRICS_PORT: must not be PORT"),
         ("JWT_SECRET", "s3cr3t" * 5, "JWT_SECRET: must have at least 32 characters; `openssl rand"),
         ("JWT_SECRET_PREVIOUS", "s3cr3t", "JWT_SECRET_PREVIOUS: must have at least 32 characters"),
@@ -50,17 +54,31 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("APP_URL", "http://app.example.com", "APP_URL: must start with https://"),
         ("APP_URL", "https://app.example.com:443", "APP_URL: must be without :443, which browsers leave out"),
         ("ALLOWED_ORIGINS", "http://a.example:80", "ALLOWED_ORIGINS: must be without :80"),
-        ("APP_URL", "https://app.example.com:99999", "APP_URL: Port out of range"),
+        ("APP_URL", "https://app.example.com:99999", "APP_URL: must have a port from 1 to 65535"),
+        ("APP_URL", "https://app.example.com:s3cr3t", "APP_URL: must be a URL"),
+        ("APP_URL", "https://app.example.com/s3cr3t\nx", "APP_URL: must be a URL"),
+        ("APP_URL", "https://app.exam\tple.com", "APP_URL: must be a URL"),
+        ("APP_URL", "https://app.example.com/a b", "APP_URL: must be a URL"),
+        ("APP_URL", " ", "APP_URL: must be a URL"),
         ("ALLOWED_ORIGINS", "https://a.example,s3cr3t", "ALLOWED_ORIGINS: must be a URL"),
-        ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS: must be a URL"),
+        ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS: must not contain *: wildcards aren't supported"),
+        ("ALLOWED_ORIGINS", "https://a.example,https://*.vercel.app", "ALLOWED_ORIGINS: must not contain *"),
+        ("ALLOWED_ORIGINS", "https://a.example https://b.example", "ALLOWED_ORIGINS: must be a URL"),
+        ("SENDGRID_API_URL", "api.sendgrid.com", "SENDGRID_API_URL: must be a URL"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "https://otel.example?key=s3cr3t",
+            "OTEL_EXPORTER_OTLP_ENDPOINT: must be lower",
+        ),
+        ("SENTRY_DSN", "https://s3cr3t.example/1", "SENTRY_DSN: must be a DSN"),
         ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
         ("MAIL_FROM", "s3cr3t", "MAIL_FROM: must be a mailbox such as"),
         ("MAIL_FROM", "Audi, Fi <s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
-        ("SENDGRID_API_KEY", "SG.s3cr3t\n", "SENDGRID_API_KEY: holds blanks"),
-        ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: holds blanks"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\nx", "SENDGRID_API_KEY: contains blanks"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: contains blanks"),
     ],
 )
-def test_a_wrong_setting_is_named_without_its_value(
+def test_wrong_setting_is_named_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -72,7 +90,7 @@ def test_a_wrong_setting_is_named_without_its_value(
     assert "s3cr3t" not in str(refusal.value)
 
 
-def test_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
 
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: is missing$"):
@@ -80,14 +98,14 @@ def test_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMPLETE))
-def test_production_starts_with_none_of_its_secrets_missing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_production_requires_each_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv(name)
 
     with pytest.raises(SettingsError, match=rf"^{name}: is missing$"):
         load(Settings)
 
 
-def test_all_that_is_missing_or_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in COMPLETE:
         monkeypatch.delenv(name)
     monkeypatch.setenv("APP_URL", "http://app.example.com")
@@ -102,17 +120,19 @@ def test_all_that_is_missing_or_wrong_is_named_at_once(monkeypatch: pytest.Monke
     }
 
 
-@pytest.mark.parametrize("of_links", ["MAGIC_LINK_SECRET", "MAGIC_LINK_SECRET_PREVIOUS"])
-@pytest.mark.parametrize("of_tokens", ["JWT_SECRET", "JWT_SECRET_PREVIOUS"])
-def test_one_secret_for_both_uses_is_refused(monkeypatch: pytest.MonkeyPatch, of_links: str, of_tokens: str) -> None:
-    for name in (of_links, of_tokens):
+@pytest.mark.parametrize("link_secret", ["MAGIC_LINK_SECRET", "MAGIC_LINK_SECRET_PREVIOUS"])
+@pytest.mark.parametrize("token_secret", ["JWT_SECRET", "JWT_SECRET_PREVIOUS"])
+def test_one_secret_for_two_uses_is_refused(
+    monkeypatch: pytest.MonkeyPatch, link_secret: str, token_secret: str
+) -> None:
+    for name in (link_secret, token_secret):
         monkeypatch.setenv(name, "the same " * 4)
 
-    with pytest.raises(SettingsError, match=rf"^{of_links}: must not be JWT_SECRET, nor the one before"):
+    with pytest.raises(SettingsError, match=rf"^{link_secret}: must differ from JWT_SECRET"):
         load(Settings)
 
 
-def test_development_does_without_a_provider_of_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_development_needs_no_sendgrid_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "development")
     monkeypatch.setenv("APP_URL", "http://localhost:3000")
     monkeypatch.delenv("SENDGRID_API_KEY")
@@ -120,7 +140,7 @@ def test_development_does_without_a_provider_of_mail(monkeypatch: pytest.MonkeyP
     assert load(Settings).sendgrid_api_key is None
 
 
-def test_pages_of_the_frontend_and_of_other_origins_that_are_named_may_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frontend_and_named_origins_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APP_URL", "https://app.audifi.test/studio/")
     monkeypatch.setenv("ALLOWED_ORIGINS", "https://admin.audifi.test,http://localhost:5173/")
     settings = load(Settings)
@@ -129,13 +149,38 @@ def test_pages_of_the_frontend_and_of_other_origins_that_are_named_may_call(monk
     assert settings.origins == ("https://app.audifi.test", "https://admin.audifi.test", "http://localhost:5173")
 
 
-def test_mail_comes_from_the_frontends_host_unless_it_is_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("blank", [" ", "\n", "\t", "\r\n"])
+def test_blanks_around_values_are_removed(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    for name, value in {
+        "APP_URL": "https://app.audifi.test",
+        "SENDGRID_API_URL": "https://sendgrid.audifi.test",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://otel.audifi.test",
+        "SENTRY_DSN": "https://key@sentry.audifi.test/1",
+        "SENDGRID_API_KEY": "SG.key",
+    }.items():
+        monkeypatch.setenv(name, f"{blank}{value}{blank}")
+    monkeypatch.setenv("ALLOWED_ORIGINS", f"https://a.example{blank},{blank}https://b.example,{blank}")
+    monkeypatch.setenv("TRUSTED_PROXIES", f"10.0.0.0/8{blank},{blank}fd00::/8")
+    settings = load(Settings)
+
+    assert settings.origins == ("https://app.audifi.test", "https://a.example", "https://b.example")
+    assert settings.app_url == "https://app.audifi.test"
+    assert settings.sendgrid_api_url == "https://sendgrid.audifi.test"
+    assert settings.otel_exporter_otlp_endpoint == "https://otel.audifi.test"
+    assert settings.sentry_dsn
+    assert settings.sentry_dsn.get_secret_value() == "https://key@sentry.audifi.test/1"
+    assert settings.sendgrid_api_key
+    assert settings.sendgrid_api_key.get_secret_value() == "SG.key"
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_default_sender_is_at_the_frontends_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(Settings).mail_sender == "AudiFi <sign-in@app.audifi.test>"
     monkeypatch.setenv("MAIL_FROM", "hello@audifi.test")
     assert load(Settings).mail_sender == "hello@audifi.test"
 
 
-def test_nothing_that_prints_settings_shows_the_password() -> None:
+def test_settings_show_no_secret_when_printed() -> None:
     settings = load(Settings)
 
     assert "s3cr3t" not in repr(settings)
@@ -146,7 +191,7 @@ def test_nothing_that_prints_settings_shows_the_password() -> None:
     ("commit", "version"),
     [("", __version__), ("1a2b3c4", f"{__version__}+1a2b3c4"), ("1a2b3c4d" * 5, f"{__version__}+1a2b3c4")],
 )
-def test_the_version_names_the_commit(monkeypatch: pytest.MonkeyPatch, commit: str, version: str) -> None:
+def test_version_names_the_commit(monkeypatch: pytest.MonkeyPatch, commit: str, version: str) -> None:
     monkeypatch.setenv("AUDIFI_COMMIT", commit)
 
     assert load(Settings).version == version
@@ -167,7 +212,7 @@ def test_proxies_are_trusted_on_fly_alone(monkeypatch: pytest.MonkeyPatch) -> No
         (f"{URL}?pgbouncer=true", "false", False),
     ],
 )
-def test_the_setting_for_pgbouncer_overrides_what_the_url_tells(
+def test_pgbouncer_setting_overrides_the_url(
     monkeypatch: pytest.MonkeyPatch, url: str, setting: str | None, *, behind: bool
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url)

@@ -1,0 +1,97 @@
+"""Types of settings: text from the environment, checked and made into the value that is used.
+
+Each refusal is a sentence that follows the setting's name, and repeats nothing of the value: it could be a secret.
+"""
+
+import re
+from email.utils import parseaddr
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+SECRET_MIN_BYTES = 32
+MAX_PORT = 65535
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+URL = re.compile(r"(https?)://([a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*)?")
+DSN = re.compile(r"https?://\w+@[\w.:-]+/([\w./-]+/)?\d+", re.ASCII)
+
+
+def _strip(value: object) -> object:
+    """Remove the blank or line break that copying a value may have left at its ends."""
+    return value.strip() if isinstance(value, str) else value
+
+
+def _split(value: object) -> object:
+    """Split a list at its commas; blanks around them don't count."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _check_url(value: str) -> str:
+    """Accept scheme, host and port (RFC 6454, 6.2), as browsers write them into `Origin`, and a path."""
+    if "*" in value:
+        raise ValueError("must not contain *: wildcards aren't supported, name each origin")
+    if "?" in value or "#" in value or not value.isascii() or value != value.lower():
+        raise ValueError("must be lower case, with neither a query nor a fragment")
+    match = URL.fullmatch(value)
+    if not match:
+        raise ValueError("must be a URL such as https://app.example.com")
+    scheme, _, port, _ = match.groups()
+    if port == DEFAULT_PORTS[scheme]:
+        raise ValueError(f"must be without :{port}, which browsers leave out")
+    if port and not 1 <= int(port) <= MAX_PORT:
+        raise ValueError("must have a port from 1 to 65535")
+    return value.rstrip("/")
+
+
+def _check_networks(value: object) -> object:
+    try:
+        return tuple(ip_network(part) for part in value) if isinstance(value, list) else value
+    except ValueError:
+        raise ValueError("must be networks such as 172.16.0.0/12, separated by commas") from None
+
+
+def _check_secret_length(value: SecretStr) -> SecretStr:
+    """A key for HS256 must be at least as long as the hash, 256 bits (RFC 7518, 3.2)."""
+    if len(value.get_secret_value().encode()) < SECRET_MIN_BYTES:
+        raise ValueError(
+            f"must have at least {SECRET_MIN_BYTES} characters; `openssl rand -base64 48` makes a good one"
+        )
+    return value
+
+
+def _check_header_value(value: SecretStr) -> SecretStr:
+    """Accept what a header can hold (RFC 9110, 5.5)."""
+    if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
+        raise ValueError("contains blanks or other characters that no key has")
+    return value
+
+
+def _check_dsn(value: SecretStr) -> SecretStr:
+    """https://develop.sentry.dev/sdk/foundations/transport/authentication/#parsing-the-dsn"""
+    if value.get_secret_value() and not DSN.fullmatch(value.get_secret_value()):
+        raise ValueError("must be a DSN as Sentry shows it, https://KEY@HOST/PROJECT")
+    return value
+
+
+def _check_mailbox(value: str) -> str:
+    """Accept one mailbox, with or without a name (RFC 5322, 3.4)."""
+    _, address = parseaddr(value, strict=True)
+    is_printable = value.isascii() and value.isprintable()
+    if value and not (is_printable and re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", address)):
+        raise ValueError("must be a mailbox such as AudiFi <hello@audifi.example>")
+    return value
+
+
+# PostgreSQL's time limits are in milliseconds, and 0 turns them off.
+PositiveSeconds = Annotated[float, Field(ge=0.001, le=3600)]
+Secret = Annotated[SecretStr, AfterValidator(_check_secret_length)]
+ApiKey = Annotated[SecretStr, AfterValidator(_check_header_value), BeforeValidator(_strip)]
+Dsn = Annotated[SecretStr, AfterValidator(_check_dsn), BeforeValidator(_strip)]
+Url = Annotated[str, AfterValidator(_check_url), BeforeValidator(_strip)]
+Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[
+    tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_check_networks), BeforeValidator(_split)
+]
+Mailbox = Annotated[str, Field(max_length=320), AfterValidator(_check_mailbox), BeforeValidator(_strip)]
