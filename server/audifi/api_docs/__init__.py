@@ -1,1 +1,1 @@
-"""What a person or a machine finds who comes without knowing the API."""
+"""`GET /` and the interactive documentation at `/docs`."""
