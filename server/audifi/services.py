@@ -21,7 +21,7 @@ from audifi.core.db.connection import create_engine
 from audifi.core.db.database import Database, untraced
 from audifi.core.db.pagination import CursorCodec
 from audifi.core.db.semaphore import FairSemaphore
-from audifi.core.email.mailer import ConsoleMailer, Mailer, SendGridMailer
+from audifi.core.email.sender import ConsoleSender, EmailSender, SendGridSender
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.concurrency_limit import Overload
 from audifi.core.idempotency.service import expired_keys
@@ -58,7 +58,7 @@ class Services:
     metrics: Metrics
     error_reporter: Reporter
     tracer: "Traces | None"
-    email_sender: Mailer
+    email_sender: EmailSender
     keys: Keys
     cursors: CursorCodec
     revoked_sessions: RevokedSessions
@@ -174,8 +174,8 @@ def _create_tracer(settings: Settings) -> "Traces | None":
     return Traces(settings)
 
 
-def _create_email_sender(settings: Settings) -> Mailer:
+def _create_email_sender(settings: Settings) -> EmailSender:
     """Return SendGrid's where there is a key for it; else, in development, one that prints."""
     if settings.sendgrid_api_key and (api_key := settings.sendgrid_api_key.get_secret_value()):
-        return SendGridMailer(api_url=settings.sendgrid_api_url, api_key=api_key, sender=settings.mail_sender)
-    return ConsoleMailer(folder=settings.mail_folder, stream=sys.stdout)
+        return SendGridSender(api_url=settings.sendgrid_api_url, api_key=api_key, sender=settings.mail_sender)
+    return ConsoleSender(folder=settings.mail_folder, stream=sys.stdout)

@@ -7,7 +7,7 @@ from typing import override
 import pytest
 
 from audifi.auth.emails import sign_in_mail
-from audifi.core.email.mailer import Mail
+from audifi.core.email.sender import Email
 
 LINK = "https://app.audifi.example/auth/verify#token=aml1_kX3vJ8Qm2ZtP0yRw7LbNc5HdSf9GaUeTiOkWqYxVz4M"
 VOID = "br hr img input link meta".split()
@@ -60,7 +60,7 @@ class Page(HTMLParser):
         (self._hidden if any(hidden for _, hidden in self._open) else self._visible).append(data)
 
 
-def a_mail(*, link: str = LINK, code: str = "01234567", minutes: int = 10) -> Mail:
+def a_mail(*, link: str = LINK, code: str = "01234567", minutes: int = 10) -> Email:
     return sign_in_mail(to="ada@example.com", link=link, code=code, minutes=minutes, message_id="0199")
 
 

@@ -15,7 +15,7 @@ from audifi.auth.models import SignInFlow
 from audifi.auth.tokens import Keys
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import create_engine
-from audifi.core.email.mailer import MailError, SendGridMailer
+from audifi.core.email.sender import EmailError, SendGridSender
 from audifi.core.jobs.queue import GiveUpError, Handler
 from tests.auth.test_tokens import NEW, OLD, OTHER, keys
 from tests.support.app import Clock
@@ -33,7 +33,7 @@ class Queue:
         self.clock = Clock()
         self.job = b""
         self.sessions, self._made_by = sessions, made_by
-        self.mailer = SendGridMailer(api_url=sendgrid.url, api_key="SG.x", sender="a@audifi.test")
+        self.mailer = SendGridSender(api_url=sendgrid.url, api_key="SG.x", sender="a@audifi.test")
 
     async def add(self) -> None:
         link = self._made_by.links(SEED + self.email.encode())[0]
@@ -114,7 +114,7 @@ def test_one_whose_link_has_expired_is_given_up(database_url: str, sendgrid: Sen
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(400, GiveUpError), (401, GiveUpError), (429, MailError), (500, MailError)]
+    ("status", "error"), [(400, GiveUpError), (401, GiveUpError), (429, EmailError), (500, EmailError)]
 )
 def test_what_the_provider_will_never_take_is_given_up_and_the_rest_tried_again(
     database_url: str, sendgrid: SendGrid, status: int, error: type[Exception]

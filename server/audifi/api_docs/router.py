@@ -48,7 +48,7 @@ class Assets(StaticFiles):
 
 
 def _swagger_folder() -> Path:
-    """Return the folder of Swagger UI's files in the package fastapi-offline, whose own page loads more than we allow."""
+    """Return the folder of Swagger UI's files in the package fastapi-offline; its own page loads more."""
     spec = find_spec("fastapi_offline")
     assert spec  # noqa: S101 - it is in the lock
     assert spec.origin  # noqa: S101

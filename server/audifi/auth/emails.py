@@ -5,12 +5,12 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from audifi.core.email.mailer import Mail
+from audifi.core.email.sender import Email
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str) -> Mail:
+def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str) -> Email:
     """A link and a code. The subject holds neither: it is on lock screens, and in logs."""
     values = {
         "link": link,
@@ -18,7 +18,7 @@ def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str
         "code_end": code[4:],
         "minutes": f"{minutes} minute{'s' * (minutes != 1)}",
     }
-    return Mail(
+    return Email(
         to=to,
         subject="Sign in to AudiFi",
         text=_template("sign_in.txt").substitute(values),

@@ -15,7 +15,7 @@ from audifi.auth.models import AuthEvent, Session, SignInFlow, User
 from audifi.auth.tokens import Keys, Link
 from audifi.core.clock import Clock
 from audifi.core.db.retention import Expired
-from audifi.core.email.mailer import Mailer, MailError
+from audifi.core.email.sender import EmailError, EmailSender
 from audifi.core.jobs.queue import GiveUpError, Kind
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class SignInMail:
 
 
 def sign_in_mails(
-    *, sessions: async_sessionmaker[AsyncSession], keys: Keys, mailer: Mailer, app_url: str, clock: Clock
+    *, sessions: async_sessionmaker[AsyncSession], keys: Keys, mailer: EmailSender, app_url: str, clock: Clock
 ) -> Kind:
     """The job that mails a link and a code.
 
@@ -80,7 +80,7 @@ def sign_in_mails(
         )
         try:
             await mailer.send(mail)
-        except MailError as error:
+        except EmailError as error:
             if error.permanent:
                 raise GiveUpError(str(error)) from None
             raise

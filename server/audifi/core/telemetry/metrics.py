@@ -26,7 +26,7 @@ from sqlalchemy.pool import QueuePool
 
 from audifi.core.db.pool import Pool
 from audifi.core.db.semaphore import FairSemaphore
-from audifi.core.email.mailer import Mail, Mailer, MailError
+from audifi.core.email.sender import Email, EmailError, EmailSender
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Histograms' bounds: what a request, or a wait, takes."""
@@ -122,9 +122,9 @@ class Metrics:
             for result in ("done", "retried", "given_up"):
                 self._jobs.labels(kind, result)
 
-    def mailer(self, mailer: Mailer) -> Mailer:
+    def mailer(self, mailer: EmailSender) -> EmailSender:
         """The same, counted."""
-        return _CountedMailer(mailer, self._mails)
+        return _CountedSender(mailer, self._mails)
 
     def pool_waited(self, pool: str, seconds: float) -> None:
         """Record how long a task waited for a connection of a pool."""
@@ -162,15 +162,15 @@ class Metrics:
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
-class _CountedMailer:
-    def __init__(self, mailer: Mailer, counter: Counter) -> None:
+class _CountedSender:
+    def __init__(self, mailer: EmailSender, counter: Counter) -> None:
         self._mailer = mailer
         self._counter = counter
 
-    async def send(self, mail: Mail) -> None:
+    async def send(self, mail: Email) -> None:
         try:
             await self._mailer.send(mail)
-        except MailError:
+        except EmailError:
             self._counter.labels("failed").inc()
             raise
         self._counter.labels("sent").inc()
