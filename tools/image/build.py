@@ -1,6 +1,6 @@
 """The image of the commit that is checked out.
 
-python -m tools.image.build build        build it; print its name and size
+python -m tools.image.build build        build it; print its name
 python -m tools.image.build save FILE    write it into a docker-archive
 """
 
@@ -62,8 +62,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"image: {containers.SKIP_REASON}")
     try:
         if options.command == "build":
-            image = built(engine)
-            print(f"{image}, {engine.size_bytes(image) / 1e6:.0f} MB")
+            print(built(engine))
         else:
             save(engine, options.file)
             print(f"{options.file}, {options.file.stat().st_size / 1e6:.0f} MB")

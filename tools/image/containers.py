@@ -6,14 +6,16 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
 
 import psutil
 
+SIGNAL_TIMEOUT_SECONDS = 10
 SKIP_REASON = "no image can be built here: install docker, podman or buildah (apt-get install buildah)"
 
 
@@ -41,7 +43,7 @@ class Engine(Protocol):
         ...
 
     def id(self, image: str) -> str | None:
-        """None: there is no such image."""
+        """What tells this image from any other, also after a copy to a registry and back. None: no such image."""
         ...
 
     def save(self, image: str, file: Path) -> None:
@@ -61,8 +63,6 @@ class Engine(Protocol):
     def config(self, image: str) -> dict[str, Any]:
         """The image's OCI configuration: Cmd, Env, User, Labels …"""
         ...
-
-    def size_bytes(self, image: str) -> int: ...
 
     def start(
         self,
@@ -96,7 +96,16 @@ class Docker:
         _output(self._program, "build", "--tag", tag, *build_arguments, folder)
 
     def id(self, image: str) -> str | None:
-        return _output_or_none(self._program, "image", "inspect", "--format={{.Id}}", image)
+        """When it was made, and of which layers.
+
+        The Id won't do: in the containerd image store it is the digest of the manifest, which skopeo writes anew when
+        it copies the image to a registry (moby/moby v29.7.2, daemon/containerd/image_inspect.go).
+        """
+        inspected = _output_or_none(self._program, "image", "inspect", image)
+        if inspected is None:
+            return None
+        (found,) = json.loads(inspected)
+        return " ".join([found["Created"], *found["RootFS"]["Layers"]])
 
     def save(self, image: str, file: Path) -> None:
         # docker knows no other format, and not the option.
@@ -120,9 +129,6 @@ class Docker:
         config: dict[str, Any] = json.loads(_output(self._program, "image", "inspect", image))[0]["Config"]
         return config
 
-    def size_bytes(self, image: str) -> int:
-        return int(json.loads(_output(self._program, "image", "inspect", image))[0]["Size"])
-
     def start(
         self,
         image: str,
@@ -135,6 +141,7 @@ class Docker:
         name = f"audifi-{uuid4().hex}"
         options = [
             "--rm",
+            "--pull=never",
             f"--name={name}",
             "--network=host",
             "--cap-drop=ALL",
@@ -150,8 +157,18 @@ class _DockerContainer:
         self._program, self._name, self._process = program, name, process
 
     def signal(self, number: signal.Signals) -> None:
-        with suppress(EngineError):
-            _output(self._program, "kill", f"--signal={number.name}", self._name)
+        """Also when `run` has only just begun: until it has made the container, `kill` knows no such name."""
+        deadline = time.monotonic() + SIGNAL_TIMEOUT_SECONDS
+        while self._process.poll() is None:
+            try:
+                _output(self._program, "kill", f"--signal={number.name}", self._name)
+            except EngineError:
+                if time.monotonic() > deadline:
+                    raise
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(0.1)
+            else:
+                return
 
     def wait(self, timeout: float | None) -> tuple[int, str]:
         output, _ = self._process.communicate(timeout=timeout)
@@ -189,10 +206,6 @@ class Buildah:
         config: dict[str, Any] = json.loads(_output("buildah", "inspect", "--type=image", image))["OCIv1"]["config"]
         return config
 
-    def size_bytes(self, image: str) -> int:
-        with self._mounted(image) as (_, root):
-            return int(_output("du", "--summarize", "--bytes", root).split()[0])
-
     def start(
         self,
         image: str,
@@ -208,14 +221,6 @@ class Buildah:
         variables = [f"--env={name}={value}" for name, value in environment.items()]
         process = _start(output, "buildah", "run", *variables, container, "--", *command)
         return _BuildahContainer(container, files, process)
-
-    @contextmanager
-    def _mounted(self, image: str) -> Iterator[tuple[str, Path]]:
-        container = _output("buildah", "from", "--pull-never", image).strip()
-        try:
-            yield container, Path(_output("buildah", "mount", container).strip())
-        finally:
-            _output("buildah", "rm", container)
 
 
 class _BuildahContainer:
@@ -260,7 +265,13 @@ def engine() -> Engine | None:
 
 
 def _environment() -> dict[str, str]:
-    return {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs", **os.environ}
+    """This process's, with what the engines need.
+
+    BUILDX_NO_DEFAULT_ATTESTATIONS: BuildKit would wrap the image into an index with a provenance attestation, which
+    differs with each build and which Fly has no use for (https://docs.docker.com/build/building/variables/).
+    """
+    defaults = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    return defaults | os.environ
 
 
 def _output(*command: str | Path) -> str:

@@ -1,10 +1,11 @@
 """The image that Fly runs, built for real: its release command migrates, its CMD serves, and it holds no more."""
 
 import json
+import os
 import re
 import shlex
+import shutil
 import signal
-import tarfile
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,10 @@ from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import databases
 from tests.support.api import ROOT
+from tools.image import archive, containers
 from tools.image import build as images
-from tools.image import containers
-from tools.image.containers import Container, Engine, EngineError
+from tools.image.containers import Buildah, Container, Engine, EngineError
+from tools.image.tests import simulators
 
 pytestmark = [
     pytest.mark.image,
@@ -29,7 +31,6 @@ pytestmark = [
     pytest.mark.skipif(containers.engine() is None, reason=containers.SKIP_REASON),
 ]
 
-BASE = "docker.io/library/python:3.13-slim-bookworm"
 OVER_BASE_BYTES = 64_000_000
 FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
 
@@ -51,11 +52,16 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="session")
-def engine() -> Engine:
+@pytest.fixture(scope="session", params=["here", "as docker"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The engine of this machine; and, where that is buildah, one that answers as Docker 29 with BuildKit does."""
     found = containers.engine()
     assert found
-    return found
+    if request.param == "here":
+        return found
+    if not isinstance(found, Buildah) or os.geteuid() != 0 or shutil.which("skopeo") is None:
+        pytest.skip("needs buildah, skopeo and root; where docker is, it answers itself")
+    return simulators.docker(tmp_path_factory.mktemp("docker"))
 
 
 @pytest.fixture(scope="session")
@@ -211,10 +217,19 @@ def test_nothing_of_it_is_compiled_when_it_starts(engine: Engine, image: str) ->
     assert "bytecode is stale" not in output
 
 
-def test_it_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str) -> None:
-    over_base = engine.size_bytes(image) - engine.size_bytes(BASE)
-    print(f"\nthe image is {over_base / 1e6:.1f} MB over its base")
+def test_it_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
+    """By the layers that the base hasn't: engines tell the size of packed layers, or of both (moby/moby#53426)."""
+    (base,) = set(re.findall(r"^FROM (\S+)", (ROOT / "server" / "Dockerfile").read_text(), re.MULTILINE))
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\n")
+    engine.build(tmp_path, "localhost/audifi-base:measured", {})  # BuildKit puts the base into no image store itself
+    engine.save("localhost/audifi-base:measured", tmp_path / "base.tar")
+    engine.remove("localhost/audifi-base:measured")
+    engine.save(image, tmp_path / "image.tar")
 
+    of_base, of_image = (archive.read(tmp_path / name).layers for name in ("base.tar", "image.tar"))
+    over_base = sum(size for layer, size in of_image.items() if layer not in of_base)
+    print(f"\nthe image is {over_base / 1e6:.1f} MB over its base")
+    assert set(of_base) & set(of_image)
     assert 0 < over_base <= OVER_BASE_BYTES
 
 
@@ -224,15 +239,9 @@ def test_the_archive_holds_the_very_image_under_its_name(engine: Engine, image: 
 
     images.save(engine, file)
 
-    with tarfile.open(file) as archive:
-        manifest = archive.extractfile("manifest.json")
-        assert manifest
-        (entry,) = json.load(manifest)
-        config = archive.extractfile(entry["Config"])
-        assert config
-        labels = json.load(config)["config"]["Labels"]
-    assert entry["RepoTags"] == [image]
-    assert labels["org.opencontainers.image.revision"] == images.commit()
+    saved = archive.read(file)
+    assert saved.tags == [image]
+    assert saved.config["Labels"]["org.opencontainers.image.revision"] == images.commit()
 
 
 def test_in_a_workflows_run_the_image_that_was_built_is_the_one_that_is_tested(
