@@ -46,7 +46,7 @@ class Cancelled(BaseException):
 
 
 def deploy(options: argparse.Namespace, api: Api, report: Report) -> bool:
-    report.before = ask_before(options, api)
+    report.before = ask_before(options, api) if was_deployed(options.app) else Answer()
     report.image_before = find_image_of(report.before, options.app)
     report.image = f"registry.fly.io/{options.app}:{options.release}"
     served = try_image(options, api, report, options.release)
@@ -62,6 +62,15 @@ def roll_back(options: argparse.Namespace, api: Api, report: Report) -> bool:
     report.before = ask_before(options, api)
     served = try_image(options, api, report, commit, SKIP)
     return judge(report, commit, "Rolled back", served=served)
+
+
+def was_deployed(app: str) -> bool:
+    """Return False before an app's first deploy; True also when flyctl can't tell.
+
+    Until then the app has no address, and resolvers would remember for minutes that they found no such name (RFC 2308,
+    section 5): a good first deploy would look as if nothing answered.
+    """
+    return flyctl.releases(app) != []
 
 
 def ask_before(options: argparse.Namespace, api: Api) -> Answer:

@@ -1,6 +1,7 @@
 """The script that deploys, as the workflow runs it, with a flyctl and a public health that do what each test says."""
 
 import ast
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def test_a_first_deploy_finds_nothing_before(fly: FakeFly) -> None:
 
     assert fly.deploy().status == 0
     assert "| Served before | `unknown` |" in fly.summary
+
+
+def test_first_deploy_asks_for_no_name_before_it_is_there(fly: FakeFly) -> None:
+    """A resolver would remember that there is none, and the app would look away after a good deploy."""
+    fly.releases = []
+
+    lines = fly.deploy().out.splitlines()
+
+    asked = [number for number, line in enumerate(lines) if re.match(r" *[0-9.]+ s  ", line)]
+    deployed = lines.index(f"::group::flyctl deploy --app an-app --image {IMAGE} --yes")
+    assert asked
+    assert min(asked) > deployed
 
 
 def test_the_summary_says_what_runs_where(fly: FakeFly) -> None:
@@ -278,7 +291,7 @@ def test_by_itself_it_asks_the_app_s_own_address_ten_times_in_a_row() -> None:
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
 def test_it_is_written_for_the_runners_own_python(script: Path) -> None:
-    """ubuntu-latest has 3.12, and none of our packages; the deploy jobs install nothing."""
+    """ubuntu-26.04 has 3.14, ubuntu-24.04 3.12, and neither our packages; the deploy jobs install nothing."""
     tree = ast.parse(script.read_text(), feature_version=(3, 12))
     imported = {
         name.partition(".")[0]
