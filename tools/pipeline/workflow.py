@@ -16,7 +16,7 @@ FILE = ROOT / ".github" / "workflows" / "backend.yml"
 TEXT = FILE.read_text()
 WORKFLOW: dict[str, Any] = YAML(typ="safe").load(TEXT)
 JOBS: dict[str, Any] = WORKFLOW["jobs"]
-BUILD, ROLL_BACK = "build-and-test", "roll-back"
+BUILD, ROLL_BACK, REBUILD = "build-and-test", "roll-back", "rebuild"
 DEPLOYS = ["deploy-staging", "deploy-production"]
 FLY_JOBS = [*DEPLOYS, ROLL_BACK]
 COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
@@ -25,32 +25,43 @@ COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
 type Context = Mapping[str, str | None]
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - the contexts that GitHub has
     expression: str,
     *,
     event: str = "push",
     ref: str = "refs/heads/develop",
+    schedule: str = "",
     inputs: Context = MappingProxyType({}),
     secrets: Context = MappingProxyType({}),
+    variables: Context = MappingProxyType({}),
 ) -> Any:
     """The value of an expression, of those that compare, or call format()."""
     bare = expression.removeprefix("${{").removesuffix("}}").strip()
     python = re.sub(r"!(?!=)", " not ", bare.replace("&&", " and ").replace("||", " or ").replace("\n", " "))
-    assert re.fullmatch(r"[\w\s.=!'/(){},-]*", python), python
+    assert re.fullmatch(r"[\w\s.=!'/(){},*-]*", python), python
     names = {
-        "github": SimpleNamespace(event_name=event, ref=ref),
+        "github": SimpleNamespace(event_name=event, ref=ref, event=SimpleNamespace(schedule=schedule)),
         "inputs": SimpleNamespace(**{"environment": None, "roll_back_to": None, **inputs}),
         "secrets": SimpleNamespace(**{"FLY_APP_STAGING": None, "FLY_APP_PRODUCTION": None, **secrets}),
+        "vars": SimpleNamespace(**{"FLY_APP_STAGING": None, "FLY_APP_PRODUCTION": None, **variables}),
         "format": str.format,
     }
     return eval(python, names)  # noqa: S307 - our own file
 
 
-def expand(text: str, *, inputs: Context = MappingProxyType({}), secrets: Context = MappingProxyType({})) -> str:
+def expand(
+    text: str,
+    *,
+    inputs: Context = MappingProxyType({}),
+    secrets: Context = MappingProxyType({}),
+    variables: Context = MappingProxyType({}),
+) -> str:
     """A text with its expressions' values in it."""
-    return re.sub(
-        r"\$\{\{.*?\}\}", lambda found: str(evaluate(found[0], inputs=inputs, secrets=secrets)), text, flags=re.DOTALL
-    )
+
+    def value(expression: re.Match[str]) -> str:
+        return str(evaluate(expression[0], inputs=inputs, secrets=secrets, variables=variables))
+
+    return re.sub(r"\$\{\{.*?\}\}", value, text, flags=re.DOTALL)
 
 
 def steps(*jobs: str) -> Iterator[dict[str, Any]]:

@@ -125,7 +125,7 @@ def _arguments(folder: Path, event: Event, workflow: Mapping[str, Any], secrets:
     (folder / "secrets").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
     files = {"--eventpath": folder / "event.json", "--secret-file": folder / "secrets", "--env-file": Path(os.devnull)}
     return [
-        *[event.name, "--workflows", WORKFLOW, "--json", "--platform", "ubuntu-latest=-self-hosted"],
+        *[event.name, "--workflows", WORKFLOW, "--json", "--platform", "ubuntu-26.04=-self-hosted"],
         *["--action-offline-mode", "--no-cache-server"],
         *[f"{option}={file}" for option, file in files.items()],
         *[f"--local-repository={each}" for each in local_actions(workflow)],

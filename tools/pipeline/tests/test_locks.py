@@ -126,7 +126,7 @@ def test_every_file_means_the_same_python() -> None:
     images = re.findall(r"^FROM (\S+)", (SERVER / "Dockerfile").read_text(), re.MULTILINE)
 
     assert version == "3.13"
-    assert set(images) == {f"python:{version}-slim-bookworm"}
+    assert set(images) == {f"python:{version}-slim-trixie"}
     assert PYPROJECT["project"]["requires-python"] == f"=={version}.*"
     assert PYPROJECT["tool"]["mypy"]["python_version"] == version
     assert f"--python-version {version} " in (ROOT / "Makefile").read_text()

@@ -13,6 +13,7 @@ from tools.pipeline.workflow import (
     DEPLOYS,
     FLY_JOBS,
     JOBS,
+    REBUILD,
     ROLL_BACK,
     TEXT,
     WORKFLOW,
@@ -57,7 +58,7 @@ def tracked_files() -> list[str]:
 
 
 def test_pull_requests_and_pushes_to_develop_and_main_start_it_and_a_person_can() -> None:
-    assert set(WORKFLOW["on"]) == {"pull_request", "push", "workflow_dispatch"}
+    assert set(WORKFLOW["on"]) == {"pull_request", "push", "schedule", "workflow_dispatch"}
     assert WORKFLOW["on"]["pull_request"]["branches"] == ["develop", "main"]
     assert WORKFLOW["on"]["push"]["branches"] == ["develop", "main"]
 
@@ -130,6 +131,7 @@ def test_every_watched_path_is_there() -> None:
 
 def test_the_jobs_are_named_as_specified() -> None:
     assert {key: job["name"] for key, job in JOBS.items()} == {
+        "rebuild": "Rebuild Weekly",
         "build-and-test": "Build & Test",
         "deploy-staging": "Deploy Staging (Fly.io)",
         "deploy-production": "Deploy Production (Fly.io)",
@@ -167,7 +169,55 @@ def test_a_roll_back_is_all_that_runs(ref: str, environment: str) -> None:
 
 
 def jobs_of(event: str, ref: str, inputs: dict[str, str]) -> set[str]:
-    return {job for job in JOBS if evaluate(JOBS[job]["if"], event=event, ref=ref, inputs=inputs)}
+    """One that needs another runs after it alone; where that is skipped, so is it."""
+    wanted = {job for job in JOBS if evaluate(JOBS[job]["if"], event=event, ref=ref, inputs=inputs)}
+    return {job for job in wanted if JOBS[job].get("needs") in wanted | {None}}
+
+
+# Weekly
+
+
+@pytest.mark.parametrize("default_branch", ["refs/heads/develop", "refs/heads/main"])
+def test_schedule_only_starts_other_runs(default_branch: str) -> None:
+    """It runs on the default branch alone, and must not deploy that branch a second time."""
+    assert jobs_of("schedule", default_branch, {}) == {REBUILD}
+
+
+def test_schedule_starts_a_run_of_each_branch(tmp_path: Path) -> None:
+    (start,) = steps(REBUILD)
+    branches = [
+        evaluate(start["env"]["BRANCH"], event="schedule", schedule=each["cron"]) for each in WORKFLOW["on"]["schedule"]
+    ]
+    assert branches == ["develop", "main"]
+
+    done = run(start["run"], tmp_path, fakes="gh", BRANCH="main", GITHUB_REPOSITORY="audifi/audifi")
+
+    assert done.returncode == 0
+    called = (tmp_path / "calls").read_text().splitlines()
+    assert called == "gh workflow run backend.yml --repo audifi/audifi --ref main".split()
+    assert jobs_of("workflow_dispatch", "refs/heads/main", {}) == {BUILD, "deploy-production"}
+
+
+def test_rebuild_may_start_runs_and_nothing_else() -> None:
+    (start,) = steps(REBUILD)
+
+    assert JOBS[REBUILD]["permissions"] == {"actions": "write"}
+    assert start["env"]["GH_TOKEN"] == "${{ github.token }}"
+
+
+def test_weekly_runs_are_a_day_apart_staging_first() -> None:
+    days = [each["cron"].split() for each in WORKFLOW["on"]["schedule"]]
+
+    assert [fields[2:4] for fields in days] == [["*", "*"]] * 2
+    assert [int(fields[4]) for fields in days] == [2, 3]
+
+
+# The runner
+
+
+def test_every_job_names_its_runner_image() -> None:
+    """`ubuntu-latest` moves (actions/runner-images#14748)."""
+    assert {job["runs-on"] for job in JOBS.values()} == {"ubuntu-26.04"}
 
 
 def test_a_roll_back_waits_for_no_tests() -> None:
@@ -231,6 +281,7 @@ def test_the_image_that_was_tested_is_kept_for_the_deploys_and_not_that_of_a_pul
         "name": "image",
         "path": "image.tar",
         "if-no-files-found": "error",
+        "overwrite": True,  # or "Re-run all jobs" ends in a 409: the artifact of the first attempt is there
         "retention-days": 3,
     }
     assert "save image.tar\n" in (ROOT / "Makefile").read_text()
@@ -305,7 +356,7 @@ def test_one_deploy_at_a_time_to_each_environment_and_none_is_cancelled() -> Non
 
 def test_the_token_of_every_job_can_read_the_code_and_nothing_else() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
-    assert all("permissions" not in job for job in JOBS.values())
+    assert [key for key, job in JOBS.items() if "permissions" in job] == [REBUILD]
 
 
 def test_actions_are_pinned_to_a_commit_with_the_version_beside_it() -> None:
@@ -325,7 +376,7 @@ def test_an_action_has_the_same_version_everywhere() -> None:
 def test_the_checkout_leaves_no_credentials() -> None:
     checkouts = [each for each in steps() if each.get("uses", "").startswith("actions/checkout@")]
 
-    assert len(checkouts) == len(JOBS)
+    assert len(checkouts) == len(JOBS) - 1  # the weekly start needs no code
     assert all(each["with"]["persist-credentials"] is False for each in checkouts)
 
 

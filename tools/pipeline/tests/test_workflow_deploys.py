@@ -103,7 +103,14 @@ def test_the_image_goes_to_the_app_s_registry_under_its_commit(job: str, tmp_pat
     assert done.returncode == 0
     assert calls(tmp_path) == [
         *["flyctl", "auth", "docker"],
-        *["skopeo", "copy", "docker-archive:image.tar", f"docker://registry.fly.io/an-app:{COMMIT}"],
+        *[
+            "skopeo",
+            "copy",
+            "--retry-times",
+            "3",
+            "docker-archive:image.tar",
+            f"docker://registry.fly.io/an-app:{COMMIT}",
+        ],
     ]
 
 
@@ -218,19 +225,26 @@ def test_a_roll_back_s_steps_are_a_deploy_s_where_they_do_the_same(job: str) -> 
 
 
 @pytest.mark.parametrize("environment", APPS)
-@pytest.mark.parametrize("secrets", [{}, {"FLY_APP_STAGING": "ours-staging", "FLY_APP_PRODUCTION": "ours"}])
+@pytest.mark.parametrize("kept_as", ["default", "secrets", "variables", "both"])
 @pytest.mark.parametrize("rolls_back", [False, True])
-def test_each_environment_has_its_url_and_its_app(
-    environment: str, secrets: dict[str, str], *, rolls_back: bool
-) -> None:
+def test_each_environment_has_its_url_and_its_app(environment: str, kept_as: str, *, rolls_back: bool) -> None:
+    """The app's name is a variable, which logs show, or a secret, which they mask and a URL can't have."""
     job = JOBS[ROLL_BACK if rolls_back else f"deploy-{environment}"]
     inputs = {"environment": environment} if rolls_back else {}
+    variables = (
+        {"FLY_APP_STAGING": "ours-staging", "FLY_APP_PRODUCTION": "ours"} if kept_as in {"variables", "both"} else {}
+    )
+    secrets = {"FLY_APP_STAGING": "ours-staging", "FLY_APP_PRODUCTION": "ours"} if kept_as == "secrets" else {}
+    if kept_as == "both":
+        secrets = {"FLY_APP_STAGING": "outdated", "FLY_APP_PRODUCTION": "outdated"}
+    name, app = f"FLY_APP_{environment.upper()}", APPS[environment]
 
     assert expand(job["environment"]["name"], inputs=inputs) == environment
-    assert expand(job["environment"]["url"], inputs=inputs) == f"https://{APPS[environment]}.fly.dev"
+    url = expand(job["environment"]["url"], inputs=inputs, variables=variables)
+    assert url == f"https://{variables.get(name, app)}.fly.dev"
     assert set(job["env"]) == {"FLY_APP"}
-    expected = secrets.get(f"FLY_APP_{environment.upper()}", APPS[environment])
-    assert expand(job["env"]["FLY_APP"], inputs=inputs, secrets=secrets) == expected
+    found = expand(job["env"]["FLY_APP"], inputs=inputs, secrets=secrets, variables=variables)
+    assert found == (variables.get(name) or secrets.get(name, app))
 
 
 # Rights
