@@ -97,7 +97,7 @@ def test_a_push_to_main_deploys_production_and_nothing_else(rehearsal: Rehearsal
             id="a test",
         ),
         pytest.param(
-            "image", "server/Dockerfile", "FROM python:3.13-slim-bookworm\nRUN false\n", "false", id="the image"
+            "image", "server/Dockerfile", "FROM python:3.13-slim-trixie\nRUN false\n", "false", id="the image"
         ),
     ],
 )
