@@ -69,6 +69,10 @@ rehearse: $(ENVIRONMENT_READY) tools/node_modules ## Deploy with the committed w
 soak: $(ENVIRONMENT_READY) ## Break the database under steady traffic, then ask for ten times too much (MINUTES=10; WRITE=1 into docs/)
 	@$(IN_VENV) python -m tools.soak --minutes $(or $(MINUTES),10) $(if $(WRITE),--write) $(ARGS)
 
+.PHONY: backup-drill
+backup-drill: $(ENVIRONMENT_READY) ## Back up, destroy and restore a database here, and compare (DUMP=… restores that one instead)
+	@$(IN_VENV) python -m tools.backup_drill $(DUMP) $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows, and some that it doesn't (CASES=… of each)
 	@$(IN_VENV) python -m tools.fuzz $(if $(CASES),--cases $(CASES)) $(ARGS)

@@ -1,0 +1,67 @@
+"""The drill restores what was backed up, and says so when it doesn't."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from dev.postgres import Postgres
+from tools.backup_drill import drill
+from tools.backup_drill.drill import Contents, DrillError
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+ROWS = 200
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not in pytest's: PostgreSQL's user, if it isn't ours, is kept out of there."""
+    with TemporaryDirectory(prefix="audifi-tests-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_dump_is_restored_with_every_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drill.dump_and_restore(folder, ROWS)
+
+    assert not (folder / "before").exists()
+    assert f"compared: {2 * ROWS + 1} rows" in capsys.readouterr().out  # accounts, their events, Alembic's revision
+
+    drill.destroy(folder / "after")
+    drill.restore_dump(folder, folder / "backup.dump")
+    assert f"  users: {ROWS}\n" in capsys.readouterr().out
+
+
+def test_restore_to_a_point_in_time_undoes_an_accident(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drill.restore_to_a_point_in_time(folder, ROWS)
+
+    assert f"compared: {2 * ROWS + 1} rows" in capsys.readouterr().out
+
+
+def test_broken_dump_is_refused(folder: Path) -> None:
+    (folder / "broken.dump").write_bytes(b"PGDMP")
+
+    with pytest.raises(DrillError, match="pg_restore failed"):
+        drill.restore_dump(folder, folder / "broken.dump")
+
+
+def test_failing_check_fails_the_drill(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drill, "CHECKS", [["sh", "-c", "echo $DATABASE_URL has no ledger; exit 1"]])
+
+    with pytest.raises(DrillError, match=r"sh failed: postgresql://postgres@/audifi.* has no ledger"):
+        drill.check(Postgres(socket_folder=folder, port=5432, pid=1))
+
+
+@pytest.mark.parametrize("change", ["count", "content", "missing", "new"])
+def test_any_difference_is_named(change: str) -> None:
+    expected: Contents = {"sessions": (1, "a"), "users": (2, "b")}
+    restored: Contents = {
+        "count": expected | {"users": (1, "b")},
+        "content": expected | {"users": (2, "c")},
+        "missing": {"sessions": (1, "a")},
+        "new": expected | {"accounts": (0, "")},
+    }[change]
+
+    with pytest.raises(DrillError, match="accounts" if change == "new" else "users"):
+        drill.compare(expected, restored)
