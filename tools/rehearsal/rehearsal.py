@@ -52,7 +52,7 @@ class Rehearsal:
         subprocess.run(["git", "clone", "--quiet", "--shared", self.checkout.folder, folder], check=True)
         subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
         environment = os.environ | {"GITHUB_SHA": commit, "PYTHONPATH": f"{folder / 'server'}:{folder}"}
-        command = ["nice", "-n", "19", sys.executable, "-m", "tools.image", "build"]
+        command = ["nice", "-n", "19", sys.executable, "-m", "tools.image.build", "build"]
         subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
 
     def push(self, branch: str, commit: str, *, targets: str = DEPLOYMENT_TARGETS, **secrets: str) -> Run:

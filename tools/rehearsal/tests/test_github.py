@@ -71,7 +71,8 @@ SERVER = ["server/audifi/app.py"]
         (Event(name="pull_request", ref="refs/pull/7/merge", base="feature", paths=SERVER), False),
         (Event(name="pull_request", ref="refs/pull/7/merge", base="main", paths=["docs/x.md"]), False),
         (Event(name="workflow_dispatch", ref="refs/heads/feature"), True),
-        (Event(name="schedule", ref="refs/heads/main", paths=SERVER), False),
+        (Event(name="schedule", ref="refs/heads/develop"), True),
+        (Event(name="release", ref="refs/heads/main", paths=SERVER), False),
     ],
     ids=lambda value: f"{value.name} {value.base or value.ref} {value.paths}" if isinstance(value, Event) else None,
 )
