@@ -143,7 +143,7 @@ export interface paths {
         };
         /**
          * Where the account is signed in
-         * @description Those that haven't ended.
+         * @description Return the sessions that haven't ended, newest first.
          */
         get: operations["listSessions"];
         put?: never;
@@ -187,7 +187,7 @@ export interface paths {
         };
         /**
          * What happened to the account
-         * @description Sign-ins, changes, and what an operator did.
+         * @description Return sign-ins, changes, and what operators did, newest first.
          */
         get: operations["listActivity"];
         put?: never;
@@ -274,13 +274,13 @@ export interface components {
         EventPage: {
             /**
              * Data
-             * @description What is on this page.
+             * @description The items of this page.
              */
             data: components["schemas"]["Event"][];
             /**
              * Next Cursor
-             * @description Give it as `cursor` to get what follows; null at the end.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
              */
             next_cursor: string | null;
         };
@@ -509,13 +509,13 @@ export interface components {
         SessionPage: {
             /**
              * Data
-             * @description What is on this page.
+             * @description The items of this page.
              */
             data: components["schemas"]["Session"][];
             /**
              * Next Cursor
-             * @description Give it as `cursor` to get what follows; null at the end.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
              */
             next_cursor: string | null;
         };
@@ -1689,7 +1689,7 @@ export interface operations {
             query?: {
                 /** @description How many at most. */
                 limit?: number;
-                /** @description `next_cursor` of the page before; without it, the first page. */
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -1708,6 +1708,21 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
                 };
             };
             /** @description Unauthorized */
@@ -1957,7 +1972,7 @@ export interface operations {
             query?: {
                 /** @description How many at most. */
                 limit?: number;
-                /** @description `next_cursor` of the page before; without it, the first page. */
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -1976,6 +1991,21 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
                 };
             };
             /** @description Unauthorized */
