@@ -1,1 +1,1 @@
-"""`python -m audifi doctor`: what is wrong, and what to do about it. Its checks ask; they change nothing."""
+"""`python -m audifi doctor`: checks of the environment, with what to do about each problem."""

@@ -10,26 +10,26 @@ import typer
 from audifi.doctor.results import COLOURS
 
 NAME_SERVERS = "timeout:1 attempts:2"
-"""resolv.conf(5): a name server that is away is given up after 2 s; the look-up can't be cancelled."""
+"""resolv.conf(5): give up an unreachable name server after 2 s; a look-up can't be cancelled."""
 
 
 def doctor(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: the same as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Say what is wrong with settings, database, migrations, clock, queue, mail and server, and what to do.
+    """Check settings, database, migrations, clock, queue, e-mail and server, and say what to do about problems.
 
-    Exits 1 if anything is wrong. It takes 15 seconds at most, shows no secrets, and changes nothing.
+    Exits 1 on any error. It takes 15 seconds at most, shows no secrets, and changes nothing.
     """
-    from audifi.doctor.runner import examine  # noqa: PLC0415 - the other commands start faster without
+    from audifi.doctor.runner import run_checks  # noqa: PLC0415 - the other commands start faster without
 
     os.environ.setdefault("RES_OPTIONS", NAME_SERVERS)
-    findings = asyncio.run(examine())
-    is_well = not any(finding.state == "wrong" for finding in findings)
+    results = asyncio.run(run_checks())
+    is_ok = not any(result.state == "error" for result in results)
     if as_json:
-        document = {"well": is_well, "checks": [finding.as_data() for finding in findings]}
+        document = {"ok": is_ok, "checks": [result.as_data() for result in results]}
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        for finding in findings:
-            typer.secho(str(finding), fg=COLOURS[finding.state])
-    raise typer.Exit(0 if is_well else 1)
+        for result in results:
+            typer.secho(str(result), fg=COLOURS[result.state])
+    raise typer.Exit(0 if is_ok else 1)

@@ -1,4 +1,4 @@
-"""The database: the way there, the schema, whose clock is right, what waits in the queue."""
+"""Checks of the database: connection, schema, privileges, clock and job queue."""
 
 import socket
 import ssl
@@ -19,24 +19,24 @@ from audifi.core.clock import Clock, format_duration
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import connect
 from audifi.core.db.errors import sqlstate
-from audifi.doctor.results import Finding, odd, skipped, well, wrong
+from audifi.doctor.results import Result
 from audifi.models import Base
 
 CONNECT_SECONDS = 5
-ASK_SECONDS = 3
-NEEDS_VERSION = 16
+QUERY_SECONDS = 3
+MIN_VERSION = 16
 SCRIPTS = Path(audifi.__file__).parent.parent / "alembic"
-MACHINES = 2  # as `DatabaseSettings` reckons
+MACHINES = 2  # as in the docstring of `DatabaseSettings`
 LATE_SECONDS = 60
 CROWDED_SHARE = 0.8
 MIGRATE = "Migrate: `alembic upgrade head`, as the release command does."
-GRANT = "Migrate, or grant it; the role that migrates owns them."
+GRANT = "Migrate, or grant the privileges; the role that migrates owns the tables."
 TABLES = sorted([*Base.metadata.tables, "pgqueuer", "pgqueuer_log", "pgqueuer_schedules"])
-RIGHTS_TO = {"auth_events": ("SELECT", "INSERT", "DELETE")}
+PRIVILEGES = {"auth_events": ("SELECT", "INSERT", "DELETE")}
 
 WHO_IS_CONNECTED = "SELECT application_name, count(*) FROM pg_stat_activity GROUP BY 1;"
 
-type Check = Callable[[str, Patient], Awaitable[Finding]]
+type Check = Callable[[str, CheckContext], Awaitable[Result]]
 
 SERVER = """
     SELECT current_user AS role, current_setting('server_version') AS version,
@@ -54,11 +54,11 @@ CONNECTIONS = """
         ) AS allowed
     FROM pg_stat_activity
 """
-MISSING_RIGHTS = """
+MISSING_PRIVILEGES = """
     SELECT string_agg(name || coalesce(' (' || rights || ')', ''), ', ' ORDER BY name) AS missing
     FROM (
         SELECT name, string_agg(needed, ' ') FILTER (WHERE to_regclass(name) IS NOT NULL) AS rights
-        FROM unnest($1::text[], $2::text[]) AS wanted (name, needed)
+        FROM unnest($1::text[], $2::text[]) AS head (name, needed)
         WHERE NOT coalesce(has_table_privilege(to_regclass(name), needed), false)
         GROUP BY name
     ) AS tables
@@ -74,193 +74,194 @@ QUEUE = """
 
 # https://www.postgresql.org/docs/16/errcodes-appendix.html
 CLOSES = (
-    "takes the connection, and closes it.",
-    "Is it PostgreSQL? A proxy does so without a database behind it: `flyctl status --app audifi-db`.",
+    "accepts the connection and closes it.",
+    "Is it PostgreSQL? A proxy does this when its database is down: `flyctl status --app audifi-db`.",
 )
-AWAY = ("can't be reached.", "Is it up? Are host and port in DATABASE_URL right?")
+UNREACHABLE = ("can't be reached.", "Is it up? Are host and port in DATABASE_URL correct?")
 BY_STATE = (
     ("08003", *CLOSES),  # asyncpg's
-    ("28", "refuses the user or the password.", "Set DATABASE_URL anew, or `flyctl postgres attach`."),
-    ("3D000", "isn't there; its server is.", "Is the name in DATABASE_URL right?"),
-    ("42501", "doesn't allow it to this role.", GRANT),
+    ("28", "refuses the user or the password.", "Correct DATABASE_URL, or `flyctl postgres attach`."),
+    ("3D000", "doesn't exist on its server.", "Is the name in DATABASE_URL correct?"),
+    ("42501", "doesn't permit this role to do that.", GRANT),
     ("42P01", "has no such table.", MIGRATE),
-    ("53300", "has no free connection.", f"Who has them: `{WHO_IS_CONNECTED}`"),
-    ("57P", "is starting, or stopping.", "Wait a moment, and try again."),
+    ("53300", "has no free connection.", f"Who uses them: `{WHO_IS_CONNECTED}`"),
+    ("57P", "is starting or stopping.", "Wait a moment and try again."),
 )
 BY_TYPE: tuple[tuple[type[Exception], str, str], ...] = (
     (TimeoutError, "doesn't answer in time.", "Is it up, and the network? `flyctl status --app audifi-db`."),
-    (socket.gaierror, "has a name that doesn't resolve.", "Is the host in DATABASE_URL right?"),
+    (socket.gaierror, "has a name that doesn't resolve.", "Is the host in DATABASE_URL correct?"),
     (ssl.SSLError, "has a certificate that isn't trusted.", "See sslmode and sslrootcert in DATABASE_URL."),
-    (ConnectionRefusedError, *AWAY),
+    (ConnectionRefusedError, *UNREACHABLE),
     (ConnectionError, *CLOSES),  # its others: reset, broken
-    (OSError, *AWAY),
+    (OSError, *UNREACHABLE),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patient:
-    """Who is asked, and what is known of it before."""
+class CheckContext:
+    """The connection, and what is known about it."""
 
     connection: asyncpg.Connection
     settings: DatabaseSettings
     clock: Clock
     connect_seconds: float
 
-    async def row(self, query: str, *values: object) -> Any:
+    async def fetch_row(self, query: str, *values: object) -> Any:
         return await self.connection.fetchrow(query, *values)
 
 
-async def look_into(settings: DatabaseSettings | None, clock: Clock) -> list[Finding]:
-    """Each check that can be made, on one connection."""
+async def check_database(settings: DatabaseSettings | None, clock: Clock) -> list[Result]:
+    """Run each check on one connection."""
     if settings is None:
-        return [skipped(check, "a good DATABASE_URL") for check in CHECKS]
+        return [Result.skipped(check, "a valid DATABASE_URL") for check in CHECKS]
     began = time.monotonic()
     try:
         connection = await connect(
             settings,
             connect_timeout_seconds=CONNECT_SECONDS,
-            command_timeout_seconds=ASK_SECONDS,
+            command_timeout_seconds=QUERY_SECONDS,
             server_settings={"application_name": "audifi-doctor"},
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        says, do = why(error)
+        message, action = describe_failure(error)
         first, *others = CHECKS
-        away = wrong(first, f"{settings.database_url.location} {says}", do)
-        return [away, *(skipped(check, "the database") for check in others)]
-    patient = Patient(connection=connection, settings=settings, clock=clock, connect_seconds=time.monotonic() - began)
+        failure = Result.error(first, f"{settings.database_url.location} {message}", action)
+        return [failure, *(Result.skipped(check, "the database") for check in others)]
+    context = CheckContext(
+        connection=connection, settings=settings, clock=clock, connect_seconds=time.monotonic() - began
+    )
     try:
-        return [await asked(name, check, patient) for name, check in CHECKS.items()]
+        return [await run_check(name, check, context) for name, check in CHECKS.items()]
     finally:
-        connection.terminate()  # without a word: a server that has gone silent hears none
+        connection.terminate()  # not close(), which waits for a server that may be silent
 
 
-async def asked(name: str, check: Check, patient: Patient) -> Finding:
-    if patient.connection.is_closed():
-        return skipped(name, "the database, which has ended the connection")
+async def run_check(name: str, check: Check, context: CheckContext) -> Result:
+    if context.connection.is_closed():
+        return Result.skipped(name, "the database, which closed the connection")
     try:
-        return await check(name, patient)
+        return await check(name, context)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        says, do = why(error)
-        return wrong(name, f"Asked about it, the database {says}", do)
-    except Exception as error:  # noqa: BLE001 - the other checks are made all the same
-        return wrong(name, f"The check itself fails: {type(error).__name__}.", "Mend it.")
+        message, action = describe_failure(error)
+        return Result.error(name, f"The database {message}", action)
+    except Exception as error:  # noqa: BLE001 - the other checks go on
+        return Result.error(name, f"The check failed: {type(error).__name__}.", "Report this as a bug.")
 
 
-def why(error: Exception) -> tuple[str, str]:
-    """What a database does that fails so, and what to do. Not in the error's words, which could quote values."""
+def describe_failure(error: Exception) -> tuple[str, str]:
+    """Return what a database does and what to do about it, without the error's words, which could quote values."""
     if "rejected SSL upgrade" in str(error):
         return "doesn't speak TLS.", "On a private network, add sslmode=disable to DATABASE_URL."
-    for state, says, do in BY_STATE:
+    for state, message, action in BY_STATE:
         if sqlstate(error).startswith(state):
-            return says, do
-    for kind, says, do in BY_TYPE:
+            return message, action
+    for kind, message, action in BY_TYPE:
         if isinstance(error, kind):
-            return says, do
-    return f"answers {' '.join(filter(None, [type(error).__name__, sqlstate(error)]))}.", "See its log."
+            return message, action
+    return f"answers {' '.join(filter(None, [type(error).__name__, sqlstate(error)]))}.", "See the database's log."
 
 
-async def server(check: str, patient: Patient) -> Finding:
-    row = await patient.row(SERVER)
+async def server(check: str, context: CheckContext) -> Result:
+    row = await context.fetch_row(SERVER)
     version = f"PostgreSQL {row['version'].split()[0]}"
-    if row["major"] < NEEDS_VERSION:
-        return wrong(check, f"It is {version}.", f"This needs {NEEDS_VERSION} or newer.")
+    if row["major"] < MIN_VERSION:
+        return Result.error(check, f"The database is {version}.", f"Use PostgreSQL {MIN_VERSION} or newer.")
     if row["read_only"]:
-        return wrong(
+        return Result.error(
             check,
-            f"{version} at {patient.settings.database_url.location} takes no writes: a replica, or set read-only.",
-            "Have DATABASE_URL lead to the primary (target_session_attrs=read-write finds it).",
+            f"{version} at {context.settings.database_url.location} accepts no writes: it is a replica or read-only.",
+            "Point DATABASE_URL to the primary.",
         )
     how = "with TLS" if row["tls"] else "without TLS"
-    through = " through PgBouncer" if patient.settings.behind_pgbouncer else ""
-    where = f"{patient.settings.database_url.location}{through} as {row['role']}, {how}"
-    return well(check, f"{version} at {where}; connecting took {patient.connect_seconds * 1000:.0f} ms.")
+    through = " through PgBouncer" if context.settings.behind_pgbouncer else ""
+    where = f"{context.settings.database_url.location}{through} as {row['role']}, {how}"
+    return Result.ok(check, f"{version} at {where}; connecting took {context.connect_seconds * 1000:.0f} ms.")
 
 
-async def connections(check: str, patient: Patient) -> Finding:
-    settings = patient.settings
+async def connections(check: str, context: CheckContext) -> Result:
+    settings = context.settings
     if settings.behind_pgbouncer:
-        return skipped(check, "a database without PgBouncer before it, whose pool counts")
-    row = await patient.row(CONNECTIONS)
+        return Result.skipped(check, "a direct connection; PgBouncer has limits of its own")
+    row = await context.fetch_row(CONNECTIONS)
     taken, allowed = row["taken"], row["allowed"]
     pools = settings.database_pool_size, settings.database_pool_max_overflow, settings.database_read_pool_size
     machine = sum(pools) + 1  # the health probe's
     deploy = 2 * MACHINES * machine + 2  # old and new machines at once, and the release command's
-    says = f"{taken} of {allowed} are taken"
+    used = f"{taken} of {allowed} are used"
+    message = f"{used}; a machine can open {machine}, a deploy of {MACHINES} machines {deploy}."
     lower = "Lower DATABASE_POOL_SIZE, or raise max_connections."
     if machine > allowed:
-        return wrong(check, f"{says}; one machine may want {machine}.", lower)
+        return Result.error(check, f"{used}; one machine can open {machine}.", lower)
     if deploy > allowed or taken > allowed * CROWDED_SHARE:
-        return odd(check, f"{says}; a machine may want {machine}, a deploy of {MACHINES} machines {deploy}.", lower)
-    return well(check, f"{says}; a machine may want {machine}, a deploy of {MACHINES} machines {deploy}.")
+        return Result.warning(check, message, lower)
+    return Result.ok(check, message)
 
 
-async def migrations(check: str, patient: Patient) -> Finding:
-    """Where the schema is, and where this code wants it."""
+async def migrations(check: str, context: CheckContext) -> Result:
+    """Compare the schema's revision with the newest of this version."""
     scripts = ScriptDirectory(str(SCRIPTS))
-    wanted = scripts.get_current_head()
-    if (await patient.row("SELECT to_regclass('alembic_version') IS NULL AS none"))["none"]:
-        return wrong(check, "Nothing was ever migrated here.", MIGRATE)
+    head = scripts.get_current_head()
+    if (await context.fetch_row("SELECT to_regclass('alembic_version') IS NULL AS none"))["none"]:
+        return Result.error(check, "The database has never been migrated.", MIGRATE)
     revisions = [
-        row["version_num"] for row in await patient.connection.fetch("SELECT version_num FROM alembic_version")
+        row["version_num"] for row in await context.connection.fetch("SELECT version_num FROM alembic_version")
     ]
-    if revisions == [wanted]:
-        return well(check, f"The schema is at {wanted}, as this version wants it.")
-    told = ", ".join(revisions) or "nothing"
+    if revisions == [head]:
+        return Result.ok(check, f"The schema is at {head}, the newest of this version.")
+    current = ", ".join(revisions) or "no revision"
     try:
-        missing = [
-            script.revision for script in scripts.iterate_revisions(wanted, revisions[0] if revisions else "base")
-        ]
+        missing = [script.revision for script in scripts.iterate_revisions(head, revisions[0] if revisions else "base")]
     except RevisionError:
-        return odd(
+        return Result.warning(
             check,
-            f"The schema is at {told}, which this version, of {wanted}, doesn't know: an older one after a roll-back?",
-            "It works so. Don't migrate with it; deploy the newer one when it is mended.",
+            f"The schema is at {current}, which this version, with {head}, doesn't know: was the app rolled back?",
+            "It works. Don't migrate with it; deploy the newer version when it is fixed.",
         )
-    return wrong(check, f"The schema is at {told}, {len(missing)} behind {wanted}.", MIGRATE)
+    return Result.error(check, f"The schema is at {current}, {len(missing)} behind {head}.", MIGRATE)
 
 
-async def tables(check: str, patient: Patient) -> Finding:
-    """Whether its role may do what the server does."""
+async def tables(check: str, context: CheckContext) -> Result:
+    """Check the privileges of the role that the server uses."""
     needed = [
-        (name, right) for name in TABLES for right in RIGHTS_TO.get(name, ("SELECT", "INSERT", "UPDATE", "DELETE"))
+        (name, right) for name in TABLES for right in PRIVILEGES.get(name, ("SELECT", "INSERT", "UPDATE", "DELETE"))
     ]
-    row = await patient.row(MISSING_RIGHTS, [name for name, _ in needed], [right for _, right in needed])
+    row = await context.fetch_row(MISSING_PRIVILEGES, [name for name, _ in needed], [right for _, right in needed])
     if row["missing"]:
-        return wrong(check, f"Not there, or not allowed to this role: {row['missing']}.", GRANT)
-    return well(check, f"All {len(TABLES)} are there, and the role may read and write them.")
+        return Result.error(check, f"Missing tables or privileges: {row['missing']}.", GRANT)
+    return Result.ok(check, f"All {len(TABLES)} tables exist, and the role may read and write them.")
 
 
-async def clocks(check: str, patient: Patient) -> Finding:
-    before = patient.clock()
-    at: datetime = (await patient.row("SELECT clock_timestamp() AS at"))["at"]
-    took = patient.clock() - before
+async def clocks(check: str, context: CheckContext) -> Result:
+    before = context.clock()
+    at: datetime = (await context.fetch_row("SELECT clock_timestamp() AS at"))["at"]
+    took = context.clock() - before
     apart = abs((before + took / 2 - at).total_seconds())
-    says = f"This machine's and the database's are {apart:.1f} s apart"
+    message = f"The clocks of this machine and the database are {apart:.1f} s apart"
     if apart - took.total_seconds() / 2 > LEEWAY.total_seconds():
-        return wrong(
+        return Result.error(
             check,
-            f"{says}; tokens allow for {LEEWAY.total_seconds():.0f} s.",
+            f"{message}; tokens allow for {LEEWAY.total_seconds():.0f} s.",
             "Restart the machine whose clock is wrong.",
         )
-    return well(check, f"{says}.")
+    return Result.ok(check, f"{message}.")
 
 
-async def queue(check: str, patient: Patient) -> Finding:
-    row = await patient.row(QUEUE)
+async def queue(check: str, context: CheckContext) -> Result:
+    row = await context.fetch_row(QUEUE)
     given_up, waiting, late = row["given_up"], row["waiting"], row["late_seconds"] or 0
     if late > LATE_SECONDS:
-        return wrong(
+        return Result.error(
             check,
-            f"A job has been due for {format_duration(late)}, and {waiting} wait: no server does them.",
+            f"A job has been due for {format_duration(late)}; {waiting} jobs wait and no server runs them.",
             "See `flyctl logs` for `jobs wait`.",
         )
     if given_up:
-        return odd(
+        return Result.warning(
             check,
-            f"{given_up} jobs were given up.",
-            "`python -m audifi jobs list` shows them, `jobs retry` tries one again.",
+            f"{given_up} jobs have failed for good.",
+            "`python -m audifi jobs list` shows them, `jobs retry` queues one again.",
         )
-    return well(check, f"{waiting} jobs wait, none of them for long, and none was given up.")
+    return Result.ok(check, f"{waiting} jobs wait, none for long, and none has failed.")
 
 
 CHECKS: dict[str, Check] = {

@@ -1,45 +1,44 @@
-"""What a check has found, as a sentence for a person and as data for a machine."""
+"""The result of a check, as a sentence for people and as data for programs."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, Self
 
-type State = Literal["ok", "warning", "wrong", "skipped"]
+type State = Literal["ok", "warning", "error", "skipped"]
 
-MARKS: dict[State, str] = {"ok": "✓", "warning": "!", "wrong": "✗", "skipped": "-"}
-COLOURS: dict[State, str] = {"ok": "green", "warning": "yellow", "wrong": "red", "skipped": "bright_black"}
+MARKS: dict[State, str] = {"ok": "✓", "warning": "!", "error": "✗", "skipped": "-"}
+COLOURS: dict[State, str] = {"ok": "green", "warning": "yellow", "error": "red", "skipped": "bright_black"}
 NAME_WIDTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Of one check. Neither text holds a secret, an address of a person, or what another system said."""
+class Result:
+    """The result of one check. Its texts hold no secret, no address of a person, and no text of another system."""
 
     check: str
     state: State
-    says: str
-    """A sentence: what is so."""
-    do: str = ""
-    """What to do about it: a command, a setting's name. Empty where nothing is."""
+    message: str
+    action: str = ""
+    """What to do about it: a command, a setting's name; empty if nothing."""
+
+    @classmethod
+    def ok(cls, check: str, message: str) -> Self:
+        return cls(check=check, state="ok", message=message)
+
+    @classmethod
+    def warning(cls, check: str, message: str, action: str) -> Self:
+        """Return the result of something that works, but that somebody should look at."""
+        return cls(check=check, state="warning", message=message, action=action)
+
+    @classmethod
+    def error(cls, check: str, message: str, action: str) -> Self:
+        return cls(check=check, state="error", message=message, action=action)
+
+    @classmethod
+    def skipped(cls, check: str, requirement: str) -> Self:
+        return cls(check=check, state="skipped", message=f"Skipped: it needs {requirement}.")
 
     def __str__(self) -> str:
-        return " ".join(filter(None, [f"{MARKS[self.state]} {self.check:<{NAME_WIDTH}}", self.says, self.do]))
+        return " ".join(filter(None, [f"{MARKS[self.state]} {self.check:<{NAME_WIDTH}}", self.message, self.action]))
 
     def as_data(self) -> dict[str, str]:
         return asdict(self)
-
-
-def well(check: str, says: str) -> Finding:
-    return Finding(check=check, state="ok", says=says)
-
-
-def odd(check: str, says: str, do: str) -> Finding:
-    """It works, but somebody should look at it."""
-    return Finding(check=check, state="warning", says=says, do=do)
-
-
-def wrong(check: str, says: str, do: str) -> Finding:
-    return Finding(check=check, state="wrong", says=says, do=do)
-
-
-def skipped(check: str, needs: str) -> Finding:
-    return Finding(check=check, state="skipped", says=f"Not looked at: it needs {needs}.")
