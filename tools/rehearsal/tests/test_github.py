@@ -1,5 +1,7 @@
 """GitHub's rules for what starts a workflow, and what the committed one makes of them under act, without an image."""
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from tools.rehearsal.act import WORKFLOW, Workflow
 from tools.rehearsal.checkout import Checkout
 from tools.rehearsal.github import Event
 
+ACTIONS = ROOT / "tools" / "rehearsal" / "actions"
 FILE: dict[str, Any] = YAML(typ="safe").load((ROOT / WORKFLOW).read_text())
 TARGETS = [
     step["run"].removeprefix("make ")
@@ -157,3 +160,18 @@ def test_a_push_that_starts_nothing_runs_nothing(workflow: Workflow) -> None:
     run = workflow.run(Event(name="push", ref="refs/heads/feature", paths=SERVER))
 
     assert not run.started
+
+
+def test_second_upload_of_an_artifact_has_to_overwrite_it(tmp_path: Path) -> None:
+    """As actions/upload-artifact has it: an artifact belongs to a run, whose second attempt finds the first one's."""
+    action = YAML(typ="safe").load((ACTIONS / "upload-artifact" / "action.yml").read_text())
+    (tmp_path / "image.tar").write_text("image")
+
+    def upload(overwrite: str) -> int:
+        variables = {"REHEARSAL_ARTIFACTS": "artifacts", "NAME": "image", "FILE": "image.tar", "OVERWRITE": overwrite}
+        command = ["bash", "-eo", "pipefail", "-c", action["runs"]["steps"][0]["run"]]
+        return subprocess.run(
+            command, cwd=tmp_path, env=variables | {"PATH": os.environ["PATH"]}, check=False
+        ).returncode
+
+    assert [upload("true"), upload("true"), upload("false")] == [0, 0, 1]
