@@ -9,6 +9,7 @@ WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 ENVIRONMENT_READY := .venv/.ready
 # Running needs a part of what development needs: enough, unless all of it is there already.
 RUN_READY := $(if $(wildcard $(ENVIRONMENT_READY)),$(ENVIRONMENT_READY),.venv/.run-ready)
+BENCH_READY := tools/bench/.venv/.ready tools/bench/peers/.venv/.ready tools/bench/peers/node_modules
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)/server:$(CURDIR)"
 
 # What packages bring along, but only for what isn't done here: coloured source code, look-ups of mail domains, time zones,
@@ -23,7 +24,7 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules ## Install all that the other targets need (they do it themselves, too)
+setup: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules $(BENCH_READY) ## Install all that the other targets need (they do it themselves, too)
 
 .PHONY: run
 run: $(RUN_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
@@ -42,7 +43,7 @@ test-tools: $(ENVIRONMENT_READY) ## Run the tests of the developers' tools and o
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" tools dev ops clients $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(ENVIRONMENT_READY) tools/bench/.venv/.ready tools/bench/peers/node_modules ## Run the tests that start many processes, or wait
+test-slow: $(ENVIRONMENT_READY) $(BENCH_READY) ## Run the tests that start many processes, or wait
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow tests tools dev ops $(ARGS)
 
 .PHONY: image
@@ -82,7 +83,7 @@ fuzz-long: ## The same for much longer
 	@$(MAKE) fuzz CASES=1500
 
 .PHONY: bench
-bench: $(ENVIRONMENT_READY) tools/bench/.venv/.ready tools/bench/peers/node_modules ## Compare this server with others under load (a quarter of an hour; needs wrk)
+bench: $(ENVIRONMENT_READY) $(BENCH_READY) ## Compare the server with equipped peers under load (a quarter of an hour; needs wrk; ARGS=--quick)
 	@$(IN_VENV) python -m tools.bench $(ARGS)
 
 .PHONY: test-client
@@ -144,10 +145,12 @@ lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, e
 	    "requirements-run.lock --group run -c requirements.lock" "requirements-dev.lock --group dev -c requirements-run.lock"; do \
 	  $(IN_VENV) uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
 	    --no-annotate --custom-compile-command "make lock" -o $$group; done
+	@cd tools/bench/peers && $(IN_VENV) uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.13 \
+	  --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements.lock
 
 .PHONY: clean
 clean: ## Remove the environment and the development database
-	rm -rf .venv .data tools/bench/.venv tools/bench/results tools/bench/peers/node_modules tools/node_modules clients/typescript/node_modules clients/typescript/dist
+	rm -rf .venv .data tools/bench/.venv tools/bench/results tools/bench/peers/.venv tools/bench/peers/node_modules tools/node_modules clients/typescript/node_modules clients/typescript/dist
 
 $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@dev/install $<
@@ -157,10 +160,12 @@ $(ENVIRONMENT_READY): server/requirements-dev.lock .python-version
 	@dev/install $<
 	@touch $@
 
-# What the image has, for measurements of the server.
-tools/bench/.venv/.ready: server/requirements.lock $(ENVIRONMENT_READY)
-	@.venv/bin/python -m venv --clear --without-pip tools/bench/.venv
-	@.venv/bin/uv pip sync --quiet --python tools/bench/.venv/bin/python --require-hashes $<
+# For the benchmark: the packages of the image, and those of the Python peers.
+tools/bench/.venv/.ready: server/requirements.lock
+tools/bench/peers/.venv/.ready: tools/bench/peers/requirements.lock
+tools/bench/.venv/.ready tools/bench/peers/.venv/.ready: $(ENVIRONMENT_READY)
+	@.venv/bin/python -m venv --clear --without-pip $(@D)
+	@.venv/bin/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $(filter %.lock,$^)
 	@touch $@
 
 tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)

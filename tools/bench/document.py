@@ -1,34 +1,33 @@
-"""What of docs/performance.md is written by the full run."""
+"""Writes the generated part of docs/performance.md, after a full run."""
 
 from pathlib import Path
-from typing import Any
 
 from tools.bench import picture, report
+from tools.bench.ratios import Results
 
 BEGIN = "<!-- `make bench` writes what follows. -->"
 END = "<!-- `make bench` wrote what comes before. -->"
-
 PICTURE = "![Ratios of throughput and p99 at 64 connections](performance.svg)"
 
 
-def write(results: dict[str, Any], folder: Path) -> list[Path]:
+def write(results: Results, folder: Path) -> list[Path]:
     """Put the tables between the markers of performance.md and draw performance.svg, both in `folder`."""
     document, drawing = folder / "performance.md", folder / "performance.svg"
-    document.write_text(put(document.read_text(), body(results)))
-    picture.draw(results["samples"], drawing)
+    document.write_text(replace_between_markers(document.read_text(), body(results)))
+    picture.draw(results, drawing)
     return [document, drawing]
 
 
-def body(results: dict[str, Any]) -> str:
-    about = results["about"]
-    told = (
-        f"Run on {about['date']}, at commit {about['commit']}, on {about['cores']} cores ({about['cpu']});"
+def body(results: Results) -> str:
+    about = results.about
+    run = (
+        f"Run on {about['date']} at commit {about['commit']} on {about['cores']} cores ({about['cpu']});"
         f" {about['versions']}. Before the run, other programs kept {about['others']} of the machine busy."
     )
-    return "\n\n".join([PICTURE, told, *(table.markdown() for table in report.tables(results))])
+    return "\n\n".join([PICTURE, run, *(table.markdown() for table in report.tables(results))])
 
 
-def put(document: str, between: str) -> str:
+def replace_between_markers(document: str, text: str) -> str:
     """
     Raises:
         ValueError: a marker is missing.
@@ -37,4 +36,4 @@ def put(document: str, between: str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError("docs/performance.md has lost its markers")
-    return f"{before}{BEGIN}\n\n{between}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"

@@ -1,101 +1,91 @@
-"""What a contender takes: time to start, memory, statements and round trips to the database."""
+"""What a contender takes: time to start, statements and round trips to the database."""
 
+import http.client
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from dev.postgres import Postgres
-from tools.bench import load, relay
-from tools.bench.contenders import Contender, Running, launched, running, wait_until_healthy
-from tools.bench.database import tcp_url
-from tools.bench.load import WORKLOADS, Load
-from tools.bench.measure import CONNECTIONS, READ, Bench, Turn, run
+from tests.support import databases
+from tools.bench import relay
+from tools.bench.client import connected, request
+from tools.bench.contenders import launched, running, wait_until_healthy
+from tools.bench.database import NAME, tcp_url
+from tools.bench.load import LoadError
+from tools.bench.measure import Bench
+from tools.bench.ratios import Statements
+from tools.bench.workloads import WORKLOADS, Workload
 
-MEGABYTE = 1_000_000
-MEMORY_TIMEOUT_SECONDS = (
-    240  # for a machine on which so many requests take too long; the table tells how many there were
-)
+COUNTED_REQUESTS = 50
+CLOSE_TIMEOUT_SECONDS = 20
+SECONDS_BETWEEN_CHECKS = 0.05
+READ = next(workload for workload in WORKLOADS if workload.name == "read")
 
 
 def starts(bench: Bench) -> dict[str, list[float]]:
-    """Seconds from exec to the first healthy answer, by contender."""
-    found: dict[str, list[float]] = {contender.name: [] for contender in bench.contenders}
+    """Return the seconds from exec to the first healthy answer, by contender."""
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in bench.contenders}
     for number in range(bench.plan.starts + 1):
         for contender in bench.contenders:
-            seconds = start_once(contender, bench.database.url, bench.folder)
-            if number:  # the first reads its files from the disk
-                found[contender.name].append(seconds)
-        bench.say(f"all started {number + 1} times")
-    return found
+            began = time.perf_counter()
+            with launched(contender, bench.database.url, bench.folder) as server:
+                wait_until_healthy(server)
+                if number:  # the first start reads files from the disk
+                    seconds[contender.name].append(time.perf_counter() - began)
+        bench.log(f"all started {number + 1} times")
+    return seconds
 
 
-def start_once(contender: Contender, database_url: str, folder: Path) -> float:
-    began = time.perf_counter()
-    with launched(contender, database_url, folder) as server:
-        wait_until_healthy(server, folder)
-        return time.perf_counter() - began
-
-
-def memory(bench: Bench) -> dict[str, dict[str, Any]]:
-    """MB by contender: idle (after a second of each workload), under load, and after many requests."""
-    found: dict[str, dict[str, Any]] = {}
-    for contender in bench.contenders:
-        with running(contender, bench.database.url, bench.folder) as server:
-            for workload in WORKLOADS:
-                turn = Turn(servers=[server], workload=workload, database=bench.database, seconds=1, connections=1)
-                run(turn, bench.folder)
-            idle = megabytes(server)
-            done, under_load = 0, idle
-            deadline = time.monotonic() + MEMORY_TIMEOUT_SECONDS
-            while done < bench.plan.requests_of_memory and time.monotonic() < deadline:
-                tokens = bench.database.write_tokens(bench.folder / "tokens")
-                loading = load.start(server.url, READ, tokens=tokens, connections=CONNECTIONS, seconds=5)
-                time.sleep(3)
-                under_load = max(under_load, megabytes(server), key=lambda sizes: sizes["rss"])
-                done += load.finish(loading, READ).requests
-                bench.say(f"{contender.title:<22}{done:,} requests for its memory")
-            time.sleep(2)
-            found[contender.name] = {"idle": idle, "load": under_load, "after": megabytes(server), "requests": done}
-    return found
-
-
-def megabytes(server: Running) -> dict[str, float]:
-    """RSS counts what is shared with other processes in full, PSS by their number, USS not at all."""
-    sizes = server.process.memory_full_info()
-    return {name: getattr(sizes, name) / MEGABYTE for name in ("rss", "pss", "uss")}
-
-
-def trips(bench: Bench, server: Postgres) -> dict[str, dict[str, Mapping[str, float]]]:
-    """Statements and round trips to the database for each request, by contender and workload."""
-    found: dict[str, dict[str, Mapping[str, float]]] = {}
-    name = bench.database.url.rpartition("/")[2]
+def statements(bench: Bench, postgres: Postgres) -> dict[str, dict[str, Statements]]:
+    """Return what a request of each workload asks of the database at one connection, by contender."""
+    found: dict[str, dict[str, Statements]] = {}
     for contender in bench.contenders:
         with (
-            relay.running(server.port) as counter,
-            running(contender, tcp_url(counter.port, name), bench.folder) as contending,
+            relay.running(postgres.port) as counter,
+            running(contender, tcp_url(counter.port), bench.folder) as server,
+            connected(server) as client,
         ):
-            found[contender.name] = {}
-            for workload in bench.workloads:
-                turn = Turn(
-                    servers=[contending],
-                    workload=workload,
-                    database=bench.database,
-                    seconds=bench.plan.trips_seconds,
-                    connections=1,
-                )
-                run(turn, bench.folder)
-                found[contender.name][workload.name] = each_request(counter, turn, bench.folder)
-        bench.say(f"{contender.title:<22}round trips counted")
+            found[contender.name] = {
+                workload.name: count(counter, client, workload, bench.database.tokens()) for workload in bench.workloads
+            }
+        bench.log(f"{contender.title:<14}statements counted")
     return found
 
 
-def each_request(counter: relay.Relay, turn: Turn, folder: Path) -> Mapping[str, float]:
-    """Less what the server asks by itself, each second."""
-    idle = counter.during(lambda: time.sleep(turn.seconds))
-    busy: relay.Counts[Load] = counter.during(lambda: run(turn, folder))
-    requests = max(1, busy.result.requests)
-    return {
-        "statements": max(0, busy.statements - idle.statements) / requests,
-        "round_trips": max(0, busy.round_trips - idle.round_trips) / requests,
-    }
+def count(
+    counter: relay.Relay, client: http.client.HTTPConnection, workload: Workload, tokens: list[str]
+) -> Statements:
+    request(client, workload, tokens[0])  # connects, and prepares the statements
+    before = counter.counts()
+    for number in range(COUNTED_REQUESTS):
+        request(client, workload, tokens[number % len(tokens)])
+    after = counter.counts()
+    return Statements(
+        statements=(after.statements - before.statements) / COUNTED_REQUESTS,
+        round_trips=(after.round_trips - before.round_trips) / COUNTED_REQUESTS,
+    )
+
+
+def transactions_per_read(bench: Bench) -> dict[str, float]:
+    """Return how many transactions PostgreSQL ran for each read of one row under load, by contender.
+
+    A statement outside a transaction is one by itself. Below 1, one statement answered several requests.
+    """
+    found = {}
+    for contender in bench.contenders:
+        before = transactions(bench)
+        with running(contender, bench.database.url, bench.folder) as server:
+            requests = bench.run_load(server, READ, 2 * bench.plan.seconds).requests
+        found[contender.name] = (transactions(bench) - before) / max(1, requests)
+    return found
+
+
+def transactions(bench: Bench) -> int:
+    """Count the transactions of the database so far. Connections report theirs at the latest when they are closed."""
+    url = bench.database.postgres_url
+    deadline = time.monotonic() + CLOSE_TIMEOUT_SECONDS
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
+    while databases.fetch_value(url, others, NAME) != 0:
+        if time.monotonic() > deadline:
+            raise LoadError("the connections of a server that was killed are still open")
+        time.sleep(SECONDS_BETWEEN_CHECKS)
+    total = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1"
+    return int(str(databases.fetch_value(url, total, NAME)))

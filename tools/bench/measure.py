@@ -1,64 +1,41 @@
-"""Load in rounds that take the contenders in turn, A B C D A B C D …: what disturbs the machine disturbs all."""
+"""Load in rounds that take the contenders in turn, A B C A B C …: a disturbance of the machine affects them all."""
 
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from tools.bench import load
+from tools.bench.client import connected, request
 from tools.bench.contenders import Contender, Running, running
-from tools.bench.database import TOKENS, Database
-from tools.bench.load import WORKLOADS, Load, Workload
-from tools.bench.ratios import Sample
+from tools.bench.database import Database
+from tools.bench.load import Load
+from tools.bench.ratios import Memory, Sample
+from tools.bench.workloads import Workload
 
-WARM_UP_SECONDS = 1
 SETTLE_SECONDS = 0.2
-SETTLED_SHARE = 0.2  # of a core
+SETTLED_CPU_SHARE = 0.2
 SETTLE_TIMEOUT_SECONDS = 20
-CONNECTIONS = 64
-HEALTH, READ, WRITE, _ = WORKLOADS
 
-type Say = Callable[[str], None]
+type Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much of each."""
+    """How much is measured. wrk takes whole seconds."""
 
     rounds: int
-    seconds: float
-    few_rounds: int
-    few_seconds: float
-    """Of 1 and 512 connections, other numbers of users, two processes."""
+    seconds: int
+    warm_up_seconds: int
     starts: int
-    trips_seconds: int
-    requests_of_memory: int
-    users: tuple[int, ...]
 
 
-FULL = Plan(
-    rounds=5,
-    seconds=4,
-    few_rounds=3,
-    few_seconds=2,
-    starts=9,
-    trips_seconds=2,
-    requests_of_memory=100_000,
-    users=(10, 1000, 1_000_000),
-)
-QUICK = Plan(
-    rounds=2,
-    seconds=1,
-    few_rounds=1,
-    few_seconds=1,
-    starts=3,
-    trips_seconds=1,
-    requests_of_memory=10_000,
-    users=(10, 1000, 20_000),
-)
+FULL = Plan(rounds=5, seconds=4, warm_up_seconds=5, starts=8)
+QUICK = Plan(rounds=2, seconds=1, warm_up_seconds=2, starts=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,176 +47,86 @@ class Bench:
     workloads: Sequence[Workload]
     database: Database
     folder: Path
-    say: Say
+    log: Log
+
+    def start_load(self, server: Running, workload: Workload, seconds: int) -> subprocess.Popen[str]:
+        return load.start(server.url, workload, tokens=self.database.tokens(), folder=self.folder, seconds=seconds)
+
+    def run_load(self, server: Running, workload: Workload, seconds: int) -> Load:
+        return load.finish(self.start_load(server, workload, seconds), workload)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """One run of wrk, or one for each server at once."""
+def throughput(bench: Bench) -> tuple[list[Sample], dict[str, Memory]]:
+    """Measure each workload against each contender in rounds, and the memory of each contender before and after."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(running(contender, bench.database.url, bench.folder)) for contender in bench.contenders
+        ]
+        idle_mb = {server.contender.name: idle_memory_mb(bench, server) for server in servers}
+        samples = []
+        for workload in bench.workloads:
+            warm_up(bench, servers, workload)
+            for number in range(bench.plan.rounds):
+                for server in servers:
+                    samples.append(sample(bench, server, workload, number))
+                    settle(server)
+        memory = {
+            name: Memory(
+                idle_mb=idle_mb[name],
+                after_mb=server.memory_mb(),
+                requests=sum(each.requests for each in samples if each.contender == name),
+            )
+            for server in servers
+            for name in [server.contender.name]
+        }
+    return samples, memory
 
-    servers: Sequence[Running]
-    workload: Workload
-    database: Database
-    seconds: float
-    connections: int = CONNECTIONS
-    """Of all servers together."""
-    tokens: int = TOKENS
-    pinned: bool = True
-    """Whether wrk has its core."""
+
+def idle_memory_mb(bench: Bench, server: Running) -> float:
+    """Return the memory after one request of each workload."""
+    token = bench.database.tokens()[0]
+    with connected(server) as client:
+        for workload in bench.workloads:
+            request(client, workload, token)
+    settle(server)
+    return server.memory_mb()
 
 
-def run(turn: Turn, folder: Path) -> Load:
-    file = turn.database.write_tokens(folder / "tokens", turn.tokens)
-    share = turn.connections // len(turn.servers)
-    started = [
-        load.start(server.url, turn.workload, tokens=file, connections=share, seconds=turn.seconds, pinned=turn.pinned)
-        for server in turn.servers
-    ]
-    loads = [load.finish(process, turn.workload) for process in started]
-    return Load(
-        requests=sum(each.requests for each in loads),
-        failed=sum(each.failed for each in loads),
-        seconds=max(each.seconds for each in loads),
-        p50_ms=max(each.p50_ms for each in loads),
-        p99_ms=max(each.p99_ms for each in loads),
-    )
+def warm_up(bench: Bench, servers: Sequence[Running], workload: Workload) -> None:
+    """Load all servers at once."""
+    processes = [bench.start_load(server, workload, bench.plan.warm_up_seconds) for server in servers]
+    for process in processes:
+        load.finish(process, workload)
+    for server in servers:
+        settle(server)
 
 
 def settle(server: Running) -> None:
-    """Wait until it has done what wrk no longer waits for: it would take the core from the next one."""
+    """Wait until the server has finished what wrk no longer waits for, which would take CPU from the next one."""
     deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     busy = True
     while busy and time.monotonic() < deadline:
         before = server.cpu_seconds()
         time.sleep(SETTLE_SECONDS)
-        busy = server.cpu_seconds() - before > SETTLE_SECONDS * SETTLED_SHARE
+        busy = server.cpu_seconds() - before > SETTLE_SECONDS * SETTLED_CPU_SHARE
 
 
-def take(bench: Bench, turns: Sequence[Turn], rounds: int) -> Iterator[Sample]:
-    """Each turn in each round, after one to warm up."""
-    for turn in turns:
-        run(replace(turn, seconds=WARM_UP_SECONDS), bench.folder)
-        for server in turn.servers:
-            settle(server)
-    for number in range(rounds):
-        for turn in turns:
-            yield sample(bench, turn, number)
-            for server in turn.servers:
-                settle(server)
-
-
-def sample(bench: Bench, turn: Turn, number: int) -> Sample:
+def sample(bench: Bench, server: Running, workload: Workload, number: int) -> Sample:
     psutil.cpu_percent(percpu=True)
-    cpu = -sum(server.cpu_seconds() for server in turn.servers)
-    measured = run(turn, bench.folder)
-    cpu += sum(server.cpu_seconds() for server in turn.servers)
-    contender = turn.servers[0].contender
-    of = f"{turn.workload.title}, {turn.connections} connections, {turn.database.users:,} users"
-    failed = f", {measured.failed} failed" if measured.failed else ""
-    bench.say(f"{contender.title:<22}{of}: {measured.requests} requests{failed}")
+    cpu_before = server.cpu_seconds()
+    result = bench.run_load(server, workload, bench.plan.seconds)
+    cpu = server.cpu_seconds() - cpu_before
+    failed = f", {result.failed} failed" if result.failed else ""
+    bench.log(f"{workload.title:<18}{server.contender.title:<14}{result.requests} requests{failed}")
     return Sample(
-        contender=contender.name,
-        workload=turn.workload.name,
-        connections=turn.connections,
-        users=turn.database.users,
-        processes=len(turn.servers),
-        tokens=turn.tokens,
+        contender=server.contender.name,
+        workload=workload.name,
         round=number,
-        requests=measured.requests,
-        failed=measured.failed,
-        per_second=measured.per_second,
-        p50_ms=measured.p50_ms,
-        p99_ms=measured.p99_ms,
-        cpu_us=cpu * 1e6 / max(1, measured.requests),
+        requests=result.requests,
+        failed=result.failed,
+        per_second=result.per_second,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        cpu_us=cpu * 1e6 / max(1, result.requests),
         cores=tuple(share / 100 for share in psutil.cpu_percent(percpu=True)),
     )
-
-
-@contextmanager
-def all_running(bench: Bench) -> Iterator[list[Running]]:
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(running(contender, bench.database.url, bench.folder)) for contender in bench.contenders
-        ]
-
-
-def throughput(bench: Bench) -> Iterator[Sample]:
-    """Each workload at 64 connections; then, for less long, at 1 and at 512; then with one token for all."""
-    plan, database = bench.plan, bench.database
-    with all_running(bench) as servers:
-        for workload in bench.workloads:
-            turns = [
-                Turn(servers=[server], workload=workload, database=database, seconds=plan.seconds) for server in servers
-            ]
-            yield from take(bench, turns, plan.rounds)
-        # Of many connections, all should be answered at least once.
-        for connections, seconds in ((1, plan.few_seconds), (512, 2 * plan.few_seconds)):
-            for workload in bench.workloads:
-                turns = [
-                    Turn(
-                        servers=[server],
-                        workload=workload,
-                        database=database,
-                        seconds=seconds,
-                        connections=connections,
-                    )
-                    for server in servers
-                ]
-                yield from take(bench, turns, plan.few_rounds)
-
-
-def one_token(bench: Bench) -> Iterator[Sample]:
-    """The read with a thousand tokens, and with one for all, which caches would like best."""
-    with all_running(bench) as servers:
-        turns = [
-            Turn(
-                servers=[server],
-                workload=READ,
-                database=bench.database,
-                seconds=bench.plan.few_seconds,
-                tokens=tokens,
-            )
-            for server in servers
-            for tokens in (TOKENS, 1)
-        ]
-        yield from take(bench, turns, bench.plan.few_rounds)
-
-
-def growth(bench: Bench, databases: Sequence[Database]) -> Iterator[Sample]:
-    """Read and write with few users and with many: a server of each contender for each database."""
-    some = [each for each in bench.contenders if each.name in {"audifi", "fastify"}]
-    with ExitStack() as stack:
-        servers = [
-            (stack.enter_context(running(contender, database.url, bench.folder)), database)
-            for contender in some
-            for database in databases
-        ]
-        for workload in (READ, WRITE):
-            turns = [
-                Turn(servers=[server], workload=workload, database=database, seconds=bench.plan.few_seconds)
-                for server, database in servers
-            ]
-            yield from take(bench, turns, bench.plan.few_rounds)
-
-
-def processes(bench: Bench) -> Iterator[Sample]:
-    """One process and two, as Fly has machines; all may use both cores, and share them with PostgreSQL's and wrk."""
-    ours = [each for each in bench.contenders if each.name == "audifi"]
-    with ExitStack() as stack:
-        for contender in ours:
-            two = [
-                stack.enter_context(running(contender, bench.database.url, bench.folder, pinned=False))
-                for _ in range(2)
-            ]
-            for workload in (HEALTH, READ):
-                turns = [
-                    Turn(
-                        servers=servers,
-                        workload=workload,
-                        database=bench.database,
-                        seconds=bench.plan.few_seconds,
-                        pinned=False,
-                    )
-                    for servers in (two[:1], two)
-                ]
-                yield from take(bench, turns, bench.plan.few_rounds)

@@ -1,9 +1,12 @@
-"""Ratios between contenders, each of one round, and what is made of them. No figure here stands alone."""
+"""Measurements, the ratios between contenders, and the aims. Only ratios of one round are compared."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
+
+from tools.bench import contenders, workloads
+
+OURS = "audifi"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,11 +15,6 @@ class Sample:
 
     contender: str
     workload: str
-    connections: int
-    users: int
-    processes: int
-    tokens: int
-    """How many different ones it sent."""
     round: int
     requests: int
     failed: int
@@ -24,17 +22,44 @@ class Sample:
     p50_ms: float
     p99_ms: float
     cpu_us: float
-    """Of the contender's processes, for each request."""
+    """Of the contender's process, for each request."""
     cores: tuple[float, ...]
-    """How busy each core of the machine was, with whatever: 0 to 1."""
+    """How busy each core of the machine was: 0 to 1."""
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Resident set size before and after load."""
+
+    idle_mb: float
+    after_mb: float
+    requests: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statements:
+    """What one request asks of the database."""
+
+    statements: float
+    """With BEGIN and COMMIT."""
+    round_trips: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that a run measured; what it left out is empty."""
+
+    samples: Sequence[Sample] = ()
+    starts: Mapping[str, Sequence[float]]
+    memory: Mapping[str, Memory]
+    statements: Mapping[str, Mapping[str, Statements]]
+    transactions_per_read: Mapping[str, float]
+    about: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A ratio of each round: the middle one, the least and the greatest."""
+    """Median, minimum and maximum of the rounds."""
 
     median: float
     low: float
@@ -44,98 +69,106 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         """
         Raises:
-            ValueError: there are none.
+            ValueError: there is no value.
         """
         if not values:
-            raise ValueError("no round has both")
+            raise ValueError("no values")
         return cls(median(values), min(values), max(values))
 
     def __str__(self) -> str:
+        if self.low == self.high:
+            return digits(self.median)
         return f"{digits(self.median)} ({digits(self.low)} to {digits(self.high)})"
 
 
 def digits(value: float) -> str:
-    """Three of them, at most two after the point."""
+    """Return three digits, at most two of them after the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def select(samples: Sequence[Sample], **wanted: object) -> list[Sample]:
-    """Those whose fields have these values."""
-    return [each for each in samples if all(getattr(each, name) == value for name, value in wanted.items())]
+def ratios(samples: Sequence[Sample], peer: str, workload: str, measure: str) -> list[float]:
+    """Return this server's measure divided by the peer's, for each round that has both."""
 
+    def by_round(contender: str) -> dict[int, Sample]:
+        return {each.round: each for each in samples if (each.contender, each.workload) == (contender, workload)}
 
-def per_round(ours: Sequence[Sample], theirs: Sequence[Sample], measure: str) -> list[float]:
-    """Ours by theirs, for each round that has both: what disturbed the machine meanwhile has disturbed both."""
-    others = {each.round: each for each in theirs}
-    pairs = [(each, others[each.round]) for each in ours if each.round in others]
-    if measure == "cpu_us":
-        pairs = [(mine, other) for mine, other in pairs if mine.requests]  # else it is for none
-    return [getattr(mine, measure) / getattr(other, measure) for mine, other in pairs if other.requests]
+    ours, theirs = by_round(OURS), by_round(peer)
+    return [
+        getattr(ours[number], measure) / getattr(theirs[number], measure)
+        for number in ours.keys() & theirs.keys()
+        if ours[number].requests and theirs[number].requests
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """What was to be reached, and what was."""
+    """A bound, and the measured values of which the median decides."""
 
     text: str
+    unit: str = "x"
     at_least: float | None = None
     at_most: float | None = None
-    unit: str = "x"
+    below: float | None = None
     spread: Spread
 
     @property
     def met(self) -> bool:
-        """The median decides."""
         value = self.spread.median
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-
-    @property
-    def verdict(self) -> str:
-        if self.met:
-            return "met"
-        bound = self.at_least if self.at_least is not None else self.at_most
-        assert bound is not None
-        share = abs(self.spread.median / bound - 1) * 100
-        return f"not met: {share:.0f} % too {'low' if self.at_least is not None else 'high'}"
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
 
     @property
     def bound(self) -> str:
-        sign, value = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
-        return f"{sign} {value:g} {self.unit}"
+        bounds = {"≥": self.at_least, "≤": self.at_most, "<": self.below}
+        return " ".join(f"{sign} {value:g} {self.unit}" for sign, value in bounds.items() if value is not None).strip()
 
 
-PEERS = {"fastify": "Fastify", "express": "Express"}
+# At least this share of a peer's requests per second.
+THROUGHPUT = {
+    "health": {"fastify": 0.85, "fastapi": 8},
+    "401": {"fastify": 0.6, "fastapi": 8},
+    "list": {"fastify": 0.75, "express": 1.1, "fastapi": 8},
+    "read": {"fastify": 0.75, "express": 1.1, "fastapi": 8},
+    "write": {"fastify": 1.1, "fastapi": 8},
+}
+P99_PEERS = ("fastify", "express")
+WRITE_ROUND_TRIPS = 2
+TRANSACTIONS_PER_READ = 1
+START_OF_EXPRESS = 2
+IDLE_MEMORY_MB = 100
 
 
-def aims(samples: Sequence[Sample], starts: dict[str, list[float]], memory: dict[str, dict[str, Any]]) -> list[Aim]:
-    """Those of which there are measurements."""
+def aims(results: Results) -> list[Aim]:
+    """Return the aims that have measurements."""
     found: list[Aim] = []
 
     def add(text: str, values: Sequence[float], unit: str = "x", **bound: float) -> None:
         if values:
             found.append(Aim(text=text, unit=unit, spread=Spread.of(values), **bound))
 
-    def ratio(workload: str, peer: str, measure: str = "per_second") -> list[float]:
-        ours, theirs = (
-            select(samples, contender=name, workload=workload, connections=64, processes=1) for name in ("audifi", peer)
-        )
-        return per_round(ours, theirs, measure)
-
-    add("health: throughput of Fastify", ratio("health", "fastify"), at_least=1)
-    add("health: throughput of Express", ratio("health", "express"), at_least=2)
-    add("authenticated read: throughput of Express", ratio("me", "express"), at_least=1.5)
-    add("authenticated read: throughput of Fastify", ratio("me", "fastify"), at_least=1)
-    for workload, title in (("health", "health"), ("me", "authenticated read")):
-        for peer, name in (("fastify", "Fastify"), ("express", "Express")):
-            add(f"{title}: p99 of {name}", ratio(workload, peer, "p99_ms"), at_most=1)
-    for workload, title in (("health", "health"), ("me", "authenticated read"), ("write", "one-row write")):
-        add(f"{title}: throughput of the bare ASGI function", ratio(workload, "bare"), at_least=0.6)
-    if starts.keys() >= {"audifi", "express"}:
-        pairs = zip(starts["audifi"], starts["express"], strict=True)
-        add("start: time of Express", [ours / theirs for ours, theirs in pairs], at_most=2)
-    if "audifi" in memory:
-        ours = memory["audifi"]
-        add("memory when idle", [ours["idle"]["rss"]], "MB", at_most=100)
-        after = f"memory after {ours['requests']:,} requests: of that when idle"
-        add(after, [ours["after"]["rss"] / ours["idle"]["rss"]], at_most=1.2)
+    for workload, peers in THROUGHPUT.items():
+        title = workloads.TITLES[workload]
+        for peer, share in peers.items():
+            name = contenders.TITLES[peer]
+            add(f"{title}: throughput of {name}", ratios(results.samples, peer, workload, "per_second"), at_least=share)
+        for peer in P99_PEERS:
+            name = contenders.TITLES[peer]
+            add(f"{title}: p99 of {name}", ratios(results.samples, peer, workload, "p99_ms"), at_most=1)
+    if write := results.statements.get(OURS, {}).get("write"):
+        add("write: round trips", [write.round_trips], "", at_most=WRITE_ROUND_TRIPS)
+    if OURS in results.transactions_per_read:
+        text = "read of one row under load: account statements"
+        add(text, [results.transactions_per_read[OURS]], "", below=TRANSACTIONS_PER_READ)
+    add("start: time of Express", start_ratios(results, "express"), at_most=START_OF_EXPRESS)
+    if OURS in results.memory:
+        add("memory when idle", [results.memory[OURS].idle_mb], "MB", at_most=IDLE_MEMORY_MB)
     return found
+
+
+def start_ratios(results: Results, peer: str) -> list[float]:
+    return [
+        ours / theirs for ours, theirs in zip(results.starts.get(OURS, ()), results.starts.get(peer, ()), strict=False)
+    ]

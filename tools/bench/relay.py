@@ -1,7 +1,7 @@
-"""A TCP relay in front of PostgreSQL that counts what is asked.
+"""A TCP relay in front of PostgreSQL that counts statements and round trips.
 
-PostgreSQL's own counters tell of statements, not of round trips; those are what a database that isn't on the same
-machine costs. A round trip is: bytes from the client, of which the last ones were followed by an answer.
+PostgreSQL itself doesn't count round trips, which are the cost of a database on another machine. A round trip is bytes
+from the client that are followed by an answer.
 """
 
 import asyncio
@@ -19,66 +19,59 @@ STARTUP_HEADER_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Counts[Result]:
-    """Of some time."""
+class Counts:
+    """What all connections together have asked so far."""
 
     statements: int
-    """Among them BEGIN and COMMIT."""
+    """With BEGIN and COMMIT."""
     round_trips: int
-    result: Result
 
 
 class Connection:
-    """What a client has sent, read as PostgreSQL's protocol (version 3.0, without TLS)."""
+    """Counts the messages of a client in PostgreSQL's protocol (version 3.0, without TLS)."""
 
     def __init__(self) -> None:
         self.statements = 0
         self.round_trips = 0
-        self._waits = False
+        self._awaits_answer = False
         self._unread = b""
         self._started = False
 
-    def asked(self, data: bytes) -> None:
-        self._waits = True
+    def on_request(self, data: bytes) -> None:
+        self._awaits_answer = True
         self._unread += data
         while self._started or len(self._unread) >= STARTUP_HEADER_BYTES:
-            kind_bytes = 1 if self._started else 0  # the first messages of a connection have no type
-            if len(self._unread) < kind_bytes + 4:
+            type_bytes = 1 if self._started else 0  # the first messages of a connection have no type
+            if len(self._unread) < type_bytes + 4:
                 return
-            (length,) = struct.unpack_from("!i", self._unread, kind_bytes)
-            whole = kind_bytes + length
-            if len(self._unread) < whole:
+            (length,) = struct.unpack_from("!i", self._unread, type_bytes)
+            end = type_bytes + length
+            if len(self._unread) < end:
                 return
-            message, self._unread = self._unread[:whole], self._unread[whole:]
+            message, self._unread = self._unread[:end], self._unread[end:]
             if self._started:
                 self.statements += message[0] in STATEMENTS
             elif length > 8:
                 self._started = True
 
-    def answered(self) -> None:
-        self.round_trips += self._waits
-        self._waits = False
+    def on_answer(self) -> None:
+        self.round_trips += self._awaits_answer
+        self._awaits_answer = False
 
 
 class Relay:
-    """Passes bytes between a port of its own and PostgreSQL's."""
+    """Passes bytes between its own port and PostgreSQL's."""
 
     def __init__(self, target_port: int) -> None:
         self.port = 0
         self._target_port = target_port
         self._connections: list[Connection] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def during[Result](self, act: Callable[[], Result]) -> Counts[Result]:
-        """What all connections together asked while `act` ran."""
-        statements, round_trips = self._counts()
-        result = act()
-        after = self._counts()
-        return Counts(after[0] - statements, after[1] - round_trips, result)
-
-    def _counts(self) -> tuple[int, int]:
-        return (
-            sum(each.statements for each in self._connections),
-            sum(each.round_trips for each in self._connections),
+    def counts(self) -> Counts:
+        return Counts(
+            sum(connection.statements for connection in self._connections),
+            sum(connection.round_trips for connection in self._connections),
         )
 
     async def serve(self, started: threading.Event, stop: asyncio.Event) -> None:
@@ -88,29 +81,40 @@ class Relay:
         await stop.wait()
         server.close()
         server.close_clients()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve_client(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection()
         self._connections.append(connection)
         upstream, to_upstream = await asyncio.open_connection("127.0.0.1", self._target_port)
-        there = asyncio.create_task(pass_on(reader, to_upstream, connection.asked))
-        back = asyncio.create_task(pass_on(upstream, writer, lambda _: connection.answered()))
-        await asyncio.wait([there, back], return_when=asyncio.FIRST_COMPLETED)
-        for end in (writer, to_upstream):
-            end.close()
-        await asyncio.wait([there, back])
+        directions = [
+            asyncio.create_task(copy(reader, to_upstream, connection.on_request)),
+            asyncio.create_task(copy(upstream, writer, lambda _: connection.on_answer())),
+        ]
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        for stream in (writer, to_upstream):
+            stream.close()
+        await asyncio.wait(directions)
+        for stream in (writer, to_upstream):
+            with suppress(OSError):
+                await stream.wait_closed()
 
 
-async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, see: Callable[[bytes], None]) -> None:
+async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, observe: Callable[[bytes], None]) -> None:
     with suppress(OSError):
         while data := await source.read(65536):
-            see(data)
+            observe(data)
             sink.write(data)
 
 
 @contextmanager
 def running(target_port: int) -> Iterator[Relay]:
-    """Run it in a thread, until the block ends."""
+    """Run a relay in a thread until the block ends."""
     relay = Relay(target_port)
     with in_thread(relay.serve):
         yield relay

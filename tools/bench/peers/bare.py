@@ -1,74 +1,36 @@
-"""One ASGI function on asyncpg: what uvicorn and PostgreSQL leave of a core when nothing else is there.
+"""One ASGI function on asyncpg: the limit of what uvicorn and PostgreSQL leave of a core.
 
-It checks tokens by hand, and knows three routes by heart. Nobody would want to keep such a server: it is the limit for
-this stack, not a peer.
+It carries nothing of what a service in production needs, checks tokens by hand and knows its routes by heart.
 """
 
-import asyncio
 import hmac
 import json
-import os
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import UUID, uuid4
 
 import asyncpg
 from uuid6 import uuid7
 
+from tools.bench.peers import common
+from tools.bench.peers.common import STATEMENTS, Probe, Problem
+
 type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
+type Answer = tuple[int, dict[str, Any]]
 
-DATABASE_URL = os.environ["DATABASE_URL"]
-SECRET = os.environ["JWT_SECRET"].encode()
-ISSUER = os.environ["TOKEN_ISSUER"]
-AUDIENCE = os.environ["TOKEN_AUDIENCE"]
-VERSION = os.environ["VERSION"]
-POOL_SIZE = 15  # as many as ours: 5, 5 more when it is busy, and 5 for reads
-LEEWAY_SECONDS = 5
-
-CHECKED_ACCOUNT = """
-    SELECT users.id, users.email, users.email_key, users.display_name, users.role, users.created_at,
-           sessions.id AS session_id, sessions.auth_time
-    FROM users JOIN sessions ON sessions.user_id = users.id
-    WHERE sessions.id = $1 AND users.id = $2 AND sessions.revoked_at IS NULL AND sessions.idle_expires_at > $3
-      AND users.disabled_at IS NULL AND users.deleted_at IS NULL
-"""
-CHANGE = """
-    UPDATE users SET display_name = $2 WHERE id = $1 AND deleted_at IS NULL AND disabled_at IS NULL RETURNING id
-"""
-RECORD = """
-    INSERT INTO auth_events (id, event, user_id, session_id, detail, ip, user_agent, created_at)
-    VALUES ($1, 'user.updated', $2, NULL, 'display_name', $3, $4, $5)
-"""
-
-
-class Refused(Exception):  # noqa: N818 - an answer, not an error
-    def __init__(self, body: dict[str, Any], challenge: str) -> None:
-        super().__init__()
-        self.body = body
-        self.challenge = challenge
-
-
-def missing() -> Refused:
-    title = "Sign in"
-    detail = "This needs an access token: `Authorization: Bearer …`, and nowhere else."
-    return Refused({"code": "access_token.missing", "title": title, "detail": detail}, "Bearer")
-
-
-def invalid() -> Refused:
-    title = "The access token isn't good"
-    detail = "Refresh the session, then try again."
-    return Refused({"code": "access_token.invalid", "title": title, "detail": detail}, 'Bearer error="invalid_token"')
+SECRET = common.JWT_SECRET.encode()
+EXPECTED = ("at+jwt", "HS256", common.TOKEN_ISSUER, common.TOKEN_AUDIENCE)
 
 
 class State:
     pool: asyncpg.Pool
-    probing: asyncio.Task[bool] | None = None
-    probed_at = 0.0
+    probe = Probe()
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -76,15 +38,16 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         await lifespan(receive, send)
         return
     route = ROUTES.get((scope["method"], scope["path"]))
+    headers = [(b"content-type", b"application/json")]
     try:
-        status, body = await route(scope, receive) if route else (404, b"{}")
-        headers = [(b"content-type", b"application/json")]
-    except Refused as refused:
-        status, body = 401, problem(scope, refused)
+        status, members = await route(scope, receive) if route else (404, {})
+    except Problem as problem:
+        status, members = problem.status, problem.body(scope["path"], uuid4().hex)
         headers = [
             (b"content-type", b"application/problem+json"),
-            (b"www-authenticate", refused.challenge.encode()),
+            (b"www-authenticate", problem.challenge.encode()),
         ]
+    body = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
     headers += [(b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -93,7 +56,11 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
 async def lifespan(receive: Receive, send: Send) -> None:
     await receive()
     async with asyncpg.create_pool(
-        DATABASE_URL, min_size=0, max_size=POOL_SIZE, server_settings={"timezone": "UTC"}, reset=no_reset
+        common.DATABASE_URL,
+        min_size=0,
+        max_size=common.POOL_SIZE,
+        server_settings={"timezone": "UTC"},
+        reset=no_reset,
     ) as State.pool:
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -101,49 +68,47 @@ async def lifespan(receive: Receive, send: Send) -> None:
 
 
 async def no_reset(_: asyncpg.Connection) -> None:
-    """asyncpg would ask the server to undo what a session has set: a round trip at each release, and nothing is set."""
+    """Save the round trip that resets a session's settings: none is set."""
 
 
-async def health(_scope: Message, _receive: Receive) -> tuple[int, bytes]:
-    probing = State.probing
-    if probing is None or (probing.done() and time.monotonic() - State.probed_at >= 1):
-        probing = State.probing = asyncio.create_task(probe())
-    connected = await asyncio.shield(probing)
-    status, database = ("ok", "connected") if connected else ("degraded", "disconnected")
-    told = (
-        f'{{"status":"{status}","timestamp":"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}","version":"{VERSION}",'
-        f'"dependencies":{{"database":"{database}"}}}}'
-    )
-    return (200 if connected else 503), told.encode()
+def arguments(name: str, **values: object) -> list[Any]:
+    """Return a statement's text and its arguments, for asyncpg."""
+    statement = STATEMENTS[name]
+    return [statement["text"], *(values[parameter] for parameter in statement["parameters"])]
 
 
-async def probe() -> bool:
-    try:
-        async with asyncio.timeout(1.5):
-            connection = await asyncpg.connect(DATABASE_URL)
-            try:
-                await connection.execute("SELECT 1")
-                await connection.close()
-            finally:
-                connection.terminate()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return False
-    else:
-        return True
-    finally:
-        State.probed_at = time.monotonic()
+def find_user(claims: dict[str, Any], now: datetime) -> list[Any]:
+    return arguments("find_user", session_id=UUID(claims["sid"]), user_id=UUID(claims["sub"]), now=now)
 
 
-async def get_me(scope: Message, _receive: Receive) -> tuple[int, bytes]:
-    claims = claims_of(scope)
-    row = await State.pool.fetchrow(CHECKED_ACCOUNT, UUID(claims["sid"]), UUID(claims["sub"]), datetime.now(UTC))
+async def get_health(_scope: Message, _receive: Receive) -> Answer:
+    connected = await State.probe.is_connected()
+    return 200 if connected else 503, {
+        "status": "ok" if connected else "degraded",
+        "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "version": common.VERSION,
+        "dependencies": {"database": "connected" if connected else "disconnected"},
+    }
+
+
+async def get_me(scope: Message, _receive: Receive) -> Answer:
+    row = await State.pool.fetchrow(*find_user(read_token(scope), datetime.now(UTC)))
     if row is None:
-        raise invalid()
-    return 200, told(row, row["display_name"])
+        raise common.invalid_token()
+    return 200, user(row, row["display_name"])
 
 
-async def patch_me(scope: Message, receive: Receive) -> tuple[int, bytes]:
-    claims = claims_of(scope)
+async def get_activity(scope: Message, _receive: Receive) -> Answer:
+    user_id = UUID(read_token(scope)["sub"])
+    limit = int(parse_qs(scope["query_string"]).get(b"limit", [b"20"])[0])
+    rows = await State.pool.fetch(
+        *arguments("list_events", user_id=user_id, before=common.FIRST_CURSOR, limit=limit + 1)
+    )
+    return 200, {"data": [event(row) for row in rows[:limit]], "next_cursor": common.next_cursor(rows, limit)}
+
+
+async def patch_me(scope: Message, receive: Receive) -> Answer:
+    claims = read_token(scope)
     body = b""
     more = True
     while more:
@@ -154,60 +119,66 @@ async def patch_me(scope: Message, receive: Receive) -> tuple[int, bytes]:
     now = datetime.now(UTC)
     user_agent = next((value.decode() for header, value in scope["headers"] if header == b"user-agent"), None)
     async with State.pool.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(CHECKED_ACCOUNT, UUID(claims["sid"]), UUID(claims["sub"]), now)
-        if row is None or await connection.fetchval(CHANGE, row["id"], name) is None:
-            raise invalid()
-        await connection.execute(RECORD, uuid7(), row["id"], scope["client"][0], user_agent, now)
-    return 200, told(row, name)
+        row = await connection.fetchrow(*find_user(claims, now))
+        if row is None:
+            raise common.invalid_token()
+        if await connection.fetchval(*arguments("rename_user", user_id=row["id"], display_name=name)) is None:
+            raise common.invalid_token()
+        values = {"user_id": row["id"], "ip": scope["client"][0], "user_agent": user_agent, "now": now}
+        await connection.execute(*arguments("insert_event", id=uuid7(), **values))
+    return 200, user(row, name)
 
 
-def told(row: asyncpg.Record, name: str | None) -> bytes:
-    fields = {
+def user(row: asyncpg.Record, name: str | None) -> dict[str, Any]:
+    return {
         "id": str(row["id"]),
         "email": row["email"],
         "display_name": name,
         "role": row["role"],
-        "created_at": row["created_at"].isoformat().replace("+00:00", "Z"),
+        "created_at": instant(row["created_at"]),
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def claims_of(scope: Message) -> dict[str, Any]:
-    """What a token says, once its signature, type, issuer, audience and times are right."""
-    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    if given[:7].lower() != b"bearer ":
-        raise missing()
+def event(row: asyncpg.Record) -> dict[str, Any]:
+    session_id = row["session_id"]
+    return dict(row) | {
+        "id": str(row["id"]),
+        "created_at": instant(row["created_at"]),
+        "session_id": session_id and str(session_id),
+    }
+
+
+def instant(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def read_token(scope: Message) -> dict[str, Any]:
+    """Return the claims once signature, type, issuer, audience and times are right.
+
+    Raises:
+        Problem: 401.
+    """
+    value = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    if value[:7].lower() != b"bearer ":
+        raise common.missing_token()
     try:
-        signed, _, signature = given[7:].rpartition(b".")
+        signed, _, signature = value[7:].rpartition(b".")
         mac = urlsafe_b64decode(signature + b"=")
         if not hmac.compare_digest(hmac.digest(SECRET, signed, "sha256"), mac):
-            raise invalid()
+            raise common.invalid_token()
         head, payload = (json.loads(urlsafe_b64decode(part + b"==")) for part in signed.split(b"."))
         claims: dict[str, Any] = payload
-        right = (head["typ"], head["alg"], claims["iss"], claims["aud"]) == ("at+jwt", "HS256", ISSUER, AUDIENCE)
-        if not right or claims["exp"] <= time.time() - LEEWAY_SECONDS:
-            raise invalid()
+        actual = (head["typ"], head["alg"], claims["iss"], claims["aud"])
+        if actual != EXPECTED or claims["exp"] <= time.time() - common.LEEWAY_SECONDS:
+            raise common.invalid_token()
     except (ValueError, KeyError):
-        raise invalid() from None
+        raise common.invalid_token() from None
     return claims
 
 
-def problem(scope: Message, refused: Refused) -> bytes:
-    """RFC 9457, as ours has it."""
-    body = {
-        "type": f"urn:audifi:problem:{refused.body['code']}",
-        "title": refused.body["title"],
-        "status": 401,
-        "detail": refused.body.get("detail"),
-        "instance": scope["path"],
-        "code": refused.body["code"],
-        "request_id": uuid4().hex,
-    }
-    return json.dumps({name: value for name, value in body.items() if value is not None}).encode()
-
-
 ROUTES = {
-    ("GET", "/api/v1/health"): health,
+    ("GET", "/api/v1/health"): get_health,
     ("GET", "/api/v1/auth/me"): get_me,
+    ("GET", "/api/v1/auth/me/activity"): get_activity,
     ("PATCH", "/api/v1/auth/me"): patch_me,
 }

@@ -1,140 +1,163 @@
-// Express 5 with Drizzle on node-postgres: what the specification named before this server was written in Python.
-import { and, eq, gt, isNull, sql } from "drizzle-orm";
-import { drizzle } from "drizzle-orm/node-postgres";
-import { inet, pgTable, text, timestamp, uuid } from "drizzle-orm/pg-core";
+// Express 5 on node-postgres, with what a service in production carries.
+import cors from "cors";
 import express from "express";
+import helmet from "helmet";
 import pg from "pg";
+import { pinoHttp } from "pino-http";
+import prometheus from "prom-client";
+import { RateLimiterMemory } from "rate-limiter-flexible";
 import { v7 as uuidv7 } from "uuid";
-import * as shared from "./shared.js";
+import * as common from "./common.js";
 
-const moment = (name) => timestamp(name, { withTimezone: true, mode: "string" });
-const users = pgTable("users", {
-  id: uuid().primaryKey(),
-  email: text(),
-  emailKey: text("email_key"),
-  displayName: text("display_name"),
-  role: text(),
-  disabledAt: moment("disabled_at"),
-  deletedAt: moment("deleted_at"),
-  createdAt: moment("created_at"),
+const TIMESTAMPTZ = 1184;
+pg.types.setTypeParser(TIMESTAMPTZ, (text) => text);
+const pool = new pg.Pool({ connectionString: common.DATABASE_URL, max: common.POOL_SIZE, options: "-c TimeZone=UTC" });
+
+const routeOf = (request) => request.route?.path ?? "unmatched";
+
+const logRequests = pinoHttp({
+  logger: common.logger,
+  genReqId(_, response) {
+    const id = common.requestId();
+    response.setHeader("X-Request-ID", id);
+    return id;
+  },
+  autoLogging: { ignore: (request) => request.url === common.HEALTH_PATH },
+  quietReqLogger: true,
+  quietResLogger: true,
+  serializers: { req: () => undefined },
+  customAttributeKeys: { reqId: "request_id" },
+  customSuccessObject: (request, response, { responseTime }) => ({
+    method: request.method,
+    route: routeOf(request),
+    status: response.statusCode,
+    duration_ms: responseTime,
+    user_id: request.userId,
+  }),
+  customSuccessMessage: (request, response) => `${request.method} ${routeOf(request)} ${response.statusCode}`,
 });
-const sessions = pgTable("sessions", {
-  id: uuid().primaryKey(),
-  userId: uuid("user_id"),
-  authTime: moment("auth_time"),
-  revokedAt: moment("revoked_at"),
-  idleExpiresAt: moment("idle_expires_at"),
+
+prometheus.collectDefaultMetrics();
+const durations = new prometheus.Histogram({
+  name: "http_request_duration_seconds",
+  help: "Duration of requests.",
+  labelNames: ["method", "route", "status_code"],
+  buckets: common.BUCKETS,
 });
-const authEvents = pgTable("auth_events", {
-  id: uuid().primaryKey(),
-  event: text(),
-  userId: uuid("user_id"),
-  sessionId: uuid("session_id"),
-  detail: text(),
-  ip: inet(),
-  userAgent: text("user_agent"),
-  createdAt: moment("created_at"),
-});
-
-const pool = new pg.Pool({ connectionString: shared.DATABASE_URL, max: shared.POOL_SIZE, options: "-c TimeZone=UTC" });
-const db = drizzle(pool);
-
-const checkedAccount = (database) =>
-  database
-    .select({
-      id: users.id,
-      email: users.email,
-      emailKey: users.emailKey,
-      displayName: users.displayName,
-      role: users.role,
-      createdAt: users.createdAt,
-      sessionId: sessions.id,
-      authTime: sessions.authTime,
-    })
-    .from(users)
-    .innerJoin(sessions, eq(sessions.userId, users.id))
-    .where(
-      and(
-        eq(sessions.id, sql.placeholder("session")),
-        eq(users.id, sql.placeholder("user")),
-        isNull(sessions.revokedAt),
-        gt(sessions.idleExpiresAt, sql.placeholder("now")),
-        isNull(users.disabledAt),
-        isNull(users.deletedAt),
-      ),
-    )
-    .prepare("checked_account");
-
-const changed = (database, displayName) =>
-  database
-    .update(users)
-    .set({ displayName })
-    .where(and(eq(users.id, sql.placeholder("user")), isNull(users.deletedAt), isNull(users.disabledAt)))
-    .returning({ id: users.id })
-    .prepare("changed");
-
-const recorded = (database, row) => database.insert(authEvents).values(row).prepare("recorded");
-
-// A transaction's statements belong to its connection, so Drizzle has to build them anew; a read's are built once.
-const checkedAccountOfAny = checkedAccount(db);
-
-async function accountOf(claims, statement) {
-  const [account] = await statement.execute({ session: claims.sid, user: claims.sub, now: new Date().toISOString() });
-  if (!account) throw shared.refused();
-  return account;
+function measure(request, response, next) {
+  const began = performance.now();
+  response.on("finish", () => {
+    const labels = { method: request.method, route: routeOf(request), status_code: response.statusCode };
+    durations.observe(labels, (performance.now() - began) / 1000);
+  });
+  next();
 }
 
-const told = ({ id, email, displayName, role, createdAt }) => ({
-  id,
-  email,
-  display_name: displayName,
-  role,
-  created_at: shared.instant(createdAt),
-});
+const perClient = new RateLimiterMemory({ keyPrefix: "client", points: common.LIMIT, duration: 60 });
+const perUser = new RateLimiterMemory({ keyPrefix: "user", points: common.LIMIT, duration: 60 });
+async function count(limiter, key, response) {
+  let result;
+  try {
+    result = await limiter.consume(key);
+  } catch {
+    throw common.tooManyRequests();
+  }
+  response.set({
+    "RateLimit-Limit": common.LIMIT,
+    "RateLimit-Remaining": result.remainingPoints,
+    "RateLimit-Reset": Math.ceil(result.msBeforeNext / 1000),
+  });
+}
+async function limitClient(request, response, next) {
+  await count(perClient, request.ip, response);
+  next();
+}
+async function signedIn(request, response, next) {
+  request.claims = common.readToken(request.headers.authorization);
+  request.userId = request.claims.sub;
+  await count(perUser, request.userId, response);
+  next();
+}
+
+function noStore(_, response, next) {
+  response.set("Cache-Control", "no-store");
+  next();
+}
+
+async function transaction(act) {
+  const client = await pool.connect();
+  try {
+    await client.query("BEGIN");
+    const result = await act(client);
+    await client.query("COMMIT");
+    return result;
+  } catch (error) {
+    await client.query("ROLLBACK");
+    throw error;
+  } finally {
+    client.release();
+  }
+}
+
+async function findUser(claims, client) {
+  const values = { session_id: claims.sid, user_id: claims.sub, now: new Date().toISOString() };
+  const { rows } = await client.query(common.statement("find_user", values));
+  if (rows.length === 0) throw common.invalid();
+  return rows[0];
+}
 
 const app = express();
 app.disable("x-powered-by");
 app.disable("etag");
+app.use(logRequests, measure, helmet(common.HELMET), cors(common.CORS), noStore);
 
-app.get("/api/v1/health", async (_, response) => {
-  const connected = await shared.databaseConnected();
-  response.set("Cache-Control", "no-store");
-  response.status(connected ? 200 : 503).json(shared.health(connected));
+app.get("/metrics", async (_, response) => {
+  response.type(prometheus.register.contentType).send(await prometheus.register.metrics());
 });
 
-app.get("/api/v1/auth/me", async (request, response) => {
-  const account = await accountOf(shared.claims(request.headers.authorization), checkedAccountOfAny);
-  response.set("Cache-Control", "no-store").json(told(account));
+app.get(common.HEALTH_PATH, async (_, response) => {
+  const { status, body } = await common.health();
+  response.status(status).json(body);
 });
 
-app.patch("/api/v1/auth/me", express.json(), async (request, response) => {
-  const claims = shared.claims(request.headers.authorization);
-  const displayName = shared.clean(request.body?.display_name);
-  const account = await db.transaction(async (transaction) => {
-    const found = await accountOf(claims, checkedAccount(transaction));
-    const [row] = await changed(transaction, displayName).execute({ user: found.id });
-    if (!row) throw shared.refused();
-    await recorded(transaction, {
+app.use("/api/v1/auth", limitClient);
+
+app.get("/api/v1/auth/me", signedIn, async (request, response) => {
+  response.json(common.user(await findUser(request.claims, pool)));
+});
+
+app.get("/api/v1/auth/me/activity", signedIn, async (request, response) => {
+  const limit = Number(request.query.limit ?? 20);
+  if (!Number.isInteger(limit) || limit < 1 || limit > 100) throw common.invalidRequest();
+  const values = { user_id: request.claims.sub, before: common.FIRST_CURSOR, limit: limit + 1 };
+  const { rows } = await pool.query(common.statement("list_events", values));
+  response.json(common.eventPage(rows, limit));
+});
+
+app.patch("/api/v1/auth/me", signedIn, express.json({ limit: "64kb" }), async (request, response) => {
+  const display_name = common.cleanName(request.body?.display_name);
+  const user = await transaction(async (client) => {
+    const user = await findUser(request.claims, client);
+    const renamed = await client.query(common.statement("rename_user", { user_id: user.id, display_name }));
+    if (renamed.rows.length === 0) throw common.invalid();
+    const event = {
       id: uuidv7(),
-      event: "user.updated",
-      userId: found.id,
-      sessionId: null,
-      detail: "display_name",
-      ip: request.socket.remoteAddress,
-      userAgent: request.headers["user-agent"] ?? null,
-      createdAt: new Date().toISOString(),
-    }).execute();
-    return { ...found, displayName };
+      user_id: user.id,
+      ip: request.ip,
+      user_agent: request.get("user-agent") ?? null,
+      now: new Date().toISOString(),
+    };
+    await client.query(common.statement("insert_event", event));
+    return { ...user, display_name };
   });
-  response.set("Cache-Control", "no-store").json(told(account));
+  response.json(common.user(user));
 });
 
 app.use((error, request, response, _) => {
-  const problem = error.told ?? { status: 500, code: "internal", title: "Something went wrong here" };
-  if (!error.told) console.error(error);
+  const problem = common.problemOf(error);
   if (problem.challenge) response.set("WWW-Authenticate", problem.challenge);
-  response.status(problem.status).set("Cache-Control", "no-store").type("application/problem+json");
-  response.send(shared.problemBody(problem, request.path));
+  response.status(problem.status).type("application/problem+json");
+  response.send(problem.body(request.originalUrl, request.id));
 });
 
-app.listen(shared.PORT, shared.HOST);
+app.listen(common.PORT, common.HOST);

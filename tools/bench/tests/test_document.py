@@ -1,51 +1,62 @@
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tools.bench import document, report
+from tools.bench.ratios import Memory, Results, Statements
 from tools.bench.report import Table
-from tools.bench.tests.test_ratios import sample
+from tools.bench.tests.test_ratios import NOTHING, sample
+
+ABOUT = {"date": "2026-01-31", "commit": "1a2b3c4", "cores": "2", "cpu": "machine", "versions": "…", "others": "5 %"}
 
 
-def test_what_a_person_wrote_around_the_tables_stays() -> None:
+def results() -> Results:
+    return replace(
+        NOTHING,
+        samples=[sample("audifi", 0, 300), sample("express", 0, 200, failed=7)],
+        statements={"audifi": {"read": Statements(statements=1, round_trips=2)}},
+        transactions_per_read={"audifi": 0.25},
+        memory={"audifi": Memory(idle_mb=80, after_mb=100, requests=12_345)},
+        starts={"audifi": [1.0], "express": [0.5]},
+        about=ABOUT,
+    )
+
+
+def test_text_around_the_markers_stays() -> None:
     before = f"# Title\n\n{document.BEGIN}\n\nold\n\n{document.END}\n\nMore.\n"
 
-    after = document.put(before, "new")
-
-    assert after == before.replace("old", "new")
+    assert document.replace_between_markers(before, "new") == before.replace("old", "new")
 
 
-def test_a_document_without_its_markers_is_not_overwritten() -> None:
+def test_document_without_markers_is_kept() -> None:
     with pytest.raises(ValueError, match="markers"):
-        document.put("# Title\n", "new")
+        document.replace_between_markers("# Title\n", "new")
 
 
-def test_a_table_is_written_as_markdown() -> None:
+def test_table_as_markdown() -> None:
     assert Table("A", ["b", "c"], [["1", "2"]]).markdown() == "### A\n\n| b | c |\n| --- | --- |\n| 1 | 2 |"
 
 
-def results() -> dict[str, Any]:
-    about = {"date": "2026-01-31", "commit": "1a2b3c4", "cores": 2, "cpu": "machine", "versions": "…", "others": "5 %"}
-    nothing: dict[str, Any] = {"one_token": [], "growth": [], "processes": [], "starts": {}, "memory": {}, "trips": {}}
-    samples = [sample("audifi", 0, 300), sample("express", 0, 200, failed=7)]
-    return {**nothing, "samples": samples, "about": about}
-
-
-def test_the_page_and_its_picture_tell_the_ratios_and_what_failed(tmp_path: Path) -> None:
+def test_page_and_picture_show_the_results(tmp_path: Path) -> None:
     (tmp_path / "performance.md").write_text(f"{document.BEGIN}\n{document.END}\n")
 
     document.write(results(), tmp_path)
 
     page = (tmp_path / "performance.md").read_text()
-    assert "| authenticated read: throughput of Express | ≥ 1.5 x | 1.50 (1.50 to 1.50) | met |" in page
-    assert "| authenticated read | Express, Drizzle, pg | 1.50 (1.50 to 1.50) |" in page
-    assert "| Express, Drizzle, pg | authenticated read | 64 | 7 of 100 |" in page
-    assert "authenticated read : Express, Drizzle, pg" in (tmp_path / "performance.svg").read_text()
+    assert "Run on 2026-01-31 at commit 1a2b3c4 on 2 cores (machine)" in page
+    assert "| read of one row: throughput of Express | ≥ 1.1 x | 1.50 | met |" in page
+    assert "| read of one row | Express | 1.50 | 1.00 | 1.00 | 1.00 |" in page
+    assert "| Express | 2.00 |" in page
+    assert "| this server | 80 | 100 | 12,345 |" in page
+    assert "| this server |  |  |  | 1.00 / 2.00 |  | 0.25 |" in page
+    assert "| this server |  |  |  | 3% / 50% |  |" in page
+    assert "| Express | read of one row | 7 of 100 |" in page
+    assert "read of one row : Express" in (tmp_path / "performance.svg").read_text()
 
 
-def test_parts_that_were_not_measured_have_no_table() -> None:
-    titles = [table.title for table in report.tables(results())]
+def test_missing_measurements_have_no_table() -> None:
+    titles = [table.title for table in report.tables(replace(results(), memory={}))]
 
     assert "Aims" in titles
-    assert "Memory in MB: RSS / PSS / USS" not in titles
+    assert "Memory (RSS) in MB" not in titles

@@ -1,10 +1,11 @@
-"""The comparison is fair only if all do the same."""
+"""The comparison is fair only if all contenders do the same work."""
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -12,51 +13,48 @@ import jwt
 import pytest
 
 from tests.support import databases
-from tools.bench import database
-from tools.bench.contenders import CONTENDERS, SETTINGS, Running, running
+from tools.bench import contenders, database
+from tools.bench.contenders import CONTENDERS, HEALTH_PATH, SETTINGS, Running, running
 from tools.bench.database import Database
+from tools.bench.ratios import OURS
+from tools.bench.workloads import APP_URL, WORKLOADS, Workload
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
+LOG_TIMEOUT_SECONDS = 20
+EQUIPPED = [name for name in contenders.TITLES if name != "bare"]
+HEADERS = [
+    "Content-Security-Policy",
+    "Cross-Origin-Resource-Policy",
+    "Referrer-Policy",
+    "X-Content-Type-Options",
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Expose-Headers",
+    "Vary",
+    "Cache-Control",
+]
+LIMITED = re.compile(r"(x-)?ratelimit(-limit)?", re.IGNORECASE)
 
-CHANGED = "SELECT string_agg(email, ' ') FROM users WHERE display_name = 'Ána'"
-RECORDED = """
-    SELECT string_agg(concat_ws(' ', email, event, detail, ip, user_agent, substr(auth_events.id::text, 15, 1)), E'\\n')
-    FROM auth_events JOIN users ON users.id = user_id
-"""
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    media_type: str
-    body: bytes
-    challenge: str | None
-    cache_control: str
+each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+each_contender = pytest.mark.parametrize("name", list(contenders.TITLES))
+each_equipped = pytest.mark.parametrize("name", EQUIPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """All contenders, on one database."""
+    """All contenders on one database."""
 
-    servers: list[Running]
+    servers: dict[str, Running]
     database: Database
-    local_url: str
-    tokens: list[str]
 
-    def ask(self, method: str, path: str, token: str | None = None, body: Any = None) -> list[Answer]:
-        return [self.ask_one(server, method, path, token, body) for server in self.servers]
+    def send(self, name: str, workload: Workload, token: str) -> httpx2.Response:
+        headers = workload.all_headers(token, "000000000001")
+        url = self.servers[name].url + workload.path
+        body = workload.body_bytes("000000000001")
+        return httpx2.request(workload.method, url, content=body, headers=headers, timeout=20)
 
-    def ask_one(self, server: Running, method: str, path: str, token: str | None, body: Any) -> Answer:
-        headers = {"User-Agent": "test"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        answer = httpx2.request(method, server.url + path, json=body, headers=headers, timeout=20)
-        return Answer(
-            answer.status_code,
-            answer.headers["content-type"].partition(";")[0],
-            answer.content,
-            answer.headers.get("www-authenticate"),
-            answer.headers["cache-control"],
-        )
+    def token(self, number: int) -> str:
+        return database.access_token(*self.database.sessions[number])
 
 
 @pytest.fixture(scope="module")
@@ -64,89 +62,166 @@ def everyone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[All]:
     folder = tmp_path_factory.mktemp("bench")
     with ExitStack() as stack:
         server = stack.enter_context(database.running(pinned=False))
-        made = database.create(server, 20)
-        servers = [stack.enter_context(running(contender, made.url, folder, pinned=False)) for contender in CONTENDERS]
-        tokens = made.write_tokens(folder / "tokens").read_text().split()
-        yield All(servers=servers, database=made, local_url=server.url(f"users_{made.users}"), tokens=tokens)
+        made = database.create(server, users=20)
+        servers = {
+            contender.name: stack.enter_context(running(contender, made.url, folder, pinned=False))
+            for contender in CONTENDERS
+        }
+        yield All(servers=servers, database=made)
 
 
-def same(answers: list[Answer]) -> Answer:
-    first, *others = answers
-    assert others == [first] * len(others)
-    return first
+def workload_of(name: str) -> Workload:
+    return next(workload for workload in WORKLOADS if workload.name == name)
 
 
-def test_health_is_the_same(everyone: All) -> None:
-    when = re.compile(rb'"timestamp":"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"')
-    answers = everyone.ask("GET", "/api/v1/health")
-
-    assert all(when.search(answer.body) for answer in answers)
-    assert same([replace(answer, body=when.sub(b"", answer.body)) for answer in answers]).status == 200
-
-
-def test_the_authenticated_read_is_the_same_byte_for_byte(everyone: All) -> None:
-    for token in everyone.tokens[:5]:
-        answer = same(everyone.ask("GET", "/api/v1/auth/me", token))
-
-        assert answer.status == 200
-        assert json.loads(answer.body)["email"].endswith("@example.com")
+def comparable(workload: Workload, answer: httpx2.Response) -> object:
+    """Return what must be the same in each answer: all bytes, but for times, signatures and the words of errors."""
+    members = json.loads(answer.content, object_pairs_hook=lambda pairs: pairs)
+    if workload.name in {"health", "401"}:
+        hidden = {"timestamp", "version", "title", "detail", "code", "type", "request_id"}
+        return [(name, None if name in hidden else value) for name, value in members]
+    if workload.name == "list":
+        text, cursor = re.subn(rb'"next_cursor":"[\w-]+"', b"", answer.content)
+        assert cursor == 1
+        return text
+    return answer.content
 
 
-def test_the_write_is_the_same_byte_for_byte_and_is_recorded_once_by_each(everyone: All) -> None:
-    token = everyone.tokens[5]
-    email = json.loads(same(everyone.ask("GET", "/api/v1/auth/me", token)).body)["email"]
+@each_workload
+@each_contender
+def test_peer_answers_as_the_server_does(everyone: All, workload: Workload, name: str) -> None:
+    token = everyone.token(0)
+    ours, theirs = everyone.send(OURS, workload, token), everyone.send(name, workload, token)
 
-    answers = []
-    for server in everyone.servers:
-        databases.execute(everyone.local_url, "UPDATE users SET display_name = 'old'")
-        answers.append(everyone.ask_one(server, "PATCH", "/api/v1/auth/me", token, {"display_name": " Ána "}))
-        assert databases.fetch_value(everyone.local_url, CHANGED) == email
-
-    assert json.loads(same(answers).body)["display_name"] == "Ána"
-    told = str(databases.fetch_value(everyone.local_url, RECORDED)).splitlines()
-    assert told == [f"{email} user.updated display_name 127.0.0.1 test 7"] * len(everyone.servers)
-
-
-def test_the_401_has_the_same_members_in_the_same_order(everyone: All) -> None:
-    answers = everyone.ask("GET", "/api/v1/auth/me")
-
-    problems = [json.loads(answer.body, object_pairs_hook=list) for answer in answers]
-    names = [dict(problem).pop("request_id") for problem in problems]
-    assert len(set(names)) == len(names)
-    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
-    rest = [[pair for pair in problem if pair[0] != "request_id"] for problem in problems]
-    assert rest == [rest[0]] * len(rest)
-    assert same([replace(answer, body=b"") for answer in answers]).status == 401
+    assert theirs.status_code == ours.status_code == workload.status
+    for header in ("content-type", "www-authenticate"):
+        first, second = (answer.headers.get(header, "").partition(";")[0] for answer in (ours, theirs))
+        assert first == second
+    if workload.name == "list":  # the events that the writes of this test recorded have come in between
+        ours = everyone.send(OURS, workload, everyone.token(1))
+        theirs = everyone.send(name, workload, everyone.token(1))
+        assert len(json.loads(theirs.content)["data"]) == 20
+    assert comparable(workload, theirs) == comparable(workload, ours)
 
 
-def forged(token: str, **changes: Any) -> str:
-    head = jwt.get_unverified_header(token)
-    key = changes.pop("key", SETTINGS["jwt_secret"])
-    claims = jwt.decode(token, options={"verify_signature": False}) | changes.pop("claims", {})
-    return jwt.encode(claims, key, headers=head | changes, algorithm="HS256")
+@each_workload
+@each_equipped
+def test_peer_sends_the_headers_of_the_server(everyone: All, workload: Workload, name: str) -> None:
+    token = everyone.token(0)
+    ours, theirs = (everyone.send(each, workload, token).headers for each in (OURS, name))
+
+    assert theirs["Access-Control-Allow-Origin"] == APP_URL
+    assert re.fullmatch("[0-9a-f]{32}", theirs["X-Request-ID"])
+    missing = {header for header in HEADERS if header in ours} - {header for header in HEADERS if header in theirs}
+    assert not missing
+    assert any(map(LIMITED.fullmatch, theirs)) == (workload.path != HEALTH_PATH)
+
+
+@each_contender
+def test_write_renames_user_and_records_it_once(everyone: All, name: str) -> None:
+    user_id, _ = everyone.database.sessions[2]
+    url = everyone.database.local_url
+    databases.fetch_value(url, "UPDATE users SET display_name = 'old' WHERE id = $1", user_id)
+    count = "SELECT count(*) FROM auth_events WHERE user_id = $1 AND event = 'user.updated' AND detail = 'display_name'"
+    before = databases.fetch_value(url, count, user_id)
+
+    everyone.send(name, workload_of("write"), everyone.token(2))
+
+    renamed = databases.fetch_value(url, "SELECT display_name FROM users WHERE id = $1", user_id)
+    assert renamed == "Ana 000000000001"
+    assert databases.fetch_value(url, count, user_id) == int(str(before)) + 1
+    last = "SELECT concat_ws(' ', host(ip), user_agent) FROM auth_events WHERE user_id = $1 ORDER BY id DESC LIMIT 1"
+    assert databases.fetch_value(url, last, user_id) == "127.0.0.1 bench"
+
+
+@each_workload
+@each_equipped
+def test_peer_logs_a_line_and_counts_a_metric(everyone: All, workload: Workload, name: str) -> None:
+    server = everyone.servers[name]
+    before = counted(server, workload)
+    request_id = everyone.send(name, workload, everyone.token(3)).headers["X-Request-ID"]
+    marker = everyone.send(name, workload_of("401"), "").headers["X-Request-ID"]
+
+    lines = {line.get("request_id"): line for line in log_until(server, marker)}
+
+    assert counted(server, workload) == before + (2 if workload.name == "401" else 1)
+    if workload.path == HEALTH_PATH:
+        assert request_id not in lines
+        return
+    values = {str(value) for value in lines[request_id].values()}
+    assert {workload.method, workload.path.partition("?")[0], str(workload.status)} <= values
+    assert (str(everyone.database.sessions[3][0]) in values) == workload.signed_in
+    assert "duration_ms" in lines[request_id]
+
+
+def counted(server: Running, workload: Workload) -> int:
+    """Return how many requests of a workload the metrics have counted."""
+    port = server.metrics_port if server.contender.name == OURS else server.port
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text
+    path = re.escape(workload.path.partition("?")[0])
+    status = str(workload.status)
+    return sum(
+        int(float(line.rpartition(" ")[2]))
+        for line in text.splitlines()
+        if re.match(r"http_request(_duration_seconds_count|s_total)\{", line)
+        and f'method="{workload.method}"' in line
+        and re.search(rf'(route|handler)="{path}"', line)
+        and re.search(rf'status(_code)?="({status}|{status[0]}xx)"', line)
+    )
+
+
+def log_until(server: Running, request_id: str) -> list[dict[str, Any]]:
+    """Return the lines of a log once it has the one of this request."""
+    deadline = time.monotonic() + LOG_TIMEOUT_SECONDS
+    while request_id not in (text := server.log_file.read_text()):
+        assert time.monotonic() < deadline, "the line is missing"
+        time.sleep(0.02)
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+
+def forged(token: str, *, key: str = SETTINGS["jwt_secret"], typ: str = "at+jwt", **claims: Any) -> str:
+    header = jwt.get_unverified_header(token)
+    all_claims = jwt.decode(token, options={"verify_signature": False}) | claims
+    return jwt.encode(all_claims, key, headers=header | {"typ": typ}, algorithm="HS256")
 
 
 WRONG: dict[str, dict[str, Any]] = {
-    "signature": {"key": "another secret, of 32 characters or more, but another"},
+    "signature": {"key": "another secret of at least 32 characters"},
     "type": {"typ": "JWT"},
-    "issuer": {"claims": {"iss": "https://another.fly.dev"}},
-    "audience": {"claims": {"aud": "another"}},
-    "session": {"claims": {"sid": "00000001-0000-7000-9000-000000000000"}},
+    "issuer": {"iss": "https://another.fly.dev"},
+    "audience": {"aud": "another"},
+    "time": {"exp": 1},
+    "session": {"sid": "00000001-0000-7000-9000-000000000000"},
 }
 
 
-def test_a_token_that_is_not_right_is_refused_by_all(everyone: All) -> None:
-    token = everyone.tokens[6]
-    assert same(everyone.ask("GET", "/api/v1/auth/me", forged(token))).status == 200
+@pytest.mark.parametrize("wrong", WRONG)
+@each_contender
+def test_wrong_token_is_rejected(everyone: All, name: str, wrong: str) -> None:
+    token = everyone.token(4)
+    read = workload_of("read")
+    assert everyone.send(name, read, forged(token)).status_code == 200
 
-    for what, changes in WRONG.items():
-        answers = everyone.ask("GET", "/api/v1/auth/me", forged(token, **changes))
-        codes = [json.loads(answer.body)["code"] for answer in answers]
-        assert codes == ["access_token.invalid"] * len(codes), what
-        assert same([replace(answer, body=b"") for answer in answers]).status == 401
+    answer = everyone.send(name, read, forged(token, **WRONG[wrong]))
+
+    assert answer.status_code == 401
+    assert "invalid_token" in answer.headers["WWW-Authenticate"]
 
 
-def test_an_expired_token_is_refused_by_all(everyone: All) -> None:
-    answers = everyone.ask("GET", "/api/v1/auth/me", forged(everyone.tokens[6], claims={"exp": 1}))
+ENDINGS = {
+    "revoked": "UPDATE sessions SET revoked_at = now(), revoked_reason = 'signed_out' WHERE id = $2 AND user_id = $1",
+    "idle": "UPDATE sessions SET idle_expires_at = now() WHERE id = $2 AND user_id = $1",
+    "disabled": "UPDATE users SET disabled_at = now() WHERE id = $1 AND $2::uuid IS NOT NULL",
+    "deleted": "UPDATE users SET deleted_at = now() WHERE id = $1 AND $2::uuid IS NOT NULL",
+}
 
-    assert [answer.status for answer in answers] == [401] * len(answers)
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_read_needs_a_live_session_and_user(everyone: All, ending: str) -> None:
+    number = 5 + list(ENDINGS).index(ending)
+    read, token = workload_of("read"), everyone.token(number)
+    databases.fetch_value(everyone.database.local_url, ENDINGS[ending], *everyone.database.sessions[number])
+
+    statuses = {name: everyone.send(name, read, token).status_code for name in everyone.servers}
+
+    assert statuses == dict.fromkeys(everyone.servers, 401)

@@ -1,18 +1,17 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tools.bench import ratios
-from tools.bench.ratios import Aim, Sample, Spread
+from tools.bench import ratios, workloads
+from tools.bench.ratios import Aim, Memory, Results, Sample, Spread, Statements
+
+NOTHING = Results(starts={}, memory={}, statements={}, transactions_per_read={}, about={})
 
 
 def sample(contender: str, number: int, per_second: float, **values: Any) -> Sample:
     defaults: dict[str, Any] = {
-        "workload": "me",
-        "connections": 64,
-        "users": 1000,
-        "processes": 1,
-        "tokens": 1000,
+        "workload": "read",
         "requests": 100,
         "failed": 0,
         "p50_ms": 10.0,
@@ -23,73 +22,75 @@ def sample(contender: str, number: int, per_second: float, **values: Any) -> Sam
     return Sample(contender=contender, round=number, per_second=per_second, **defaults | values)
 
 
-def test_a_ratio_is_of_one_round_so_that_a_slow_one_counts_for_neither() -> None:
-    ours = [sample("audifi", 0, 300), sample("audifi", 1, 30), sample("audifi", 2, 330)]
-    theirs = [sample("express", 0, 200), sample("express", 1, 20), sample("express", 2, 200)]
+def test_ratio_is_of_one_round() -> None:
+    samples = [sample("audifi", 0, 300), sample("audifi", 1, 30), sample("audifi", 2, 330)]
+    samples += [sample("express", 0, 200), sample("express", 1, 20)]
 
-    assert ratios.per_round(ours, theirs, "per_second") == [1.5, 1.5, 1.65]
-
-
-def test_a_round_that_one_of_them_missed_is_left_out() -> None:
-    ours = [sample("audifi", 0, 300), sample("audifi", 1, 100)]
-
-    assert ratios.per_round(ours, [sample("express", 1, 50)], "per_second") == [2]
+    assert ratios.ratios(samples, "express", "read", "per_second") == [1.5, 1.5]
 
 
-def test_a_round_in_which_the_other_did_nothing_has_no_ratio() -> None:
-    assert ratios.per_round([sample("audifi", 0, 300)], [sample("express", 0, 0, requests=0)], "per_second") == []
+def test_round_without_answers_has_no_ratio() -> None:
+    samples = [sample("audifi", 0, 300), sample("express", 0, 0, requests=0)]
+
+    assert ratios.ratios(samples, "express", "read", "per_second") == []
 
 
-def test_a_round_in_which_this_server_did_nothing_counts_but_has_no_cost_of_a_request() -> None:
-    ours, theirs = [sample("audifi", 0, 0, requests=0)], [sample("express", 0, 100)]
+def test_other_workload_is_left_out() -> None:
+    samples = [sample("audifi", 0, 300), sample("express", 0, 100, workload="write")]
 
-    assert ratios.per_round(ours, theirs, "per_second") == [0]
-    assert ratios.per_round(ours, theirs, "cpu_us") == []
+    assert ratios.ratios(samples, "express", "read", "per_second") == []
 
 
-def test_a_spread_is_the_median_with_the_least_and_the_greatest() -> None:
+def test_spread_is_median_minimum_and_maximum() -> None:
     assert Spread.of([1.2, 0.9, 5.0]) == Spread(1.2, 0.9, 5.0)
     assert str(Spread.of([1.2, 0.9, 15.04])) == "1.20 (0.90 to 15.0)"
-    with pytest.raises(ValueError, match="no round"):
+    assert str(Spread.of([2])) == "2.00"
+    with pytest.raises(ValueError, match="no values"):
         Spread.of([])
 
 
 @pytest.mark.parametrize(
-    ("aim", "verdict"),
+    ("bound", "median", "met", "text"),
     [
-        (Aim(text="", at_least=1.5, spread=Spread(1.5, 1, 2)), "met"),
-        (Aim(text="", at_least=2, spread=Spread(1.5, 1, 3)), "not met: 25 % too low"),
-        (Aim(text="", at_most=1.2, spread=Spread(1.2, 1, 3)), "met"),
-        (Aim(text="", at_most=100, spread=Spread(125, 90, 125)), "not met: 25 % too high"),
+        ({"at_least": 1.5}, 1.5, True, "≥ 1.5 x"),
+        ({"at_least": 1.5}, 1.4, False, "≥ 1.5 x"),
+        ({"at_most": 2}, 2, True, "≤ 2 x"),
+        ({"at_most": 2}, 2.1, False, "≤ 2 x"),
+        ({"below": 1}, 0.9, True, "< 1 x"),
+        ({"below": 1}, 1, False, "< 1 x"),
     ],
 )
-def test_the_median_decides_about_an_aim(aim: Aim, verdict: str) -> None:
-    assert aim.verdict == verdict
+def test_median_decides_about_an_aim(bound: dict[str, Any], median: float, *, met: bool, text: str) -> None:
+    aim = Aim(text="", spread=Spread(median, 0, 9), **bound)
+
+    assert (aim.met, aim.bound) == (met, text)
 
 
-def test_aims_are_of_64_connections_and_need_both_contenders() -> None:
-    samples = [
-        sample("audifi", 0, 300),
-        sample("audifi", 0, 1, connections=512),
-        sample("express", 0, 100),
-        sample("express", 0, 1, connections=512),
+def test_every_workload_has_aims() -> None:
+    assert ratios.THROUGHPUT.keys() == workloads.TITLES.keys()
+
+
+def test_throughput_and_p99_have_aims() -> None:
+    results = replace(NOTHING, samples=[sample("audifi", 0, 300), sample("express", 0, 100, p99_ms=10.0)])
+
+    assert [(aim.text, aim.spread.median, aim.met) for aim in ratios.aims(results)] == [
+        ("read of one row: throughput of Express", 3, True),
+        ("read of one row: p99 of Express", 2, False),
     ]
 
-    found = {aim.text: aim.spread.median for aim in ratios.aims(samples, {}, {})}
 
-    assert found == {
-        "authenticated read: throughput of Express": 3,
-        "authenticated read: p99 of Express": 1,
-    }
+def test_database_start_and_memory_have_aims() -> None:
+    results = replace(
+        NOTHING,
+        starts={"audifi": [1.0, 3.0], "express": [0.5, 1.0]},
+        memory={"audifi": Memory(idle_mb=80, after_mb=100, requests=1)},
+        statements={"audifi": {"write": Statements(statements=4, round_trips=3)}},
+        transactions_per_read={"audifi": 0.5},
+    )
 
-
-def test_start_and_memory_have_aims() -> None:
-    sizes = {"idle": {"rss": 80.0}, "after": {"rss": 100.0}, "requests": 100_000}
-
-    found = ratios.aims([], {"audifi": [1.0, 3.0], "express": [0.5, 1.0]}, {"audifi": sizes})
-
-    assert [(aim.text, aim.spread.median, aim.met) for aim in found] == [
+    assert [(aim.text, aim.spread.median, aim.met) for aim in ratios.aims(results)] == [
+        ("write: round trips", 3, False),
+        ("read of one row under load: account statements", 0.5, True),
         ("start: time of Express", 2.5, False),
         ("memory when idle", 80, True),
-        ("memory after 100,000 requests: of that when idle", 1.25, False),
     ]

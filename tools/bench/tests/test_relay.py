@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from dev.postgres import Postgres
-from tests.support import api, databases
+from tests.support import api, databases, waiting
 from tools.bench import relay
 from tools.bench.relay import Connection
 
@@ -20,59 +20,73 @@ def message(kind: bytes, body: bytes) -> bytes:
 
 def started() -> Connection:
     connection = Connection()
-    connection.asked(struct.pack("!ii", 8, 80877103))  # for TLS
-    connection.answered()
-    connection.asked(START_UP)
-    connection.answered()
+    connection.on_request(struct.pack("!ii", 8, 80877103))  # for TLS
+    connection.on_answer()
+    connection.on_request(START_UP)
+    connection.on_answer()
     connection.round_trips = 0
     return connection
 
 
-def test_executes_and_simple_queries_are_statements() -> None:
+def test_execute_and_simple_query_are_statements() -> None:
     connection = started()
 
-    connection.asked(message(b"Q", b"SELECT 1\x00") + message(b"P", b"Q") + message(b"E", b"E" * 5) + SYNC)
+    connection.on_request(message(b"Q", b"SELECT 1\x00") + message(b"P", b"Q") + message(b"E", b"E" * 5) + SYNC)
 
     assert connection.statements == 2
 
 
-def test_a_message_that_comes_in_pieces_is_read_once() -> None:
+def test_message_in_pieces_is_counted_once() -> None:
     connection = started()
 
     for byte in message(b"Q", b"SELECT 'E'\x00"):
-        connection.asked(bytes([byte]))
+        connection.on_request(bytes([byte]))
 
     assert connection.statements == 1
 
 
-def test_what_is_sent_at_once_and_answered_in_pieces_is_one_round_trip() -> None:
+def test_answer_in_pieces_is_one_round_trip() -> None:
     connection = started()
 
-    connection.asked(message(b"P", b""))
-    connection.asked(message(b"E", b"") + SYNC)
-    connection.answered()
-    connection.answered()
+    connection.on_request(message(b"P", b""))
+    connection.on_request(message(b"E", b"") + SYNC)
+    connection.on_answer()
+    connection.on_answer()
 
     assert connection.round_trips == 1
 
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
-    with databases.own_server(api.free_port()) as own:
-        yield own
+    with databases.own_server(api.free_port()) as server:
+        yield server
 
 
-def test_it_counts_what_goes_to_a_real_postgresql(server: Postgres) -> None:
-    async def ask(port: int) -> None:
+def test_relay_counts_requests_to_postgresql(server: Postgres) -> None:
+    async def run(port: int) -> None:
         connection = await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres", ssl=False)
         async with connection.transaction():
             for _ in range(3):
                 await connection.fetchval("SELECT $1::int", 1)
         await connection.close()
 
-    with relay.running(server.port) as counting:
-        counts = counting.during(lambda: asyncio.run(ask(counting.port)))
+    with relay.running(server.port) as counter:
+        asyncio.run(run(counter.port))
+        counts = counter.counts()
 
-    # BEGIN, three reads, COMMIT. The first read is prepared by a round trip of its own, and one opens the connection.
+    # BEGIN, three reads, COMMIT. A round trip more opens the connection, another prepares the read.
     assert counts.statements == 5
     assert counts.round_trips == 7
+
+
+def test_relay_closes_its_connections_at_the_end(server: Postgres) -> None:
+    with relay.running(server.port) as counter:
+        url = f"postgresql://postgres@127.0.0.1:{counter.port}/postgres"
+        loop = asyncio.new_event_loop()
+        connection = loop.run_until_complete(asyncpg.connect(url, ssl=False))
+        pid = connection.get_server_pid()
+
+    count = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+    waiting.wait_until(lambda: databases.fetch_value(server.url(), count, pid) == 0)
+    connection.terminate()
+    loop.close()

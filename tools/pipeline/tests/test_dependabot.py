@@ -16,6 +16,7 @@ MANIFESTS = {
     "npm /tools": "/tools/package.json",
     "npm /clients/typescript": "/clients/typescript/package.json",
     "npm /tools/bench/peers": "/tools/bench/peers/package.json",
+    "uv /tools/bench/peers": "/tools/bench/peers/pyproject.toml",
 }
 UPDATERS: dict[str, dict[str, Any]] = {
     f"{each['package-ecosystem']} {each['directory']}": each for each in CONFIG["updates"]

@@ -15,11 +15,14 @@ PYPROJECT = tomllib.loads((SERVER / "pyproject.toml").read_text())
 RUNTIME = SERVER / "requirements.lock"
 RUNNING = SERVER / "requirements-run.lock"
 DEVELOPMENT = SERVER / "requirements-dev.lock"
+PEERS = ROOT / "tools" / "bench" / "peers"
+PEERS_PYPROJECT = tomllib.loads((PEERS / "pyproject.toml").read_text())
+PEERS_LOCK = PEERS / "requirements.lock"
 LOCKS = [RUNTIME, RUNNING, DEVELOPMENT]
-NPM_FOLDERS = [ROOT / "tools", ROOT / "clients" / "typescript"]
+NPM_FOLDERS = [ROOT / "tools", ROOT / "clients" / "typescript", PEERS]
 EXACT = re.compile(r"(?P<name>[a-z0-9-]+)(\[[a-z0-9,-]+\])?==(?P<version>[0-9][0-9a-z.]*)")
 
-each_lock = pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+each_lock = pytest.mark.parametrize("lock", [*LOCKS, PEERS_LOCK], ids=lambda lock: f"{lock.parent.name}/{lock.name}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def direct(group: str | None = None) -> list[str]:
     ("requirement", "locks"),
     [(each, LOCKS) for each in direct()]
     + [(each, [RUNNING, DEVELOPMENT]) for each in direct("run")]
-    + [(each, [DEVELOPMENT]) for each in direct("dev")],
+    + [(each, [DEVELOPMENT]) for each in direct("dev")]
+    + [(each, [PEERS_LOCK]) for each in PEERS_PYPROJECT["project"]["dependencies"]],
 )
 def test_what_is_asked_for_is_pinned_and_the_locks_hold_that_version(requirement: str, locks: list[Path]) -> None:
     pin = EXACT.fullmatch(requirement)
@@ -88,13 +92,13 @@ each_npm_folder = pytest.mark.parametrize("folder", NPM_FOLDERS, ids=lambda fold
 
 @pytest.mark.parametrize(
     "lock",
-    [*LOCKS, *(folder / "package-lock.json" for folder in NPM_FOLDERS)],
+    [*LOCKS, PEERS_LOCK, *(folder / "package-lock.json" for folder in NPM_FOLDERS)],
     ids=lambda lock: f"{lock.parent.name}/{lock.name}",
 )
 def test_no_lock_names_a_registry(lock: Path) -> None:
-    text = re.sub(
-        r'"url": "https://github\.com/[\w/?=-]+"', "", lock.read_text()
-    )  # where to send a package's author money
+    # A package's page for donations.
+    funding = r"https://(github\.com|opencollective\.com|feross\.org|www\.patreon\.com)/[\w/?=-]+"
+    text = re.sub(f'"{funding}"', "", lock.read_text())
 
     assert not re.search(r"://|\bindex-url\b|\bfind-links\b|\btrusted-host\b|\bresolved\b", text)
     assert not re.search(r"^[^#]* @ ", text, re.MULTILINE)
@@ -104,10 +108,10 @@ def test_no_lock_names_a_registry(lock: Path) -> None:
 def test_npm_packages_are_pinned_and_the_lock_holds_them_with_hashes(folder: Path) -> None:
     manifest = json.loads((folder / "package.json").read_text())
     lock = json.loads((folder / "package-lock.json").read_text())["packages"]
-    wanted = manifest["devDependencies"] | manifest.get("dependencies", {})
+    wanted = manifest.get("devDependencies", {}) | manifest.get("dependencies", {})
 
     root = lock.pop("")
-    assert root["devDependencies"] | root.get("dependencies", {}) == wanted
+    assert root.get("devDependencies", {}) | root.get("dependencies", {}) == wanted
     for name, version in wanted.items():
         assert re.fullmatch(r"\d+\.\d+\.\d+", version)
         assert lock[f"node_modules/{name}"]["version"] == version
