@@ -83,7 +83,7 @@ def statements(results: Results) -> Table:
     rows = []
     for name, by_workload in results.statements.items():
         cells = [
-            f"{of.statements:.2f} / {of.round_trips:.2f}" if (of := by_workload.get(workload)) else ""
+            f"{of.statements:g} / {of.round_trips:g}" if (of := by_workload.get(workload)) else ""
             for workload in workloads.TITLES
         ]
         transactions = results.transactions_per_read.get(name)

@@ -49,7 +49,7 @@ def test_page_and_picture_show_the_results(tmp_path: Path) -> None:
     assert "| read of one row | Express | 1.50 | 1.00 | 1.00 | 1.00 |" in page
     assert "| Express | 2.00 |" in page
     assert "| this server | 80 | 100 | 12,345 |" in page
-    assert "| this server |  |  |  | 1.00 / 2.00 |  | 0.25 |" in page
+    assert "| this server |  |  |  | 1 / 2 |  | 0.25 |" in page
     assert "| this server |  |  |  | 3% / 50% |  |" in page
     assert "| Express | read of one row | 7 of 100 |" in page
     assert "read of one row : Express" in (tmp_path / "performance.svg").read_text()
