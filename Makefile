@@ -165,7 +165,7 @@ tools/bench/.venv/.ready: server/requirements.lock
 tools/bench/peers/.venv/.ready: tools/bench/peers/requirements.lock
 tools/bench/.venv/.ready tools/bench/peers/.venv/.ready: $(ENVIRONMENT_READY)
 	@.venv/bin/python -m venv --clear --without-pip $(@D)
-	@.venv/bin/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $(filter %.lock,$^)
+	@.venv/bin/uv pip sync --quiet --compile-bytecode --python $(@D)/bin/python --require-hashes $(filter %.lock,$^)
 	@touch $@
 
 tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)

@@ -37,18 +37,18 @@ def starts(bench: Bench) -> dict[str, list[float]]:
 
 def statements(bench: Bench, postgres: Postgres) -> dict[str, dict[str, Statements]]:
     """Return what a request of each workload asks of the database at one connection, by contender."""
-    found: dict[str, dict[str, Statements]] = {}
+    counts: dict[str, dict[str, Statements]] = {}
     for contender in bench.contenders:
         with (
             relay.running(postgres.port) as counter,
             running(contender, tcp_url(counter.port), bench.folder) as server,
             connected(server) as client,
         ):
-            found[contender.name] = {
+            counts[contender.name] = {
                 workload.name: count(counter, client, workload, bench.database.tokens()) for workload in bench.workloads
             }
         bench.log(f"{contender.title:<14}statements counted")
-    return found
+    return counts
 
 
 def count(
@@ -56,15 +56,15 @@ def count(
 ) -> Statements:
     """Return the medians of several requests: a server's background tasks ask something now and then."""
     request(client, workload, tokens[0])  # connects, and prepares the statements
-    found = []
+    counts = []
     for number in range(COUNTED_REQUESTS):
         before = counter.counts()
         request(client, workload, tokens[number % len(tokens)])
         after = counter.counts()
-        found.append((after.statements - before.statements, after.round_trips - before.round_trips))
+        counts.append((after.statements - before.statements, after.round_trips - before.round_trips))
     return Statements(
-        statements=median(statements for statements, _ in found),
-        round_trips=median(round_trips for _, round_trips in found),
+        statements=median(statements for statements, _ in counts),
+        round_trips=median(round_trips for _, round_trips in counts),
     )
 
 
@@ -73,13 +73,13 @@ def transactions_per_read(bench: Bench) -> dict[str, float]:
 
     A statement outside a transaction is one by itself. Below 1, one statement answered several requests.
     """
-    found = {}
+    counts = {}
     for contender in bench.contenders:
         before = transactions(bench)
         with running(contender, bench.database.url, bench.folder) as server:
             requests = bench.run_load(server, READ, 2 * bench.plan.seconds).requests
-        found[contender.name] = (transactions(bench) - before) / max(1, requests)
-    return found
+        counts[contender.name] = (transactions(bench) - before) / max(1, requests)
+    return counts
 
 
 def transactions(bench: Bench) -> int:

@@ -39,7 +39,7 @@ class Load:
 def start(
     url: str, workload: Workload, *, tokens: Sequence[str], folder: Path, seconds: float
 ) -> subprocess.Popen[str]:
-    """Start wrk on its core, with the requests of these users in turn. `finish` waits for it.
+    """Start wrk on its core, with requests of the users in turn. `finish` waits for it.
 
     Raises:
         LoadError: wrk is not installed.

@@ -143,11 +143,11 @@ IDLE_MEMORY_MB = 100
 
 def aims(results: Results) -> list[Aim]:
     """Return the aims that have measurements."""
-    found: list[Aim] = []
+    measured: list[Aim] = []
 
     def add(text: str, values: Sequence[float], unit: str = "x", **bound: float) -> None:
         if values:
-            found.append(Aim(text=text, unit=unit, spread=Spread.of(values), **bound))
+            measured.append(Aim(text=text, unit=unit, spread=Spread.of(values), **bound))
 
     for workload, peers in THROUGHPUT.items():
         title = workloads.TITLES[workload]
@@ -165,7 +165,7 @@ def aims(results: Results) -> list[Aim]:
     add("start: time of Express", start_ratios(results, "express"), at_most=START_OF_EXPRESS)
     if OURS in results.memory:
         add("memory when idle", [results.memory[OURS].idle_mb], "MB", at_most=IDLE_MEMORY_MB)
-    return found
+    return measured
 
 
 def start_ratios(results: Results, peer: str) -> list[float]:

@@ -101,9 +101,9 @@ def cores(results: Results) -> Table:
     def cells(contender: str) -> Iterator[str]:
         for workload in workloads.TITLES:
             samples = [each for each in results.samples if (each.contender, each.workload) == (contender, workload)]
-            own = [each.cpu_us * each.per_second / 1e6 for each in samples]
+            shares = [each.cpu_us * each.per_second / 1e6 for each in samples]
             other = [max(each.cores[:SERVER_CORE] + each.cores[SERVER_CORE + 1 :], default=0) for each in samples]
-            yield f"{median(own):.0%} / {median(other):.0%}" if samples else ""
+            yield f"{median(shares):.0%} / {median(other):.0%}" if samples else ""
 
     rows = [[title, *found] for name, title in contenders.TITLES.items() if any(found := list(cells(name)))]
     return Table(
