@@ -105,7 +105,7 @@ def cores(results: Results) -> Table:
             other = [max(each.cores[:SERVER_CORE] + each.cores[SERVER_CORE + 1 :], default=0) for each in samples]
             yield f"{median(shares):.0%} / {median(other):.0%}" if samples else ""
 
-    rows = [[title, *found] for name, title in contenders.TITLES.items() if any(found := list(cells(name)))]
+    rows = [[title, *line] for name, title in contenders.TITLES.items() if any(line := list(cells(name)))]
     return Table(
         "The server's share of its core / how busy the core of PostgreSQL and wrk was",
         ["", *workloads.TITLES.values()],

@@ -75,7 +75,7 @@ def workload_of(name: str) -> Workload:
 
 
 def comparable(workload: Workload, answer: httpx2.Response) -> object:
-    """Return what must be the same in each answer: all bytes, but for times, signatures and the words of errors."""
+    """Return what must be the same in each answer: all bytes except times, signatures and the words of errors."""
     members = json.loads(answer.content, object_pairs_hook=lambda pairs: pairs)
     if workload.name in {"health", "401"}:
         hidden = {"timestamp", "version", "title", "detail", "code", "type", "request_id"}
