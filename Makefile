@@ -135,6 +135,10 @@ openapi: $(ENVIRONMENT_READY) tools/node_modules ## Write server/openapi.json, a
 migration: $(ENVIRONMENT_READY) ## Make the next migration from the template: make migration name="add users.bio"
 	@$(IN_VENV) python -m tools.migrations.new "$${name:-}"
 
+.PHONY: feature
+feature: $(ENVIRONMENT_READY) ## Start a feature: make feature name=playlists (singular=playlist)
+	@$(IN_VENV) python -m tools.feature "$${name:-}" $${singular:+"$$singular"}
+
 .PHONY: hashes
 hashes: $(ENVIRONMENT_READY) ## Write down the hashes of new migrations, once they are written or changed
 	@$(IN_VENV) python -m tools.migrations.hashes

@@ -1,0 +1,1 @@
+"""Starts a feature: `make feature name=playlists`."""
