@@ -53,7 +53,7 @@ def start_and_fail(**variables: str) -> str:
 
 def wait_for_work(api: Api, requests: int) -> None:
     """Until so many requests are in work."""
-    wait_until(lambda: httpx2.get(f"{api.url}/test/in-work", timeout=10).json() >= requests)
+    wait_until(lambda: httpx2.get(f"{api.url}/test/in-flight", timeout=10).json() >= requests)
 
 
 def takes_connections(api: Api) -> bool:

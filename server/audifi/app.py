@@ -10,11 +10,9 @@ from audifi.api_docs import router as api_docs
 from audifi.api_docs import texts
 from audifi.auth.feature import FEATURE as AUTH
 from audifi.core.feature import Feature
-from audifi.core.http.middleware import stack
-from audifi.core.http.middleware.instrumentation import Sight
+from audifi.core.http.middleware.stack import add_middleware
 from audifi.health.feature import FEATURE as HEALTH
 from audifi.health.router import PATH as HEALTH_PATH
-from audifi.health.router import answer as answer_health
 from audifi.services import RETENTION_TIMES, Services, running
 
 FEATURES: tuple[Feature, ...] = (HEALTH, AUTH)
@@ -46,14 +44,16 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         redirect_slashes=False,  # Fly's health check follows no redirect
     )
     app.state.services = services
-    stack.install(
+    add_middleware(
         app,
         allowed_origins=settings.origins,
         trusted_proxies=settings.trusted_proxies,
         request_limiter=services.request_limiter,
-        overload=services.concurrency_limit,
-        first={HEALTH_PATH: answer_health},
-        sight=Sight(services.metrics, services.error_reporter, services.tracer),
+        concurrency_limit=services.concurrency_limit,
+        unlimited_paths=frozenset({HEALTH_PATH}),
+        metrics=services.metrics,
+        report=services.error_reporter,
+        tracer=services.tracer,
     )
     for feature in FEATURES:
         # Not include_router: what it includes is matched in two steps, which take a tenth of a read's time.

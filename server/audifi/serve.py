@@ -1,4 +1,4 @@
-"""What the image runs: `python -m audifi.serve`."""
+"""The server process: `python -m audifi.serve`."""
 
 import asyncio
 import errno
@@ -15,33 +15,33 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import override
 
 import uvicorn
 from fastapi import FastAPI
 
 from audifi.app import create_app
 from audifi.core.config.settings import Settings, SettingsError, load
-from audifi.core.http.protocol import HttpProtocol
 from audifi.core.telemetry import logging as logs
 from audifi.services import build_services
 
 logger = logging.getLogger(__name__)
 
-ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # for a machine that is very busy; a few milliseconds is usual
-HANDSHAKE_SECONDS = 0.2  # for a client whose SYN was there before the signal
-EXIT_WITHIN_SECONDS = 28  # over the sum of the time limits below, under fly.toml's kill_timeout
-# libuv takes one connection from a listener in each turn of the loop (libuv/libuv#3696). A turn takes 10 ms when there
-# is much to do: beyond 100 new connections a second all would wait in the kernel, where nothing bounds or sheds them.
-# Each costs a system call when one comes.
-LISTENERS = 64
-UNREAD_TIMEOUT_SECONDS = 60  # for which a client may read nothing of what was sent to it
-BACKLOG = 2048  # of connections that wait to be accepted; the kernel's limit may be lower
+ACCEPT_QUEUE_TIMEOUT_SECONDS = 2  # to empty it on a very busy machine; a few milliseconds are usual
+HANDSHAKE_SECONDS = 0.2  # for a client whose SYN arrived before the signal
+EXIT_WITHIN_SECONDS = 28  # above the sum of the time limits below, and below fly.toml's kill_timeout
+# Longer than proxies keep idle connections (hyper 90 s, nginx 60 s): a connection that the server closes just when the
+# proxy sends a request on it loses that request.
+KEEP_ALIVE_SECONDS = 100
+UNREAD_TIMEOUT_SECONDS = 60  # for a client that reads nothing of its response
+BACKLOG = 2048  # connections that wait to be accepted; the kernel's limit may be lower
+WARNING_INTERVAL_SECONDS = 60
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IP_MINTTL = 21  # linux/in.h; Python has no name for it
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, with an end that drops no request and exits 0."""
+    """Uvicorn, with a shutdown that drops no request."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings, exit_within_seconds: float | None) -> None:
         super().__init__(config)
@@ -60,12 +60,12 @@ class Server(uvicorn.Server):
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no new connection, answer what is asked on those that are open, then close them.
+        """Accept no new connection, answer the requests on open ones, then close them.
 
-        Uvicorn alone closes the listening socket, and the kernel resets the connections that wait in its queue; then it
-        closes idle keep-alive connections, and with them the requests that are on their way. Here the queue is emptied
-        first; answers carry `Connection: close` (RFC 9112, 9.6); and only connections that stay silent for
-        SHUTDOWN_DRAIN_SECONDS are closed without.
+        Uvicorn alone closes the listening socket, whereupon the kernel resets the connections in its queue, and closes
+        idle keep-alive connections together with requests that are on their way. Here the queue is emptied first;
+        responses carry `Connection: close` (RFC 9112, 9.6); and only connections that stay silent for
+        SHUTDOWN_DRAIN_SECONDS are closed without one.
         """
         if self._exit_within_seconds:
             exit_after(self._exit_within_seconds)
@@ -81,12 +81,12 @@ class Server(uvicorn.Server):
         await self._wait_while(lambda: bool(self.server_state.connections), self._settings.shutdown_drain_seconds)
         await super().shutdown(sockets)
         if self.force_exit:
-            await self.lifespan.shutdown()  # which uvicorn leaves out, and the pool would stay open
+            await self.lifespan.shutdown()  # which uvicorn skips then
         for connection in list(self.server_state.connections):
-            connection.transport.abort()  # its client doesn't read: uvloop would wait for ever to send the rest
+            connection.transport.abort()  # its client doesn't read: uvloop would never stop waiting to send the rest
 
     async def _wait_while(self, waiting: Callable[[], bool], timeout_seconds: float) -> None:
-        """Until it is so, the time is up, or somebody is impatient (a second Ctrl-C); a moment at least."""
+        """Wait until the condition is over, the time is up, or a second Ctrl-C; a moment at least."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             await asyncio.sleep(0.05)
@@ -112,10 +112,11 @@ def hear_again(connection: socket.socket) -> None:
 
 
 def exit_after(seconds: float) -> None:
-    """End the process by then, even if the event loop doesn't: it waits for threads that hang, say in getaddrinfo()."""
+    """End the process by then, even if the event loop waits for a thread that hangs, say in getaddrinfo()."""
 
     def exit_now() -> None:
-        logger.error("still busy %.0f s after the signal to stop; ending all the same", seconds)
+        logger.error("shutdown timed out: seconds=%.0f", seconds)
+        logs.flush()
         os._exit(0)
 
     timer = threading.Timer(seconds, exit_now)
@@ -124,19 +125,19 @@ def exit_after(seconds: float) -> None:
 
 
 def listen(host: str, port: int, variable: str = "PORT") -> socket.socket:
-    """Take the address, without answering on it yet.
+    """Bind a socket, which doesn't accept connections yet.
 
     Args:
         host: an IPv4 address.
         port: 0 for any that is free.
-        variable: the setting that the port is from.
+        variable: the setting that the port comes from.
 
     Raises:
-        SettingsError: when it can't be had.
+        SettingsError: the address is taken, or isn't this machine's.
     """
     listener = socket.socket(socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if sys.platform == "linux":  # RFC 5482. Neither asyncio nor uvicorn has such a limit; connections inherit it.
+    if sys.platform == "linux":  # RFC 5482; inherited by connections. Neither asyncio nor uvicorn has such a limit.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_SECONDS * 1000)
     with _taking(listener, host, port, variable):
         listener.bind((host, port))
@@ -154,10 +155,10 @@ def _taking(listener: socket.socket, host: str, port: int, variable: str) -> Ite
 
 
 def show_metrics(app: FastAPI, settings: Settings) -> None:
-    """On METRICS_PORT, if it is set, until the process ends.
+    """Serve the metrics on METRICS_PORT, if it is set, until the process ends.
 
     Raises:
-        SettingsError: when it can't be had.
+        SettingsError: the port is taken.
     """
     if settings.metrics_port:
         where = settings.host, settings.metrics_port, "METRICS_PORT"
@@ -172,34 +173,51 @@ def serve(
     """Serve until SIGTERM or SIGINT, then raise SystemExit(0).
 
     Args:
-        app: what to serve.
-        settings: the time limits of the end.
-        listener: where; see `listen`.
-        exit_within_seconds: after the signal, end the process whatever still goes on in it.
+        app: the ASGI application.
+        settings: the time limits of the shutdown.
+        listener: from `listen`.
+        exit_within_seconds: end the process this long after the signal, whatever it still does.
 
     Raises:
-        SettingsError: when somebody else has begun to listen there, after `listen`.
+        SettingsError: another process has begun to listen there, after `listen`.
     """
     host, port = listener.getsockname()
     with _taking(listener, host, port, "PORT"):
-        listener.listen(BACKLOG)  # uvloop does it, too, but goes on without a word when it can't
+        listener.listen(BACKLOG)  # uvloop does so, too, but ignores a failure
     for number in STOP_SIGNALS:
-        signal.signal(number, _exit)  # uvicorn raises the signal again when it has stopped
+        signal.signal(number, _exit)  # uvicorn raises the signal again after its shutdown
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=HttpProtocol,
-        ws="none",
+        http="httptools",
         log_config=None,
-        access_log=False,  # core/http/middleware/instrumentation has a line for each request
+        access_log=False,  # HttpMiddleware logs each request
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_seconds),
     )
-    gc.freeze()  # all that was imported stays as long as the process: not to be looked through again and again
-    listeners = [listener, *(listener.dup() for _ in range(LISTENERS - 1))]  # of one queue
-    Server(config, settings, exit_within_seconds).run(listeners)
+    logging.getLogger("uvicorn.error").addFilter(RepeatedWarnings())
+    gc.freeze()  # what was imported lives as long as the process: the garbage collector needn't look at it
+    Server(config, settings, exit_within_seconds).run([listener])
+
+
+class RepeatedWarnings(logging.Filter):
+    """Lets each warning through once a minute: clients can provoke uvicorn's about invalid requests and upgrades."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._muted_until: dict[str, float] = {}
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        if record.created < self._muted_until.get(record.msg, 0):
+            return False
+        self._muted_until[record.msg] = record.created + WARNING_INTERVAL_SECONDS
+        return True
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,20 +21,20 @@ from audifi.core.db.connection import create_engine
 from audifi.core.db.database import Database, untraced
 from audifi.core.db.pagination import CursorCodec
 from audifi.core.db.semaphore import FairSemaphore
-from audifi.core.email.sender import ConsoleSender, EmailSender, SendGridSender
+from audifi.core.email.sender import ConsoleSender, CountedSender, EmailSender, SendGridSender
 from audifi.core.feature import Feature
-from audifi.core.http.middleware.concurrency_limit import Overload
+from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.idempotency.service import expired_keys
-from audifi.core.jobs.queue import Jobs
+from audifi.core.jobs.queue import Jobs, Kind
 from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
 from audifi.core.rate_limiting.exact import RateLimiter
 from audifi.core.rate_limiting.limits import CounterKeys, Limit
-from audifi.core.telemetry.error_reporting import Reporter
+from audifi.core.telemetry.error_reporting import ErrorReporter
 from audifi.core.telemetry.metrics import Metrics
 from audifi.health.probe import DatabaseProbe
 
 if TYPE_CHECKING:
-    from audifi.core.telemetry.tracing import Traces
+    from audifi.core.telemetry.tracing import Tracer
 
 POOL_CLOSE_TIMEOUT_SECONDS = 2
 MINUTE = timedelta(minutes=1)
@@ -54,10 +54,10 @@ class Services:
     jobs: Jobs
     rate_limiter: RateLimiter
     request_limiter: ApproximateRateLimiter
-    concurrency_limit: Overload
+    concurrency_limit: ConcurrencyLimit
     metrics: Metrics
-    error_reporter: Reporter
-    tracer: "Traces | None"
+    error_reporter: ErrorReporter
+    tracer: "Tracer | None"
     email_sender: EmailSender
     keys: Keys
     cursors: CursorCodec
@@ -72,10 +72,10 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
     turns = FairSemaphore(
         settings.database_pool_size + settings.database_pool_max_overflow,
         settings.database_pool_timeout_seconds,
-        on_wait=lambda seconds: metrics.pool_waited("transactions", seconds),
+        on_wait=lambda seconds: metrics.record_pool_wait("transactions", seconds),
     )
-    metrics.engine(engine, turns)
-    error_reporter = Reporter(settings)
+    metrics.add_engine(engine, turns)
+    error_reporter = ErrorReporter(settings)
     tracer = _create_tracer(settings)
     if tracer:
         tracer.engine(engine)
@@ -84,10 +84,10 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         settings,
         pool_size=1,
         read_pool_size=settings.database_read_pool_size,
-        on_wait=metrics.pool_waited,
+        on_wait=metrics.record_pool_wait,
         trace=tracer.statement if tracer else untraced,
     )
-    metrics.watch_pool(database.pools[1])
+    metrics.add_pool(database.pools[1])
     return Services(
         settings=settings,
         clock=clock,
@@ -95,7 +95,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         sessions=async_sessionmaker(engine, expire_on_commit=False),
         turns=turns,
         database=database,
-        jobs=Jobs(engine, told=metrics.job, report=error_reporter),
+        jobs=Jobs(engine, told=metrics.count_job, report=error_reporter),
         rate_limiter=RateLimiter(engine, counter_keys),
         request_limiter=ApproximateRateLimiter(
             ReplicatedCounters(engine, counter_keys),
@@ -103,15 +103,15 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
             per_client=Limit("client", settings.client_requests_per_minute, per=MINUTE),
             per_account=Limit("account", settings.account_requests_per_minute, per=MINUTE),
         ),
-        concurrency_limit=Overload(settings.max_concurrent_requests),
+        concurrency_limit=ConcurrencyLimit(settings.max_concurrent_requests),
         metrics=metrics,
         error_reporter=error_reporter,
         tracer=tracer,
-        email_sender=metrics.mailer(_create_email_sender(settings)),
+        email_sender=CountedSender(_create_email_sender(settings), metrics.count_email),
         keys=Keys(settings),
         cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(engine, clock),
-        database_probe=DatabaseProbe(settings, told=metrics.probed),
+        database_probe=DatabaseProbe(settings, on_result=metrics.count_probe),
     )
 
 
@@ -128,7 +128,7 @@ async def running(
     """
     for feature in features:
         for job_type in feature.jobs(services):
-            services.jobs.register(services.tracer.job(job_type) if services.tracer else job_type)
+            services.jobs.register(_with_spans(job_type, services.tracer))
     services.metrics.expect_jobs(services.jobs.kinds)
 
     async def delete_expired() -> None:
@@ -142,9 +142,9 @@ async def running(
         {
             "revoked_sessions": services.revoked_sessions.follow,
             "request_limiter": services.request_limiter.run,
-            "event_loop_lag": services.metrics.follow,
+            "event_loop_lag": services.metrics.measure_event_loop,
         },
-        on_restart=services.metrics.background_task_restarted,
+        on_restart=services.metrics.count_background_restart,
     )
     async with background:
         services.jobs.start()
@@ -166,12 +166,16 @@ def _create_cursor_codec(settings: Settings) -> CursorCodec:
     return CursorCodec([derive_key(secret, "list cursor") for secret in secrets])
 
 
-def _create_tracer(settings: Settings) -> "Traces | None":
+def _create_tracer(settings: Settings) -> "Tracer | None":
     if settings.otel_exporter_otlp_endpoint is None:
         return None
-    from audifi.core.telemetry.tracing import Traces  # noqa: PLC0415 - OpenTelemetry is slow to import
+    from audifi.core.telemetry.tracing import Tracer  # noqa: PLC0415 - OpenTelemetry is slow to import
 
-    return Traces(settings)
+    return Tracer(settings)
+
+
+def _with_spans(job_type: Kind, tracer: "Tracer | None") -> Kind:
+    return replace(job_type, handler=tracer.trace_job(job_type.name, job_type.handler)) if tracer else job_type
 
 
 def _create_email_sender(settings: Settings) -> EmailSender:

@@ -60,12 +60,11 @@ def add_routes(app: FastAPI) -> None:
         return {"host": request.client.host if request.client else None, "scheme": request.url.scheme}
 
 
-def add_routes_about_work(app: FastAPI) -> None:
-    @app.get("/test/in-work")
-    async def in_work(request: Request) -> int:
-        """Beside this one."""
-        overload = services_of(request).concurrency_limit
-        return overload.in_work - 1
+def add_routes_about_load(app: FastAPI) -> None:
+    @app.get("/test/in-flight")
+    async def in_flight(request: Request) -> int:
+        """Return how many requests are in flight beside this one."""
+        return services_of(request).concurrency_limit.in_flight - 1
 
     @app.post("/test/slow")
     async def slow_with_body(seconds: float, body: list[int]) -> int:
@@ -87,7 +86,7 @@ if __name__ == "__main__":
     app = create_app(build_services(settings))
     add_routes(app)
     show_metrics(app, settings)
-    add_routes_about_work(app)
+    add_routes_about_load(app)
     if "FLUSH_SECONDS" in os.environ:
         from audifi.core.telemetry import tracing as traces
 

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 
 from audifi.app import create_app
 from audifi.core.config.settings import Settings
-from audifi.core.http.protocol import HttpProtocol
 from audifi.services import RETENTION_TIMES, Services, build_services
 from tests.support.api import APP_URL, SECRETS
 from tests.support.clients import asking
@@ -87,7 +86,7 @@ def running(
 def serving(app: FastAPI) -> Iterator[str]:
     """Over real HTTP, by a thread of this process, until the block ends; yields the URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=HttpProtocol, loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)
+    config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

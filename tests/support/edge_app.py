@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Body, FastAPI, Header, Query, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.background import BackgroundTask
@@ -20,15 +20,14 @@ from audifi.core.clock import utc_now
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import create_engine
 from audifi.core.db.database import Database
-from audifi.core.http.middleware import stack as edge
-from audifi.core.http.middleware.concurrency_limit import Overload
-from audifi.core.http.middleware.request_id import request_id
+from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
+from audifi.core.http.middleware.stack import add_middleware
 from audifi.core.http.openapi import raises
 from audifi.core.http.problems import Problem
-from audifi.core.http.protocol import HttpProtocol
 from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
 from audifi.core.rate_limiting.limits import CounterKeys, Limit
-from audifi.core.telemetry.logging import current_request_id
+from audifi.core.telemetry.context import current_request_id
+from audifi.core.telemetry.metrics import Metrics
 
 ORIGIN = "https://app.audifi.test"
 ROW_VALUE = "fan@example.com"  # as a row holds it, and PostgreSQL's DETAIL shows it
@@ -42,7 +41,7 @@ class Dog(BaseModel):
     kind: Literal["dog"]
 
 
-class Body(BaseModel):
+class Thing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     token: SecretStr = Field(max_length=100)
@@ -68,14 +67,16 @@ def create(database_url: str) -> FastAPI:
     unlimited = Limit("unlimited", 1_000_000, per=timedelta(minutes=1))
     counters = ReplicatedCounters(engine, CounterKeys(SecretStr("the tests' secret")))
     limiter = ApproximateRateLimiter(counters, utc_now, per_client=unlimited, per_account=unlimited)
-    app.state.overload = Overload(max_concurrent_requests=150)
-    edge.install(
+    app.state.concurrency_limit = ConcurrencyLimit(150)
+    app.state.metrics = Metrics()
+    add_middleware(
         app,
         allowed_origins=(ORIGIN,),
         trusted_proxies=(IPv4Network("127.0.0.0/8"),),
         request_limiter=limiter,
-        overload=app.state.overload,
-        first={},
+        concurrency_limit=app.state.concurrency_limit,
+        unlimited_paths=frozenset(),
+        metrics=app.state.metrics,
     )
     app.include_router(requests, prefix="/v1")
     app.include_router(failures, prefix="/v1")
@@ -93,19 +94,24 @@ async def read_things(limit: Annotated[int, Query(le=100)] = 1, x_page: Annotate
 
 @requests.post("/things")
 @raises(Problem(409, "thing.there", "It is there already"))
-async def make_thing(request: Request, body: Body) -> dict[str, Any]:
+async def make_thing(request: Request, body: Thing) -> dict[str, Any]:
     request.app.state.made = getattr(request.app.state, "made", 0) + 1
-    return {"request_id": request_id(request), "for_logs": current_request_id.get(), "email": body.email}
+    return {"request_id": current_request_id.get(), "email": body.email}
 
 
 @requests.post("/optional")
-async def take_optional(body: Body | None = None) -> bool:
+async def take_optional(body: Thing | None = None) -> bool:
     return body is not None
 
 
 @requests.post("/unread")
 async def read_no_body(request: Request) -> None:
     request.app.state.unread = True
+
+
+@requests.post("/uploads", max_body_size=200_000)
+async def measure(text: Annotated[str, Body()]) -> int:
+    return len(text)
 
 
 @requests.get("/slow")
@@ -118,9 +124,18 @@ async def send_much() -> StreamingResponse:
     return StreamingResponse(iter([b"x" * 65536] * 200))
 
 
-@requests.get("/kept-by-nobody")
-async def forbid_to_keep(response: Response) -> None:
-    response.headers["Cache-Control"] = "no-store"
+@requests.get("/page")
+async def page(response: Response) -> None:
+    response.headers["Content-Security-Policy"] = "default-src 'self'"
+    response.headers["Vary"] = "Accept"
+
+
+@requests.websocket("/socket")
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    assert websocket.client
+    await websocket.send_text(f"{websocket.client.host} {websocket.scope['scheme']} {current_request_id.get()}")
+    await websocket.close()
 
 
 @requests.get("/problem")
@@ -162,7 +177,7 @@ async def no_such_file() -> str:
 
 @failures.get("/crash/by-validation")
 async def invalid_value() -> None:
-    Body.model_validate({"token": "t", "email": ROW_VALUE.replace("@", "")})
+    Thing.model_validate({"token": "t", "email": ROW_VALUE.replace("@", "")})
 
 
 databases = APIRouter()
@@ -189,7 +204,7 @@ async def fail_in_database(request: Request, name: str) -> None:
 
 
 @databases.post("/text")
-async def keep_text(request: Request, body: Body) -> None:
+async def keep_text(request: Request, body: Thing) -> None:
     database: Database = request.app.state.database
     async with database.transaction() as tx:
         await tx.fetch_sql("SELECT $1::text", body.token.get_secret_value())
@@ -243,7 +258,7 @@ def _settings(url: str, timeout_seconds: float = 5) -> DatabaseSettings:
 def running(app: FastAPI) -> Iterator[int]:
     """Serve it from a thread as the image does from a process; gives the port."""
     app.openapi()  # else FastAPI makes its routes at the first request, under warnings' filters, which pytest changes
-    config = uvicorn.Config(app, port=0, loop="uvloop", http=HttpProtocol, log_config=None, proxy_headers=False)
+    config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -19,13 +19,13 @@ def add_route(app: FastAPI) -> None:
         services: Services = app.state.services
         pool = services.engine.sync_engine.pool
         assert isinstance(pool, QueuePool)
-        overload, (_, reads) = services.concurrency_limit, services.database.pools
+        limit, (_, reads) = services.concurrency_limit, services.database.pools
         return {
             "tasks": len(asyncio.all_tasks()) - 1,  # this one
             "pool": pool.checkedin() + pool.checkedout() + reads.idle + reads.in_use,
             "checked_out": pool.checkedout() + reads.in_use,
-            "in_work": overload.in_work - 1,
-            "shed": overload.shed,
+            "in_work": limit.in_flight - 1,
+            "shed": limit.rejected,
         }
 
 

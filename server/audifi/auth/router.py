@@ -21,7 +21,6 @@ from audifi.core.http.dependencies import DatabaseDep, Now, no_store, services_o
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import Problem
 from audifi.core.http.rate_limits import count_request
-from audifi.core.http.routing import DirectRoute
 from audifi.core.http.schemas import Cursor, PageLimit
 
 router = APIRouter(
@@ -29,7 +28,6 @@ router = APIRouter(
     tags=["auth"],
     dependencies=[Depends(no_store)],
     generate_unique_id_function=operation_id,
-    route_class=DirectRoute,
 )
 
 Asked = Annotated[Context, Depends(get_context)]

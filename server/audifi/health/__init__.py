@@ -1,1 +1,1 @@
-"""GET /api/v1/health: Fly's proxy, the deploy and people ask it whether this process can serve."""
+"""GET /api/v1/health: whether this process can serve. Fly's proxy and the deploy workflow call it."""

@@ -3,4 +3,4 @@
 from audifi.core.feature import Feature
 from audifi.health.router import router
 
-FEATURE = Feature(name="health", description="Whether this server can serve.", router=router)
+FEATURE = Feature(name="health", description="Whether the server can serve.", router=router)

@@ -1,4 +1,4 @@
-"""Whether PostgreSQL answers, asked at most about once a second however many want to know."""
+"""Probes PostgreSQL, at most about once a second however many health checks arrive."""
 
 import asyncio
 import logging
@@ -12,46 +12,45 @@ from audifi.core.db.connection import connect
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_SECONDS = 1.5
-ANSWER_WITHIN_SECONDS = 1.7  # however long a probe takes to give up; a health answer is promised within 2
+ANSWER_WITHIN_SECONDS = 1.7  # however long a probe takes to fail; health answers within 2 seconds
 REUSE_FOR_SECONDS = 1.0
 
 
 class DatabaseProbe:
-    """Connects anew and asks one question. See docs/decisions/0002-health-connects-anew.md.
+    """Makes a new connection and runs one query. See docs/decisions/0002-health-connects-anew.md.
 
-    A connection of its own tells what a kept one can't: that the name resolves, the password is right and a slot is
-    free. It doesn't come from the pool, so a pool that is busy doesn't look like a database that is away.
+    Unlike a pooled connection, a new one shows that the name resolves, the password is right and a slot is free; and a
+    busy pool doesn't look like an unavailable database.
     """
 
-    def __init__(self, settings: DatabaseSettings, told: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(self, settings: DatabaseSettings, on_result: Callable[[bool], None] = lambda _: None) -> None:
         """
         Args:
             settings: where the database is.
-            told: called after each probe, with whether it was answered.
+            on_result: called after each probe, with whether it succeeded.
         """
         self._settings = settings
-        self._told = told
-        # A thread with an event loop of its own: what PostgreSQL has answered in time must not look late because the
-        # server's loop has very much to do.
+        self._on_result = on_result
+        # A thread with its own event loop: a busy loop of the server must not make the database look slow.
         self._thread = ThreadPoolExecutor(1, "probe")
         self._probing: Future[bool] | None = None
         self._ended_at = 0.0
         self._was_connected: bool | None = None
 
     async def database_connected(self) -> bool:
-        """Answer within ANSWER_WITHIN_SECONDS. All who ask during a probe share it, and those in the second after."""
+        """Return within ANSWER_WITHIN_SECONDS. Calls during a probe, and in the second after, share its result."""
         probing = self._probing
         if probing is None or (probing.done() and time.monotonic() - self._ended_at >= REUSE_FOR_SECONDS):
             probing = self._probing = self._thread.submit(self._probe)
         if not probing.done():
-            # Not wait_for: a client that goes away must not cancel the probe that others wait for.
+            # Not wait_for: a cancelled caller must not cancel the probe that others wait for.
             await asyncio.wait({asyncio.wrap_future(probing)}, timeout=ANSWER_WITHIN_SECONDS)
         return probing.done() and not probing.cancelled() and probing.result()
 
     def _probe(self) -> bool:
         try:
             asyncio.run(self._ask())
-        except Exception as error:  # noqa: BLE001 - whatever ails the database, the answer is the same; the log tells
+        except Exception as error:  # noqa: BLE001 - whatever the cause, the result is the same; the log has it
             connected = False
             cause = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
             logger.warning("database %s is disconnected: %s", self._settings.database_url.location, cause)
@@ -61,15 +60,15 @@ class DatabaseProbe:
                 logger.info("database %s is connected again", self._settings.database_url.location)
         self._was_connected = connected
         self._ended_at = time.monotonic()
-        self._told(connected)
+        self._on_result(connected)
         return connected
 
     async def _ask(self) -> None:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             connection = await connect(self._settings, connect_timeout_seconds=PROBE_TIMEOUT_SECONDS)
             try:
-                # Without arguments asyncpg sends one simple query: nothing is prepared, so PgBouncer may be in between.
+                # Without arguments asyncpg sends a simple query and prepares nothing, which PgBouncer needs.
                 await connection.execute("SELECT 1")
                 await connection.close()
             finally:
-                connection.terminate()  # without a word, if it isn't closed: a server that is silent hears none
+                connection.terminate()  # if it isn't closed: a silent server can't be told

@@ -1,3 +1,5 @@
+"""The health response."""
+
 from datetime import datetime
 from typing import Literal
 
@@ -7,20 +9,20 @@ from audifi.core.http.schemas import Schema
 
 
 class Dependencies(Schema):
-    """What the server can't do without."""
+    """The state of the services that the server needs."""
 
     database: Literal["connected", "disconnected"] = Field(examples=["connected"])
     """Whether PostgreSQL answers."""
 
 
 class Health(Schema):
-    """Whether the server can serve."""
+    """The state of the server."""
 
     status: Literal["ok", "degraded"] = Field(examples=["ok"])
     """`ok` with 200, `degraded` with 503."""
     timestamp: datetime = Field(examples=["2026-01-31T12:00:00Z"])
-    """When it was asked: RFC 3339, UTC, whole seconds."""
+    """The time of the response: RFC 3339, UTC, whole seconds."""
     version: str = Field(examples=["0.1.0+1a2b3c4"])
     """Semantic version; in an image with the build's commit as build metadata."""
     dependencies: Dependencies
-    """Each by itself."""
+    """The state of each dependency."""

@@ -1,4 +1,4 @@
-"""What Sentry gets of an error, and what it doesn't."""
+"""What is reported to Sentry, and what isn't."""
 
 import socket
 import subprocess
@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from audifi.core.telemetry.error_reporting import event
+from audifi.core.telemetry.error_reporting import make_event
 from tests.support import api as apis
 from tests.support import sentry as sentries
 from tests.support.api import Api
@@ -39,9 +39,7 @@ def sentry() -> Iterator[Sentry]:
         yield sentry
 
 
-def test_an_error_that_nobody_handled_arrives_and_nothing_of_the_request_does(
-    tmp_path: Path, database_url: str, sentry: Sentry
-) -> None:
+def test_report_has_the_error_and_no_data_of_the_request(tmp_path: Path, database_url: str, sentry: Sentry) -> None:
     with apis.running(tmp_path, TEST_ROUTES, DATABASE_URL=database_url, SENTRY_DSN=sentry.dsn, **PRODUCTION) as api:
         answer = httpx2.post(
             f"{api.url}/test/marks?name={SECRET}&fail=true",
@@ -69,9 +67,7 @@ def test_an_error_that_nobody_handled_arrives_and_nothing_of_the_request_does(
     assert len(sentry.events()) == 1  # not the 404
 
 
-def test_a_job_that_is_given_up_is_reported(
-    tmp_path: Path, migrated_database_url: str, sentry: Sentry, sendgrid: SendGrid
-) -> None:
+def test_failed_job_is_reported(tmp_path: Path, migrated_database_url: str, sentry: Sentry, sendgrid: SendGrid) -> None:
     sendgrid.status = 400
     settings = {**PRODUCTION, "SENDGRID_API_URL": sendgrid.url, "SENTRY_DSN": sentry.dsn}
     with apis.running(tmp_path, DATABASE_URL=migrated_database_url, **settings) as api, asking(api.url) as http:
@@ -84,20 +80,20 @@ def test_a_job_that_is_given_up_is_reported(
     assert client.email not in "".join(sentry.received)
 
 
-def test_what_an_error_says_of_secrets_is_left_out() -> None:
+def test_secrets_in_errors_are_redacted() -> None:
     def inner(held: SecretStr) -> None:
         raise ValueError(f"no good: {held.get_secret_value()} of ana@example.com")
 
     with pytest.raises(ValueError, match="no good") as caught:
         inner(SecretStr(SECRET))
-    told = event(caught.value, "GET /", {})
+    event = make_event(caught.value, "GET /", {})
 
-    assert told["exception"]["values"][0]["value"] == "ValueError: no good: REDACTED of REDACTED"
-    assert SECRET not in str(told)
+    assert event["exception"]["values"][0]["value"] == "ValueError: no good: REDACTED of REDACTED"
+    assert SECRET not in str(event)
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_a_sentry_that_is_away_slows_neither_answers_nor_the_end(
+def test_unavailable_sentry_delays_nothing(
     tmp_path: Path,
     database_url: str,
     is_silent: bool,  # noqa: FBT001
@@ -115,12 +111,12 @@ def test_a_sentry_that_is_away_slows_neither_answers_nor_the_end(
     assert "sentry" not in api.log()
 
 
-def test_it_is_not_imported_without_a_dsn(health_api: Api) -> None:
+def test_sentry_is_not_imported_without_dsn(health_api: Api) -> None:
     assert health_api.get_health().status_code == 200
     assert imported(apis.environment(**apis.MINIMAL)) == []
 
 
-def test_a_wrong_dsn_is_one_clear_sentence_without_it() -> None:
+def test_invalid_dsn_is_refused_without_its_value() -> None:
     settings = apis.environment(**apis.MINIMAL, SENTRY_DSN="https://s3cr3t@nowhere")
     command = [sys.executable, "-m", "audifi.serve"]
     done = subprocess.run(

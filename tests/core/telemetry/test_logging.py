@@ -1,5 +1,6 @@
-"""Every line in one form; and one line for each request, that tells what became of it."""
+"""The form of log lines, and the line of each request."""
 
+import asyncio
 import io
 import json
 import logging
@@ -15,7 +16,6 @@ from uuid import UUID
 
 import httpx2
 import pytest
-import structlog
 
 from audifi.core.telemetry import logging as logs
 from tests.support import api as apis
@@ -60,7 +60,7 @@ def ask(api: Api, path: str, name: str, method: str = "GET", **headers: str) -> 
     return httpx2.request(method, api.url + path, headers={"X-Request-ID": name, **headers}, timeout=10)
 
 
-def test_a_request_has_one_line_with_what_became_of_it(api: Api) -> None:
+def test_request_has_one_line(api: Api) -> None:
     ask(api, "/test/slow?seconds=0.05&token=s3cr3t", "one-line")
     line = wait_for_request(api, "one-line")
 
@@ -75,7 +75,7 @@ def test_a_request_has_one_line_with_what_became_of_it(api: Api) -> None:
     assert "s3cr3t" not in api.log()
 
 
-def test_the_line_of_somebody_who_is_signed_in_names_them(api: Api, shared_sendgrid: SendGrid) -> None:
+def test_line_of_signed_in_user_has_their_id(api: Api, shared_sendgrid: SendGrid) -> None:
     with asking(api.url) as http:
         client = Client(http, shared_sendgrid)
         client.sign_in()
@@ -100,7 +100,7 @@ def test_the_line_of_somebody_who_is_signed_in_names_them(api: Api, shared_sendg
         ("GET", "/api/v1/auth/me", "/api/v1/auth/me", 401, "access_token.missing"),
     ],
 )
-def test_a_refusal_has_its_route_and_its_code(  # noqa: PLR0913, PLR0917
+def test_line_of_refusal_has_route_and_code(  # noqa: PLR0913, PLR0917
     api: Api, method: str, path: str, route: str, status: int, error: str
 ) -> None:
     name = f"refused-{method}-{status}"
@@ -113,7 +113,7 @@ def test_a_refusal_has_its_route_and_its_code(  # noqa: PLR0913, PLR0917
     assert line["http.request.method"] == (method if method != "PROPFIND" else "_OTHER")
 
 
-def test_health_that_is_good_has_no_line_and_health_that_is_not_has_one(api: Api, tmp_path: Any) -> None:
+def test_only_failing_health_has_a_line(api: Api, tmp_path: Any) -> None:
     assert ask(api, "/api/v1/health", "good-health").status_code == 200
     ask(api, "/api/v1/nowhere", "after-good-health")
     wait_for_request(api, "after-good-health")
@@ -125,27 +125,20 @@ def test_health_that_is_good_has_no_line_and_health_that_is_not_has_one(api: Api
         assert wait_for_request(ill, "bad-health")["http.response.status_code"] == 503
 
 
-def test_what_is_no_request_has_a_line(api: Api) -> None:
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
-        connection.sendall(b"s3cr3t nonsense\r\n\r\n")
-        answer = connection.recv(65536).decode()
-    name = re.search(r"x-request-id: (\w+)", answer)[1]  # type: ignore[index]
-    line = wait_for_request(api, name)
+def test_provoked_warnings_are_logged_once(api: Api) -> None:
+    for number in range(3):
+        ask(api, "/api/v1/auth/me", f"upgrade-{number}", Connection="Upgrade", Upgrade="websocket")
+        with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
+            connection.sendall(b"s3cr3t nonsense\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+    wait_for_request(api, "upgrade-2")
 
-    assert line["message"] == "_OTHER unmatched 400"
-    assert line["error.type"] == "request.not_http"
+    assert api.log().count("Invalid HTTP request") == 1
+    assert api.log().count("Unsupported upgrade request") == 1
     assert "s3cr3t nonsense" not in api.log()
 
 
-def test_who_asks_for_another_protocol_has_one_line_like_others(api: Api) -> None:
-    answer = ask(api, "/api/v1/auth/me", "upgrade", Connection="Upgrade", Upgrade="websocket")
-    assert answer.status_code == 401
-    wait_for_request(api, "upgrade")
-
-    assert not re.search(r"WebSocket|[Uu]pgrade request", api.log())
-
-
-def test_the_line_of_a_client_that_hung_up_says_499(api: Api) -> None:
+def test_line_of_client_that_hung_up_has_499(api: Api) -> None:
     with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
         connection.sendall(b"GET /test/slow?seconds=3 HTTP/1.1\r\nHost: a\r\nX-Request-ID: hung-up\r\n\r\n")
         time.sleep(0.1)
@@ -153,7 +146,7 @@ def test_the_line_of_a_client_that_hung_up_says_499(api: Api) -> None:
     assert wait_for_request(api, "hung-up")["http.response.status_code"] == 499
 
 
-def test_a_request_that_a_stop_cuts_off_has_a_line(tmp_path: Any, database_url: str) -> None:
+def test_request_cut_off_by_shutdown_has_a_line(tmp_path: Any, database_url: str) -> None:
     settings = {
         "DATABASE_URL": database_url,
         "ENVIRONMENT": "production",
@@ -174,7 +167,7 @@ def test_a_request_that_a_stop_cuts_off_has_a_line(tmp_path: Any, database_url: 
     assert line["error.type"] == "server.stopping"
 
 
-def test_a_failure_has_a_line_of_its_own_under_the_same_request(api: Api) -> None:
+def test_error_has_its_own_line_with_the_request_id(api: Api) -> None:
     assert ask(api, "/test/marks?name=x&fail=true", "failing", "POST").status_code == 500
     wait_for_request(api, "failing")
     [failure, request] = [line for line in lines(api) if line.get("request_id") == "failing"]
@@ -185,7 +178,7 @@ def test_a_failure_has_a_line_of_its_own_under_the_same_request(api: Api) -> Non
     assert request["error.type"] == "internal"
 
 
-def test_the_lines_of_libraries_are_of_the_same_form_and_those_about_no_request_name_none(api: Api) -> None:
+def test_library_lines_have_the_same_form(api: Api) -> None:
     line = wait_for_line(api, lambda line: line["logger"] == "uvicorn.error")
 
     assert set(line) == {"timestamp", "level", "logger", "message", "host.id", "cloud.region"}
@@ -203,10 +196,10 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     yield io.StringIO()
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    monkeypatch.setattr(logs, "_request_log", None)
 
 
-def test_secrets_that_a_library_tells_of_are_left_out(stream: io.StringIO) -> None:
+def test_secrets_in_library_lines_are_redacted(stream: io.StringIO) -> None:
     logs.configure(stream)
     token = "art1_dGhpcy1pcy1hLXRva2VuLW9mLTMyLWJ5dGVzLW9yLW1vcmU"
     try:
@@ -219,7 +212,7 @@ def test_secrets_that_a_library_tells_of_are_left_out(stream: io.StringIO) -> No
     assert line["exception.stacktrace"].endswith("ValueError: no good: REDACTED of REDACTED")
 
 
-def test_a_host_is_no_secret(stream: io.StringIO) -> None:
+def test_host_name_is_not_redacted(stream: io.StringIO) -> None:
     logs.configure(stream)
     sentence = "database ep-cool-darkness-123456.us-east-2.aws.neon.tech/neondb is disconnected: TimeoutError"
     logging.getLogger("library").warning(sentence)
@@ -227,7 +220,7 @@ def test_a_host_is_no_secret(stream: io.StringIO) -> None:
     assert json.loads(stream.getvalue())["message"] == sentence
 
 
-def test_a_warning_of_pythons_is_a_line(stream: io.StringIO) -> None:
+def test_python_warning_is_a_line(stream: io.StringIO) -> None:
     logs.configure(stream)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -237,23 +230,76 @@ def test_a_warning_of_pythons_is_a_line(stream: io.StringIO) -> None:
     assert "old\nand new" in json.loads(stream.getvalue())["message"]
 
 
-def test_in_development_a_person_reads_them(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_development_log_is_text(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "development")
     logs.configure(stream)
-    requests = logs.requests()
-    assert requests
-    requests.info("GET /api/v1/auth/me 200", **{"http.route": "/api/v1/auth/me", "duration_ms": 3.1})
+    fields = {"http.route": "/api/v1/auth/me", "duration_ms": 3.1}
+    asyncio.run(write(["GET /api/v1/auth/me 200"], fields))
+    logs.flush()
 
     assert re.fullmatch(
         r"\S+Z \[info     \] GET /api/v1/auth/me 200 \[audifi.requests\] duration_ms=3.1\n", stream.getvalue()
     )
 
 
-def test_rich_is_not_imported_with_the_log() -> None:
-    """It takes longer than all that a line needs, and its tracebacks show variables."""
-    code = (
-        "import sys, audifi.core.telemetry.logging; sys.exit(any(m.partition('.')[0] == 'rich' for m in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], env=apis.environment(), check=False)
+async def write(messages: list[str], fields: dict[str, Any]) -> None:
+    log = logs.request_log()
+    assert log
+    for message in messages:
+        log.write(message, fields)
 
-    assert done.returncode == 0
+
+def test_request_lines_are_written_together(stream: io.StringIO) -> None:
+    logs.configure(stream)
+
+    async def run() -> None:
+        await write(["one", "two"], {})
+        assert stream.getvalue() == ""
+        async with asyncio.timeout(10):
+            while not stream.getvalue():  # noqa: ASYNC110 - a timer writes
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["one", "two"]
+
+
+def test_full_buffer_of_request_lines_is_written(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_BUFFERED_LINES", 3)
+    logs.configure(stream)
+    asyncio.run(write(["line"] * 4, {}))
+
+    assert len(stream.getvalue().splitlines()) == 3
+    logs.flush()
+    assert len(stream.getvalue().splitlines()) == 4
+
+
+def test_closed_stream_loses_lines_without_error(stream: io.StringIO) -> None:
+    logs.configure(stream)
+    asyncio.run(write(["line"], {}))
+    stream.close()
+    logs.flush()
+
+
+def test_text_that_is_no_unicode_is_logged(stream: io.StringIO) -> None:
+    logs.configure(stream)
+    logging.getLogger("library").warning("file %s", "a\udcff")
+
+    assert json.loads(stream.getvalue())["message"] == "file a\udcff"
+
+
+@pytest.mark.parametrize("end", ["pass", "sys.exit(0)", "raise RuntimeError"])
+def test_end_of_the_process_loses_no_line(end: str) -> None:
+    code = f"""
+import asyncio, sys
+from audifi.core.telemetry import logging
+
+async def run():
+    logging.request_log().write("the last line", {{}})
+    {end}
+
+logging.configure()
+asyncio.run(run())
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=apis.environment(), capture_output=True, check=False)
+
+    assert b"the last line" in done.stdout

@@ -1,4 +1,4 @@
-"""What Prometheus gets to see, of a server that runs; and who else doesn't."""
+"""The metrics that a running server exports, and to whom."""
 
 import random
 import signal
@@ -51,7 +51,7 @@ def watched(tmp_path: Path, migrated_database_url: str, sendgrid: SendGrid) -> I
         yield Watched(api=api, port=port)
 
 
-def test_requests_are_counted_by_route_and_answer_and_their_seconds_are_measured(watched: Watched) -> None:
+def test_requests_are_counted_by_route_and_status(watched: Watched) -> None:
     for _ in range(3):
         assert httpx2.get(f"{watched.api.url}/test/slow?seconds=0.03").is_success
     httpx2.get(f"{watched.api.url}/api/v1/auth/me")
@@ -66,7 +66,7 @@ def test_requests_are_counted_by_route_and_answer_and_their_seconds_are_measured
     assert now.value(f"{name}_bucket", route="/test/slow", le="10.0") == 3
 
 
-def test_requests_in_flight_are_counted_until_they_are_answered_or_their_client_hangs_up(watched: Watched) -> None:
+def test_requests_in_flight_are_counted(watched: Watched) -> None:
     with socket.create_connection(("127.0.0.1", watched.api.port), timeout=10) as connection:
         connection.sendall(b"GET /test/slow?seconds=6 HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_for(watched.port, lambda now: now.value("http_requests_in_flight") == 1)
@@ -75,7 +75,7 @@ def test_requests_in_flight_are_counted_until_they_are_answered_or_their_client_
     assert now.value(REQUESTS, route="/test/slow", status="499") == 1
 
 
-def test_whatever_a_client_makes_up_there_are_no_more_series(watched: Watched) -> None:
+def test_clients_can_add_no_series(watched: Watched) -> None:
     def make_up() -> None:
         word = "".join(random.choices(ascii_lowercase, k=12))
         httpx2.get(f"{watched.api.url}/{word}")
@@ -85,71 +85,68 @@ def test_whatever_a_client_makes_up_there_are_no_more_series(watched: Watched) -
             httpx2.request(method, f"{watched.api.url}/docs/{word}")
         httpx2.get(f"{watched.api.url}/api/v1/auth/me?{word}", headers={"X-Request-ID": word, "Host": word})
         httpx2.get(f"{watched.api.url}/docs/assets/{word}")
-        with socket.create_connection(("127.0.0.1", watched.api.port), timeout=10) as connection:
-            connection.sendall(f"{word} / HTTP/{word}\r\n\r\n".encode())
-            connection.recv(65536)
 
     make_up()
-    wait_for(watched.port, lambda now: now.value(REQUESTS) >= 9)
+    wait_for(watched.port, lambda now: now.value(REQUESTS) >= 8)
     before = exported(watched.port)
     for _ in range(5):
         make_up()
-    now = wait_for(watched.port, lambda now: now.value(REQUESTS) >= before.value(REQUESTS) + 45)
+    now = wait_for(watched.port, lambda now: now.value(REQUESTS) >= before.value(REQUESTS) + 40)
 
     assert now.values.keys() == before.values.keys()
     assert {labels["method"] for labels in now.labels(REQUESTS)} == {"GET", "DELETE", "_OTHER"}
 
 
-def test_the_pool_shows_who_holds_connections_and_who_waits(watched: Watched) -> None:
+def test_pool_shows_connections_and_waits(watched: Watched) -> None:
     def ask() -> None:
         httpx2.get(f"{watched.api.url}/test/slow-query?seconds=4", timeout=20)
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_for(watched.port, lambda now: now.value("db_pool_connections", pool="transactions", state="used") == 1)
+    wait_for(watched.port, lambda now: now.value("database_pool_connections", pool="transactions", state="used") == 1)
     for thread in threads:
         thread.join()
-    now = wait_for(watched.port, lambda now: now.value("db_pool_connections", state="used") == 0)
+    now = wait_for(watched.port, lambda now: now.value("database_pool_connections", state="used") == 0)
 
-    assert now.value("db_pool_connections", pool="transactions", state="idle") == 1
-    assert now.value("db_pool_connections_max", pool="transactions") == 1
-    assert now.value("db_pool_wait_seconds_sum", pool="transactions") > 0.5
+    assert now.value("database_pool_connections", pool="transactions", state="idle") == 1
+    assert now.value("database_pool_connections_max", pool="transactions") == 1
+    assert now.value("database_pool_wait_seconds_sum", pool="transactions") > 0.5
 
 
-def test_mails_jobs_and_refusals_are_counted(watched: Watched, sendgrid: SendGrid) -> None:
+def test_emails_jobs_and_rate_limits_are_counted(watched: Watched, sendgrid: SendGrid) -> None:
     with asking(watched.api.url) as http:
         client = Client(http, sendgrid)
         client.request_mail()
-        wait_for(watched.port, lambda now: now.value("mails_total", result="sent") == 1)
+        wait_for(watched.port, lambda now: now.value("emails_total", result="sent") == 1)
         sendgrid.status = 400
         client.ip = new_ip()
         assert client.request().status_code == 202
-        now = wait_for(watched.port, lambda now: now.value("jobs_total", result="given_up") == 1)
-        assert now.value("mails_total", result="failed") == 1
-        assert now.value("jobs_total", job="sign_in_mail", result="done") == 1
+        now = wait_for(watched.port, lambda now: now.value("jobs_total", result="failed") == 1)
+        assert now.value("emails_total", result="failed") == 1
+        assert now.value("jobs_total", job="sign_in_mail", result="succeeded") == 1
         while client.request().status_code == 202:
             pass
-    now = wait_for(watched.port, lambda now: now.value("rate_limit_refusals_total") == 1)
-    assert [labels["limit"].startswith("sign-in-") for labels in now.labels("rate_limit_refusals_total")] == [True]
+    now = wait_for(watched.port, lambda now: now.value("rate_limit_exceeded_total") == 1)
+    assert [labels["limit"].startswith("sign-in-") for labels in now.labels("rate_limit_exceeded_total")] == [True]
     assert now.value("http_errors_total", code="rate_limit.exceeded") == 1
 
 
-def test_probes_are_counted_by_what_they_found(tmp_path: Path, own_postgres: Postgres) -> None:
+def test_probes_are_counted_by_result(tmp_path: Path, own_postgres: Postgres) -> None:
     port = apis.free_port()
     with apis.running(tmp_path, DATABASE_URL=own_postgres.url(), METRICS_PORT=str(port)) as api:
-        assert exported(port).value("db_probe_total") == 0
+        assert exported(port).value("database_probes_total") == 0
         assert api.get_health().status_code == 200
-        assert exported(port).value("db_probe_total", result="connected") == 1
+        assert exported(port).value("database_probes_total", result="connected") == 1
         own_postgres.signal(signal.SIGSTOP)
         time.sleep(1.1)  # for as long the last probe's result is used again
         assert api.get_health().status_code == 503
-        now = wait_for(port, lambda now: now.value("db_probe_total", result="disconnected") == 1)
+        now = wait_for(port, lambda now: now.value("database_probes_total", result="disconnected") == 1)
         own_postgres.signal(signal.SIGCONT)
-    assert now.value("db_probe_total", result="connected") == 1
+    assert now.value("database_probes_total", result="connected") == 1
 
 
-def test_the_process_the_loop_and_the_version_are_shown(watched: Watched) -> None:
+def test_process_loop_and_version_are_exported(watched: Watched) -> None:
     now = wait_for(watched.port, lambda now: now.value("event_loop_lag_seconds_count") >= 1)
 
     assert now.value("process_resident_memory_bytes") > 10_000_000
@@ -160,12 +157,12 @@ def test_the_process_the_loop_and_the_version_are_shown(watched: Watched) -> Non
 # Who gets to see it
 
 
-def test_the_public_port_has_no_metrics(watched: Watched) -> None:
+def test_public_port_has_no_metrics(watched: Watched) -> None:
     for path in ("/metrics", "/api/v1/metrics", "/docs/metrics"):
         assert httpx2.get(watched.api.url + path).status_code == 404
 
 
-def test_without_a_port_nothing_listens(health_api: Api) -> None:
+def test_without_port_nothing_listens(health_api: Api) -> None:
     """Two servers on one machine don't fight for it."""
     listening = [line.split() for line in Path(f"/proc/{health_api.process.pid}/net/tcp").read_text().splitlines()[1:]]
     sockets = {
@@ -176,7 +173,7 @@ def test_without_a_port_nothing_listens(health_api: Api) -> None:
     assert own == {health_api.port}
 
 
-def test_a_taken_port_is_one_clear_sentence() -> None:
+def test_taken_metrics_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         settings = apis.environment(
@@ -197,7 +194,7 @@ def test_a_taken_port_is_one_clear_sentence() -> None:
     )
 
 
-def test_somebody_who_hangs_on_the_metrics_port_keeps_no_server_from_ending(watched: Watched) -> None:
+def test_hanging_scrape_does_not_delay_shutdown(watched: Watched) -> None:
     with socket.create_connection(("127.0.0.1", watched.port)) as connection:
         connection.sendall(b"GET /metrics HT")
         began = time.monotonic()

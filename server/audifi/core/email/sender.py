@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -166,3 +167,22 @@ class ConsoleSender:
             for file in (old, old.with_suffix(".eml")):
                 file.unlink(missing_ok=True)
         return page.resolve()
+
+
+class CountedSender:
+    """Counts e-mails by result: `sent` or `failed`."""
+
+    def __init__(self, sender: EmailSender, count: Callable[[str], None]) -> None:
+        self._sender = sender
+        self._count = count
+
+    async def send(self, email: Email) -> None:
+        try:
+            await self._sender.send(email)
+        except EmailError:
+            self._count("failed")
+            raise
+        self._count("sent")
+
+    async def close(self) -> None:
+        await self._sender.close()

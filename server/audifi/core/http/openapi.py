@@ -18,7 +18,7 @@ from audifi.core.http.middleware.request_id import HEADER
 from audifi.core.http.problems import MEDIA_TYPE, FieldError, Problem, ProblemDetails
 from audifi.core.rate_limiting.limits import Limit, LimitStatus, RateLimitExceededError
 
-OF_ANY = (problems.head_too_large(), problems.internal())
+OF_ANY = (problems.internal(),)
 OF_ANY_BODY = (
     problems.malformed(),
     problems.timeout(),

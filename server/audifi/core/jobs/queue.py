@@ -17,9 +17,9 @@ from pgqueuer.domain.types import QueueEntrypoint
 from pgqueuer.ports.driver import Driver, NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from audifi.core.http.middleware.errors import describe, trace
-from audifi.core.http.middleware.instrumentation import Report
 from audifi.core.http.session import after_commit
+from audifi.core.telemetry.error_reporting import ErrorReporter
+from audifi.core.telemetry.redaction import describe_error, format_traceback
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ CANCEL_SECONDS = 1
 
 type Handler = Callable[[bytes], Awaitable[None]]
 type Told = Callable[[str, str], None]
-"""Is called after each attempt, with the kind of job, and `done`, `retried` or `given_up`."""
+"""Is called after each attempt, with the kind of job, and `succeeded`, `retried` or `failed`."""
 
 
 def without_values(record: logging.LogRecord) -> bool:
@@ -45,7 +45,7 @@ def without_values(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if error is not None:
         record.msg, record.args, record.exc_info = (
-            f"{record.getMessage()}: {describe(getattr(error, 'orig', error))}",
+            f"{record.getMessage()}: {describe_error(getattr(error, 'orig', error))}",
             (),
             None,
         )
@@ -74,7 +74,7 @@ class Jobs:
     """The queue: `enqueue` in a request's transaction; `start` and `stop` with the server."""
 
     def __init__(
-        self, engine: AsyncEngine, told: Told = lambda _kind, _result: None, report: Report | None = None
+        self, engine: AsyncEngine, told: Told = lambda _kind, _result: None, report: ErrorReporter | None = None
     ) -> None:
         """
         Args:
@@ -158,16 +158,16 @@ class Jobs:
         return worker
 
 
-def _attempting(kind: Kind, told: Told, report: Report | None) -> Callable[[Job], Awaitable[None]]:
+def _attempting(kind: Kind, told: Told, report: ErrorReporter | None) -> Callable[[Job], Awaitable[None]]:
     def give_up(error: Exception, job: Job) -> None:
-        told(kind.name, "given_up")
+        told(kind.name, "failed")
         if report:
             report(error, f"job {kind.name}", {"job_id": str(job.id)})
 
     async def attempt(job: Job) -> None:
         try:
             await kind.handler(job.payload or b"")
-            told(kind.name, "done")
+            told(kind.name, "succeeded")
         except asyncio.CancelledError:
             raise RetryRequested(reason="the server stopped") from None
         except GiveUpError as error:
@@ -178,12 +178,12 @@ def _attempting(kind: Kind, told: Told, report: Report | None) -> Callable[[Job]
             if job.attempts + 1 >= kind.attempts:
                 give_up(error, job)
                 line = "job %d, %s, is given up after %d attempts"
-                facts = {"exception": trace(error)}  # not by exc_info, which shows values
+                facts = {"exception": format_traceback(error)}  # not by exc_info, which shows values
                 logger.error(line, job.id, kind.name, kind.attempts, extra=facts)  # noqa: TRY400
                 # pgqueuer keeps what an error says, in a table; so not the error itself.
-                raise GiveUpError(describe(error)) from None
+                raise GiveUpError(describe_error(error)) from None
             seconds = min(FIRST_RETRY_SECONDS * 2**job.attempts, LONGEST_RETRY_SECONDS)
-            cause = describe(error)
+            cause = describe_error(error)
             told(kind.name, "retried")
             logger.warning("job %d, %s, has failed: %s; again in %d s", job.id, kind.name, cause, seconds)
             raise RetryRequested(delay=timedelta(seconds=seconds), reason=cause) from None

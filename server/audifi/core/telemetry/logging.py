@@ -1,141 +1,154 @@
-"""One form for every line of the log, ours and the libraries': JSON, or in development what a person reads with ease.
+"""The log: one JSON object per line, or readable text in development.
 
-Names of fields are OpenTelemetry's, where it has one (docs/decisions/0020-one-line-a-request.md).
+Fields have OpenTelemetry's names where it has one (docs/decisions/0020-one-line-a-request.md).
 """
 
+import asyncio
+import atexit
 import json
 import logging
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, TextIO, override
 
+import orjson
 
-@contextmanager
-def _without_rich() -> Iterator[None]:
-    """structlog imports rich where it finds it, which takes longer than all the rest of it together."""
-    hidden = "rich" not in sys.modules
-    if hidden:
-        sys.modules["rich"] = None  # type: ignore[assignment] # as the import system marks what can't be imported
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules["rich"]
+from audifi.core.telemetry.context import current_request_id, current_trace_id
+from audifi.core.telemetry.redaction import format_traceback, redact
 
-
-with _without_rich():
-    import structlog
-    from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, FilteringBoundLogger, Processor
+type Fields = dict[str, Any]
+type Render = Callable[[Fields], str]
 
 REQUESTS = "audifi.requests"
-EXTRA = ["request_id", "exception", "error.type"]
-"""What a line may be given by `extra`."""
-PLACE = {"host.id": "FLY_MACHINE_ID", "cloud.region": "FLY_REGION"}
-"""Fields that tell where the process runs, by the variable that Fly sets."""
-IN_MESSAGE = {*PLACE, "http.request.method", "http.route", "http.response.status_code"}
-"""A person has read these already, or has only one machine."""
-SECRET = re.compile(r"[\w-]{40,}|[^\s@<>\"'(),;:=/]+@[^\s@<>\"'(),;:=/]+\.[A-Za-z]{2,}", re.ASCII)
-"""What may be a token, or an address. Those who write lines leave them out; this is for what libraries say."""
+FLUSH_SECONDS = 0.1
+"""How long a request's line waits for others. A killed process loses the lines of this time."""
+MAX_BUFFERED_LINES = 1000
+EXTRA_FIELDS = ("request_id", "error.type")
+"""Fields that a log call may pass in `extra`, beside `exception`, a formatted traceback."""
+HOST_FIELDS = {"host.id": "FLY_MACHINE_ID", "cloud.region": "FLY_REGION"}
+"""Fields that identify the machine, and the environment variables that hold them."""
+OMITTED_IN_DEVELOPMENT = {
+    *("timestamp", "level", "logger", "message"),  # have places of their own
+    *("http.request.method", "http.route", "http.response.status_code"),  # are in the message
+    *HOST_FIELDS,
+    "exception.stacktrace",
+}
 
-current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
-"""Of the request on whose behalf a line is written; empty outside of one."""
-current_trace_id: ContextVar[str] = ContextVar("current_trace_id", default="")
-"""Of the trace that the request belongs to, 32 hexadecimal digits; empty where nothing is traced."""
+
+class Formatter(logging.Formatter):
+    """Formats the records of our loggers and of libraries' alike."""
+
+    def __init__(self, render: Render) -> None:
+        super().__init__()
+        self._render = render
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        fields: Fields = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redact(record.getMessage()),
+        }
+        context = {"request_id": current_request_id.get(), "trace_id": current_trace_id.get()}
+        fields |= {name: value for name, value in context.items() if value}
+        fields |= {name: record.__dict__[name] for name in EXTRA_FIELDS if name in record.__dict__}
+        exception = record.__dict__.get("exception")
+        if record.exc_info and record.exc_info[1]:
+            exception = format_traceback(record.exc_info[1])
+        if exception:
+            fields["exception.stacktrace"] = redact(exception)
+        return self._render(fields)
+
+
+class RequestLog:
+    """Writes a line per request. Lines are collected and written together: a system call each costs more than the rest.
+
+    For use in one event loop, whose thread also writes.
+    """
+
+    def __init__(self, handler: logging.StreamHandler[TextIO], render: Render) -> None:
+        """
+        Args:
+            handler: whose stream and lock are used, so that no line ends up within another.
+            render: makes a line of fields.
+        """
+        self._handler = handler
+        self._render = render
+        self._lines: list[str] = []
+
+    def write(self, message: str, fields: Fields) -> None:
+        head = {"timestamp": datetime.now(UTC), "level": "info", "logger": REQUESTS, "message": message}
+        self._lines.append(self._render(head | fields) + "\n")
+        if len(self._lines) == 1:
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        elif len(self._lines) >= MAX_BUFFERED_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        self._handler.acquire()
+        try:
+            with suppress(OSError, ValueError):  # the stream was closed: requests go on without a log
+                self._handler.stream.write("".join(lines))
+                self._handler.flush()
+        finally:
+            self._handler.release()
+
+
+_request_log: RequestLog | None = None
 
 
 def configure(stream: TextIO = sys.stdout) -> None:
-    """Send all lines to `stream`; Fly reads standard output and standard error alike.
+    """Write all log lines to `stream`; Fly reads standard output and standard error alike.
 
-    They are JSON, unless ENVIRONMENT is `development` or `stream` is a terminal. From the environment itself: settings
-    that can't be read have to be told of, too.
+    They are JSON, unless ENVIRONMENT is `development` or `stream` is a terminal. This reads the environment itself,
+    because errors in the settings are logged, too.
     """
-    is_terminal = stream.isatty()
-    if is_terminal or os.environ.get("ENVIRONMENT") == "development":
-        render: list[Processor] = [_shortened, structlog.dev.ConsoleRenderer(colors=is_terminal, pad_event_to=0)]
-    else:
-        place = {field: value for field, name in PLACE.items() if (value := os.environ.get(name))}
-        render = [_JSON(place)]
-    now = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    chain: Sequence[Processor] = [
-        add_log_level,
-        add_logger_name,
-        ExtraAdder(EXTRA),
-        _with_request,
-        _with_exception,
-        _without_secrets,
-        now,
-    ]
+    global _request_log  # noqa: PLW0603 - one log per process, as of Python's own
+    is_development = stream.isatty() or os.environ.get("ENVIRONMENT") == "development"
+    render = render_text if is_development else _json_renderer()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        ProcessorFormatter(foreign_pre_chain=chain, processors=[ProcessorFormatter.remove_processors_meta, *render])
-    )
+    handler.setFormatter(Formatter(render))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.captureWarnings(capture=True)
-    structlog.configure(
-        processors=[add_log_level, now, *render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=True,
-    )
+    _request_log = RequestLog(handler, render)
+    atexit.register(flush)
 
 
-def requests() -> "FilteringBoundLogger | None":
-    """For the lines of requests: a short way to the same stream, in the same form. None before `configure`."""
-    return structlog.get_logger().bind(logger=REQUESTS) if structlog.is_configured() else None
+def request_log() -> RequestLog | None:
+    """Return where requests are logged; None before `configure`."""
+    return _request_log
 
 
-def _with_request(_logger: Any, _method: str, line: "EventDict") -> "EventDict":
-    for field, value in (("request_id", current_request_id.get()), ("trace_id", current_trace_id.get())):
-        if value:
-            line.setdefault(field, value)
-    return line
+def flush() -> None:
+    """Write the lines of requests that wait. The interpreter calls it at its end; `os._exit` doesn't."""
+    if _request_log:
+        _request_log.flush()
 
 
-def _with_exception(_logger: Any, _method: str, line: "EventDict") -> "EventDict":
-    """Without what errors say of values, which Python's own tracebacks repeat."""
-    error = line.pop("exc_info", None)
-    if isinstance(error, tuple) and error[1] is not None:
-        from audifi.core.http.middleware.errors import trace  # noqa: PLC0415 - it imports this module
-
-        line["exception"] = trace(error[1])
-    return line
-
-
-def _without_secrets(_logger: Any, _method: str, line: "EventDict") -> "EventDict":
-    for field in ("event", "exception"):
-        if field in line:
-            line[field] = SECRET.sub("REDACTED", line[field])
-    return line
+def render_text(fields: Fields) -> str:
+    """Return a line for a person's eyes: `2026-01-31T12:00:00Z [info     ] message [logger] name=value`."""
+    details = "".join(f" {name}={value}" for name, value in fields.items() if name not in OMITTED_IN_DEVELOPMENT)
+    timestamp = fields["timestamp"].isoformat().replace("+00:00", "Z")
+    line = f"{timestamp} [{fields['level']:<9}] {fields['message']} [{fields['logger']}]{details}"
+    exception = fields.get("exception.stacktrace")
+    return f"{line}\n{exception}" if exception else line
 
 
-def _shortened(_logger: Any, _method: str, line: "EventDict") -> "EventDict":
-    return {field: value for field, value in line.items() if field not in IN_MESSAGE}
+def _json_renderer() -> Render:
+    host = {field: value for field, name in HOST_FIELDS.items() if (value := os.environ.get(name))}
 
+    def render_json(fields: Fields) -> str:
+        fields = fields | host
+        try:
+            return orjson.dumps(fields, default=str, option=orjson.OPT_UTC_Z).decode()
+        except TypeError:  # half of a surrogate pair, say in a file's name
+            return json.dumps(fields, default=str)
 
-class _JSON:
-    """A line of JSON, its most telling fields first."""
-
-    def __init__(self, place: dict[str, str]) -> None:
-        self._place = place
-        self._encode = json.JSONEncoder(default=str).encode
-
-    def __call__(self, _logger: Any, _method: str, line: "EventDict") -> str:
-        exception = line.pop("exception", None)
-        told = {
-            "timestamp": line.pop("timestamp"),
-            "level": line.pop("level"),
-            "logger": line.pop("logger"),
-            "message": line.pop("event"),
-            **line,
-            **self._place,
-        }
-        if exception:
-            told["exception.stacktrace"] = exception
-        return self._encode(told)
+    return render_json

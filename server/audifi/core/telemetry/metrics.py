@@ -1,159 +1,188 @@
-"""What Prometheus gets to see, on a port of its own: https://prometheus.io/docs/practices/naming/
+"""Metrics for Prometheus, served on METRICS_PORT: https://prometheus.io/docs/practices/naming/
 
-No label has a value that a client could make up: routes are templates, methods and errors those that are known.
+Events are counted in plain integers, and turned into Prometheus's metric families when it asks: its own counters take
+a lock and look up their labels on each event. No label has a value that a client can choose: routes are templates,
+methods and error codes those that are known.
 """
 
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import ThreadingHTTPServer
+from itertools import accumulate
 from time import perf_counter
+from typing import override
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
     GCCollector,
-    Histogram,
     MetricsHandler,
     PlatformCollector,
     ProcessCollector,
-    disable_created_metrics,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from audifi.core.db.pool import Pool
 from audifi.core.db.semaphore import FairSemaphore
-from audifi.core.email.sender import Email, EmailError, EmailSender
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-"""Histograms' bounds: what a request, or a wait, takes."""
-LAG_EVERY_SECONDS = 0.5
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds."""
+LAG_INTERVAL_SECONDS = 0.5
+JOB_RESULTS = ("succeeded", "retried", "failed")
 
 
-class Metrics:
-    """Of one app. The names are a contract with ops/grafana and with alerts; a test holds them together."""
+class Histogram:
+    """Counts durations by `BUCKETS`."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, labels: Iterable[str] = ()) -> None:
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        family.add_metric(list(labels), list(zip(bounds, accumulate(self.counts), strict=True)), self.sum)
+
+
+class Metrics(Collector):
+    """The metrics of one app. A test compares their names with those in ops/grafana and ops/prometheus."""
 
     def __init__(self, version: str = "") -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, of no use to Prometheus
-        registry = self.registry = CollectorRegistry()
-        self._requests = Histogram(
-            "http_request_duration_seconds",
-            "Requests by route and answer; 499 is a client that hung up.",
-            ["method", "route", "status"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
-        self._error_counters: dict[str, Callable[[], None]] = {}
-        self.in_flight = 0
-        Gauge("http_requests_in_flight", "Requests that wait for their answer.", registry=registry).set_function(
-            lambda: self.in_flight
-        )
-        self._errors = Counter("http_errors", "Answers that are problems, by their code.", ["code"], registry=registry)
-        self._refusals = Counter("rate_limit_refusals", "429s, by the limit.", ["limit"], registry=registry)
-        self._probes = Counter(
-            "db_probe", "Health's questions to the database: connected, disconnected.", ["result"], registry=registry
-        )
-        self._mails = Counter("mails", "Mails handed over: sent, failed.", ["result"], registry=registry)
-        self._jobs = Counter(
-            "jobs", "Attempts at jobs: done, to be tried again, given up.", ["job", "result"], registry=registry
-        )
-        self._pool_size = Gauge(
-            "db_pool_connections", "Connections to the database.", ["pool", "state"], registry=registry
-        )
-        self._pool_limit = Gauge("db_pool_connections_max", "As many as there can be.", ["pool"], registry=registry)
-        self._pool_wait = Histogram(
-            "db_pool_wait_seconds",
-            "How long requests wait for their turn to have a connection.",
-            ["pool"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._loop_lag = Histogram(
-            "event_loop_lag_seconds",
-            "How much later than it should a timer goes off: what every request waits for, too.",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        Gauge("audifi_build_info", "Which version runs.", ["version"], registry=registry).labels(version).set(1)
-        self._background_restarts = Counter(
-            "background_task_restarts", "Background tasks that ended and were restarted.", ["task"], registry=registry
-        )
-        self._known_from_the_start()
+        self._version = version
+        self.requests_in_flight = 0
+        self._requests: defaultdict[tuple[str, str, int], Histogram] = defaultdict(Histogram)
+        self._errors: Counter[str] = Counter()
+        self._rate_limits: Counter[str] = Counter()
+        # A counter that appears with its first event shows Prometheus no increase: known labels start at 0.
+        self._probes: Counter[str] = Counter({"connected": 0, "disconnected": 0})
+        self._emails: Counter[str] = Counter({"sent": 0, "failed": 0})
+        self._jobs: Counter[tuple[str, str]] = Counter()
+        self._background_restarts: Counter[str] = Counter()
+        self._pools: dict[str, tuple[int, Callable[[], int], Callable[[], int]]] = {}
+        """By name: the size, and how many connections are in use and idle."""
+        self._pool_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self._loop_lag = Histogram()
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
+            collector(registry=self.registry)
 
-    def _known_from_the_start(self) -> None:
-        """A counter that appears with its first event shows Prometheus no increase (practices/instrumentation)."""
-        for result in ("connected", "disconnected"):
-            self._probes.labels(result)
-        for result in ("sent", "failed"):
-            self._mails.labels(result)
+    # Counting
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        key = (method, route, status)
-        observe = self._observers.get(key)
-        if observe is None:  # labels() costs more than what it leads to
-            observe = self._observers[key] = self._requests.labels(method, route, str(status)).observe
-        observe(seconds)
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests[method, route, status].observe(seconds)
 
-    def error(self, code: str, limit: str | None = None) -> None:
-        count = self._error_counters.get(code)
-        if count is None:
-            count = self._error_counters[code] = self._errors.labels(code).inc
-        count()
-        if limit:
-            self._refusals.labels(limit).inc()
+    def count_error(self, code: str, rate_limit: str | None = None) -> None:
+        """
+        Args:
+            code: the problem's.
+            rate_limit: of a 429, the name of the limit that was exceeded.
+        """
+        self._errors[code] += 1
+        if rate_limit:
+            self._rate_limits[rate_limit] += 1
 
-    def probed(self, connected: bool) -> None:  # noqa: FBT001 - the probe's only word
-        self._probes.labels("connected" if connected else "disconnected").inc()
+    def count_probe(self, connected: bool) -> None:  # noqa: FBT001 - the probe's only result
+        self._probes["connected" if connected else "disconnected"] += 1
 
-    def background_task_restarted(self, task: str) -> None:
-        self._background_restarts.labels(task).inc()
+    def count_email(self, result: str) -> None:
+        self._emails[result] += 1
 
-    def job(self, kind: str, result: str) -> None:
-        self._jobs.labels(kind, result).inc()
+    def count_job(self, job: str, result: str) -> None:
+        """
+        Args:
+            job: the type of job.
+            result: of an attempt, one of JOB_RESULTS.
+        """
+        self._jobs[job, result] += 1
 
-    def expect_jobs(self, kinds: Iterable[str]) -> None:
-        for kind in kinds:
-            for result in ("done", "retried", "given_up"):
-                self._jobs.labels(kind, result)
+    def record_pool_wait(self, pool: str, seconds: float) -> None:
+        """Record how long a task waited for a connection."""
+        self._pool_waits[pool].observe(seconds)
 
-    def mailer(self, mailer: EmailSender) -> EmailSender:
-        """The same, counted."""
-        return _CountedSender(mailer, self._mails)
+    def count_background_restart(self, task: str) -> None:
+        self._background_restarts[task] += 1
 
-    def pool_waited(self, pool: str, seconds: float) -> None:
-        """Record how long a task waited for a connection of a pool."""
-        self._pool_wait.labels(pool).observe(seconds)
+    # What is there to be counted
 
-    def watch_pool(self, pool: Pool) -> None:
-        """Show the connections of a pool."""
-        self._pool_size.labels(pool.name, "used").set_function(lambda: pool.in_use)
-        self._pool_size.labels(pool.name, "idle").set_function(lambda: pool.idle)
-        self._pool_limit.labels(pool.name).set(pool.size)
-        self._pool_wait.labels(pool.name)
+    def expect_jobs(self, jobs: Iterable[str]) -> None:
+        """Start the counters of these types of job at 0."""
+        self._jobs.update({(job, result): 0 for job in jobs for result in JOB_RESULTS})
 
-    def engine(self, engine: AsyncEngine, semaphore: FairSemaphore) -> None:
-        """Show SQLAlchemy's pool."""
+    def add_pool(self, pool: Pool) -> None:
+        self._pools[pool.name] = (pool.size, lambda: pool.in_use, lambda: pool.idle)
+
+    def add_engine(self, engine: AsyncEngine, semaphore: FairSemaphore) -> None:
+        """Add SQLAlchemy's pool."""
         pool = engine.sync_engine.pool
         assert isinstance(pool, QueuePool)  # noqa: S101 - core/db/connection makes no other for the server
-        self._pool_size.labels("transactions", "used").set_function(pool.checkedout)
-        self._pool_size.labels("transactions", "idle").set_function(pool.checkedin)
-        self._pool_limit.labels("transactions").set(semaphore.size)
+        self._pools["transactions"] = (semaphore.size, pool.checkedout, pool.checkedin)
 
-    async def follow(self) -> None:
-        """Measure the event loop, for ever."""
+    async def measure_event_loop(self) -> None:
+        """Measure how late the event loop calls a timer, until cancelled."""
         while True:
-            due = perf_counter() + LAG_EVERY_SECONDS
-            await asyncio.sleep(LAG_EVERY_SECONDS)
-            self._loop_lag.observe(max(0, perf_counter() - due))
+            due = perf_counter() + LAG_INTERVAL_SECONDS
+            await asyncio.sleep(LAG_INTERVAL_SECONDS)
+            self._loop_lag.observe(max(0.0, perf_counter() - due))
+
+    # Exporting
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metric families. A thread of the metrics server calls this, so it iterates over copies."""
+        requests = HistogramMetricFamily(
+            "http_request_duration_seconds",
+            "Requests by route and status. 499: the client hung up.",
+            labels=["method", "route", "status"],
+        )
+        for (method, route, status), histogram in list(self._requests.items()):
+            histogram.add_to(requests, [method, route, str(status)])
+        yield requests
+        yield GaugeMetricFamily(
+            "http_requests_in_flight", "Requests without a complete response.", self.requests_in_flight
+        )
+        yield _counter("http_errors", "Problem responses by code.", ["code"], self._errors)
+        yield _counter("rate_limit_exceeded", "429 responses by limit.", ["limit"], self._rate_limits)
+        yield _counter("database_probes", "Probes of the database by result.", ["result"], self._probes)
+        yield _counter("emails", "E-mails by result: sent or failed.", ["result"], self._emails)
+        yield _counter("jobs", f"Attempts at jobs by result: {', '.join(JOB_RESULTS)}.", ["job", "result"], self._jobs)
+        yield _counter("background_task_restarts", "Restarts of background tasks.", ["task"], self._background_restarts)
+        yield from self._collect_pools()
+        lag = HistogramMetricFamily("event_loop_lag_seconds", "How late the event loop calls a timer.")
+        self._loop_lag.add_to(lag)
+        yield lag
+        build = GaugeMetricFamily("audifi_build_info", "The running version.", labels=["version"])
+        build.add_metric([self._version], 1)
+        yield build
+
+    def _collect_pools(self) -> Iterator[Metric]:
+        connections = GaugeMetricFamily(
+            "database_pool_connections", "Connections by state: used or idle.", labels=["pool", "state"]
+        )
+        limits = GaugeMetricFamily("database_pool_connections_max", "The pool's size.", labels=["pool"])
+        waits = HistogramMetricFamily(
+            "database_pool_wait_seconds", "How long callers wait for a connection.", labels=["pool"]
+        )
+        for name, (size, in_use, idle) in list(self._pools.items()):
+            connections.add_metric([name, "used"], in_use())
+            connections.add_metric([name, "idle"], idle())
+            limits.add_metric([name], size)
+            self._pool_waits[name].add_to(waits, [name])
+        yield from (connections, limits, waits)
 
     def listen(self, listener: socket.socket) -> None:
-        """Answer each GET there with all of it, in threads that don't keep the process from ending."""
+        """Serve the metrics on this socket, in daemon threads."""
         handler = MetricsHandler.factory(self.registry)
         server = ThreadingHTTPServer(listener.getsockname(), handler, bind_and_activate=False)
         server.socket.close()
@@ -162,18 +191,10 @@ class Metrics:
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
-class _CountedSender:
-    def __init__(self, mailer: EmailSender, counter: Counter) -> None:
-        self._mailer = mailer
-        self._counter = counter
-
-    async def send(self, mail: Email) -> None:
-        try:
-            await self._mailer.send(mail)
-        except EmailError:
-            self._counter.labels("failed").inc()
-            raise
-        self._counter.labels("sent").inc()
-
-    async def close(self) -> None:
-        await self._mailer.close()
+def _counter[Key: str | tuple[str, str]](
+    name: str, documentation: str, labels: list[str], counts: Mapping[Key, int]
+) -> Metric:
+    family = CounterMetricFamily(name, documentation, labels=labels)
+    for key, count in list(counts.items()):
+        family.add_metric([key] if isinstance(key, str) else list(key), count)
+    return family

@@ -1,15 +1,14 @@
-"""Traces by OpenTelemetry, where OTEL_EXPORTER_OTLP_ENDPOINT is set; without it nobody imports this module.
+"""Traces by OpenTelemetry. Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-A span for each request, for each statement within one, and for each job (docs/decisions/0021-traces.md). Attributes are
-named by https://opentelemetry.io/docs/specs/semconv/; none has values of a statement, a query or a path.
+There is a span per request, per statement within one, and per job (docs/decisions/0021-traces.md). Attributes have the
+names of https://opentelemetry.io/docs/specs/semconv/; none holds a statement's values, a query string or a path.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, override
 
 from opentelemetry import context, trace
@@ -22,12 +21,12 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.types import Scope
 
 from audifi.core.config.settings import Settings
 from audifi.core.db.errors import sqlstate
-from audifi.core.jobs.queue import Kind
-from audifi.core.telemetry.logging import current_trace_id
+from audifi.core.telemetry.context import current_trace_id
+
+type JobHandler = Callable[[bytes], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +36,13 @@ SERVER_ERROR = 500
 PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class Traces:
-    """A provider of its own: no library finds it, and adds spans with what it takes for harmless."""
+class Tracer:
+    """Has a provider of its own, which no library finds to add spans with values."""
 
     def __init__(self, settings: Settings) -> None:
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # a line for each failure; ToldExporter has one
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # logs each failure; LoggingExporter the first
         endpoint = f"{settings.otel_exporter_otlp_endpoint}/v1/traces"
-        exporter = ToldExporter(OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_SECONDS), settings)
+        exporter = LoggingExporter(OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_SECONDS), settings)
         place = {"cloud.region": settings.fly_region, "host.id": settings.fly_machine_id}
         resource = Resource.create(
             {
@@ -59,22 +58,21 @@ class Traces:
 
     # Requests
 
-    def begin(self, scope: Scope) -> Span:
-        """Start a request's span, in the trace that its `traceparent` names (https://www.w3.org/TR/trace-context/)."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        parent = PROPAGATOR.extract(headers)
-        span = self._tracer.start_span(
-            "request", parent, SpanKind.SERVER, {"url.scheme": scope["scheme"], "network.protocol.name": "http"}
-        )
+    def begin_request(self, scheme: str, headers: Mapping[bytes, bytes]) -> Span:
+        """Start a request's span, in the trace that `traceparent` names (https://www.w3.org/TR/trace-context/)."""
+        carrier = {
+            name: headers[name.encode()].decode("latin-1") for name in PROPAGATOR.fields if name.encode() in headers
+        }
+        parent = PROPAGATOR.extract(carrier)
+        attributes = {"url.scheme": scheme, "network.protocol.name": "http"}
+        span = self._tracer.start_span("request", parent, SpanKind.SERVER, attributes)
         # Never detached: each request is a task of its own.
         context.attach(trace.set_span_in_context(span, parent))
-        trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-        current_trace_id.set(trace_id)
-        scope["state"]["trace_id"] = trace_id
+        current_trace_id.set(trace.format_trace_id(span.get_span_context().trace_id))
         return span
 
     @staticmethod
-    def end(span: Span, method: str, route: str, status: int, error: str | None) -> None:
+    def end_request(span: Span, method: str, route: str, status: int, error: str | None) -> None:
         span.update_name(f"{method} {route}")
         span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
         if status >= SERVER_ERROR:
@@ -85,19 +83,19 @@ class Traces:
 
     # Jobs
 
-    def job(self, kind: Kind) -> Kind:
-        """The same, with a span for each attempt."""
+    def trace_job(self, name: str, handler: JobHandler) -> JobHandler:
+        """Return the handler with a span per attempt."""
 
         async def traced(payload: bytes) -> None:
-            with self._spanning(f"job {kind.name}", SpanKind.CONSUMER, {}):
-                await kind.handler(payload)
+            with self._spanning(f"job {name}", SpanKind.CONSUMER, {}):
+                await handler(payload)
 
-        return replace(kind, handler=traced)
+        return traced
 
     # Statements
 
     def engine(self, engine: AsyncEngine) -> None:
-        """Have a span for each statement that SQLAlchemy sends."""
+        """Add a span for each statement that SQLAlchemy sends."""
         spans: dict[int, Span] = {}  # by the statement's execution context, which lives as long
 
         def begin(_conn: Any, _cursor: Any, statement: str, _values: Any, execution: Any, _many: Any) -> None:
@@ -119,7 +117,7 @@ class Traces:
 
     @contextmanager
     def statement(self, text: str) -> Iterator[None]:
-        """A span for a statement that goes another way than SQLAlchemy's."""
+        """Add a span for a statement that isn't sent by SQLAlchemy."""
         if not in_trace():
             yield
             return
@@ -127,7 +125,7 @@ class Traces:
             yield
 
     def _statement(self, text: str) -> Span:
-        """Its text has placeholders; what is put there is sent apart, and not told."""
+        """The text has placeholders; the values are sent apart, and not traced."""
         operation = text.split(maxsplit=1)[0].upper() if text.strip() else ""
         attributes = {"db.system.name": "postgresql", "db.query.text": text, "db.operation.name": operation}
         return self._tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes)
@@ -155,40 +153,40 @@ class Traces:
             span.end()
 
     async def close(self) -> None:
-        """Send what is left, in FLUSH_SECONDS, by a thread that the process doesn't wait for."""
+        """Send the spans that wait, for at most FLUSH_SECONDS."""
         thread = threading.Thread(target=self._provider.shutdown, daemon=True)
         thread.start()
         await asyncio.to_thread(thread.join, FLUSH_SECONDS)
 
 
 def in_trace() -> bool:
-    """Or else there would be a trace for each look into the queue of jobs."""
+    """Return whether a request or job is traced. Statements of pollers aren't."""
     return trace.get_current_span().is_recording()
 
 
 def _fail(span: Span, error: BaseException) -> None:
-    """By its kind; what it says may hold values."""
+    """Record the type of error; its message may hold values."""
     span.set_attribute("error.type", sqlstate(error) or type(error).__qualname__)
     span.set_status(StatusCode.ERROR)
 
 
-class ToldExporter(SpanExporter):
-    """Says in the log when traces begin to be lost, and when they no longer are."""
+class LoggingExporter(SpanExporter):
+    """Logs when export starts to fail, and when it works again."""
 
     def __init__(self, exporter: SpanExporter, settings: Settings) -> None:
         self._exporter = exporter
-        self._where = settings.otel_exporter_otlp_endpoint
-        self._is_lost = False
+        self._endpoint = settings.otel_exporter_otlp_endpoint
+        self._is_failing = False
 
     @override
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)
-        is_lost = result is not SpanExportResult.SUCCESS
-        if is_lost and not self._is_lost:
-            logger.warning("traces are lost: %s doesn't take them", self._where)
-        elif self._is_lost and not is_lost:
-            logger.info("traces are taken again")
-        self._is_lost = is_lost
+        is_failing = result is not SpanExportResult.SUCCESS
+        if is_failing and not self._is_failing:
+            logger.warning("trace export failed: endpoint=%s", self._endpoint)
+        elif self._is_failing and not is_failing:
+            logger.info("trace export recovered")
+        self._is_failing = is_failing
         return result
 
     @override

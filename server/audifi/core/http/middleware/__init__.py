@@ -1,1 +1,1 @@
-"""The ASGI middleware around the application."""
+"""HttpMiddleware, which handles what all requests have in common, and its parts."""

@@ -1,79 +1,91 @@
-"""No body is read that is longer, or comes more slowly, than any route has use for.
-
-Starlette's own RequestBodyLimitMiddleware looks at Content-Length when the route reads the body, or answers: a route
-that doesn't read it has done its work by then. Here nothing is done.
-"""
+"""Request bodies are read before the app is called, within a size and a time."""
 
 import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope
 
 from audifi.core.http import problems
 
 MAX_BYTES = 65536
-TIMEOUT_SECONDS = 15  # under what a stop waits for requests; 64 KB come at 35 kbit/s
-LINGER_SECONDS = 2
+"""For routes that don't set their own `max_body_size`."""
+TIMEOUT_SECONDS = 15  # under what a shutdown waits for requests; 64 KB come at 35 kbit/s
+DISCARD_SECONDS = 2
 
 
-class BodyLimitMiddleware:
-    """Answers 413 to a body over `MAX_BYTES`: at once if Content-Length says so, else when that many have come.
+class ClientDisconnectedError(Exception):
+    """The client closed the connection before its body was complete."""
 
-    And 408 to one that isn't there `TIMEOUT_SECONDS` after it was first wanted.
+
+def has_body(headers: Mapping[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0") != b""
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], max_bytes: int) -> bytes:
+    """Read the whole body.
+
+    Raises:
+        Problem: 413, at once if Content-Length says so; 408, when it isn't complete after TIMEOUT_SECONDS.
+        ClientDisconnectedError: it will never be complete.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        received = 0
-        complete = refused = False
-        deadline: float | None = None  # from when it is first wanted
-
-        async def receive_bounded() -> Message:
-            nonlocal received, complete, refused, deadline
-            if complete:
-                return await receive()
-            deadline = deadline or asyncio.get_running_loop().time() + TIMEOUT_SECONDS
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                refused = True
-                raise problems.ReadingError(problems.timeout()) from None
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body")
-            if received > MAX_BYTES:
-                refused = True
-                raise problems.ReadingError(problems.too_large())
-            return message
-
-        async def send_and_linger(message: Message) -> None:
-            """Closing while bytes come in resets the connection, and the client may never see the answer.
-
-            So the answer goes out whole, and then, for a moment, what comes in is dropped (RFC 9112, 9.6).
-            """
-            is_last = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_last and refused:
-                await send({**message, "more_body": True})
-                await _drop_rest(receive)
-                message = {"type": "http.response.body", "body": b""}
-            await send(message)
-
-        # The server lets any number of leading zeros through; int() doesn't take more than 4300 digits.
-        declared = dict(scope["headers"]).get(b"content-length", b"").lstrip(b"0")
-        if declared.isdigit() and int(declared) > MAX_BYTES:
-            refused = True
-            await problems.response(scope, problems.too_large())(scope, receive, send_and_linger)
-        else:
-            await self._app(scope, receive_bounded, send_and_linger)
+    # The server lets any number of leading zeros through; int() refuses more than 4300 digits.
+    declared = headers.get(b"content-length", b"").lstrip(b"0")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise problems.too_large()
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnectedError
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > max_bytes:
+                    raise problems.too_large()
+                if not message.get("more_body"):
+                    return b"".join(chunks)
+    except TimeoutError:
+        raise problems.timeout() from None
 
 
-async def _drop_rest(receive: Receive) -> None:
+async def discard_body(receive: Receive) -> None:
+    """Read the rest of a body for a moment.
+
+    Closing a connection while data arrives resets it, and the client may never see the response (RFC 9112, 9.6).
+    """
     with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
+        async with asyncio.timeout(DISCARD_SECONDS):
             while (await receive()).get("more_body"):
                 pass
+
+
+class BodyLimits:
+    """The size that a route's body may have: its `max_body_size` if it sets one, else MAX_BYTES."""
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        """
+        Args:
+            routes: the app's, complete by the time of the first request with a body.
+        """
+        self._routes = routes
+        self._larger: list[Any] | None = None
+
+    def max_bytes(self, scope: Scope) -> int:
+        if self._larger is None:
+            self._larger = list(_routes_with_own_limit(self._routes))
+        for route in self._larger:
+            if route.matches(scope)[0] is Match.FULL:
+                return int(route.max_body_size)
+        return MAX_BYTES
+
+
+def _routes_with_own_limit(routes: Sequence[BaseRoute]) -> Iterator[Any]:
+    for context in iter_route_contexts(routes):
+        if getattr(context, "max_body_size", None) is not None:
+            yield context

@@ -1,237 +1,281 @@
-"""The HTTP edge: what every request passes, and every answer, whichever feature it is for."""
+"""What all requests and responses have in common, in one ASGI middleware."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from http import HTTPStatus
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import TypedDict, override
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from audifi.core.http import openapi as contract
-from audifi.core.http import problems
+from audifi.core.http import openapi, problems
+from audifi.core.http.client_info import network_of
 from audifi.core.http.middleware import request_id
-from audifi.core.http.middleware.body_limit import BodyLimitMiddleware
-from audifi.core.http.middleware.concurrency_limit import Overload, OverloadMiddleware
-from audifi.core.http.middleware.conditional import ConditionalMiddleware
-from audifi.core.http.middleware.errors import FailuresMiddleware
-from audifi.core.http.middleware.instrumentation import Sight
-from audifi.core.http.middleware.proxy import FlyProxyMiddleware
-from audifi.core.http.middleware.rate_limit import RateLimitMiddleware
-from audifi.core.http.middleware.request_id import RequestIdMiddleware
+from audifi.core.http.middleware.body_limit import (
+    BodyLimits,
+    ClientDisconnectedError,
+    discard_body,
+    has_body,
+    read_body,
+)
+from audifi.core.http.middleware.client_address import TrustedProxies
+from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
+from audifi.core.http.middleware.cors import CorsPolicy, is_preflight
+from audifi.core.http.middleware.errors import IncompleteResponseError, log_error, problem_for
+from audifi.core.http.middleware.instrumentation import Instrumentation, RequestRecord
+from audifi.core.http.middleware.routes import RouteTemplates
+from audifi.core.http.middleware.security_headers import security_headers
 from audifi.core.http.problems import Problem
+from audifi.core.http.rate_limits import count_request
 from audifi.core.rate_limiting.approximate import ApproximateRateLimiter
+from audifi.core.telemetry.context import current_request_id
+from audifi.core.telemetry.error_reporting import ErrorReporter
 from audifi.core.telemetry.metrics import Metrics
 
-# What an API's answers tell browsers (OWASP REST Security Cheat Sheet).
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    # For <img> and <script>, which no page has a use for here. It doesn't bear on fetch(): that is CORS's.
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-RAW_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
-# Without includeSubDomains: an API doesn't know who else lives under its name.
-RAW_OVER_HTTPS = [*RAW_SECURITY_HEADERS, (b"strict-transport-security", b"max-age=31536000")]
-PREFLIGHT_MAX_AGE_SECONDS = (
-    7200  # Chromium's limit: https://developer.mozilla.org/docs/Web/HTTP/Headers/Access-Control-Max-Age
-)
+if TYPE_CHECKING:
+    from audifi.core.telemetry.tracing import Tracer
 
-# What a refusal is made with, once, and what goes there in each. No name that a client may give holds a slash.
-NAME, INSTANCE = b"name-of-the-request", b"/path-of-the-request"
+type RawHeaders = tuple[tuple[bytes, bytes], ...]
+
+HANG_UP_CHECK_SECONDS = 1.0
+"""From this duration on it is looked whether the client has hung up: it costs a little, and few hang up sooner."""
 
 
-def install(  # noqa: PLR0913 - what is wired
+def add_middleware(  # noqa: PLR0913 - what the middleware consists of
     app: FastAPI,
     *,
     allowed_origins: Sequence[str],
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
+    trusted_proxies: Sequence[IPv4Network | IPv6Network],
     request_limiter: ApproximateRateLimiter,
-    overload: Overload,
-    first: Mapping[str, ASGIApp],
-    sight: Sight | None = None,
+    concurrency_limit: ConcurrencyLimit,
+    unlimited_paths: frozenset[str],
+    metrics: Metrics,
+    report: ErrorReporter | None = None,
+    tracer: "Tracer | None" = None,
 ) -> None:
-    """Put the middleware around the app, and have it answer errors with problems.
+    """Add the middleware to the app, have it answer errors with problems, and document them.
 
     Args:
-        app: to which nothing has been asked yet.
-        allowed_origins: whose pages may call this API with cookies and read its answers; scheme, host and port, exactly
-            as browsers write them.
-        trusted_proxies: those that are believed when they tell the client's address and scheme.
-        request_limiter: counts the requests of each client.
-        overload: how much may be in work for all of them.
-        first: what answers GET by these paths before anything could refuse them: Fly's checks.
-        sight: where requests are told of.
+        app: before its first request.
+        allowed_origins: whose pages may call this API with cookies and read its responses.
+        trusted_proxies: the networks whose headers tell the client's address and scheme.
+        request_limiter: limits each client's requests.
+        concurrency_limit: limits all requests.
+        unlimited_paths: paths that neither limit applies to, and whose successful responses aren't logged: health
+            checks.
+        metrics: count requests.
+        report: gets unexpected errors.
+        tracer: makes spans.
     """
     problems.install(app)
-    contract.install(app, limited=lambda path: path not in first)
-    # Starlette puts each around those before it: the first one here is next to the routes.
-    app.add_middleware(ConditionalMiddleware)
-    app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(FailuresMiddleware)
-    app.add_middleware(RateLimitMiddleware, limiter=request_limiter)
-    app.add_middleware(OverloadMiddleware, overload=overload)
-    app.add_middleware(FirstMiddleware, first=first)
-    cors: CorsOptions = {
-        "allow_origins": allowed_origins,
-        "allow_credentials": True,
-        "allow_methods": "GET POST PATCH PUT DELETE".split(),
-        "allow_headers": ["Authorization", "Content-Type", "If-None-Match", request_id.HEADER],
-        "expose_headers": [
-            request_id.HEADER,
-            *"ETag Retry-After RateLimit RateLimit-Policy WWW-Authenticate".split(),
-        ],
-        "max_age": PREFLIGHT_MAX_AGE_SECONDS,
-    }
-    app.add_middleware(ProblemCORSMiddleware, **cors)
-    app.add_middleware(SecurityHeadersMiddleware)
-    app.add_middleware(RequestIdMiddleware)
-    app.add_middleware(FlyProxyMiddleware, trusted=trusted_proxies)
-    sight = sight or Sight(Metrics())
-    sight.watch(app, quiet=frozenset(first))
-    app.state.gate = Gate(overload=overload, first=first, cors=CORSMiddleware(app, **cors), sight=sight)
+    openapi.install(app, limited=lambda path: path not in unlimited_paths)
+    app.add_middleware(
+        HttpMiddleware,
+        proxies=TrustedProxies(trusted_proxies),
+        cors=CorsPolicy(allowed_origins),
+        body_limits=BodyLimits(app.router.routes),
+        request_limiter=request_limiter,
+        concurrency_limit=concurrency_limit,
+        unlimited_paths=unlimited_paths,
+        instrumentation=Instrumentation(
+            routes=RouteTemplates(app.router.routes),
+            quiet_paths=unlimited_paths,
+            metrics=metrics,
+            tracer=tracer,
+            report=report,
+        ),
+    )
 
 
-class Gate:
-    """What protocol.py asks before it has the app do anything, and answers with where the app does nothing."""
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """A request on its way through the middleware, and its response."""
 
-    def __init__(self, *, overload: Overload, first: Mapping[str, ASGIApp], cors: CORSMiddleware, sight: Sight) -> None:
-        self._overload = overload
-        self._first = first
-        self._cors = cors
-        self._sight = sight
-        self._problem = problems.overloaded(1)
-        self._origins = frozenset(origin.encode() for origin in cors.allow_origins)
-        self._copies = lru_cache(None)(self._copy)  # of a few origins, each with a few times
+    scope: Scope
+    method: str
+    """The client's: routes see HEAD as GET."""
+    headers: Mapping[bytes, bytes]
+    raw_receive: Receive
+    raw_send: Send
+    response_headers: RawHeaders
+    """Added to the response, except for those that it has already."""
+    record: RequestRecord
+    concurrency_limit: ConcurrencyLimit | None = None
+    """Set while the request occupies a place in it."""
+    body: bytes | None = None
+    """Read, but not yet received by the app."""
+    is_reading_body: bool = False
 
-    def admit(self, app: ASGIApp, scope: Scope) -> ASGIApp | None:
-        """The app, for this request; None where there is too much to do already."""
-        is_first = _is_read(scope) and scope["path"] in self._first
-        return app if is_first or _is_preflight(scope) else self._overload.take(app)
+    async def receive(self) -> Message:
+        """Give the app the body, then what the server says."""
+        if self.body is None:
+            return await self.raw_receive()
+        body, self.body = self.body, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
-    def send_away_in_turn(self, scope: Scope, send: Callable[[bytes, bytes], None]) -> None:
-        """Have `send` called, a little later, with the header lines and the body for one who wasn't admitted."""
-        self._overload.shed_in_turn(lambda: send(*self._sent_away(scope)))
+    async def send(self, message: Message) -> None:
+        """Send the response with the headers that all responses have."""
+        if message["type"] == "http.response.start":
+            await self._start(message)
+        elif message.get("more_body"):
+            await self.raw_send(message)
+        else:
+            if self.is_reading_body:
+                await self.raw_send({**message, "more_body": True})
+                await discard_body(self.raw_receive)
+                message = {"type": "http.response.body", "body": b""}
+            await self.raw_send(message)
+            self.record.ended_at = perf_counter()
 
-    def _sent_away(self, scope: Scope) -> tuple[bytes, bytes]:
-        """As `refuse` makes it, from a copy in which only the name and the path are new: there may be very many."""
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-        known = origin if origin is None or origin in self._origins else b"other"
-        lines, body = self._copies(known, next(self._overload.retry_after))
-        name = request_id.name(scope).encode()
-        body = body.replace(NAME, name).replace(INSTANCE, problems.path(scope).encode())
-        self._sight.refused(self._problem, scope)
-        return b"%scontent-length: %d\r\n" % (lines.replace(NAME, name), len(body)), body
+    async def _start(self, message: Message) -> None:
+        self.release()
+        self.record.status = message["status"]
+        if perf_counter() - self.record.started_at > HANG_UP_CHECK_SECONDS:
+            connection = Request(self.scope, self.raw_receive)
+            self.record.has_client_hung_up = await connection.is_disconnected()
+        headers = list(message["headers"])
+        names = {name for name, _ in headers} - {b"vary"}  # of which there may be several
+        headers += [header for header in self.response_headers if header[0] not in names]
+        for name, value in self.scope["state"].get("rate_limits", ()):
+            headers.append((name.lower().encode(), value.encode()))
+        await self.raw_send({**message, "headers": headers})
 
-    def _copy(self, origin: bytes | None, retry_after: int) -> tuple[bytes, bytes]:
-        headers = [(request_id.RAW_HEADER, NAME), *([(b"origin", origin)] if origin else [])]
-        scope = {"type": "http", "method": "", "path": INSTANCE.decode(), "headers": headers}
-        answer = self._response(scope, problems.overloaded(retry_after))
-        lines = [b"%s: %s\r\n" % header for header in answer.raw_headers if header[0] != b"content-length"]
-        return b"".join(lines), bytes(answer.body)
+    async def send_problem(self, problem: Problem) -> None:
+        response = problems.response(self.scope, problem)
+        await response(self.scope, self.receive, self.send)
 
-    def refuse(self, scope: Scope, problem: Problem) -> Response:
-        """An answer with all that the app's own have, but for HSTS: nobody has looked who is in front."""
-        answer = self._response(scope, problem)
-        self._sight.refused(problem, scope)
-        return answer
-
-    def _response(self, scope: Scope, problem: Problem) -> Response:
-        headers = Headers(scope=scope)
-        name = request_id.name(scope)
-        answer = problems.response(scope, problem)
-        answer.raw_headers += [*RAW_SECURITY_HEADERS, (request_id.RAW_HEADER, name.encode())]
-        if origin := headers.get("origin"):
-            answer.headers.update(self._cors.simple_headers)
-            if self._cors.is_allowed_origin(origin):
-                self._cors.allow_explicit_origin(answer.headers, origin)
-        return answer
-
-
-def _is_read(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
-
-
-def _is_preflight(scope: Scope) -> bool:
-    """As Starlette's CORSMiddleware has it, which answers those itself."""
-    if scope["method"] != "OPTIONS":
-        return False
-    headers = dict(scope["headers"])
-    return b"origin" in headers and b"access-control-request-method" in headers
+    def release(self) -> None:
+        """Give the place back."""
+        if self.concurrency_limit:
+            self.concurrency_limit.release()
+            self.concurrency_limit = None
 
 
-class FirstMiddleware:
-    """Answers what is asked for all the time ahead of the limits, and of all else on the way to a route."""
+class HttpMiddleware:
+    """Handles what all requests have in common, from the outside to the inside:
 
-    def __init__(self, app: ASGIApp, *, first: Mapping[str, ASGIApp]) -> None:
+    - who asks: the client's address, the request id, the trace;
+    - what every response carries: security headers, CORS, the request id;
+    - what is refused: preflights of other origins, too many requests, bodies that are too large or too slow;
+    - what goes wrong: unhandled errors become problems, inside of CORS, so that pages can read them;
+    - what is recorded: a log line, metrics, a span, a report of an unexpected error.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it consists of
+        self,
+        app: ASGIApp,
+        *,
+        proxies: TrustedProxies,
+        cors: CorsPolicy,
+        body_limits: BodyLimits,
+        request_limiter: ApproximateRateLimiter,
+        concurrency_limit: ConcurrencyLimit,
+        unlimited_paths: frozenset[str],
+        instrumentation: Instrumentation,
+    ) -> None:
         self._app = app
-        self._first = first
+        self._proxies = proxies
+        self._cors = cors
+        self._body_limits = body_limits
+        self._request_limiter = request_limiter
+        self._concurrency_limit = concurrency_limit
+        self._unlimited_paths = unlimited_paths
+        self._instrumentation = instrumentation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._first.get(scope["path"], self._app) if _is_read(scope) else self._app
-        await app(scope, receive, send)
+        if scope["type"] == "http":
+            await self._handle_request(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            headers = dict(scope["headers"])
+            self._proxies.apply(scope, headers)
+            current_request_id.set(request_id.get_or_create(headers))
+        await self._app(scope, receive, send)
 
+    async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = self._begin(scope, receive, send)
+        try:
+            await self._respond(exchange)
+            exchange.record.has_client_hung_up |= not exchange.record.ended_at
+        except ClientDisconnectedError:
+            exchange.record.has_client_hung_up = True
+        except asyncio.CancelledError:  # by the server, at the end of its shutdown
+            if exchange.record.status:
+                raise
+            await exchange.send_problem(problems.stopping())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a response
+            await self._answer_error(exchange, error)
+        finally:
+            exchange.release()
+            self._end(exchange)
 
-class CorsOptions(TypedDict):
-    """Starlette's, by its names."""
-
-    allow_origins: Sequence[str]
-    allow_credentials: bool
-    allow_methods: Sequence[str]
-    allow_headers: Sequence[str]
-    expose_headers: Sequence[str]
-    max_age: int
-
-
-class ProblemCORSMiddleware(CORSMiddleware):
-    """Starlette's, with its refusal of a preflight as a problem; its own is plain text."""
-
-    @override
-    def preflight_response(self, request_headers: Headers) -> Response:
-        answer = super().preflight_response(request_headers)
-        return answer if answer.status_code == HTTPStatus.OK else _PreflightRefusal(answer)
-
-
-class _PreflightRefusal(Response):
-    """A response that knows the request only when it is sent."""
-
-    def __init__(self, refusal: Response) -> None:
-        super().__init__()
-        told = bytes(refusal.body).decode()  # "Disallowed CORS origin, headers"
-        self._problem = Problem(
-            400,
-            "cors.refused",
-            "Not from this page",
-            f"{told}. Origins are those that APP_URL and ALLOWED_ORIGINS name.",
-            headers=[("Vary", refusal.headers["vary"])],
+    def _begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
+        headers = dict(scope["headers"])
+        self._proxies.apply(scope, headers)
+        identifier = request_id.get_or_create(headers)
+        # Never reset: each request is a task of its own, and what the server logs after it belongs to it, too.
+        current_request_id.set(identifier)
+        method = scope["method"]
+        if method == "HEAD":  # any GET route answers HEAD (RFC 9110, 9.3.2); the server leaves the body out
+            scope = {**scope, "method": "GET"}
+        scope.setdefault("state", {})
+        return Exchange(
+            scope=scope,
+            method=method,
+            headers=headers,
+            raw_receive=receive,
+            raw_send=send,
+            response_headers=(
+                (request_id.RAW_HEADER, identifier.encode()),
+                *security_headers(scope["scheme"]),
+                *self._cors.response_headers(headers.get(b"origin")),
+            ),
+            record=self._instrumentation.begin(identifier, scope["scheme"], headers),
         )
 
-    @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await problems.response(scope, self._problem)(scope, receive, send)
-
-
-class SecurityHeadersMiddleware:
-    """`SECURITY_HEADERS` on every answer, but for those that a route has set itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+    async def _respond(self, exchange: Exchange) -> None:
+        scope, headers = exchange.scope, exchange.headers
+        if is_preflight(exchange.method, headers):
+            response = self._cors.preflight_response(headers)
+            await response(scope, exchange.raw_receive, exchange.send)
             return
-        told = RAW_OVER_HTTPS if scope["scheme"] == "https" else RAW_SECURITY_HEADERS
+        is_limited = scope["path"] not in self._unlimited_paths
+        if is_limited:
+            self._count_client(scope)
+        receive = exchange.raw_receive
+        if has_body(headers):
+            exchange.is_reading_body = True
+            exchange.body = await read_body(receive, headers, self._body_limits.max_bytes(scope))
+            exchange.is_reading_body = False
+            receive = exchange.receive
+        if is_limited:
+            await self._concurrency_limit.acquire()
+            exchange.concurrency_limit = self._concurrency_limit
+        await self._app(scope, receive, exchange.send)
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = {name for name, _ in message["headers"]}
-                message["headers"].extend(header for header in told if header[0] not in own)
-            await send(message)
+    def _count_client(self, scope: Scope) -> None:
+        """
+        Raises:
+            RateLimitExceededError: answered with 429.
+        """
+        limiter, client = self._request_limiter, scope["client"]
+        count_request(scope, limiter, limiter.per_client, network_of(client[0] if client else ""))
 
-        await self._app(scope, receive, send_with_headers)
+    @staticmethod
+    async def _answer_error(exchange: Exchange, error: Exception) -> None:
+        record = exchange.record
+        problem = problem_for(error)
+        if problem is not error and log_error(exchange.method, problems.path(exchange.scope), problem, error):
+            record.error = error
+        if not record.status:
+            await exchange.send_problem(problem)
+        elif not record.ended_at:
+            raise IncompleteResponseError from None  # not the error itself: the server would log its message
+
+    def _end(self, exchange: Exchange) -> None:
+        record = exchange.record
+        record.problem = exchange.scope["state"].get("problem")
+        self._instrumentation.end(record, exchange.method, exchange.scope)
