@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
+from audifi.core import invariants
 from audifi.core.background import BackgroundTasks
 from audifi.core.clock import Clock, utc_now
 from audifi.core.config.derived_keys import derive_key
@@ -137,7 +138,12 @@ async def running(
         expired += [rows for feature in features for rows in feature.retention(now)]
         await retention.prune(services.engine, expired)
 
+    async def check_invariants() -> None:
+        rules = [invariant for feature in features for invariant in feature.invariants]
+        await invariants.check_nightly(services.settings, rules, services.metrics.record_invariant)
+
     services.jobs.schedule("retention", retention_times, delete_expired)
+    services.jobs.schedule("invariants", invariants.CHECK_TIMES, check_invariants)
     background = BackgroundTasks(
         {
             "revoked_sessions": services.revoked_sessions.follow,

@@ -1,10 +1,15 @@
 """Invariants: what a check finds, and the commands that run it."""
 
+import asyncio
+
 import pytest
 from typer.testing import CliRunner
 
 from audifi.app import FEATURES
+from audifi.auth.invariants import INVARIANTS
 from audifi.cli import app
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.invariants import check_nightly
 from tests.support import databases
 
 SUSPICIOUS = """
@@ -41,6 +46,17 @@ def test_check_without_a_database_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     assert status == 1
     assert "127.0.0.1:1/d: ConnectionRefusedError" in output
     assert "s3cr3t" not in output
+
+
+def test_nightly_check_records_each_invariant(caplog: pytest.LogCaptureFixture, migrated_database_url: str) -> None:
+    databases.execute(migrated_database_url, SUSPICIOUS)
+    settings = DatabaseSettings.model_validate({"database_url": migrated_database_url})
+    recorded: dict[str, int] = {}
+
+    asyncio.run(check_nightly(settings, INVARIANTS, recorded.__setitem__))
+
+    assert recorded == {"deleted_account_is_empty": 1, "deleted_account_has_no_session": 0}
+    assert "invariant violated: name=deleted_account_is_empty examples=id=" in caplog.text
 
 
 def test_names_of_invariants_are_unique() -> None:

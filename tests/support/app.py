@@ -1,5 +1,6 @@
 """The API inside the test process, asked over real HTTP: its clock can be moved, and its coverage measured."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,13 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx2
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from audifi.app import create_app
+from audifi.app import FEATURES, create_app
 from audifi.core.config.settings import Settings
+from audifi.core.invariants import Violation, check
 from audifi.services import RETENTION_TIMES, Services, build_services
 from tests.support.api import APP_URL, SECRETS
 from tests.support.clients import asking
@@ -99,3 +102,16 @@ def serving(app: FastAPI) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+def check_invariants(database_url: str) -> None:
+    """Fail where the data violates an invariant of any feature."""
+
+    async def run() -> list[Violation]:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return await check(connection, [invariant for feature in FEATURES for invariant in feature.invariants])
+        finally:
+            await connection.close()
+
+    assert not asyncio.run(run())

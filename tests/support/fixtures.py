@@ -134,6 +134,7 @@ def app(shared_app: App) -> Iterator[App]:
     """The app. Its clock can be moved; afterwards it is right again."""
     yield shared_app
     shared_app.clock.reset()
+    apps.check_invariants(shared_app.database_url)
 
 
 class StartApp(Protocol):

@@ -1,10 +1,18 @@
 """Invariants of a feature's data, as queries that return the rows which violate them."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.connection import connect
+
+logger = logging.getLogger(__name__)
+
+CHECK_TIMES = "20 3 * * *"
+"""Each night, in UTC (crontab(5))."""
 MAX_EXAMPLES = 5
 
 
@@ -38,3 +46,19 @@ async def check(connection: asyncpg.Connection, invariants: Sequence[Invariant])
                 examples = [", ".join(f"{name}={value}" for name, value in row.items()) for row in rows]
                 violations.append(Violation(invariant=invariant, examples=examples))
     return violations
+
+
+async def check_nightly(
+    settings: DatabaseSettings, invariants: Sequence[Invariant], record: Callable[[str, int], None]
+) -> None:
+    """Check on a connection of its own, log what is violated, and record how many examples each invariant has."""
+    connection = await connect(settings, server_settings={"application_name": "audifi-invariants"})
+    try:
+        violations = {violation.invariant.name: violation for violation in await check(connection, invariants)}
+    finally:
+        await connection.close()
+    for invariant in invariants:
+        violation = violations.get(invariant.name)
+        record(invariant.name, len(violation.examples) if violation else 0)
+        if violation:
+            logger.error("invariant violated: name=%s examples=%s", invariant.name, "; ".join(violation.examples))

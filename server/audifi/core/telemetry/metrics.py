@@ -69,6 +69,7 @@ class Metrics(Collector):
         self._emails: Counter[str] = Counter({"sent": 0, "failed": 0})
         self._jobs: Counter[tuple[str, str]] = Counter()
         self._background_restarts: Counter[str] = Counter()
+        self._invariant_violations: dict[str, int] = {}
         self._pools: dict[str, tuple[int, Callable[[], int], Callable[[], int]]] = {}
         """By name: the size, and how many connections are in use and idle."""
         self._pool_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -114,6 +115,10 @@ class Metrics(Collector):
     def count_background_restart(self, task: str) -> None:
         self._background_restarts[task] += 1
 
+    def record_invariant(self, name: str, violations: int) -> None:
+        """Record what the last check of an invariant found."""
+        self._invariant_violations[name] = violations
+
     # What is there to be counted
 
     def expect_jobs(self, jobs: Iterable[str]) -> None:
@@ -158,6 +163,12 @@ class Metrics(Collector):
         yield _counter("emails", "E-mails by result: sent or failed.", ["result"], self._emails)
         yield _counter("jobs", f"Attempts at jobs by result: {', '.join(JOB_RESULTS)}.", ["job", "result"], self._jobs)
         yield _counter("background_task_restarts", "Restarts of background tasks.", ["task"], self._background_restarts)
+        violations = GaugeMetricFamily(
+            "invariant_violations", "Rows that violated an invariant at the last nightly check.", labels=["invariant"]
+        )
+        for name, count in list(self._invariant_violations.items()):
+            violations.add_metric([name], count)
+        yield violations
         yield from self._collect_pools()
         lag = HistogramMetricFamily("event_loop_lag_seconds", "How late the event loop calls a timer.")
         self._loop_lag.add_to(lag)
