@@ -12,8 +12,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Can this server serve?
-         * @description 200 when PostgreSQL answers, 503 when it doesn't, within 2 seconds. The cause is in the log.
+         * Check the server's health
+         * @description 200 when PostgreSQL answers, else 503, within 2 seconds. The log has the cause.
          */
         get: operations["getHealth"];
         put?: never;
@@ -206,7 +206,7 @@ export interface components {
         Delivery: "cookie" | "body";
         /**
          * Dependencies
-         * @description What the server can't do without.
+         * @description The state of the services that the server needs.
          */
         Dependencies: {
             /**
@@ -317,7 +317,7 @@ export interface components {
         };
         /**
          * Health
-         * @description Whether the server can serve.
+         * @description The state of the server.
          */
         Health: {
             /**
@@ -330,7 +330,7 @@ export interface components {
             /**
              * Timestamp
              * Format: date-time
-             * @description When it was asked: RFC 3339, UTC, whole seconds.
+             * @description The time of the response: RFC 3339, UTC, whole seconds.
              * @example 2026-01-31T12:00:00Z
              */
             timestamp: string;
@@ -340,7 +340,7 @@ export interface components {
              * @example 0.1.0+1a2b3c4
              */
             version: string;
-            /** @description Each by itself. */
+            /** @description The state of each dependency. */
             dependencies: components["schemas"]["Dependencies"];
         };
         /** MagicLinkRequest */
@@ -646,31 +646,31 @@ export interface components {
         };
         /**
          * FieldError
-         * @description What is wrong with one value of the request.
+         * @description An error of one value in the request.
          */
         FieldError: {
             /**
              * Code
-             * @description pydantic's type of error: https://docs.pydantic.dev/latest/errors/validation_errors/.
+             * @description Pydantic's error type: https://docs.pydantic.dev/latest/errors/validation_errors/.
              * @example string_too_long
              */
             code: string;
             /**
              * Detail
-             * @description For a person.
+             * @description An explanation for people.
              * @example String should have at most 80 characters
              */
             detail: string;
             /**
              * Pointer
-             * @description Where in the body: a JSON pointer (RFC 6901); empty for the body as a whole.
+             * @description A JSON pointer (RFC 6901) into the body; empty for the whole body.
              * @default
              * @example /email
              */
             pointer?: string;
             /**
              * Parameter
-             * @description Or which parameter, of the path, the query, a header or a cookie.
+             * @description The name of the path, query, header or cookie parameter.
              * @default
              * @example limit
              */
@@ -678,7 +678,7 @@ export interface components {
         };
         /**
          * ProblemDetails
-         * @description RFC 9457.
+         * @description An error response (RFC 9457).
          */
         ProblemDetails: {
             /**
@@ -689,8 +689,8 @@ export interface components {
             type: string;
             /**
              * Title
-             * @description For a person; the same each time.
-             * @example The request isn't valid
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
              */
             title: string;
             /**
@@ -701,32 +701,32 @@ export interface components {
             status: number;
             /**
              * Detail
-             * @description For a person, about this time.
+             * @description An explanation of this occurrence, for people.
              * @default
-             * @example Send it again.
+             * @example Try again in a moment.
              */
             detail?: string;
             /**
              * Instance
-             * @description The path that was asked for.
+             * @description The path of the request.
              * @example /api/v1/auth/me
              */
             instance: string;
             /**
              * Code
-             * @description Stable: to be told apart by programs. Titles and details may change.
+             * @description Stable, for programs. Titles and details may change.
              * @example request.invalid
              */
             code: string;
             /**
              * Request Id
-             * @description What this request is called in the logs.
+             * @description The request's id in the logs.
              * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
              */
             request_id: string;
             /**
              * Errors
-             * @description What is wrong with single values of the request, at most 20 of them.
+             * @description Errors of single values in the request, at most 20.
              */
             errors?: components["schemas"]["FieldError"][];
         };
@@ -743,8 +743,8 @@ export interface components {
             type: string;
             /**
              * Title
-             * @description For a person; the same each time.
-             * @example The request isn't valid
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
              */
             title: string;
             /**
@@ -755,32 +755,32 @@ export interface components {
             status: number;
             /**
              * Detail
-             * @description For a person, about this time.
+             * @description An explanation of this occurrence, for people.
              * @default
-             * @example Send it again.
+             * @example Try again in a moment.
              */
             detail?: string;
             /**
              * Instance
-             * @description The path that was asked for.
+             * @description The path of the request.
              * @example /api/v1/auth/me
              */
             instance: string;
             /**
              * Code
-             * @description Stable: to be told apart by programs. Titles and details may change.
+             * @description Stable, for programs. Titles and details may change.
              * @example request.invalid
              */
             code: string;
             /**
              * Request Id
-             * @description What this request is called in the logs.
+             * @description The request's id in the logs.
              * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
              */
             request_id: string;
             /**
              * Errors
-             * @description What is wrong with single values of the request, at most 20 of them.
+             * @description Errors of single values in the request, at most 20.
              */
             errors?: components["schemas"]["FieldError"][];
             /**
@@ -805,19 +805,6 @@ export interface components {
         };
     };
     responses: {
-        /** @description Request Header Fields Too Large */
-        RequestHeaderFieldsTooLarge: {
-            headers: {
-                "X-Request-ID": components["headers"]["X-Request-ID"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                    /** @enum {string} */
-                    code: "request.head_too_large";
-                };
-            };
-        };
         /** @description Internal Server Error */
         InternalServerError: {
             headers: {
@@ -936,9 +923,8 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
-            /** @description It can't. */
+            /** @description The database is unavailable. */
             503: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1003,7 +989,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1074,7 +1059,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1170,7 +1154,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1250,7 +1233,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1404,7 +1386,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1543,7 +1524,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1664,7 +1644,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1772,7 +1751,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1843,7 +1821,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -1947,7 +1924,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
@@ -2055,7 +2031,6 @@ export interface operations {
                     };
                 };
             };
-            431: components["responses"]["RequestHeaderFieldsTooLarge"];
             500: components["responses"]["InternalServerError"];
             /** @description Service Unavailable */
             503: {
