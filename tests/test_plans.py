@@ -60,12 +60,12 @@ INSERT INTO rate_limit_counters
 
 -- The provider of mail was away for a day: what is still tried, and what was given up.
 INSERT INTO pgqueuer (priority, status, entrypoint, execute_after)
-    SELECT 0, 'queued', 'sign_in_mail', now() + (1 + random()) * interval '1 hour' FROM generate_series(1, 300);
+    SELECT 0, 'queued', 'sign_in_email', now() + (1 + random()) * interval '1 hour' FROM generate_series(1, 300);
 INSERT INTO pgqueuer (priority, status, entrypoint, execute_after, updated)
-    SELECT 0, 'failed', 'sign_in_mail', began, began
+    SELECT 0, 'failed', 'sign_in_email', began, began
     FROM (SELECT now() - random() * interval '30 days' AS began FROM generate_series(1, 20000)) AS jobs;
 INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint, created)
-    SELECT n, 'successful', 0, 'sign_in_mail', now() - random() * interval '30 days'
+    SELECT n, 'successful', 0, 'sign_in_email', now() - random() * interval '30 days'
     FROM generate_series(1, 50000) AS n;
 """
 

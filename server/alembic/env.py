@@ -19,6 +19,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import asyncpg
 from alembic import context
@@ -26,7 +27,8 @@ from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 from tenacity import (
     AsyncRetrying,
@@ -42,7 +44,7 @@ from tenacity import (
 )
 
 from audifi.core.config.settings import MigrationSettings, SettingsError, load
-from audifi.core.db.connection import connect, create_unpooled_engine, milliseconds
+from audifi.core.db.connection import connect, milliseconds
 from audifi.core.db.errors import sqlstate
 from audifi.core.telemetry import logging as logs
 from audifi.models import Base
@@ -69,7 +71,7 @@ def migrate_offline() -> None:
 
 async def migrate(settings: MigrationSettings) -> None:
     lock = await connect_when_awake(settings)  # a connection of its own, apart from the one that migrates
-    engine = create_unpooled_engine(settings, session(settings))
+    engine = create_engine(settings)
     try:
         if not only_looks():
             await take_lock(lock, settings.migration_queue_timeout_seconds)
@@ -77,6 +79,18 @@ async def migrate(settings: MigrationSettings) -> None:
     finally:
         await engine.dispose()
         lock.terminate()  # ends its transaction, and with it the lock
+
+
+def create_engine(settings: MigrationSettings) -> AsyncEngine:
+    """Return Alembic's engine, which opens each connection as the server does."""
+    arguments: dict[str, object] = {
+        "async_creator_fn": partial(connect, settings, server_settings=session(settings)),
+        # Behind PgBouncer, each transaction may meet another server connection, which knows no prepared statement.
+        **({"prepared_statement_cache_size": 0} if settings.behind_pgbouncer else {}),
+    }
+    return create_async_engine(
+        "postgresql+asyncpg://", connect_args=arguments, hide_parameters=True, poolclass=NullPool
+    )
 
 
 async def run_until_locks_are_free(engine: AsyncEngine, settings: MigrationSettings, lock: asyncpg.Connection) -> None:

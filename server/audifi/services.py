@@ -8,28 +8,26 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-
 from audifi.auth.revocations import RevokedSessions
+from audifi.auth.session_checks import SessionChecks
 from audifi.auth.tokens import Keys
 from audifi.core import invariants
 from audifi.core.background import BackgroundTasks
 from audifi.core.clock import Clock, utc_now
 from audifi.core.config.derived_keys import derive_key
 from audifi.core.config.settings import Settings
-from audifi.core.db import retention
-from audifi.core.db.connection import create_engine
 from audifi.core.db.database import Database, untraced
 from audifi.core.db.pagination import CursorCodec
-from audifi.core.db.semaphore import FairSemaphore
+from audifi.core.db.retention import delete_expired
 from audifi.core.email.sender import ConsoleSender, CountedSender, EmailSender, SendGridSender
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.idempotency.service import expired_keys
-from audifi.core.jobs.queue import Jobs, Kind
+from audifi.core.jobs.queue import JobQueue, JobType, expired_jobs
 from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
 from audifi.core.rate_limiting.exact import RateLimiter
 from audifi.core.rate_limiting.limits import CounterKeys, Limit
+from audifi.core.rate_limiting.retention import expired_counters
 from audifi.core.telemetry.error_reporting import ErrorReporter
 from audifi.core.telemetry.metrics import Metrics
 from audifi.health.probe import DatabaseProbe
@@ -48,11 +46,11 @@ class Services:
 
     settings: Settings
     clock: Clock
-    engine: AsyncEngine
-    sessions: async_sessionmaker[AsyncSession]
-    turns: FairSemaphore
     database: Database
-    jobs: Jobs
+    """For requests."""
+    background_database: Database
+    """For rate limits, jobs, polling and retention. A request that holds a connection may wait for this one."""
+    jobs: JobQueue
     rate_limiter: RateLimiter
     request_limiter: ApproximateRateLimiter
     concurrency_limit: ConcurrencyLimit
@@ -63,43 +61,43 @@ class Services:
     keys: Keys
     cursors: CursorCodec
     revoked_sessions: RevokedSessions
+    session_checks: SessionChecks
     database_probe: DatabaseProbe
 
 
 def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
     """Build everything. Nothing connects yet: a database that is unavailable doesn't keep the server from starting."""
-    engine = create_engine(settings)
     metrics = Metrics(settings.version)
-    turns = FairSemaphore(
-        settings.database_pool_size + settings.database_pool_max_overflow,
-        settings.database_pool_timeout_seconds,
-        on_wait=lambda seconds: metrics.record_pool_wait("transactions", seconds),
-    )
-    metrics.add_engine(engine, turns)
     error_reporter = ErrorReporter(settings)
     tracer = _create_tracer(settings)
-    if tracer:
-        tracer.engine(engine)
-    counter_keys = CounterKeys(settings.jwt_secret)
+    trace = tracer.statement if tracer else untraced
     database = Database(
         settings,
-        pool_size=1,
+        pool_size=settings.database_pool_size,
         read_pool_size=settings.database_read_pool_size,
         on_wait=metrics.record_pool_wait,
-        trace=tracer.statement if tracer else untraced,
+        trace=trace,
     )
-    metrics.add_pool(database.pools[1])
+    background_database = Database(
+        settings,
+        name="background",
+        pool_size=settings.database_background_pool_size,
+        read_pool_size=1,
+        on_wait=metrics.record_pool_wait,
+        trace=trace,
+    )
+    for pool in (*database.pools, *background_database.pools):
+        metrics.add_pool(pool)
+    counter_keys = CounterKeys(settings.jwt_secret)
     return Services(
         settings=settings,
         clock=clock,
-        engine=engine,
-        sessions=async_sessionmaker(engine, expire_on_commit=False),
-        turns=turns,
         database=database,
-        jobs=Jobs(engine, told=metrics.count_job, report=error_reporter),
-        rate_limiter=RateLimiter(engine, counter_keys),
+        background_database=background_database,
+        jobs=JobQueue(background_database, on_result=metrics.count_job, report=error_reporter),
+        rate_limiter=RateLimiter(background_database, counter_keys),
         request_limiter=ApproximateRateLimiter(
-            ReplicatedCounters(engine, counter_keys),
+            ReplicatedCounters(background_database, counter_keys),
             clock,
             per_client=Limit("client", settings.client_requests_per_minute, per=MINUTE),
             per_account=Limit("account", settings.account_requests_per_minute, per=MINUTE),
@@ -111,7 +109,8 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         email_sender=CountedSender(_create_email_sender(settings), metrics.count_email),
         keys=Keys(settings),
         cursors=_create_cursor_codec(settings),
-        revoked_sessions=RevokedSessions(engine, clock),
+        revoked_sessions=RevokedSessions(background_database, clock),
+        session_checks=SessionChecks(database),
         database_probe=DatabaseProbe(settings, on_result=metrics.count_probe),
     )
 
@@ -130,23 +129,23 @@ async def running(
     for feature in features:
         for job_type in feature.jobs(services):
             services.jobs.register(_with_spans(job_type, services.tracer))
-    services.metrics.expect_jobs(services.jobs.kinds)
+    services.metrics.expect_jobs(services.jobs.job_types)
 
-    async def delete_expired() -> None:
+    async def run_retention() -> None:
         now = services.clock()
-        expired = [*retention.expired(now), expired_keys(now)]
+        expired = [*expired_counters(now), *expired_jobs(now), expired_keys(now)]
         expired += [rows for feature in features for rows in feature.retention(now)]
-        await retention.prune(services.engine, expired)
+        await delete_expired(services.background_database, expired)
 
     async def check_invariants() -> None:
         rules = [invariant for feature in features for invariant in feature.invariants]
         await invariants.check_nightly(services.settings, rules, services.metrics.record_invariant)
 
-    services.jobs.schedule("retention", retention_times, delete_expired)
+    services.jobs.schedule("retention", retention_times, run_retention)
     services.jobs.schedule("invariants", invariants.CHECK_TIMES, check_invariants)
     background = BackgroundTasks(
         {
-            "revoked_sessions": services.revoked_sessions.follow,
+            "revoked_sessions": services.revoked_sessions.run,
             "request_limiter": services.request_limiter.run,
             "event_loop_lag": services.metrics.measure_event_loop,
         },
@@ -154,8 +153,7 @@ async def running(
     )
     async with background:
         services.jobs.start()
-        async with services.database:
-            yield
+        yield
         await services.jobs.stop()
     await services.email_sender.close()
     flushing = asyncio.gather(
@@ -163,7 +161,8 @@ async def running(
     )
     with suppress(TimeoutError):  # a frozen database must not keep the process from ending
         async with asyncio.timeout(POOL_CLOSE_TIMEOUT_SECONDS):
-            await services.engine.dispose()
+            await services.database.close()
+            await services.background_database.close()
     await flushing
 
 
@@ -180,7 +179,7 @@ def _create_tracer(settings: Settings) -> "Tracer | None":
     return Tracer(settings)
 
 
-def _with_spans(job_type: Kind, tracer: "Tracer | None") -> Kind:
+def _with_spans(job_type: JobType, tracer: "Tracer | None") -> JobType:
     return replace(job_type, handler=tracer.trace_job(job_type.name, job_type.handler)) if tracer else job_type
 
 

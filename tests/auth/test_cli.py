@@ -121,7 +121,7 @@ def test_very_many_sessions_are_ended_some_at_a_time_each_with_a_time_that_machi
     start_app: StartApp, migrated_database_url: str, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They look for what was revoked in the last minute: one transaction for all could be over too late."""
-    monkeypatch.setattr(commands, "SESSIONS_A_TRANSACTION", 2)
+    monkeypatch.setattr(commands, "MAX_SESSIONS", 2)
     app = start_app(migrated_database_url)
     people = [Client(app.http, sendgrid).sign_in() for _ in range(5)]
     app.clock.advance(seconds=60)
@@ -236,7 +236,7 @@ def test_an_unknown_role_is_refused(app: App) -> None:
     ("url", "sentence"),
     [
         ("", "DATABASE_URL: is empty"),
-        ("postgres://u:s3cr3t@127.0.0.1:1/d", "127.0.0.1:1/d: ConnectionRefusedError. `python -m audifi doctor` says"),
+        ("postgres://u:s3cr3t@127.0.0.1:1/d", "127.0.0.1:1/d: ConnectionRefusedError. Run `python -m audifi doctor`"),
     ],
 )
 def test_what_an_operator_can_mend_is_one_sentence_without_the_password(url: str, sentence: str) -> None:
@@ -251,13 +251,13 @@ def test_what_an_operator_can_mend_is_one_sentence_without_the_password(url: str
 def test_jobs_that_were_given_up_are_listed_and_tried_again(migrated_database_url: str) -> None:
     databases.execute(
         migrated_database_url,
-        "INSERT INTO pgqueuer (priority, status, entrypoint, attempts) VALUES (0, 'failed', 'sign_in_mail', 12)",
+        "INSERT INTO pgqueuer (priority, status, entrypoint, attempts) VALUES (0, 'failed', 'sign_in_email', 12)",
     )
 
-    assert re.search(r"1 +sign_in_mail +failed +12", audifi(migrated_database_url, "jobs", "list").stdout)
+    assert re.search(r"1 +sign_in_email +failed +12", audifi(migrated_database_url, "jobs", "list").stdout)
     assert audifi(migrated_database_url, "jobs", "retry", "1").stdout == "Job 1 is queued again.\n"
     again = audifi(migrated_database_url, "jobs", "retry", "1")
-    assert (again.exit_code, again.stderr) == (1, "There is no job 1 that was given up.\n")
+    assert (again.exit_code, again.stderr) == (1, "There is no failed job 1.\n")
 
 
 def test_what_the_database_says_is_named_as_it_names_it(database_url: str) -> None:

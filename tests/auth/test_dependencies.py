@@ -1,4 +1,4 @@
-"""What later features ask for in a route's signature."""
+"""The dependencies of features on the user of a request."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,8 @@ import httpx2
 import pytest
 from fastapi import Depends
 
-from audifi.auth.dependencies import Account, CheckedAccount, FreshAccount, SignedIn, account_key, with_role
+from audifi.auth.dependencies import AccessTokenDep, CurrentUser, RecentlyAuthenticatedUser, account_key, require_role
+from audifi.auth.session_checks import CheckedUser
 from audifi.core.http.rate_limits import rate_limited
 from audifi.core.rate_limiting.limits import Limit
 from tests.support import app as apps
@@ -26,20 +27,20 @@ def app_of_features(database_url: str, shared_sendgrid: SendGrid) -> Iterator[Ap
     with apps.running(database_url, sendgrid_url=shared_sendgrid.url) as app:
 
         @app.asgi.get("/test/signed-in")
-        async def signed_in(token: SignedIn) -> str:
-            return str(token.user_id)
+        async def signed_in(claims: AccessTokenDep) -> str:
+            return str(claims.user_id)
 
         @app.asgi.get("/test/checked")
-        async def checked(account: CheckedAccount) -> str:
-            return account.email
+        async def checked(user: CurrentUser) -> str:
+            return user.email
 
         @app.asgi.get("/test/fresh")
-        async def fresh(account: FreshAccount) -> str:
-            return account.email
+        async def fresh(user: RecentlyAuthenticatedUser) -> str:
+            return user.email
 
         @app.asgi.get("/test/artist")
-        async def artist(account: Annotated[Account, Depends(with_role("artist", "admin"))]) -> str:
-            return account.role
+        async def artist(user: Annotated[CheckedUser, Depends(require_role("artist", "admin"))]) -> str:
+            return user.role
 
         @app.asgi.post("/test/limited", dependencies=[Depends(rate_limited(WRITES, key=account_key))])
         async def limited() -> None: ...
@@ -62,7 +63,7 @@ def set_user(app: App, member: Client, values: str) -> None:
     databases.execute(app.database_url, f"UPDATE users SET {values} WHERE id = '{user_id}'")  # noqa: S608
 
 
-def test_the_signed_in_account_is_known_from_its_token_alone(app_of_features: App, member: Client) -> None:
+def test_access_token_alone_tells_the_account(app_of_features: App, member: Client) -> None:
     assert get(member, "/test/signed-in").json() == member.tokens["user"]["id"]
     assert app_of_features.http.get("/test/signed-in").status_code == 401
 
@@ -79,9 +80,9 @@ def test_rate_limit_of_a_feature_counts_per_account(app_of_features: App, member
     assert app_of_features.http.post("/test/limited").status_code == 401
 
 
-def test_a_role_counts_from_the_next_request_on(app_of_features: App, member: Client) -> None:
+def test_role_counts_from_the_next_request(app_of_features: App, member: Client) -> None:
     refused = get(member, "/test/artist")
-    assert (refused.status_code, refused.json()["code"]) == (403, "account.role_required")
+    assert (refused.status_code, refused.json()["code"]) == (403, "role.insufficient")
     for role in ("artist", "admin"):
         set_user(app_of_features, member, f"role = '{role}'")
         assert get(member, "/test/artist").json() == role
@@ -90,7 +91,7 @@ def test_a_role_counts_from_the_next_request_on(app_of_features: App, member: Cl
 
 
 @pytest.mark.parametrize("state", ["disabled_at = now()", "deleted_at = now()"])
-def test_a_checked_account_is_neither_suspended_nor_deleted(app_of_features: App, member: Client, state: str) -> None:
+def test_suspended_or_deleted_user_is_refused(app_of_features: App, member: Client, state: str) -> None:
     assert get(member, "/test/checked").status_code == 200
     set_user(app_of_features, member, state)
 
@@ -98,9 +99,7 @@ def test_a_checked_account_is_neither_suspended_nor_deleted(app_of_features: App
 
 
 @pytest.mark.parametrize("ended", ["revoked_at = now(), revoked_reason = 'signed_out'", "idle_expires_at = now()"])
-def test_a_checked_session_has_not_ended_anywhere_a_moment_ago(
-    app_of_features: App, member: Client, ended: str
-) -> None:
+def test_session_that_ended_elsewhere_is_refused(app_of_features: App, member: Client, ended: str) -> None:
     session_id = member.tokens["session"]["id"]
     replace(member, mails=1).sign_in()  # a newer one of the account, which goes on
     databases.execute(app_of_features.database_url, f"UPDATE sessions SET {ended} WHERE id = '{session_id}'")  # noqa: S608
@@ -110,7 +109,7 @@ def test_a_checked_session_has_not_ended_anywhere_a_moment_ago(
     assert get(member, "/test/artist").status_code == 401
 
 
-def test_a_fresh_sign_in_is_one_of_the_last_five_minutes(app_of_features: App, member: Client) -> None:
+def test_recent_sign_in_is_at_most_five_minutes_old(app_of_features: App, member: Client) -> None:
     app_of_features.clock.stop()
     member.sign_in()
     app_of_features.clock.advance(minutes=5)

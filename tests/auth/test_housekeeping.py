@@ -1,4 +1,4 @@
-"""What is over is deleted, and nothing else."""
+"""Rows that are no longer kept are deleted, and no others."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from audifi.auth import jobs as auth_jobs
-from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db import retention as housekeeping
-from audifi.core.db.connection import create_engine
+from audifi.core.db import retention
+from audifi.core.db.retention import delete_expired
+from audifi.core.jobs.queue import expired_jobs
+from audifi.core.rate_limiting.retention import expired_counters
 from tests.support import databases
 
 USER = "'01900000-0000-7000-8000-000000000000'"
@@ -58,20 +59,17 @@ def add_old_and_new(url: str) -> None:
     )
 
 
-async def prune(url: str, machines: int = 1) -> list[dict[str, int]]:
-    engine = create_engine(DatabaseSettings(database_url=url))
+async def delete(url: str, machines: int = 1) -> list[dict[str, int]]:
     now = datetime.now(UTC)
-    expired = [*housekeeping.expired(now), *auth_jobs.expired(now)]
-    try:
-        return await asyncio.gather(*(housekeeping.prune(engine, expired) for _ in range(machines)))
-    finally:
-        await engine.dispose()
+    expired = [*expired_counters(now), *expired_jobs(now), *auth_jobs.expired(now)]
+    async with databases.connect_pools(url) as database:
+        return await asyncio.gather(*(delete_expired(database, expired) for _ in range(machines)))
 
 
-def test_what_is_over_goes_and_what_is_not_stays(migrated_database_url: str) -> None:
+def test_expired_rows_are_deleted_and_others_kept(migrated_database_url: str) -> None:
     add_old_and_new(migrated_database_url)
 
-    assert asyncio.run(prune(migrated_database_url)) == [
+    assert asyncio.run(delete(migrated_database_url)) == [
         {
             "rate_limit_counters": 1,
             "pgqueuer": 1,
@@ -81,7 +79,7 @@ def test_what_is_over_goes_and_what_is_not_stays(migrated_database_url: str) -> 
             "auth_events": 1,
         }
     ]
-    assert set(asyncio.run(prune(migrated_database_url))[0].values()) == {0}
+    assert set(asyncio.run(delete(migrated_database_url))[0].values()) == {0}
     counts = {"sign_in_flows": 1, "sessions": 2, "rate_limit_counters": 1, "auth_events": 1, "pgqueuer": 2}
     for table, count in counts.items():
         assert databases.fetch_value(migrated_database_url, f"SELECT count(*) FROM {table}") == count  # noqa: S608
@@ -90,18 +88,18 @@ def test_what_is_over_goes_and_what_is_not_stays(migrated_database_url: str) -> 
     )
 
 
-def test_a_run_is_bounded_and_the_next_goes_on(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "BATCH_ROWS", 10)
-    monkeypatch.setattr(housekeeping, "BATCHES", 3)
+def test_run_is_bounded_and_the_next_goes_on(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH_ROWS", 10)
+    monkeypatch.setattr(retention, "MAX_BATCHES", 3)
     databases.execute(migrated_database_url, FLOW.format("- interval '2 days'", 50))
 
-    deleted = [asyncio.run(prune(migrated_database_url))[0]["sign_in_flows"] for _ in range(3)]
+    deleted = [asyncio.run(delete(migrated_database_url))[0]["sign_in_flows"] for _ in range(3)]
     assert deleted == [30, 20, 0]
 
 
 def test_machines_share_the_work(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "BATCH_ROWS", 50)
+    monkeypatch.setattr(retention, "BATCH_ROWS", 50)
     databases.execute(migrated_database_url, FLOW.format("- interval '2 days'", 300))
 
-    runs = asyncio.run(prune(migrated_database_url, machines=3))
+    runs = asyncio.run(delete(migrated_database_url, machines=3))
     assert sum(run["sign_in_flows"] for run in runs) == 300

@@ -9,8 +9,6 @@ import pytest
 
 from audifi.auth import revocations
 from audifi.auth.revocations import RevokedSessions
-from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import create_engine
 from tests.support import databases
 from tests.support.app import App, Clock
 from tests.support.clients import Client
@@ -21,11 +19,8 @@ USER = "01900000-0000-7000-8000-000000000000"
 
 @asynccontextmanager
 async def following(url: str, clock: Clock | None = None, **bounds: int) -> AsyncIterator[RevokedSessions]:
-    engine = create_engine(DatabaseSettings(database_url=url))
-    try:
-        yield RevokedSessions(engine, clock or Clock(), **bounds)
-    finally:
-        await engine.dispose()
+    async with databases.connect_pools(url) as database:
+        yield RevokedSessions(database, clock or Clock(), **bounds)
 
 
 async def add_session(url: str, revoked_at: str) -> UUID:
@@ -164,7 +159,7 @@ def test_while_they_are_too_many_it_looks_seldom(migrated_database_url: str, mon
                 return await poll()
 
             monkeypatch.setattr(revoked, "poll", counted)
-            task = asyncio.create_task(revoked.follow())
+            task = asyncio.create_task(revoked.run())
             await asyncio.sleep(0.5)
             task.cancel()
         return looks
@@ -181,8 +176,10 @@ def test_it_goes_on_looking_when_the_database_was_away(
         rename = "ALTER TABLE {} RENAME TO {}"
         await asyncio.to_thread(databases.execute, migrated_database_url, rename.format("sessions", "gone"))
         async with following(migrated_database_url) as revoked:
-            task = asyncio.create_task(revoked.follow())
-            await until(lambda: "can't tell which sessions were revoked: ProgrammingError" in caplog.messages)
+            task = asyncio.create_task(revoked.run())
+            await until(
+                lambda: "revoked sessions unknown; checking rows instead: error=UndefinedTableError" in caplog.messages
+            )
             assert not revoked.is_current
             await asyncio.to_thread(databases.execute, migrated_database_url, rename.format("gone", "sessions"))
             await until(lambda: revoked.is_current)

@@ -272,10 +272,10 @@ def test_replica_is_an_error(doctor: Doctor, database_url: str) -> None:
 
 
 def test_pool_larger_than_the_database_allows_is_named(doctor: Doctor) -> None:
-    assert "one machine can open 206" in doctor(DATABASE_POOL_SIZE="100", DATABASE_POOL_MAX_OVERFLOW="100").of(
+    assert "one machine can open 205" in doctor(DATABASE_POOL_SIZE="100", DATABASE_READ_POOL_SIZE="100").of(
         "connections"
     )
-    assert "a deploy of 2 machines 262" in doctor(DATABASE_POOL_SIZE="54").of("connections", "!")
+    assert "a deploy of 2 machines 258" in doctor(DATABASE_POOL_SIZE="54").of("connections", "!")
 
 
 @pytest.mark.parametrize("seconds", [-7, 7])

@@ -154,7 +154,6 @@ def test_a_pool_that_is_exhausted_leaves_health_green(start_api: StartApi, datab
         database_url,
         module="tests.support.api_with_test_routes",
         DATABASE_POOL_SIZE="1",
-        DATABASE_POOL_MAX_OVERFLOW="0",
         DATABASE_POOL_TIMEOUT_SECONDS="1",
     )
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"

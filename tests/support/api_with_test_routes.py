@@ -3,24 +3,20 @@
 import asyncio
 import os
 import time
-from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request
-from sqlalchemy import Text, bindparam, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import FastAPI, Request
+from sqlalchemy import Text, bindparam, select
 
 from audifi import serve as server
 from audifi.app import create_app
 from audifi.core.config.settings import Settings, load
 from audifi.core.db.statements import Statement
 from audifi.core.http.dependencies import DatabaseDep, services_of
-from audifi.core.http.session import get_session
 from audifi.core.telemetry import logging as logs
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve, show_metrics
 from audifi.services import build_services
 
 ECHO = Statement(select(bindparam("value", type_=Text)))
-Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 def add_routes(app: FastAPI) -> None:
@@ -34,8 +30,9 @@ def add_routes(app: FastAPI) -> None:
         time.sleep(seconds)
 
     @app.get("/test/slow-query")
-    async def slow_query(session: Session, seconds: float) -> float:
-        await session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": seconds})
+    async def slow_query(database: DatabaseDep, seconds: float) -> float:
+        async with database.transaction() as tx:
+            await tx.fetch_sql("SELECT pg_sleep($1)", seconds)
         return seconds
 
     @app.get("/test/read")
@@ -43,17 +40,18 @@ def add_routes(app: FastAPI) -> None:
         return str(await database.fetch_value(ECHO, value=value))
 
     @app.get("/test/setting")
-    async def setting(session: Session, name: str) -> str:
-        value: str = (await session.execute(text("SELECT current_setting(:name)"), {"name": name})).scalar_one()
-        return value
+    async def setting(database: DatabaseDep, name: str) -> str:
+        [[value]] = await database.fetch_sql("SELECT current_setting($1)", name)
+        return str(value)
 
     @app.post("/test/marks")
-    async def mark(session: Session, name: str, *, fail: bool = False, fail_at_commit: bool = False) -> None:
-        await session.execute(text("INSERT INTO marks VALUES (:name)"), {"name": name})
-        if fail:
-            raise RuntimeError
-        if fail_at_commit:  # its constraint is deferred
-            await session.execute(text("INSERT INTO marks VALUES (:name)"), {"name": name})
+    async def mark(database: DatabaseDep, name: str, *, fail: bool = False, fail_at_commit: bool = False) -> None:
+        async with database.transaction() as tx:
+            await tx.fetch_sql("INSERT INTO marks VALUES ($1)", name)
+            if fail:
+                raise RuntimeError
+            if fail_at_commit:  # its constraint is deferred
+                await tx.fetch_sql("INSERT INTO marks VALUES ($1)", name)
 
     @app.get("/test/client")
     async def client(request: Request) -> dict[str, str | None]:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 
+from audifi.core.config.settings import DatabaseSettings
+from audifi.core.db.database import Database
 from dev import postgres
 from dev.postgres import Postgres
 from tests.support.api import ROOT, environment
@@ -74,6 +77,12 @@ def holding(url: str, statement: str) -> Iterator[Callable[[], int]]:
     finally:
         loop.run_until_complete(connection.close())
         loop.close()
+
+
+def connect_pools(url: str, *, size: int = 5, **settings: Any) -> Database:
+    """Return a server's way to this database; close it."""
+    values = DatabaseSettings.model_validate({"database_url": url, **settings})
+    return Database(values, pool_size=size, read_pool_size=size)
 
 
 def create_database(server: Postgres, template: str = "template0") -> str:

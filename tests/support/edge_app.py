@@ -18,7 +18,6 @@ from starlette.background import BackgroundTask
 
 from audifi.core.clock import utc_now
 from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import create_engine
 from audifi.core.db.database import Database
 from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.http.middleware.stack import add_middleware
@@ -53,7 +52,6 @@ class Thing(BaseModel):
 def create(database_url: str) -> FastAPI:
     """The app; `/away/…` asks databases that can't be reached, `/database/…` this one."""
 
-    engine = create_engine(_settings(database_url))
     database = _database(database_url)
 
     @asynccontextmanager
@@ -61,11 +59,10 @@ def create(database_url: str) -> FastAPI:
         app.state.database = database
         yield
         await database.close()
-        await engine.dispose()
 
     app = FastAPI(lifespan=lifespan, redirect_slashes=False)
     unlimited = Limit("unlimited", 1_000_000, per=timedelta(minutes=1))
-    counters = ReplicatedCounters(engine, CounterKeys(SecretStr("the tests' secret")))
+    counters = ReplicatedCounters(database, CounterKeys(SecretStr("the tests' secret")))
     limiter = ApproximateRateLimiter(counters, utc_now, per_client=unlimited, per_account=unlimited)
     app.state.concurrency_limit = ConcurrencyLimit(150)
     app.state.metrics = Metrics()

@@ -8,16 +8,18 @@ import io
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from audifi.core.config.settings import DatabaseSettings, load
-from audifi.core.db.connection import create_unpooled_engine
+from audifi.core.db.connection import connect
 from audifi.models import Base
 from dev import postgres
 from tools.migrations import ROOT
@@ -55,7 +57,8 @@ def main() -> None:
 
 async def _differences() -> list[str]:
     """What of the migrated database, and of one that the models make, isn't in the other."""
-    engine = create_unpooled_engine(load(DatabaseSettings), {})
+    creator = partial(connect, load(DatabaseSettings))
+    engine = create_async_engine("postgresql+asyncpg://", async_creator_fn=creator, poolclass=NullPool)
     async with engine.begin() as connection:
         migrated = await _constraints_and_indexes(connection)
         await connection.execute(text("CREATE SCHEMA of_models"))

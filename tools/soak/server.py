@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 from fastapi import FastAPI
-from sqlalchemy.pool import QueuePool
 
 from audifi.app import create_app
 from audifi.core.config.settings import Settings, load
@@ -17,13 +16,12 @@ def add_route(app: FastAPI) -> None:
     @app.get("/soak")
     async def held() -> dict[str, Any]:
         services: Services = app.state.services
-        pool = services.engine.sync_engine.pool
-        assert isinstance(pool, QueuePool)
-        limit, (_, reads) = services.concurrency_limit, services.database.pools
+        limit = services.concurrency_limit
+        pools = [*services.database.pools, *services.background_database.pools]
         return {
             "tasks": len(asyncio.all_tasks()) - 1,  # this one
-            "pool": pool.checkedin() + pool.checkedout() + reads.idle + reads.in_use,
-            "checked_out": pool.checkedout() + reads.in_use,
+            "pool": sum(pool.idle + pool.in_use for pool in pools),
+            "checked_out": sum(pool.in_use for pool in pools),
             "in_work": limit.in_flight - 1,
             "shed": limit.rejected,
         }

@@ -2,20 +2,26 @@
 
 import getpass
 import os
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from sqlalchemy import ColumnElement, Row, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, func, insert, select, update
 from uuid6 import uuid7
 
 from audifi.auth import addresses
-from audifi.auth.models import AuthEvent, EventName, RevokedReason, Role, Session, User
-from audifi.auth.sessions import is_live
+from audifi.auth.context import AUTH_EVENTS
+from audifi.auth.models import EventName, RevokedReason, Role, User
+from audifi.auth.sessions import NOW, REVOKE_ALL, SESSIONS, EndedSession, is_live
 from audifi.auth.tokens import LEEWAY
 from audifi.core.clock import utc_now
 from audifi.core.console import fail, run, show
+from audifi.core.db.database import Transaction
+from audifi.core.db.statements import Statement, parameters
 
 users = typer.Typer(
     no_args_is_help=True, help="Accounts: their roles, whether they may sign in, where they are signed in."
@@ -49,8 +55,87 @@ By = Annotated[
     ),
 ]
 
-SESSIONS_A_TRANSACTION = 5000
+MAX_SESSIONS = 5000
+"""Of a transaction."""
 COLUMNS = ["id", "email", "name", "role", "created at", "suspended at"]
+USERS = User.__table__
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    id: UUID
+    email: str
+    display_name: str | None
+    role: Role
+    created_at: datetime
+    disabled_at: datetime | None
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime
+    ip: IPv4Address | IPv6Address | None
+    user_agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    created_at: datetime
+    event: EventName
+    actor: str | None
+    detail: str | None
+    ip: IPv4Address | IPv6Address | None
+
+
+def _columns(table: Any, row_type: Any) -> list[Any]:
+    return [table.c[name] for name in row_type.__dataclass_fields__]
+
+
+LIST = Statement(
+    select(*_columns(USERS, UserRow))
+    .where(USERS.c.deleted_at.is_(None), func.strpos(USERS.c.email_key, bindparam("search")) > 0)
+    .order_by(USERS.c.id.desc())
+    .limit(bindparam("limit")),
+    optional={"role": USERS.c.role == bindparam("role")},
+)
+FIND = Statement(
+    select(*_columns(USERS, UserRow)).with_for_update(),
+    optional={"user_id": USERS.c.id == bindparam("user_id"), "email_key": USERS.c.email_key == bindparam("email_key")},
+)
+LIVE_SESSIONS = Statement(
+    select(*_columns(SESSIONS, SessionRow))
+    .where(SESSIONS.c.user_id == bindparam("user_id"), is_live())
+    .order_by(SESSIONS.c.id.desc())
+)
+LAST_EVENTS = Statement(
+    select(*_columns(AUTH_EVENTS, EventRow))
+    .where(AUTH_EVENTS.c.user_id == bindparam("user_id"))
+    .order_by(AUTH_EVENTS.c.id.desc())
+    .limit(50)
+)
+SET_ROLE = Statement(update(USERS).where(USERS.c.id == bindparam("user_id")).values(role=bindparam("new_role")))
+SET_DISABLED = Statement(
+    update(USERS).where(USERS.c.id == bindparam("user_id")).values(disabled_at=bindparam("new_disabled_at"))
+)
+REVOKE_SOME = Statement(
+    update(SESSIONS)
+    .where(
+        SESSIONS.c.id.in_(
+            select(SESSIONS.c.id)
+            .where(is_live(), SESSIONS.c.created_at <= bindparam("until"))
+            .limit(bindparam("max_sessions"))
+        ),
+        is_live(),
+    )
+    .values(revoked_at=NOW, revoked_reason=bindparam("reason"))
+    .returning(SESSIONS.c.id, SESSIONS.c.user_id)
+)
+ADD_EVENT = Statement(
+    insert(AUTH_EVENTS).values(parameters("id", "event", "user_id", "session_id", "actor", "detail", "created_at"))
+)
 
 
 @users.command("list")
@@ -60,61 +145,39 @@ def list_users(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
     """The newest accounts."""
-    found = (
-        select(User.id, User.email, User.display_name, User.role, User.created_at, User.disabled_at)
-        .where(User.deleted_at.is_(None), User.email_key.contains(search.lower(), autoescape=True))
-        .where(*([User.role == role] if role else []))
-        .order_by(User.id.desc())
-        .limit(limit)
-    )
 
-    async def work(connection: AsyncConnection) -> list[list[Any]]:
-        return [list(row) for row in await connection.execute(found)]
+    async def work(tx: Transaction) -> list[UserRow]:
+        return await tx.fetch_all(LIST, UserRow, search=search.lower(), role=role, limit=limit)
 
-    show(COLUMNS, run(work))
+    show(COLUMNS, [row[: len(COLUMNS)] for row in _cells(run(work))])
 
 
 @users.command("show")
 def show_user(who: Who) -> None:
     """An account, where it is signed in, and what happened to it; by its id also one that was deleted."""
 
-    async def work(connection: AsyncConnection) -> tuple[Row[Any], list[list[Any]], list[list[Any]]]:
-        user = await _find(connection, who, deleted_too=True)
-        sessions = (
-            select(Session.id, Session.created_at, Session.last_used_at, Session.ip, Session.user_agent)
-            .where(Session.user_id == user.id, is_live(utc_now()))
-            .order_by(Session.id.desc())
-        )
-        events = (
-            select(AuthEvent.created_at, AuthEvent.event, AuthEvent.actor, AuthEvent.detail, AuthEvent.ip)
-            .where(AuthEvent.user_id == user.id)
-            .order_by(AuthEvent.id.desc())
-            .limit(50)
-        )
-        return (
-            user,
-            [list(row) for row in await connection.execute(sessions)],
-            [list(row) for row in await connection.execute(events)],
-        )
+    async def work(tx: Transaction) -> tuple[UserRow, list[SessionRow], list[EventRow]]:
+        user = await _find(tx, who, deleted_too=True)
+        sessions = await tx.fetch_all(LIVE_SESSIONS, SessionRow, user_id=user.id, now=utc_now())
+        return user, sessions, await tx.fetch_all(LAST_EVENTS, EventRow, user_id=user.id)
 
     user, sessions, events = run(work)
-    columns = [user.id, user.email, user.display_name, user.role, user.created_at, user.disabled_at, user.deleted_at]
-    show([*COLUMNS, "deleted at"], [columns])
+    show([*COLUMNS, "deleted at"], _cells([user]))
     typer.echo("\nSigned in")
-    show(["session", "since", "last used at", "address", "with"], sessions)
+    show(["session", "since", "last used at", "address", "with"], _cells(sessions))
     typer.echo("\nThe last 50 events")
-    show(["at", "event", "by", "detail", "address"], events)
+    show(["at", "event", "by", "detail", "address"], _cells(events))
 
 
 @users.command("set-role")
 def set_role(who: Who, role: Role, by: By) -> None:
     """Give an account another role. It counts from the next request on."""
 
-    async def work(connection: AsyncConnection) -> Row[Any]:
-        user = await _find(connection, who)
+    async def work(tx: Transaction) -> UserRow:
+        user = await _find(tx, who)
         if user.role != role:
-            await connection.execute(update(User).where(User.id == user.id).values(role=role))
-            await _record(connection, "user.role_changed", (user.id, None), by=by, detail=f"{user.role} to {role}")
+            await tx.execute(SET_ROLE, user_id=user.id, new_role=role)
+            await _record(tx, "user.role_changed", (user.id, None), by=by, detail=f"{user.role} to {role}")
         return user
 
     user = run(work)
@@ -125,13 +188,13 @@ def set_role(who: Who, role: Role, by: By) -> None:
 def suspend(who: Who, reason: Reason, by: By) -> None:
     """Keep an account from signing in, and end its sessions: access tokens, too, within 2 seconds."""
 
-    async def work(connection: AsyncConnection) -> tuple[Row[Any], int]:
-        user = await _find(connection, who)
+    async def work(tx: Transaction) -> tuple[UserRow, int]:
+        user = await _find(tx, who)
         if user.disabled_at is None:
             # First, because it waits for a sign-in that is under way, whose session the next statement must see.
-            await connection.execute(update(User).where(User.id == user.id).values(disabled_at=utc_now()))
-            await _record(connection, "user.suspended", (user.id, None), by=by, detail=_reason("suspended", reason))
-        return user, await _end_sessions(connection, Session.user_id == user.id, "suspended", by)
+            await tx.execute(SET_DISABLED, user_id=user.id, new_disabled_at=utc_now())
+            await _record(tx, "user.suspended", (user.id, None), by=by, detail=_reason("suspended", reason))
+        return user, await _end_sessions(tx, REVOKE_ALL, "suspended", by, owner_id=user.id)
 
     user, ended = run(work)
     typer.echo(f"{user.email} is suspended{' already' if user.disabled_at else ''}; {_ended(ended)}.")
@@ -141,11 +204,11 @@ def suspend(who: Who, reason: Reason, by: By) -> None:
 def restore(who: Who, by: By) -> None:
     """Let a suspended account sign in again."""
 
-    async def work(connection: AsyncConnection) -> Row[Any]:
-        user = await _find(connection, who)
+    async def work(tx: Transaction) -> UserRow:
+        user = await _find(tx, who)
         if user.disabled_at is not None:
-            await connection.execute(update(User).where(User.id == user.id).values(disabled_at=None))
-            await _record(connection, "user.restored", (user.id, None), by=by, detail=None)
+            await tx.execute(SET_DISABLED, user_id=user.id, new_disabled_at=None)
+            await _record(tx, "user.restored", (user.id, None), by=by, detail=None)
         return user
 
     user = run(work)
@@ -156,9 +219,9 @@ def restore(who: Who, by: By) -> None:
 def sign_out(who: Who, by: By) -> None:
     """End all sessions of an account, say after its mailbox was broken into."""
 
-    async def work(connection: AsyncConnection) -> tuple[Row[Any], int]:
-        user = await _find(connection, who)
-        return user, await _end_sessions(connection, Session.user_id == user.id, "signed_out_by_operator", by)
+    async def work(tx: Transaction) -> tuple[UserRow, int]:
+        user = await _find(tx, who)
+        return user, await _end_sessions(tx, REVOKE_ALL, "signed_out_by_operator", by, owner_id=user.id)
 
     user, ended = run(work)
     typer.echo(f"{user.email}: {_ended(ended)}.")
@@ -169,11 +232,10 @@ def sign_out_everyone(reason: Reason, by: By) -> None:
     """End all sessions of all accounts, say after a secret got out."""
     until = utc_now() + LEEWAY  # who signs in later does so under what is right by now, and there may be no end of them
 
-    async def work(connection: AsyncConnection) -> int:
-        some = Session.id.in_(
-            select(Session.id).where(is_live(utc_now()), Session.created_at <= until).limit(SESSIONS_A_TRANSACTION)
+    async def work(tx: Transaction) -> int:
+        return await _end_sessions(
+            tx, REVOKE_SOME, "signed_out_by_operator", by, why=reason, until=until, max_sessions=MAX_SESSIONS
         )
-        return await _end_sessions(connection, some, "signed_out_by_operator", by, reason)
 
     # Machines look a minute back for what was revoked: a transaction has to be over by then, or they never learn of it.
     ended = 0
@@ -183,41 +245,35 @@ def sign_out_everyone(reason: Reason, by: By) -> None:
     typer.echo(f"{_ended(ended)}.")
 
 
-async def _find(connection: AsyncConnection, who: str, *, deleted_too: bool = False) -> Row[Any]:
-    """The account, locked until the command has ended; exits with a sentence if there is none."""
-    found = select(*User.__table__.columns).where(_is(who)).with_for_update()
-    if not deleted_too:
-        found = found.where(User.deleted_at.is_(None))
-    user = (await connection.execute(found)).one_or_none()
-    if user is None:
+async def _find(tx: Transaction, who: str, *, deleted_too: bool = False) -> UserRow:
+    """Return the account, locked until the command has ended; exit with a sentence if there is none."""
+    user = await tx.fetch_one(FIND, UserRow, **_key(who))
+    if user is None or (user.deleted_at is not None and not deleted_too):
         fail(f"There is no account {who}.")
     return user
 
 
-def _is(who: str) -> ColumnElement[bool]:
+def _key(who: str) -> dict[str, Any]:
     try:
-        return User.id == UUID(who)
+        return {"user_id": UUID(who)}
     except ValueError:
         pass
     try:
-        return User.email_key == addresses.parse(who).key
+        return {"email_key": addresses.parse(who).key}
     except addresses.InvalidAddressError:
         fail(f"{who} is neither an e-mail address nor an id.")
 
 
+def _cells(rows: Sequence[Any]) -> list[list[Any]]:
+    return [list(astuple(row)) for row in rows]
+
+
 async def _end_sessions(
-    connection: AsyncConnection, which: ColumnElement[bool], reason: RevokedReason, by: str, why: str | None = None
+    tx: Transaction, statement: Statement, reason: RevokedReason, by: str, *, why: str | None = None, **values: Any
 ) -> int:
-    now = utc_now()
-    ended = (
-        update(Session)
-        .where(which, is_live(now))
-        .values(revoked_at=now, revoked_reason=reason)
-        .returning(Session.id, Session.user_id)
-    )
-    sessions = (await connection.execute(ended)).all()
+    sessions = await tx.fetch_all(statement, EndedSession, now=utc_now(), reason=reason, **values)
     detail = _reason(reason, why) if why else reason
-    await _record(connection, "session.revoked", *((each.user_id, each.id) for each in sessions), by=by, detail=detail)
+    await _record(tx, "session.revoked", *((each.user_id, each.id) for each in sessions), by=by, detail=detail)
     return len(sessions)
 
 
@@ -231,10 +287,9 @@ def _ended(sessions: int) -> str:
 
 
 async def _record(
-    connection: AsyncConnection, event: EventName, *of: tuple[UUID, UUID | None], by: str, detail: str | None
+    tx: Transaction, event: EventName, *of: tuple[UUID, UUID | None], by: str, detail: str | None
 ) -> None:
-    """Of accounts, each with the session that it is about."""
-    told = {"event": event, "actor": by[:100], "detail": detail and detail[:500], "created_at": utc_now()}
-    events = [{"id": uuid7(), "user_id": user_id, "session_id": session_id, **told} for user_id, session_id in of]
-    if events:
-        await connection.execute(insert(AuthEvent), events)
+    """Record what was done to accounts, each with the session that it is about."""
+    values = {"event": event, "actor": by[:100], "detail": detail and detail[:500], "created_at": utc_now()}
+    events = [{"id": uuid7(), "user_id": user_id, "session_id": session_id, **values} for user_id, session_id in of]
+    await tx.execute_many(ADD_EVENT, events)

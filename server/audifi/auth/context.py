@@ -1,38 +1,61 @@
-"""What everything that is decided about an account has in common, and its record."""
+"""What the service functions of sign-in share, and the audit record of an account."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid6 import uuid7
 
 from audifi.auth.models import AuthEvent, EventName
 from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
+from audifi.core.db.database import Database, Transaction
+from audifi.core.db.statements import Statement, parameters
 from audifi.core.http.client_info import Client
 
-# Made once: to build a statement costs more than to send it.
-ADD_EVENT = insert(AuthEvent.__table__)
+AUTH_EVENTS = AuthEvent.__table__
+EVENT_COLUMNS = ("id", "event", "user_id", "session_id", "detail", "ip", "user_agent", "created_at")
+ADD_EVENT = Statement(insert(AUTH_EVENTS).values(parameters(*EVENT_COLUMNS)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
-    """The transaction, the instant, who asks, and what the process holds."""
+class AuthContext:
+    """The database, the instant and client of the request, and what the process holds."""
 
-    session: AsyncSession
+    database: Database
     now: datetime
     client: Client
     keys: Keys
     revoked: RevokedSessions
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The values of a record that tell when and from where."""
+        return {"ip": self.client.ip, "user_agent": self.client.user_agent, "now": self.now}
 
-async def record(
-    context: Context, event: EventName, *, user_id: UUID, session_id: UUID | None = None, detail: str | None = None
+
+async def record_audit_event(  # noqa: PLR0913
+    tx: Transaction,
+    context: AuthContext,
+    event: EventName,
+    *,
+    user_id: UUID,
+    session_id: UUID | None = None,
+    detail: str | None = None,
 ) -> None:
-    """Add to what an account's owner and its operators can read."""
-    values = {
+    """Add to what an account's owner and operators can read."""
+    await tx.execute_many(
+        ADD_EVENT, [event_values(context, event, user_id=user_id, session_id=session_id, detail=detail)]
+    )
+
+
+def event_values(
+    context: AuthContext, event: EventName, *, user_id: UUID, session_id: UUID | None = None, detail: str | None = None
+) -> dict[str, Any]:
+    """Return the parameters of `ADD_EVENT`."""
+    return {
         "id": uuid7(),
         "event": event,
         "user_id": user_id,
@@ -42,4 +65,3 @@ async def record(
         "user_agent": context.client.user_agent,
         "created_at": context.now,
     }
-    await context.session.execute(ADD_EVENT, values)

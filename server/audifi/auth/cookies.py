@@ -18,7 +18,7 @@ type CookieName = Literal["audifi_flow", "audifi_refresh"]
 
 FLOW: CookieName = "audifi_flow"
 REFRESH: CookieName = "audifi_refresh"
-# For the contract; `held` reads the cookies itself.
+# For the contract; `read_credential` reads the cookies itself.
 FLOW_SCHEME = APIKeyCookie(
     name=f"__Host-{FLOW}",
     scheme_name="FlowCookie",
@@ -35,29 +35,29 @@ LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """A secret that the client holds."""
+class PresentedCredential:
+    """A secret that a request carries, in the body or in a cookie."""
 
     value: str
     delivery: Delivery
 
 
-def held(request: Request, name: CookieName, in_body: str | None) -> Held | None:
-    """The secret, from the body or the cookie.
+def read_credential(request: Request, name: CookieName, in_body: str | None) -> PresentedCredential | None:
+    """Return the secret from the body or the cookie.
 
     Raises:
         Problem: 400 if it is in both, or twice; 403 or 415 if the cookie comes from a page that may not use it.
     """
     cookies = _values(request, _full_name(request, name))
     if not cookies:
-        return None if in_body is None else Held(value=in_body, delivery="body")
+        return None if in_body is None else PresentedCredential(value=in_body, delivery="body")
     if in_body is not None or len(cookies) > 1:
         raise problems.token_ambiguous()
     _check_page(request)
-    return Held(value=cookies[0], delivery="cookie")
+    return PresentedCredential(value=cookies[0], delivery="cookie")
 
 
-def keep(request: Request, response: Response, name: CookieName, value: str, *, seconds: int) -> None:
+def set_cookie(request: Request, response: Response, name: CookieName, value: str, *, seconds: int) -> None:
     response.set_cookie(
         _full_name(request, name),
         value,
@@ -69,14 +69,14 @@ def keep(request: Request, response: Response, name: CookieName, value: str, *, 
     )
 
 
-def clear(request: Request, response: Response, name: CookieName) -> None:
-    keep(request, response, name, "", seconds=0)
+def clear_cookie(request: Request, response: Response, name: CookieName) -> None:
+    set_cookie(request, response, name, "", seconds=0)
 
 
 def clearing(request: Request, problem: Problem, name: CookieName) -> Problem:
     """The problem, with an answer that clears the cookie."""
     response = Response()
-    clear(request, response, name)
+    clear_cookie(request, response, name)
     problem.headers.append(("Set-Cookie", response.headers["set-cookie"]))
     return problem
 

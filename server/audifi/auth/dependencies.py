@@ -1,40 +1,36 @@
-"""What routes ask for, in their signature:
+"""What routes depend on to know their user:
 
-    async def route(token: SignedIn): …                                   # an access token; no query
-    async def route(token: SignedInUncounted): …                          # the same beyond the account's limit, too
-    async def route(account: CheckedAccount): …                           # its session and account, from their rows
-    async def route(account: FreshAccount): …                             # and a sign-in of the last 5 minutes
-    async def route(account: Annotated[Account, Depends(with_role("admin"))]): …
+    async def route(claims: AccessTokenDep): …              # a valid access token; no query
+    async def route(claims: UncountedAccessTokenDep): …     # the same beyond the account's rate limit, too
+    async def route(user: CurrentUser): …                   # session and account, from their rows
+    async def route(user: RecentlyAuthenticatedUser): …     # and a sign-in of the last 5 minutes
+    async def route(user: Annotated[CheckedUser, Depends(require_role("admin"))]): …
 
-What moves money, or grants rights, asks for a checked account (OWASP ASVS 5, 7.4.1).
+Routes that move money or grant rights depend on CurrentUser (OWASP ASVS 5, 7.4.1).
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from audifi.auth import problems
-from audifi.auth.context import Context
-from audifi.auth.models import Role, Session, User
-from audifi.auth.sessions import is_live
-from audifi.auth.tokens import AccessToken, ExpiredTokenError, InvalidTokenError
+from audifi.auth.context import AuthContext
+from audifi.auth.models import Role
+from audifi.auth.session_checks import CheckedUser
+from audifi.auth.sessions import SESSIONS, is_live
+from audifi.auth.tokens import AccessTokenClaims, ExpiredTokenError, InvalidTokenError
 from audifi.core.db.statements import Statement
 from audifi.core.http.client_info import client_of
-from audifi.core.http.dependencies import DATABASE_PROBLEMS, Now, current_time, services_of
+from audifi.core.http.dependencies import DATABASE_PROBLEMS, Now, services_of
 from audifi.core.http.openapi import raises
 from audifi.core.http.rate_limits import count_request
-from audifi.core.http.session import get_session
 
-FRESH = timedelta(minutes=5)
+RECENT = timedelta(minutes=5)
 
-SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 BEARER = HTTPBearer(
     scheme_name="AccessToken",
     bearerFormat="JWT",
@@ -47,12 +43,13 @@ Bearer = Annotated[
 ]
 
 
-# Others are called and not taken by Depends, here and below: where a route isn't direct, FastAPI takes for each as long
-# as for all that `signed_in` does.
-async def get_context(request: Request, session: SessionDep) -> Context:
+# A dependency of a dependency costs a request more than a call, here and below.
+@raises(*DATABASE_PROBLEMS)
+async def get_context(request: Request) -> AuthContext:
+    """Return what the service functions share."""
     services = services_of(request)
-    return Context(
-        session=session,
+    return AuthContext(
+        database=services.database,
         now=services.clock(),
         client=await client_of(request),
         keys=services.keys,
@@ -60,22 +57,8 @@ async def get_context(request: Request, session: SessionDep) -> Context:
     )
 
 
-LIVE_SESSION = Statement(select(Session.id).where(Session.id == bindparam("session_id"), is_live(bindparam("now"))))
-ACCOUNT = Statement(
-    select(
-        User.id,
-        User.email,
-        User.email_key,
-        User.display_name,
-        User.role,
-        User.created_at,
-        Session.id.label("session_id"),
-        Session.auth_time,
-    )
-    .join(Session, Session.user_id == User.id)
-    .where(Session.id == bindparam("session_id"), User.id == bindparam("user_id"), is_live(bindparam("now")))
-    .where(User.disabled_at.is_(None), User.deleted_at.is_(None))
-)
+AuthContextDep = Annotated[AuthContext, Depends(get_context)]
+LIVE_SESSION = Statement(select(SESSIONS.c.id).where(SESSIONS.c.id == bindparam("session_id"), is_live()))
 
 
 NOT_SIGNED_IN = (
@@ -87,108 +70,99 @@ NOT_SIGNED_IN = (
 
 
 @raises(*NOT_SIGNED_IN)
-async def signed_in_uncounted(request: Request, bearer: Bearer) -> AccessToken:
-    """
+async def uncounted_access_token(request: Request, bearer: Bearer) -> AccessTokenClaims:
+    """Return the claims of a valid access token whose session wasn't revoked.
+
     Raises:
         Problem: 401.
     """
-    at = await current_time(request)
+    services = services_of(request)
     if bearer is None:
         raise problems.access_token_missing()
-    services = services_of(request)
-    revoked = services.revoked_sessions
+    now, revoked = services.clock(), services.revoked_sessions
     try:
-        token = services.keys.read_access_token(bearer.credentials, now=at)
+        claims = services.keys.read_access_token(bearer.credentials, now=now)
     except InvalidTokenError as error:
         raise problems.access_token_invalid(expired=isinstance(error, ExpiredTokenError)) from None
-    request.state.user_id = token.user_id  # for core/http/middleware/instrumentation
-    if token.session_id in revoked:
+    request.state.user_id = claims.user_id  # for core/http/middleware/instrumentation
+    if claims.session_id in revoked:
         raise problems.access_token_invalid()
     if revoked.is_current:
-        return token
-    if await services.database.fetch_value(LIVE_SESSION, session_id=token.session_id, now=at) is None:
+        return claims
+    if await services.database.fetch_value(LIVE_SESSION, session_id=claims.session_id, now=now) is None:
         raise problems.access_token_invalid()
-    return token
+    return claims
 
 
 @raises(*NOT_SIGNED_IN)
-async def signed_in(request: Request, bearer: Bearer) -> AccessToken:
-    """
+async def access_token(request: Request, bearer: Bearer) -> AccessTokenClaims:
+    """Do the same, and count the request for the account: last, so that revoked sessions use up nothing of it.
+
     Raises:
-        Problem: 401, 429.
+        Problem: 401.
+        RateLimitExceededError: 429.
     """
-    token = await signed_in_uncounted(request, bearer)
-    # Last: who was signed out uses up nothing of the account's.
+    claims = await uncounted_access_token(request, bearer)
     limiter = services_of(request).request_limiter
-    count_request(request.scope, limiter, limiter.per_account, str(token.user_id))
-    return token
+    count_request(request.scope, limiter, limiter.per_account, str(claims.user_id))
+    return claims
 
 
-SignedIn = Annotated[AccessToken, Depends(signed_in)]
-SignedInUncounted = Annotated[AccessToken, Depends(signed_in_uncounted)]
-"""For what ends sessions: who has stolen one must not keep the owner from it by asking as much as the account may."""
+AccessTokenDep = Annotated[AccessTokenClaims, Depends(access_token)]
+UncountedAccessTokenDep = Annotated[AccessTokenClaims, Depends(uncounted_access_token)]
+"""For ending sessions: whoever has stolen one can't keep the owner from it by using up the account's limit."""
 
 
-async def account_key(token: SignedIn) -> str:
+async def account_key(claims: AccessTokenDep) -> str:
     """Return the account that a request counts for, for `rate_limited`."""
-    return str(token.user_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whose request it is, as their rows say at this moment."""
-
-    id: UUID
-    email: str
-    email_key: str
-    display_name: str | None
-    role: Role
-    created_at: datetime
-    session_id: UUID
-    auth_time: datetime
+    return str(claims.user_id)
 
 
 @raises(problems.access_token_invalid())
-async def checked_account(request: Request, token: SignedIn) -> Account:
-    """
+async def current_user(request: Request, claims: AccessTokenDep) -> CheckedUser:
+    """Return the account of the request, from its row.
+
     Raises:
         Problem: 401, also for a session that ended a moment ago on another machine.
     """
-    database, at = services_of(request).database, await current_time(request)
-    account = await database.fetch_one(ACCOUNT, Account, session_id=token.session_id, user_id=token.user_id, now=at)
-    if account is None:
+    services = services_of(request)
+    user = await services.session_checks.check(
+        session_id=claims.session_id, user_id=claims.user_id, now=services.clock()
+    )
+    if user is None:
         raise problems.access_token_invalid()
-    return account
+    return user
 
 
-CheckedAccount = Annotated[Account, Depends(checked_account)]
+CurrentUser = Annotated[CheckedUser, Depends(current_user)]
 
 
-@raises(problems.fresh_sign_in_required(int(FRESH.total_seconds())))
-async def fresh_account(account: CheckedAccount, at: Now) -> Account:
-    """
+@raises(problems.recent_sign_in_required(int(RECENT.total_seconds())))
+async def recently_authenticated_user(user: CurrentUser, now: Now) -> CheckedUser:
+    """Return the current user, if the sign-in is at most 5 minutes old.
+
     Raises:
         Problem: 401; the client is to have the person sign in again (RFC 9470).
     """
-    if at - account.auth_time > FRESH:
-        raise problems.fresh_sign_in_required(int(FRESH.total_seconds()))
-    return account
+    if now - user.auth_time > RECENT:
+        raise problems.recent_sign_in_required(int(RECENT.total_seconds()))
+    return user
 
 
-FreshAccount = Annotated[Account, Depends(fresh_account)]
+RecentlyAuthenticatedUser = Annotated[CheckedUser, Depends(recently_authenticated_user)]
 
 
-def with_role(*roles: Role) -> Callable[[Account], Awaitable[Account]]:
-    """A checked account that has one of these roles now; tokens don't carry it, because it would go stale.
+def require_role(*roles: Role) -> Callable[[CheckedUser], Awaitable[CheckedUser]]:
+    """Make a dependency on a role that the current user has now; tokens don't carry it, because it would go stale.
 
     Raises:
         Problem: 401, or 403.
     """
 
-    @raises(problems.role_required(roles))
-    async def account_with_role(account: CheckedAccount) -> Account:
-        if account.role not in roles:
-            raise problems.role_required(roles)
-        return account
+    @raises(problems.insufficient_role(roles))
+    async def user_with_role(user: CurrentUser) -> CheckedUser:
+        if user.role not in roles:
+            raise problems.insufficient_role(roles)
+        return user
 
-    return account_with_role
+    return user_with_role

@@ -39,7 +39,7 @@ SESSIONS = PagedList(
     "sessions",
     select(
         Session.id, Session.created_at, Session.last_used_at, Session.idle_expires_at, Session.user_agent, Session.ip
-    ).where(Session.user_id == bindparam("user_id"), is_live(bindparam("now"))),
+    ).where(Session.user_id == bindparam("user_id"), is_live()),
     SessionRow,
     key=Session.id,
     sorts={"id": Session.id},

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -5,17 +6,17 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from audifi.auth import addresses, cookies, limits, problems, queries, schemas, service, sessions
-from audifi.auth.context import Context
+from audifi.auth.context import AuthContext
 from audifi.auth.dependencies import (
+    AccessTokenDep,
+    AuthContextDep,
     Bearer,
-    CheckedAccount,
-    FreshAccount,
-    SignedIn,
-    SignedInUncounted,
-    get_context,
+    CurrentUser,
+    RecentlyAuthenticatedUser,
+    UncountedAccessTokenDep,
 )
 from audifi.auth.models import Delivery
-from audifi.auth.sessions import Grant
+from audifi.auth.sessions import TokenSet
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
 from audifi.core.http.dependencies import DatabaseDep, Now, no_store, services_of
 from audifi.core.http.openapi import operation_id, raises
@@ -30,7 +31,6 @@ router = APIRouter(
     generate_unique_id_function=operation_id,
 )
 
-Asked = Annotated[Context, Depends(get_context)]
 SessionId = Annotated[UUID, Path(description="From the list.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
 # What the contract shows of a 409; the real one is about the flow.
 CONFIRMATION_REQUIRED = problems.confirmation_required(
@@ -55,49 +55,50 @@ OPTIONAL: dict[str, Any] = {"security": [{}]}  # it also goes without what the c
 BY_REFRESH_COOKIE = [Depends(cookies.REFRESH_SCHEME)]
 
 
-# First, because they are asked for most: a request is held against one route after the other.
+# First, because they are requested most: a request is held against one route after the other.
 @router.get("/me", summary="The account")
-async def get_me(account: CheckedAccount) -> schemas.User:
+async def get_me(user: CurrentUser) -> schemas.User:
     """As it is now: roles aren't in the access token."""
-    return schemas.User.model_validate(account, from_attributes=True)
+    return schemas.User.model_validate(user, from_attributes=True)
 
 
 @router.patch("/me", summary="Change the account")
-async def update_me(request: Request, asked: Asked, account: CheckedAccount, body: schemas.UserUpdate) -> schemas.User:
+async def update_me(
+    request: Request, context: AuthContextDep, user: CurrentUser, body: schemas.UserUpdate
+) -> schemas.User:
     """The answer is the account as it is then."""
     services = services_of(request)
     limit = limits.account_changes(services.settings.account_changes_per_day)
-    count_request(request.scope, services.request_limiter, limit, str(account.id))
-    values = body.model_dump()
-    await service.update_user(asked, user_id=account.id, values=values)
-    return schemas.User.model_validate(account, from_attributes=True).model_copy(update=values)
+    count_request(request.scope, services.request_limiter, limit, str(user.id))
+    changed = await service.update_user(context, user_id=user.id, display_name=body.display_name)
+    return schemas.User.model_validate(changed, from_attributes=True)
 
 
 @router.post("/magic-link/request", status_code=202, summary="Ask for a link and a code by mail")
 async def request_magic_link(
-    request: Request, response: Response, asked: Asked, body: schemas.MagicLinkRequest
+    request: Request, response: Response, context: AuthContextDep, body: schemas.MagicLinkRequest
 ) -> schemas.FlowStarted:
     """The answer is the same whether or not there is an account; the first sign-in makes it."""
     address = addresses.parse(body.email)
     services = services_of(request)
-    network = asked.client.network
+    network = context.client.network
     await services.rate_limiter.hit(
         [
             (limits.REQUESTS_PER_CLIENT, network),
-            *([(limits.REQUESTS_PER_SITE, site)] if (site := asked.client.site) else []),
+            *([(limits.REQUESTS_PER_SITE, site)] if (site := context.client.site) else []),
             (limits.REQUESTS_PER_ADDRESS_AND_CLIENT, f"{address.untagged} {network}"),
             (limits.REQUESTS_PER_ADDRESS, address.untagged),
             (limits.emails(services.settings.mail_limit_per_hour), "all"),
         ],
-        now=asked.now,
+        now=context.now,
     )
     flow = await service.request_link(
-        asked, services.jobs, address=address, redirect_to=body.redirect_to, delivery=body.delivery
+        context, services.jobs, address=address, redirect_to=body.redirect_to, delivery=body.delivery
     )
     by_cookie = body.delivery == "cookie"
     seconds = int(service.FLOW_LIFETIME.total_seconds())
     if by_cookie:
-        cookies.keep(request, response, cookies.FLOW, flow.secret, seconds=seconds)
+        cookies.set_cookie(request, response, cookies.FLOW, flow.secret, seconds=seconds)
     return schemas.FlowStarted(
         flow_id=flow.id,
         expires_in=seconds,
@@ -114,62 +115,62 @@ async def request_magic_link(
 )
 @raises(*LINK_OR_CODE_REFUSED, *COOKIE_REFUSED)
 async def verify_magic_link(
-    request: Request, response: Response, asked: Asked, body: schemas.MagicLinkVerify
+    request: Request, response: Response, context: AuthContextDep, body: schemas.MagicLinkVerify
 ) -> schemas.SignInTokens:
     """409 asks for a person's consent, and uses nothing up: mail scanners open links, and press buttons."""
     services = services_of(request)
-    await services.rate_limiter.hit([(limits.VERIFIES_PER_CLIENT, asked.client.network)], now=asked.now)
-    flow_secret = cookies.held(request, cookies.FLOW, body.flow_secret)
+    await services.rate_limiter.hit([(limits.VERIFIES_PER_CLIENT, context.client.network)], now=context.now)
+    flow_secret = cookies.read_credential(request, cookies.FLOW, body.flow_secret)
     secret = flow_secret.value if flow_secret else None
-    replaces = _read(asked, cookies.held(request, cookies.REFRESH, None))
+    replaces = _read(context, cookies.read_credential(request, cookies.REFRESH, None))
     if body.token is not None:
         signed_in = await service.verify_link(
-            asked, token=body.token, flow_secret=secret, confirm=body.confirm, replaces=replaces
+            context, token=body.token, flow_secret=secret, confirm=body.confirm, replaces=replaces
         )
     else:
         assert body.flow_id is not None  # noqa: S101 - the schema has seen to it
         assert body.code is not None  # noqa: S101
         signed_in = await service.verify_code(
-            asked,
+            context,
             services.jobs,
             flow_id=body.flow_id,
             code=body.code,
             flow_secret=secret,
             replaces=replaces,
         )
-    delivery = body.delivery or signed_in.flow.delivery
+    delivery = body.delivery or signed_in.user.delivery
     if flow_secret and flow_secret.delivery == "cookie":
-        cookies.clear(request, response, cookies.FLOW)
+        cookies.clear_cookie(request, response, cookies.FLOW)
         delivery = "cookie"  # what scripts couldn't read doesn't become what they can
-    tokens = _deliver(request, response, asked, signed_in.grant, delivery)
+    tokens = _deliver(request, response, context, signed_in.tokens, delivery)
     return schemas.SignInTokens(
         **dict(tokens),
         user=schemas.User.model_validate(signed_in.user, from_attributes=True),
         created=signed_in.user.created,
-        redirect_to=signed_in.flow.redirect_to,
+        redirect_to=signed_in.user.redirect_to,
     )
 
 
 @router.post("/refresh", summary="Get the next access token", dependencies=BY_REFRESH_COOKIE, openapi_extra=OPTIONAL)
 @raises(*REFRESH_TOKEN_REFUSED, *COOKIE_REFUSED)
 async def refresh_session(
-    request: Request, response: Response, asked: Asked, body: schemas.RefreshRequest | None = None
+    request: Request, response: Response, context: AuthContextDep, body: schemas.RefreshRequest | None = None
 ) -> schemas.Tokens:
     """Each refresh token is good for one use; in the 30 s after, the same answer is given again."""
-    held = cookies.held(request, cookies.REFRESH, body.refresh_token if body else None)
-    if held is None:
+    credential = cookies.read_credential(request, cookies.REFRESH, body.refresh_token if body else None)
+    if credential is None:
         raise problems.refresh_token_missing()
-    token = _read(asked, held)
+    token = _read(context, credential)
     try:
         if token is None:
             raise problems.refresh_token("invalid")
-        grant = await sessions.refresh(asked, services_of(request).rate_limiter, token)
+        token_set = await sessions.refresh(context, services_of(request).rate_limiter, token)
     except Problem as problem:
         is_over = problem.status == status.HTTP_401_UNAUTHORIZED and not isinstance(problem, problems.SessionReplaced)
-        if is_over and held.delivery == "cookie":
+        if is_over and credential.delivery == "cookie":
             raise cookies.clearing(request, problem, cookies.REFRESH) from None
         raise
-    return _deliver(request, response, asked, grant, held.delivery)
+    return _deliver(request, response, context, token_set, credential.delivery)
 
 
 @router.post(
@@ -177,27 +178,32 @@ async def refresh_session(
 )
 @raises(*COOKIE_REFUSED)
 async def log_out(
-    request: Request, response: Response, asked: Asked, bearer: Bearer, body: schemas.RefreshRequest | None = None
+    request: Request,
+    response: Response,
+    context: AuthContextDep,
+    bearer: Bearer,
+    body: schemas.RefreshRequest | None = None,
 ) -> None:
     """Of an access token, which may have expired, or a refresh token. It is no error to do it twice."""
-    held = cookies.held(request, cookies.REFRESH, body.refresh_token if body else None)
-    token = _read(asked, held)
-    if token is not None:
-        await sessions.sign_out_by_refresh_token(asked, token, reason="signed_out")
+    credential = cookies.read_credential(request, cookies.REFRESH, body.refresh_token if body else None)
+    session_id = None
     if bearer is not None:
-        try:
-            access = asked.keys.read_access_token(bearer.credentials, now=asked.now, expired_too=True)
-        except InvalidTokenError:
-            pass
-        else:
-            await sessions.sign_out(asked, session_id=access.session_id)
-    if held is not None and held.delivery == "cookie":
-        cookies.clear(request, response, cookies.REFRESH)
+        with suppress(InvalidTokenError):
+            claims = context.keys.read_access_token(bearer.credentials, now=context.now, expired_too=True)
+            session_id = claims.session_id
+    await sessions.sign_out(context, refresh_token=_read(context, credential), session_id=session_id)
+    if credential is not None and credential.delivery == "cookie":
+        cookies.clear_cookie(request, response, cookies.REFRESH)
 
 
 @router.get("/sessions", summary="Where the account is signed in")
 async def list_sessions(  # noqa: PLR0913, PLR0917
-    request: Request, database: DatabaseDep, token: SignedIn, now: Now, limit: PageLimit = 20, cursor: Cursor = None
+    request: Request,
+    database: DatabaseDep,
+    claims: AccessTokenDep,
+    now: Now,
+    limit: PageLimit = 20,
+    cursor: Cursor = None,
 ) -> schemas.SessionPage:
     """Return the sessions that haven't ended, newest first."""
     page = await queries.SESSIONS.fetch(
@@ -206,39 +212,41 @@ async def list_sessions(  # noqa: PLR0913, PLR0917
         sort=queries.NEWEST_FIRST,
         limit=limit,
         cursor=cursor,
-        user_id=token.user_id,
+        user_id=claims.user_id,
         now=now,
     )
-    return queries.session_page(page, current=token.session_id)
+    return queries.session_page(page, current=claims.session_id)
 
 
 @router.delete("/sessions/{session_id}", status_code=204, summary="End one of the account's sessions")
 @raises(problems.not_found())
-async def end_session(asked: Asked, token: SignedInUncounted, session_id: SessionId) -> None:
+async def end_session(context: AuthContextDep, claims: UncountedAccessTokenDep, session_id: SessionId) -> None:
     """Its refresh token is no longer good, and in a second or two its access token isn't, either."""
-    if not await sessions.end_session(asked, user_id=token.user_id, session_id=session_id):
+    if not await sessions.end_session(context, user_id=claims.user_id, session_id=session_id):
         raise problems.not_found()
 
 
 @router.delete("/sessions", status_code=204, summary="End all the account's sessions but this one")
-async def end_other_sessions(asked: Asked, token: SignedInUncounted) -> None:
+async def end_other_sessions(context: AuthContextDep, claims: UncountedAccessTokenDep) -> None:
     """For who thinks that somebody else is signed in."""
-    await sessions.end_other_sessions(asked, user_id=token.user_id, current=token.session_id)
+    await sessions.end_other_sessions(context, user_id=claims.user_id, current=claims.session_id)
 
 
 @router.delete("/me", status_code=204, summary="Delete the account")
-async def delete_me(request: Request, response: Response, asked: Asked, account: FreshAccount) -> None:
+async def delete_me(
+    request: Request, response: Response, context: AuthContextDep, user: RecentlyAuthenticatedUser
+) -> None:
     """For ever, and only after a sign-in of the last 5 minutes.
 
     The address is free for a new account; what others need to keep refers to an empty one.
     """
-    await service.delete_user(asked, user_id=account.id, email_key=account.email_key)
-    cookies.clear(request, response, cookies.REFRESH)
+    await service.delete_user(context, user_id=user.id, email_key=user.email_key)
+    cookies.clear_cookie(request, response, cookies.REFRESH)
 
 
 @router.get("/me/activity", summary="What happened to the account")
 async def list_activity(
-    request: Request, database: DatabaseDep, token: SignedIn, limit: PageLimit = 20, cursor: Cursor = None
+    request: Request, database: DatabaseDep, claims: AccessTokenDep, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.EventPage:
     """Return sign-ins, changes, and what operators did, newest first."""
     page = await queries.EVENTS.fetch(
@@ -247,28 +255,30 @@ async def list_activity(
         sort=queries.NEWEST_FIRST,
         limit=limit,
         cursor=cursor,
-        user_id=token.user_id,
+        user_id=claims.user_id,
     )
     return queries.event_page(page)
 
 
-def _read(asked: Context, held: cookies.Held | None) -> RefreshToken | None:
+def _read(context: AuthContext, credential: cookies.PresentedCredential | None) -> RefreshToken | None:
     """None for what isn't a refresh token at all."""
     try:
-        return asked.keys.read_refresh_token(held.value) if held else None
+        return context.keys.read_refresh_token(credential.value) if credential else None
     except InvalidTokenError:
         return None
 
 
-def _deliver(request: Request, response: Response, asked: Context, grant: Grant, delivery: Delivery) -> schemas.Tokens:
+def _deliver(
+    request: Request, response: Response, context: AuthContext, token_set: TokenSet, delivery: Delivery
+) -> schemas.Tokens:
     by_cookie = delivery == "cookie"
     if by_cookie:
-        seconds = int((grant.session.idle_expires_at - asked.now).total_seconds())
-        cookies.keep(request, response, cookies.REFRESH, grant.refresh_token, seconds=seconds)
+        seconds = int((token_set.session.idle_expires_at - context.now).total_seconds())
+        cookies.set_cookie(request, response, cookies.REFRESH, token_set.refresh_token, seconds=seconds)
     return schemas.Tokens(
-        access_token=grant.access_token,
+        access_token=token_set.access_token,
         token_type="Bearer",  # noqa: S106
-        expires_in=grant.expires_in,
-        refresh_token=None if by_cookie else grant.refresh_token,
-        session=schemas.SessionCreated.model_validate(grant.session, from_attributes=True),
+        expires_in=token_set.expires_in,
+        refresh_token=None if by_cookie else token_set.refresh_token,
+        session=schemas.SessionCreated.model_validate(token_set.session, from_attributes=True),
     )

@@ -1,65 +1,277 @@
 """What is decided and written when someone signs in, and to their account.
 
-Plain functions on a transaction that the caller commits; what must outlive an error is committed before it is raised.
-Rows are read with Core: objects of the session would be stale after another's commit.
+What must survive an error is a statement of its own, or committed, before the error is raised.
 """
 
 import hmac
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Row, bindparam, insert, literal_column, select, update
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    ColumnElement,
+    LargeBinary,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from uuid6 import uuid7
 
 from audifi.auth import problems, sessions
 from audifi.auth.addresses import Address
-from audifi.auth.context import Context, record
-from audifi.auth.jobs import CODE_EXHAUSTED, SIGN_IN_MAIL, SignInMail
-from audifi.auth.models import Delivery, Session, SignInFlow, User
-from audifi.auth.sessions import Grant
+from audifi.auth.context import AUTH_EVENTS, EVENT_COLUMNS, AuthContext, record_audit_event
+from audifi.auth.jobs import CODE_EXHAUSTED, SIGN_IN_EMAIL, SignInEmail
+from audifi.auth.models import Delivery, Role, SignInFlow, User
+from audifi.auth.sessions import NOW, SESSION_COLUMNS, SESSIONS, EndedSession, SessionRow, TokenSet, is_live, token_set
 from audifi.auth.tokens import Keys, RefreshToken, new_secret
+from audifi.core.db.database import Transaction
+from audifi.core.db.statements import Statement, parameters
 from audifi.core.http.problems import Problem
-from audifi.core.jobs.queue import Jobs
+from audifi.core.jobs.queue import JobQueue
 
 FLOW_LIFETIME = timedelta(minutes=10)
 RESEND_AFTER = timedelta(seconds=60)
 CODE_ATTEMPTS = 5
-# Made once, and of the table: an ORM's update costs as much as all else that a request does.
+
 USERS = User.__table__
-CHANGE_USER = (
-    update(USERS)
-    .where(USERS.c.id == bindparam("of_user"), USERS.c.deleted_at.is_(None), USERS.c.disabled_at.is_(None))
-    .returning(USERS.c.id)
-)
+FLOWS = SignInFlow.__table__
+HASHES = ARRAY(LargeBinary)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
+    """A sign-in that was asked for, as its client continues it."""
+
     id: UUID
     secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class FlowRow:
+    """A flow that is refused, and why."""
+
+    email: str
+    user_agent: str | None
+    created_at: datetime
+    expires_at: datetime
+    consumed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    code_hash: bytes
+    code_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """An account, as its owner sees it."""
+
+    id: UUID
+    email: str
+    display_name: str | None
+    role: Role
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRow(UserRow):
+    """The account of a flow that was just consumed."""
+
+    email_key: str
+    disabled_at: datetime | None
+    created: bool
+    """Whether it is new."""
+    delivery: Delivery
+    redirect_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession(SessionRow):
+    """A new session, and those that it displaced."""
+
+    ended_ids: list[UUID] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SignIn:
-    grant: Grant
-    user: Row[Any]
-    flow: Row[Any]
+    tokens: TokenSet
+    user: SignInRow
+
+
+IS_OPEN = FLOWS.c.consumed_at.is_(None) & (FLOWS.c.expires_at > NOW)
+BY_TOKEN = FLOWS.c.token_hash == any_(bindparam("token_hashes", type_=HASHES))
+HAS_SECRET = FLOWS.c.flow_hash == any_(bindparam("flow_hashes", type_=HASHES))
+"""No flow has an empty list of secrets."""
+BY_ID = (FLOWS.c.id == bindparam("flow_id")) & HAS_SECRET
+BY_TOKEN_AND_SECRET = BY_TOKEN & (bindparam("confirm", type_=Boolean) | HAS_SECRET)
+
+
+def _get_or_create_user(condition: ColumnElement[bool]) -> Statement:
+    """Return the statement that consumes an open flow and returns its account, made if there is none.
+
+    Of requests that consume one flow at once, one gets a row; of those that make one account at once, one makes it. The
+    account stays locked, so that sign-ins of one account come one by one.
+    """
+    flow = update(FLOWS).where(condition, IS_OPEN).values(consumed_at=NOW).returning(*FLOWS.c).cte("flow")
+    new = upsert(USERS).from_select(
+        ["id", "email", "email_key", "created_at"],
+        select(bindparam("new_user_id", type_=Uuid), flow.c.email, flow.c.email_key, NOW),
+    )
+    # An update leaves the transaction's id in xmax.
+    created = literal_column("(xmax = 0)", Boolean).label("created")
+    user = (
+        new.on_conflict_do_update(index_elements=["email_key"], set_={"email_key": new.excluded.email_key})
+        .returning(*USERS.c, created)
+        .cte("account")
+    )
+    is_created = _record_statement("user.created", user, user.c.id).where(user.c.created)
+    columns = [user.c[name] for name in (*UserRow.__dataclass_fields__, "email_key", "disabled_at", "created")]
+    return Statement(
+        select(*columns, flow.c.delivery, flow.c.redirect_to)
+        .select_from(user.join(flow, flow.c.email_key == user.c.email_key))
+        .add_cte(insert(AUTH_EVENTS).from_select([*EVENT_COLUMNS], is_created).cte("recorded"))
+    )
+
+
+def _record_statement(event: str, rows: CTE, user_id: Any, session_id: Any = None, detail: Any = None) -> Any:
+    """Return the select of a record of each row."""
+    return select(
+        bindparam("event_id", type_=Uuid),
+        literal(event),
+        user_id,
+        literal_column("NULL::uuid") if session_id is None else session_id,
+        literal_column("NULL::text") if detail is None else detail,
+        bindparam("ip", type_=AUTH_EVENTS.c.ip.type),
+        bindparam("user_agent", type_=AUTH_EVENTS.c.user_agent.type),
+        NOW,
+    ).select_from(rows)
+
+
+def _begin_session() -> Statement:
+    """Return the statement that begins a session, consumes other flows of its address, and ends the oldest sessions.
+
+    Flows that others are using now are left to them: to wait for them would be a deadlock.
+    """
+    session = (
+        insert(SESSIONS)
+        .values(
+            parameters("user_id", "refresh_nonce", "amr", "idle_expires_at", "absolute_expires_at", "ip", "user_agent")
+            | dict.fromkeys(("rotated_at", "auth_time", "created_at", "last_used_at"), NOW)
+            | {"id": bindparam("session_id")}
+        )
+        .returning(*SESSION_COLUMNS)
+        .cte("session")
+    )
+    # The new session isn't seen by its own statement.
+    oldest = (
+        select(SESSIONS.c.id)
+        .where(SESSIONS.c.user_id == bindparam("user_id"), is_live())
+        .order_by(SESSIONS.c.id.desc())
+        .offset(sessions.MAX_SESSIONS - 1)
+    )
+    ended = (
+        update(SESSIONS)
+        .where(SESSIONS.c.id.in_(oldest), is_live())
+        .values(revoked_at=NOW, revoked_reason="too_many")
+        .returning(SESSIONS.c.id)
+        .cte("ended")
+    )
+    recorded = _record_statement("session.created", session, session.c.user_id, session.c.id)
+    ended_ids = select(func.array_agg(ended.c.id, type_=ARRAY(Uuid))).scalar_subquery().label("ended_ids")
+    return Statement(
+        select(session, ended_ids)
+        .add_cte(insert(AUTH_EVENTS).from_select([*EVENT_COLUMNS], recorded).cte("recorded"))
+        .add_cte(_consume_open_flows().cte("other_flows"))
+    )
+
+
+def _consume_open_flows() -> Any:
+    open_flows = select(FLOWS.c.id).where(FLOWS.c.email_key == bindparam("email_key"), IS_OPEN)
+    return (
+        update(FLOWS)
+        .where(FLOWS.c.id.in_(open_flows.with_for_update(skip_locked=True)))
+        .values(consumed_at=NOW)
+        .returning(FLOWS.c.id)
+    )
+
+
+def _change_user() -> Statement:
+    """Return the statement that renames an account that is neither deleted nor suspended, and records it."""
+    changed = (
+        update(USERS)
+        .where(USERS.c.id == bindparam("user_id"), USERS.c.deleted_at.is_(None), USERS.c.disabled_at.is_(None))
+        .values(display_name=bindparam("new_display_name"))
+        .returning(*[USERS.c[name] for name in UserRow.__dataclass_fields__])
+        .cte("changed")
+    )
+    recorded = _record_statement("user.updated", changed, changed.c.id, detail=literal("display_name"))
+    return Statement(
+        select(changed).add_cte(insert(AUTH_EVENTS).from_select([*EVENT_COLUMNS], recorded).cte("recorded"))
+    )
+
+
+ADD_FLOW = Statement(
+    insert(FLOWS).values(
+        parameters(
+            "id",
+            "email",
+            "email_key",
+            "token_hash",
+            "code_hash",
+            "flow_hash",
+            "delivery",
+            "redirect_to",
+            "ip",
+            "user_agent",
+            "created_at",
+            "expires_at",
+        )
+    )
+)
+CONSUME_BY_TOKEN = _get_or_create_user(BY_TOKEN_AND_SECRET)
+CONSUME_BY_ID = _get_or_create_user(BY_ID)
+FLOW_COLUMNS = [FLOWS.c[name] for name in FlowRow.__dataclass_fields__]
+FIND_BY_TOKEN = Statement(select(*FLOW_COLUMNS).where(BY_TOKEN))
+FIND_BY_ID = Statement(select(*FLOW_COLUMNS).where(BY_ID))
+COUNT_ATTEMPT = Statement(
+    update(FLOWS)
+    .where(BY_ID, IS_OPEN, FLOWS.c.code_attempts < CODE_ATTEMPTS)
+    .values(code_attempts=FLOWS.c.code_attempts + 1)
+    .returning(FLOWS.c.code_hash, FLOWS.c.code_attempts)
+)
+CONSUME_OPEN_FLOWS = Statement(_consume_open_flows())
+BEGIN_SESSION = _begin_session()
+CHANGE_USER = _change_user()
+EMPTY_USER = Statement(
+    update(USERS)
+    .where(USERS.c.id == bindparam("user_id"), USERS.c.deleted_at.is_(None), USERS.c.disabled_at.is_(None))
+    .values(email=bindparam("gone"), email_key=bindparam("gone"), display_name=None, role="fan", deleted_at=NOW)
+)
 
 
 async def request_link(
-    context: Context, jobs: Jobs, *, address: Address, redirect_to: str | None, delivery: Delivery
+    context: AuthContext, jobs: JobQueue, *, address: Address, redirect_to: str | None, delivery: Delivery
 ) -> Flow:
-    """Write a flow and queue its mail. The same work for every address: nothing is looked up."""
+    """Write a flow and queue its e-mail. The same work for every address: nothing is looked up."""
     seed = secrets.token_bytes(32)
     link, *_ = context.keys.links(seed)
     flow = Flow(id=uuid7(), secret=new_secret())
-    await context.session.execute(
-        insert(SignInFlow).values(
+    async with context.database.transaction() as tx:
+        await tx.execute(
+            ADD_FLOW,
             id=flow.id,
             email=address.email,
             email_key=address.key,
@@ -73,32 +285,45 @@ async def request_link(
             created_at=context.now,
             expires_at=context.now + FLOW_LIFETIME,
         )
-    )
-    await jobs.enqueue(context.session, SIGN_IN_MAIL, SignInMail(flow_id=flow.id, seed=seed).to_bytes())
+        await jobs.enqueue(tx, SIGN_IN_EMAIL, SignInEmail(flow_id=flow.id, seed=seed).to_bytes())
     return flow
 
 
 async def verify_link(
-    context: Context, *, token: str, flow_secret: str | None, confirm: bool, replaces: RefreshToken | None
+    context: AuthContext, *, token: str, flow_secret: str | None, confirm: bool, replaces: RefreshToken | None
 ) -> SignIn:
     """Use a link, in the browser that asked for it, or in another if the person agrees.
 
     Args:
+        context: the request's.
+        token: from the link.
+        flow_secret: from the browser that asked for it.
+        confirm: whether the person agreed.
         replaces: the session that the browser has so far; it ends (OWASP ASVS 5, 7.2.4).
 
     Raises:
         Problem: 401, 403, or 409, which leaves the link as it is.
     """
-    link = SignInFlow.token_hash.in_(context.keys.digests("link token", token))
-    allowed = link if confirm else link & _is_of_flow(context.keys, flow_secret)
-    flow = await _consume(context, allowed)
-    if flow is None:
-        raise await _why_link_is_refused(context, link)
-    return await _sign_in(context, flow, amr=["email"], replaces=replaces)
+    hashes = {
+        "token_hashes": context.keys.digests("link token", token),
+        "flow_hashes": _flow_hashes(context.keys, flow_secret),
+    }
+    async with context.database.transaction() as tx:
+        user = await _consume(tx, context, CONSUME_BY_TOKEN, confirm=confirm, **hashes)
+        if user is not None:
+            return await _sign_in(tx, context, user, amr=["email"], replaces=replaces)
+    flow = await context.database.fetch_one(FIND_BY_TOKEN, FlowRow, token_hashes=hashes["token_hashes"])
+    raise _why_link_is_refused(context, flow)
 
 
 async def verify_code(  # noqa: PLR0913
-    context: Context, jobs: Jobs, *, flow_id: UUID, code: str, flow_secret: str | None, replaces: RefreshToken | None
+    context: AuthContext,
+    jobs: JobQueue,
+    *,
+    flow_id: UUID,
+    code: str,
+    flow_secret: str | None,
+    replaces: RefreshToken | None,
 ) -> SignIn:
     """Use a code, in the browser that asked for it.
 
@@ -107,128 +332,104 @@ async def verify_code(  # noqa: PLR0913
     Raises:
         Problem: 401 or 403.
     """
-    flow = (SignInFlow.id == flow_id) & _is_of_flow(context.keys, flow_secret)
-    counted = (
-        update(SignInFlow)
-        .where(flow, _is_open(context.now), SignInFlow.code_attempts < CODE_ATTEMPTS)
-        .values(code_attempts=SignInFlow.code_attempts + 1)
-        .returning(SignInFlow.code_hash, SignInFlow.code_attempts)
-    )
-    row = (await context.session.execute(counted)).one_or_none()
-    await context.session.commit()
-    if row is None:
+    flow = {"flow_id": flow_id, "flow_hashes": _flow_hashes(context.keys, flow_secret)}
+    attempt = await context.database.write_one(COUNT_ATTEMPT, Attempt, now=context.now, **flow)
+    if attempt is None:
         raise await _why_code_is_refused(context, flow)
     digests = context.keys.digests("code", flow_id.bytes, code)
-    matches = sum(hmac.compare_digest(row.code_hash, digest) for digest in digests)  # with each, whatever it finds
+    matches = sum(hmac.compare_digest(attempt.code_hash, digest) for digest in digests)  # each, whatever it finds
     if not matches:
-        if row.code_attempts == CODE_ATTEMPTS:
-            await jobs.enqueue(context.session, CODE_EXHAUSTED, flow_id.bytes)
-            await context.session.commit()
+        if attempt.code_attempts == CODE_ATTEMPTS:
+            async with context.database.transaction() as tx:
+                await jobs.enqueue(tx, CODE_EXHAUSTED, flow_id.bytes)
         raise problems.code_invalid()
-    consumed = await _consume(context, flow)
-    if consumed is None:  # by another request, since
-        raise await _why_code_is_refused(context, flow)
-    return await _sign_in(context, consumed, amr=["email", "otp"], replaces=replaces)
+    async with context.database.transaction() as tx:
+        user = await _consume(tx, context, CONSUME_BY_ID, **flow)
+        if user is not None:
+            return await _sign_in(tx, context, user, amr=["email", "otp"], replaces=replaces)
+    raise await _why_code_is_refused(context, flow)  # another request has consumed it since
 
 
-async def update_user(context: Context, *, user_id: UUID, values: Mapping[str, Any]) -> None:
-    """
+async def update_user(context: AuthContext, *, user_id: UUID, display_name: str | None) -> UserRow:
+    """Change what others see of an account; return it as it is then.
+
     Raises:
         Problem: 401 if the account was deleted or suspended since its row was checked.
     """
-    await _change(context, user_id, **values)
-    await record(context, "user.updated", user_id=user_id, detail=", ".join(values))
+    user = await context.database.write_one(
+        CHANGE_USER, UserRow, user_id=user_id, new_display_name=display_name, event_id=uuid7(), **context.recorded
+    )
+    if user is None:
+        raise problems.access_token_invalid()
+    return user
 
 
-async def delete_user(context: Context, *, user_id: UUID, email_key: str) -> None:
+async def delete_user(context: AuthContext, *, user_id: UUID, email_key: str) -> None:
     """Empty the account, and free its address. The row stays, for what refers to it.
 
     Raises:
         Problem: 401 if it was deleted or suspended since its row was checked.
     """
-    gone = f"deleted:{user_id}"  # can't be an address
-    await _change(context, user_id, email=gone, email_key=gone, display_name=None, role="fan", deleted_at=context.now)
-    await context.session.execute(
-        update(SignInFlow).where(_open_of(context, email_key)).values(consumed_at=context.now)
-    )
-    await sessions.revoke(context, Session.user_id == user_id, reason="account_deleted")
-    await record(context, "user.deleted", user_id=user_id)
+    async with context.database.transaction() as tx:
+        # Can't be an address.
+        if not await tx.execute(EMPTY_USER, user_id=user_id, gone=f"deleted:{user_id}", now=context.now):
+            raise problems.access_token_invalid()
+        await tx.execute(CONSUME_OPEN_FLOWS, email_key=email_key, now=context.now)
+        await sessions.revoke(tx, context, sessions.REVOKE_ALL, reason="account_deleted", owner_id=user_id)
+        await record_audit_event(tx, context, "user.deleted", user_id=user_id)
 
 
-async def _change(context: Context, user_id: UUID, **values: Any) -> None:
-    """What was read of the account a moment ago may be over: another request may have deleted it."""
-    changed = await context.session.execute(CHANGE_USER, {"of_user": user_id, **values})
-    if changed.one_or_none() is None:
-        raise problems.access_token_invalid()
+def _flow_hashes(keys: Keys, flow_secret: str | None) -> list[bytes]:
+    return keys.digests("flow secret", flow_secret) if flow_secret else []
 
 
-def _is_open(now: datetime) -> ColumnElement[bool]:
-    return SignInFlow.consumed_at.is_(None) & (SignInFlow.expires_at > now)
+async def _consume(tx: Transaction, context: AuthContext, statement: Statement, **values: Any) -> SignInRow | None:
+    """Consume the flow and return its account; None if another request was first, or nothing allows it."""
+    return await tx.fetch_one(statement, SignInRow, new_user_id=uuid7(), event_id=uuid7(), **values, **context.recorded)
 
 
-def _is_of_flow(keys: Keys, flow_secret: str | None) -> ColumnElement[bool]:
-    """Nothing is, without a secret."""
-    return SignInFlow.flow_hash.in_(keys.digests("flow secret", flow_secret) if flow_secret else [])
-
-
-async def _consume(context: Context, which: ColumnElement[bool]) -> Row[Any] | None:
-    """Of all who try to use a flow, one gets its row."""
-    used = (
-        update(SignInFlow)
-        .where(which, _is_open(context.now))
-        .values(consumed_at=context.now)
-        .returning(*SignInFlow.__table__.columns)
-    )
-    return (await context.session.execute(used)).one_or_none()
-
-
-async def _why_link_is_refused(context: Context, which: ColumnElement[bool]) -> Problem:
-    row = (await context.session.execute(select(*SignInFlow.__table__.columns).where(which))).one_or_none()
-    if row is None:
-        return problems.link_invalid()
-    if row.consumed_at is not None:
-        return problems.link_used()
-    if row.expires_at <= context.now:
-        return problems.link_expired()
-    return problems.confirmation_required(email=row.email, requested_at=row.created_at, user_agent=row.user_agent)
-
-
-async def _why_code_is_refused(context: Context, which: ColumnElement[bool]) -> Problem:
-    row = (await context.session.execute(select(*SignInFlow.__table__.columns).where(which))).one_or_none()
-    if row is None or (row.consumed_at is None and row.expires_at > context.now):
-        return problems.code_invalid()
-    return problems.link_used() if row.consumed_at is not None else problems.link_expired()
-
-
-async def _sign_in(context: Context, flow: Row[Any], *, amr: list[str], replaces: RefreshToken | None) -> SignIn:
-    """The account of a flow that was just consumed, made if there is none, and a new session of it."""
-    user = await _user_of(context, flow)
-    await context.session.execute(
-        update(SignInFlow).where(_open_of(context, flow.email_key)).values(consumed_at=context.now)
-    )
+async def _sign_in(
+    tx: Transaction, context: AuthContext, user: SignInRow, *, amr: list[str], replaces: RefreshToken | None
+) -> SignIn:
+    """Begin a session of the account of a flow that was just consumed."""
     if user.disabled_at is not None:
-        await record(context, "sign_in.refused", user_id=user.id)
-        await context.session.commit()
+        await tx.execute(CONSUME_OPEN_FLOWS, email_key=user.email_key, now=context.now)
+        await record_audit_event(tx, context, "sign_in.refused", user_id=user.id)
+        await tx.commit()
         raise problems.account_disabled()
-    if user.created:
-        await record(context, "user.created", user_id=user.id)
     if replaces is not None:
-        await sessions.sign_out_by_refresh_token(context, replaces, reason="replaced")
-    row = await sessions.begin(context, user_id=user.id, amr=amr)
-    return SignIn(grant=sessions.grant(context, row), user=user, flow=flow)
+        await sessions.sign_out_by_refresh_token(tx, context, replaces, reason="replaced")
+    session = await tx.fetch_one(
+        BEGIN_SESSION,
+        NewSession,
+        session_id=uuid7(),
+        user_id=user.id,
+        email_key=user.email_key,
+        refresh_nonce=secrets.token_bytes(32),
+        amr=amr,
+        idle_expires_at=context.now + sessions.IDLE_LIFETIME,
+        absolute_expires_at=context.now + sessions.ABSOLUTE_LIFETIME,
+        event_id=uuid7(),
+        **context.recorded,
+    )
+    assert session is not None  # noqa: S101 - an insert returns its row
+    ended = [EndedSession(id=ended_id, user_id=user.id) for ended_id in session.ended_ids or []]
+    await sessions.record_ended(tx, context, ended, reason="too_many")
+    return SignIn(tokens=token_set(context, session), user=user)
 
 
-async def _user_of(context: Context, flow: Row[Any]) -> Row[Any]:
-    """Of several at once, one makes it. The row stays locked, so that sign-ins of one account come one by one."""
-    new = upsert(User).values(id=uuid7(), email=flow.email, email_key=flow.email_key, created_at=context.now)
-    either = new.on_conflict_do_update(index_elements=["email_key"], set_={"email_key": new.excluded.email_key})
-    created = literal_column("(xmax = 0)", Boolean).label(
-        "created"
-    )  # an update would have left the transaction's id there
-    return (await context.session.execute(either.returning(*User.__table__.columns, created))).one()
+def _why_link_is_refused(context: AuthContext, flow: FlowRow | None) -> Problem:
+    if flow is None:
+        return problems.link_invalid()
+    if flow.consumed_at is not None:
+        return problems.link_used()
+    if flow.expires_at <= context.now:
+        return problems.link_expired()
+    return problems.confirmation_required(email=flow.email, requested_at=flow.created_at, user_agent=flow.user_agent)
 
 
-def _open_of(context: Context, email_key: str) -> ColumnElement[bool]:
-    """All open flows of an address, but for those that others are using now: to wait for them would be a deadlock."""
-    these = select(SignInFlow.id).where(SignInFlow.email_key == email_key, _is_open(context.now))
-    return SignInFlow.id.in_(these.with_for_update(skip_locked=True))
+async def _why_code_is_refused(context: AuthContext, values: dict[str, Any]) -> Problem:
+    flow = await context.database.fetch_one(FIND_BY_ID, FlowRow, **values)
+    if flow is None or (flow.consumed_at is None and flow.expires_at > context.now):
+        return problems.code_invalid()
+    return problems.link_used() if flow.consumed_at is not None else problems.link_expired()

@@ -1,22 +1,18 @@
-"""Sessions: how one begins, goes on by refresh tokens, and ends.
+"""Sessions: how one begins, goes on by refresh tokens, and ends."""
 
-Plain functions on a transaction that the caller commits, as in service.py.
-"""
-
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Row, func, insert, select, update
-from uuid6 import uuid7
+from sqlalchemy import BindParameter, ColumnElement, bindparam, func, select, update
 
 from audifi.auth import limits, problems
-from audifi.auth.context import Context, record
+from audifi.auth.context import ADD_EVENT, AuthContext, event_values, record_audit_event
 from audifi.auth.models import RevokedReason, Session, User
 from audifi.auth.tokens import RefreshToken
-from audifi.core.http.session import after_commit
+from audifi.core.db.database import Transaction
+from audifi.core.db.statements import Statement
 from audifi.core.rate_limiting.exact import RateLimiter
 
 IDLE_LIFETIME = timedelta(days=7)
@@ -25,49 +21,93 @@ REPLAY_WINDOW = timedelta(seconds=30)
 """For two tabs that refresh at once, and for answers that got lost."""
 MAX_SESSIONS = 20
 
+SESSIONS = Session.__table__
+NOW: BindParameter[datetime] = bindparam("now", type_=SESSIONS.c.created_at.type)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session, as its tokens are made from it."""
+
+    id: UUID
+    user_id: UUID
+    refresh_nonce: bytes
+    generation: int
+    rotated_at: datetime
+    auth_time: datetime
+    amr: list[str]
+    idle_expires_at: datetime
+    absolute_expires_at: datetime
+    revoked_at: datetime | None
+    revoked_reason: RevokedReason | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOfUser(SessionRow):
+    """A session, and when its account was suspended."""
+
+    disabled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    id: UUID
+    user_id: UUID
+
 
 @dataclass(frozen=True, kw_only=True)
-class Grant:
+class TokenSet:
     """What a client gets when it has signed in, or refreshed."""
 
     access_token: str
     expires_in: int
     refresh_token: str
-    session: Row[Any]
+    session: SessionRow
 
 
-async def begin(context: Context, *, user_id: UUID, amr: list[str]) -> Row[Any]:
-    new = (
-        insert(Session)
-        .values(
-            id=uuid7(),
-            user_id=user_id,
-            refresh_nonce=secrets.token_bytes(32),
-            rotated_at=context.now,
-            auth_time=context.now,
-            amr=amr,
-            created_at=context.now,
-            last_used_at=context.now,
-            idle_expires_at=context.now + IDLE_LIFETIME,
-            absolute_expires_at=context.now + ABSOLUTE_LIFETIME,
-            ip=context.client.ip,
-            user_agent=context.client.user_agent,
-        )
-        .returning(*Session.__table__.columns)
+def is_live(now: BindParameter[datetime] = NOW) -> ColumnElement[bool]:
+    """Return the condition of a session that hasn't ended.
+
+    A constraint keeps idle_expires_at from being after absolute_expires_at.
+    """
+    return SESSIONS.c.revoked_at.is_(None) & (SESSIONS.c.idle_expires_at > now)
+
+
+def _revoke(condition: ColumnElement[bool]) -> Statement:
+    return Statement(
+        update(SESSIONS)
+        .where(condition, is_live())
+        .values(revoked_at=NOW, revoked_reason=bindparam("reason"))
+        .returning(SESSIONS.c.id, SESSIONS.c.user_id)
     )
-    row = (await context.session.execute(new)).one()
-    await record(context, "session.created", user_id=user_id, session_id=row.id)
-    too_many = (
-        select(Session.id)
-        .where(Session.user_id == user_id, is_live(context.now))
-        .order_by(Session.id.desc())
-        .offset(MAX_SESSIONS)
+
+
+SESSION_COLUMNS = [SESSIONS.c[name] for name in SessionRow.__dataclass_fields__]
+FIND = Statement(
+    select(*SESSION_COLUMNS, User.disabled_at)
+    .join_from(SESSIONS, User, User.id == SESSIONS.c.user_id)
+    .where(SESSIONS.c.id == bindparam("session_id"))
+)
+ROTATE = Statement(
+    update(SESSIONS)
+    .where(SESSIONS.c.id == bindparam("session_id"), SESSIONS.c.generation == bindparam("old_generation"), is_live())
+    .values(
+        generation=SESSIONS.c.generation + 1,
+        rotated_at=NOW,
+        last_used_at=NOW,
+        idle_expires_at=func.least(bindparam("idle_until", type_=NOW.type), SESSIONS.c.absolute_expires_at),
+        ip=bindparam("ip"),
+        user_agent=bindparam("user_agent"),
     )
-    await revoke(context, Session.id.in_(too_many), reason="too_many")
-    return row
+    .returning(*SESSION_COLUMNS)
+)
+REVOKE_ONE = _revoke(SESSIONS.c.id == bindparam("session_id"))
+REVOKE_ONE_OF_USER = _revoke((SESSIONS.c.id == bindparam("session_id")) & (SESSIONS.c.user_id == bindparam("owner_id")))
+REVOKE_ALL = _revoke(SESSIONS.c.user_id == bindparam("owner_id"))
+REVOKE_OTHERS = _revoke((SESSIONS.c.user_id == bindparam("owner_id")) & (SESSIONS.c.id != bindparam("current_id")))
 
 
-async def refresh(context: Context, limiter: RateLimiter, token: RefreshToken) -> Grant:
+async def refresh(context: AuthContext, limiter: RateLimiter, token: RefreshToken) -> TokenSet:
     """Swap a refresh token for the next generation's.
 
     One that was just used gets the same answer again, for 30 s; an older one means that it was stolen, from this client
@@ -76,113 +116,128 @@ async def refresh(context: Context, limiter: RateLimiter, token: RefreshToken) -
     Raises:
         Problem: 401 or 429.
     """
-    found = await _row(context, token.session_id)
-    if found is None or not context.keys.is_genuine(token, nonce=found.refresh_nonce):
-        raise problems.refresh_token("invalid")
-    if found.disabled_at is not None and found.revoked_at is None:  # by SQL alone: the console ends sessions, too
-        await revoke(context, Session.user_id == found.user_id, reason="suspended")
-        await context.session.commit()
+    session = await _find(context, token)
+    if session.disabled_at is not None and session.revoked_at is None:
+        # The account was suspended by SQL alone: the command ends sessions, too.
+        async with context.database.transaction() as tx:
+            await revoke(tx, context, REVOKE_ALL, reason="suspended", owner_id=session.user_id)
         raise problems.refresh_token("revoked")
-    await context.session.commit()  # gives the connection back: the limiter takes one of its own
     await limiter.hit([(limits.REFRESHES_PER_SESSION, str(token.session_id))], now=context.now)
-    rotate = (
-        update(Session)
-        .where(Session.id == token.session_id, Session.generation == token.generation, is_live(context.now))
-        .values(
-            generation=Session.generation + 1,
-            rotated_at=context.now,
-            last_used_at=context.now,
-            idle_expires_at=func.least(context.now + IDLE_LIFETIME, Session.absolute_expires_at),
-            ip=context.client.ip,
-            user_agent=context.client.user_agent,
-        )
-        .returning(*Session.__table__.columns)
+    rotated = await context.database.write_one(
+        ROTATE,
+        SessionRow,
+        session_id=token.session_id,
+        old_generation=token.generation,
+        idle_until=context.now + IDLE_LIFETIME,
+        **context.recorded,
     )
-    row = (await context.session.execute(rotate)).one_or_none()
-    if row is not None:
-        return grant(context, row)
-    row = await _row(context, token.session_id)
-    if row is None:
-        raise problems.refresh_token("invalid")
-    if row.revoked_reason == "replaced":
+    if rotated is not None:
+        return token_set(context, rotated)
+    return await _replay(context, token)
+
+
+async def _replay(context: AuthContext, token: RefreshToken) -> TokenSet:
+    """Answer a refresh token that isn't its session's newest."""
+    session = await _find(context, token)
+    if session.revoked_reason == "replaced":
         raise problems.session_replaced()
-    if row.revoked_at is not None:
+    if session.revoked_at is not None:
         raise problems.refresh_token("revoked")
-    if row.idle_expires_at <= context.now:
+    if session.idle_expires_at <= context.now:
         raise problems.refresh_token("expired")
-    if row.generation == token.generation + 1 and context.now - row.rotated_at <= REPLAY_WINDOW:
-        return grant(context, row)
-    await revoke(context, Session.id == row.id, reason="reused")
-    await record(context, "refresh_token.reused", user_id=row.user_id, session_id=row.id)
-    await context.session.commit()
+    if session.generation == token.generation + 1 and context.now - session.rotated_at <= REPLAY_WINDOW:
+        return token_set(context, session)
+    async with context.database.transaction() as tx:
+        await revoke(tx, context, REVOKE_ONE, reason="reused", session_id=session.id)
+        await record_audit_event(tx, context, "refresh_token.reused", user_id=session.user_id, session_id=session.id)
     raise problems.refresh_token("reused")
 
 
-async def sign_out(context: Context, *, session_id: UUID) -> None:
-    """End a session; one that has ended stays as it is."""
-    await revoke(context, Session.id == session_id, reason="signed_out")
+async def _find(context: AuthContext, token: RefreshToken) -> SessionOfUser:
+    """Return the session of a genuine refresh token, of whichever generation.
+
+    Raises:
+        Problem: 401.
+    """
+    session = await context.database.fetch_one(FIND, SessionOfUser, session_id=token.session_id)
+    if session is None or not context.keys.is_genuine(token, nonce=session.refresh_nonce):
+        raise problems.refresh_token("invalid")
+    return session
 
 
-async def sign_out_by_refresh_token(context: Context, token: RefreshToken, *, reason: RevokedReason) -> None:
-    """The same for whoever holds a refresh token of the session, of whichever generation."""
-    row = await _row(context, token.session_id)
-    if row is not None and context.keys.is_genuine(token, nonce=row.refresh_nonce):
-        await revoke(context, Session.id == row.id, reason=reason)
+async def sign_out(context: AuthContext, *, refresh_token: RefreshToken | None, session_id: UUID | None) -> None:
+    """End the sessions of a refresh token and of an access token; one that has ended stays as it is."""
+    if refresh_token is None and session_id is None:
+        return
+    async with context.database.transaction() as tx:
+        if refresh_token is not None:
+            await sign_out_by_refresh_token(tx, context, refresh_token, reason="signed_out")
+        if session_id is not None:
+            await revoke(tx, context, REVOKE_ONE, reason="signed_out", session_id=session_id)
 
 
-async def end_session(context: Context, *, user_id: UUID, session_id: UUID) -> bool:
-    """Whether there was such a session of this account."""
-    one = (Session.id == session_id) & (Session.user_id == user_id)
-    return bool(await revoke(context, one, reason="signed_out"))
+async def sign_out_by_refresh_token(
+    tx: Transaction, context: AuthContext, token: RefreshToken, *, reason: RevokedReason
+) -> None:
+    """End the session of a genuine refresh token, of whichever generation."""
+    session = await tx.fetch_one(FIND, SessionOfUser, session_id=token.session_id)
+    if session is not None and context.keys.is_genuine(token, nonce=session.refresh_nonce):
+        await revoke(tx, context, REVOKE_ONE, reason=reason, session_id=session.id)
 
 
-async def end_other_sessions(context: Context, *, user_id: UUID, current: UUID) -> None:
-    await revoke(context, (Session.user_id == user_id) & (Session.id != current), reason="signed_out")
+async def end_session(context: AuthContext, *, user_id: UUID, session_id: UUID) -> bool:
+    """End a session of an account; return whether there was one."""
+    async with context.database.transaction() as tx:
+        ended = await revoke(
+            tx, context, REVOKE_ONE_OF_USER, reason="signed_out", session_id=session_id, owner_id=user_id
+        )
+    return bool(ended)
 
 
-async def revoke(context: Context, which: ColumnElement[bool], *, reason: RevokedReason) -> list[UUID]:
-    """End sessions: their refresh tokens at once, their access tokens with the commit, elsewhere within 2 s."""
-    ended = (
-        update(Session)
-        .where(which, is_live(context.now))
-        .values(revoked_at=context.now, revoked_reason=reason)
-        .returning(Session.id, Session.user_id)
+async def end_other_sessions(context: AuthContext, *, user_id: UUID, current: UUID) -> None:
+    """End all sessions of an account but one."""
+    async with context.database.transaction() as tx:
+        await revoke(tx, context, REVOKE_OTHERS, reason="signed_out", owner_id=user_id, current_id=current)
+
+
+async def revoke(
+    tx: Transaction, context: AuthContext, statement: Statement, *, reason: RevokedReason, **values: Any
+) -> list[EndedSession]:
+    """End sessions: their refresh tokens at once, their access tokens with the commit, on other machines within 2 s."""
+    ended = await tx.fetch_all(statement, EndedSession, now=context.now, reason=reason, **values)
+    await record_ended(tx, context, ended, reason=reason)
+    return ended
+
+
+async def record_ended(
+    tx: Transaction, context: AuthContext, ended: list[EndedSession], *, reason: RevokedReason
+) -> None:
+    """Record the end of sessions, and have this process refuse their access tokens after the commit."""
+    await tx.execute_many(
+        ADD_EVENT,
+        [
+            event_values(context, "session.revoked", user_id=each.user_id, session_id=each.id, detail=reason)
+            for each in ended
+        ],
     )
-    rows = (await context.session.execute(ended)).all()
-    for row in rows:
-        await record(context, "session.revoked", user_id=row.user_id, session_id=row.id, detail=reason)
-    ids = [row.id for row in rows]
-    after_commit(context.session, lambda: context.revoked.add(ids, context.now))
-    return ids
+    tx.after_commit(lambda: context.revoked.add([each.id for each in ended], context.now))
 
 
-def is_live(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
-    """A session that hasn't ended. idle_expires_at is never after absolute_expires_at; a constraint sees to it."""
-    return Session.revoked_at.is_(None) & (Session.idle_expires_at > now)
-
-
-async def _row(context: Context, session_id: UUID) -> Row[Any] | None:
-    """Of the session, and whether its account is suspended."""
-    columns = [*Session.__table__.columns, User.__table__.c.disabled_at]
-    found = select(*columns).join(User).where(Session.id == session_id)
-    return (await context.session.execute(found)).one_or_none()
-
-
-def grant(context: Context, row: Row[Any]) -> Grant:
-    """Tokens for the session as it is in the row. The same row makes the same refresh token."""
+def token_set(context: AuthContext, session: SessionRow) -> TokenSet:
+    """Make the tokens of a session. The same row makes the same refresh token."""
     access_token, expires_in = context.keys.make_access_token(
-        user_id=row.user_id,
-        session_id=row.id,
-        auth_time=row.auth_time,
-        amr=row.amr,
+        user_id=session.user_id,
+        session_id=session.id,
+        auth_time=session.auth_time,
+        amr=session.amr,
         now=context.now,
-        until=row.absolute_expires_at,
+        until=session.absolute_expires_at,
     )
-    return Grant(
+    return TokenSet(
         access_token=access_token,
         expires_in=expires_in,
         refresh_token=context.keys.make_refresh_token(
-            session_id=row.id, nonce=row.refresh_nonce, generation=row.generation
+            session_id=session.id, nonce=session.refresh_nonce, generation=session.generation
         ),
-        session=row,
+        session=session,
     )

@@ -40,8 +40,8 @@ class ExpiredTokenError(InvalidTokenError):
     """It was, but its time is over."""
 
 
-class AccessToken(BaseModel):
-    """What an access token says (RFC 9068, 2.2). Read it with `Keys.read_access_token`."""
+class AccessTokenClaims(BaseModel):
+    """The claims of an access token (RFC 9068, 2.2). Read them with `Keys.read_access_token`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -111,7 +111,7 @@ class Keys:
         kid, secret = next(iter(self._signing.items()))
         return jwt.encode(claims, secret, algorithm=ALGORITHM, headers={"typ": TYPE, "kid": kid}), seconds
 
-    def read_access_token(self, token: str, *, now: datetime, expired_too: bool = False) -> AccessToken:
+    def read_access_token(self, token: str, *, now: datetime, expired_too: bool = False) -> AccessTokenClaims:
         """What it says, once its signature, type, issuer, audience and times are right.
 
         Args:
@@ -130,7 +130,7 @@ class Keys:
             raise ExpiredTokenError
         return access
 
-    def _verify(self, token: str) -> AccessToken:
+    def _verify(self, token: str) -> AccessTokenClaims:
         """All of it that doesn't change with time."""
         if not ACCESS_TOKEN.fullmatch(token):
             raise InvalidTokenError
@@ -155,7 +155,7 @@ class Keys:
                     "verify_nbf": False,
                 },
             )
-            access = AccessToken.model_validate(claims)
+            access = AccessTokenClaims.model_validate(claims)
         except (jwt.PyJWTError, KeyError, TypeError, ValidationError):
             raise InvalidTokenError from None
         if "nbf" in claims:

@@ -1,7 +1,8 @@
-"""What commands share, and those on the queue."""
+"""What commands share, and the commands on the job queue."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any, Never
 
@@ -11,27 +12,29 @@ from pgqueuer import Queries
 from pgqueuer.domain.types import JobId
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Text, bindparam, func, select
+from sqlalchemy import Table as SqlTable
 
 from audifi.core.config.settings import DatabaseSettings, SettingsError, load
-from audifi.core.db.connection import connect, create_unpooled_engine
-from audifi.core.jobs.queue import PostgresDriver
+from audifi.core.db.connection import connect
+from audifi.core.db.database import Database, Transaction
+from audifi.core.db.statements import Statement
+from audifi.core.jobs.queue import DatabaseDriver
 
-jobs = typer.Typer(no_args_is_help=True, help="What waits to be done, and what was given up.")
+SERVER_SETTINGS = {"application_name": "audifi-console", "statement_timeout": "15000"}
+
+jobs = typer.Typer(no_args_is_help=True, help="Jobs that wait, run, or have failed.")
 
 
-def run[Result](work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    """Do it in one transaction on DATABASE_URL; what goes wrong is one sentence and exit status 1."""
+def run[Result](work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    """Run it in one transaction on DATABASE_URL; an error is one sentence and exit status 1."""
 
     async def in_transaction(settings: DatabaseSettings) -> Result:
-        engine = create_unpooled_engine(settings, {"application_name": "audifi-console", "statement_timeout": "15000"})
-        try:
-            async with engine.begin() as connection:
-                return await work(connection)
-        finally:
-            await engine.dispose()
+        async with (
+            Database(settings, pool_size=1, read_pool_size=1, server_settings=SERVER_SETTINGS) as database,
+            database.transaction() as tx,
+        ):
+            return await work(tx)
 
     try:
         settings = load(DatabaseSettings)
@@ -39,10 +42,10 @@ def run[Result](work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         fail(str(error))
     try:
         return asyncio.run(in_transaction(settings))
-    except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        name = type((cause and cause.__cause__) or cause).__name__  # SQLAlchemy's copy is of the driver's
-        fail(f"{settings.database_url.location}: {name}. `python -m audifi doctor` says what is wrong.")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        fail(
+            f"{settings.database_url.location}: {type(error).__name__}. Run `python -m audifi doctor` to find out why."
+        )
 
 
 def run_on_connection[Result](work: Callable[[asyncpg.Connection], Awaitable[Result]]) -> Result:
@@ -71,7 +74,7 @@ def fail(sentence: str) -> Never:
 
 
 def show(columns: list[str], rows: list[list[Any]]) -> None:
-    """A table for a person; times in UTC, to the second."""
+    """Print a table; times in UTC, to the second."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*map(cell, row))
@@ -87,28 +90,56 @@ def cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
+# pgqueuer's table, as far as commands read it.
+QUEUE = SqlTable(
+    "pgqueuer",
+    MetaData(),
+    Column("id", BigInteger, nullable=False),
+    Column("entrypoint", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created", DateTime(timezone=True), nullable=False),
+    Column("execute_after", DateTime(timezone=True), nullable=False),
+)
+JOBS = Statement(select(*QUEUE.c).order_by(QUEUE.c.id).limit(200))
+IS_FAILED = Statement(
+    select(func.count())
+    .select_from(QUEUE)
+    .where(QUEUE.c.id == bindparam("job_id"), QUEUE.c.status.cast(Text) == "failed")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    id: int
+    entrypoint: str
+    status: str
+    attempts: int
+    created: datetime
+    execute_after: datetime
+
+
 @jobs.command("list")
 def list_jobs() -> None:
-    """Jobs that wait, run, or were given up (`failed`)."""
-    query = "SELECT id, entrypoint, status, attempts, created, execute_after FROM pgqueuer ORDER BY id LIMIT 200"
+    """Jobs that wait, run, or have failed."""
 
-    async def work(connection: AsyncConnection) -> list[list[Any]]:
-        return [list(row) for row in await connection.execute(text(query))]
+    async def work(tx: Transaction) -> list[JobRow]:
+        return await tx.fetch_all(JOBS, JobRow)
 
-    show(["id", "job", "status", "attempts", "queued at", "not before"], run(work))
+    rows = run(work)
+    show(["id", "job", "status", "attempts", "queued at", "not before"], [list(astuple(row)) for row in rows])
 
 
 @jobs.command("retry")
 def retry_job(job_id: int) -> None:
-    """Have a job that was given up tried again."""
+    """Run a failed job again."""
 
-    async def work(connection: AsyncConnection) -> bool:
-        given_up = text("SELECT count(*) FROM pgqueuer WHERE id = :id AND status = 'failed'")
-        found = (await connection.execute(given_up, {"id": job_id})).scalar_one()
-        if found:
-            await Queries(PostgresDriver.within(connection)).requeue_jobs([JobId(job_id)])
-        return bool(found)
+    async def work(tx: Transaction) -> bool:
+        is_failed = bool(await tx.fetch_value(IS_FAILED, job_id=job_id))
+        if is_failed:
+            await Queries(DatabaseDriver(tx.fetch_sql)).requeue_jobs([JobId(job_id)])
+        return is_failed
 
     if not run(work):
-        fail(f"There is no job {job_id} that was given up.")
+        fail(f"There is no failed job {job_id}.")
     typer.echo(f"Job {job_id} is queued again.")

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import typer
 from fastapi import APIRouter
 
-from audifi.core.db.retention import Expired
+from audifi.core.db.retention import ExpiredRows
 from audifi.core.invariants import Invariant
-from audifi.core.jobs.queue import Kind
+from audifi.core.jobs.queue import JobType
 
 if TYPE_CHECKING:
     from audifi.services import Services
 
 
-def no_jobs(_services: "Services") -> Sequence[Kind]:
+def no_jobs(_services: "Services") -> Sequence[JobType]:
     return ()
 
 
-def keep_everything(_now: datetime) -> Sequence[Expired]:
+def keep_everything(_now: datetime) -> Sequence[ExpiredRows]:
     return ()
 
 
@@ -33,9 +33,9 @@ class Feature:
     description: str
     """The tag's description in the contract."""
     router: APIRouter
-    jobs: Callable[["Services"], Sequence[Kind]] = no_jobs
+    jobs: Callable[["Services"], Sequence[JobType]] = no_jobs
     """The types of job that the feature's handlers process."""
-    retention: Callable[[datetime], Sequence[Expired]] = keep_everything
+    retention: Callable[[datetime], Sequence[ExpiredRows]] = keep_everything
     """The rows that are deleted because they are older than the feature keeps them."""
     invariants: Sequence[Invariant] = ()
     """The rules that hold for the feature's rows: `python -m audifi <name> check`, and each night."""

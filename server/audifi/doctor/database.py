@@ -184,7 +184,7 @@ async def connections(check: str, context: CheckContext) -> Result:
         return Result.skipped(check, "a direct connection; PgBouncer has limits of its own")
     row = await context.fetch_row(CONNECTIONS)
     taken, allowed = row["taken"], row["allowed"]
-    pools = settings.database_pool_size, settings.database_pool_max_overflow, settings.database_read_pool_size
+    pools = settings.database_pool_size, settings.database_read_pool_size, settings.database_background_pool_size + 1
     machine = sum(pools) + 1  # the health probe's
     deploy = 2 * MACHINES * machine + 2  # old and new machines at once, and the release command's
     used = f"{taken} of {allowed} are used"

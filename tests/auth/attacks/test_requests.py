@@ -119,7 +119,7 @@ def test_a_mail_provider_that_hangs_keeps_nobody_waiting(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
     """Nor do mails that wait for it hold connections to the database, of which there are fewer here."""
-    app = start_app(migrated_database_url, database_pool_size=2, database_pool_max_overflow=0)
+    app = start_app(migrated_database_url, database_pool_size=2, database_background_pool_size=2)
     sendgrid.seconds = 1.5
     seconds = []
     for _ in range(5):

@@ -246,7 +246,7 @@ def test_deadlock_is_run_again(url: str) -> None:
         await asyncio.gather(lock("a", "b"), lock("b", "a"))
         return tries
 
-    assert with_database(url, act, size=2) == 3
+    assert 3 <= with_database(url, act, size=2) <= 6
     assert databases.fetch_value(url, "SELECT sum(number) FROM marks") == 4
 
 

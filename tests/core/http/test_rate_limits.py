@@ -14,8 +14,6 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from audifi.core.clock import utc_now
-from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import create_engine
 from audifi.core.http import openapi, problems
 from audifi.core.http.client_info import client_key
 from audifi.core.http.rate_limits import rate_limited
@@ -230,8 +228,8 @@ async def name_key(x_name: Annotated[str, Header()]) -> str:
 @pytest.fixture
 def app() -> FastAPI:
     """Two features with limits of their own: one on writes per name, one on all requests per client."""
-    engine = create_engine(DatabaseSettings.model_validate({"database_url": "postgres://nobody@localhost/nothing"}))
-    counters = ReplicatedCounters(engine, CounterKeys(SecretStr("s" * 32)))
+    database = databases.connect_pools("postgres://nobody@localhost/nothing")
+    counters = ReplicatedCounters(database, CounterKeys(SecretStr("s" * 32)))
     many = Limit("unused", 100, per=timedelta(minutes=1))
     app = FastAPI()
     limiter = ApproximateRateLimiter(counters, utc_now, per_client=many, per_account=many)

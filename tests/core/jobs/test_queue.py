@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from pgqueuer import Queries
 from pgqueuer.domain.types import QueueEntrypoint
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import create_engine
+from audifi.core.db.database import Database
 from audifi.core.jobs import queue as jobs_module
-from audifi.core.jobs.queue import GiveUpError, Jobs, Kind
+from audifi.core.jobs.queue import JobQueue, JobType, PermanentJobError
 from tests.support import databases
 from tests.support.waiting import until
 
-KIND = "test"
+JOB_TYPE = "test"
 COUNT = "SELECT count(*) FROM pgqueuer"
 STATE = "SELECT status::text || ' ' || attempts FROM pgqueuer"
 
@@ -29,40 +27,30 @@ def url(migrated_database_url: str) -> str:
 
 
 @asynccontextmanager
-async def engine_of(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(DatabaseSettings(database_url=url))
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
 async def working(
-    engine: AsyncEngine, handler: Callable[[bytes], Awaitable[None]], attempts: int = 3
-) -> AsyncIterator[Jobs]:
-    jobs = Jobs(engine)
-    jobs.register(Kind(name=KIND, handler=handler, attempts=attempts))
+    database: Database, handler: Callable[[bytes], Awaitable[None]], attempts: int = 3
+) -> AsyncIterator[JobQueue]:
+    jobs = JobQueue(database)
+    jobs.register(JobType(name=JOB_TYPE, handler=handler, attempts=attempts))
     jobs.start()
     yield jobs
     await jobs.stop()
 
 
-async def enqueue(jobs: Jobs, engine: AsyncEngine, *payloads: bytes) -> None:
-    async with async_sessionmaker(engine)() as session:
+async def enqueue(jobs: JobQueue, database: Database, *payloads: bytes) -> None:
+    async with database.transaction() as tx:
         for payload in payloads:
-            await jobs.enqueue(session, KIND, payload)
-        await session.commit()
+            await jobs.enqueue(tx, JOB_TYPE, payload)
 
 
-async def fetch(engine: AsyncEngine, query: str) -> Any:
-    async with engine.begin() as connection:
-        return (await connection.exec_driver_sql(query)).scalar()
+async def fetch(database: Database, query: str) -> Any:
+    rows = await database.fetch_sql(query)
+    return rows[0][0] if rows else None
 
 
-async def until_value(engine: AsyncEngine, query: str, value: object) -> None:
+async def until_value(database: Database, query: str, value: object) -> None:
     async with asyncio.timeout(20):
-        while await fetch(engine, query) != value:  # noqa: ASYNC110
+        while await fetch(database, query) != value:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -76,19 +64,19 @@ def test_a_job_starts_when_its_transaction_is_committed_and_not_before(
         done.append(payload)
 
     async def run() -> None:
-        async with engine_of(url) as engine, working(engine, handler) as jobs:
+        async with databases.connect_pools(url) as database, working(database, handler) as jobs:
             await asyncio.sleep(0.3)  # it waits for work
-            async with AsyncSession(engine) as session:
-                await jobs.enqueue(session, KIND, b"kept")
+            async with database.transaction() as tx:
+                await jobs.enqueue(tx, JOB_TYPE, b"kept")
                 await asyncio.sleep(0.2)
                 assert done == []
-                await session.commit()
-                await until(lambda: done == [b"kept"])
-            async with AsyncSession(engine) as session:
-                await jobs.enqueue(session, KIND, b"dropped")
-                await session.rollback()
+            await until(lambda: done == [b"kept"])
+            with pytest.raises(RuntimeError):
+                async with database.transaction() as tx:
+                    await jobs.enqueue(tx, JOB_TYPE, b"dropped")
+                    raise RuntimeError
             await asyncio.sleep(0.2)
-            await until_value(engine, COUNT, 0)
+            await until_value(database, COUNT, 0)
 
     asyncio.run(run())
     assert done == [b"kept"]
@@ -106,10 +94,10 @@ def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPat
             raise OSError("secret")
 
     async def run() -> None:
-        async with engine_of(url) as engine, working(engine, handler) as jobs:
-            await enqueue(jobs, engine, b"x")
+        async with databases.connect_pools(url) as database, working(database, handler) as jobs:
+            await enqueue(jobs, database, b"x")
             await until(lambda: tries == 3)
-            await until_value(engine, COUNT, 0)
+            await until_value(database, COUNT, 0)
 
     asyncio.run(run())
 
@@ -118,7 +106,7 @@ def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPat
     ("error", "attempts", "sentence"),
     [
         (OSError("secret"), 2, "is given up after 2 attempts"),
-        (GiveUpError("it can't be done"), 1, "is given up: it can't be done"),
+        (PermanentJobError("it can't be done"), 1, "is given up: it can't be done"),
     ],
 )
 def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(  # noqa: PLR0913, PLR0917
@@ -138,9 +126,9 @@ def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(  # noqa: PLR091
         raise error
 
     async def run() -> None:
-        async with engine_of(url) as engine, working(engine, handler, attempts=2) as jobs:
-            await enqueue(jobs, engine, b"x")
-            await until_value(engine, STATE, f"failed {attempts - 1}")
+        async with databases.connect_pools(url) as database, working(database, handler, attempts=2) as jobs:
+            await enqueue(jobs, database, b"x")
+            await until_value(database, STATE, f"failed {attempts - 1}")
 
     asyncio.run(run())
     assert tries == attempts
@@ -154,13 +142,13 @@ def test_the_wait_between_attempts_doubles(url: str) -> None:
         raise OSError
 
     async def run() -> None:
-        async with engine_of(url) as engine, working(engine, handler, attempts=10) as jobs:
-            await enqueue(jobs, engine, b"x")
+        async with databases.connect_pools(url) as database, working(database, handler, attempts=10) as jobs:
+            await enqueue(jobs, database, b"x")
             for attempt in range(1, 5):
-                await until_value(engine, "SELECT attempts FROM pgqueuer WHERE status = 'queued'", attempt)
-                later = await fetch(engine, "SELECT extract(epoch FROM execute_after - updated) FROM pgqueuer")
+                await until_value(database, "SELECT attempts FROM pgqueuer WHERE status = 'queued'", attempt)
+                later = await fetch(database, "SELECT extract(epoch FROM execute_after - updated) FROM pgqueuer")
                 waits.append(round(float(later)))
-                await fetch(engine, "UPDATE pgqueuer SET execute_after = now() RETURNING 1")
+                await fetch(database, "UPDATE pgqueuer SET execute_after = now() RETURNING 1")
                 jobs._driver.wake()  # noqa: SLF001 - as if the time had passed
 
     asyncio.run(run())
@@ -175,10 +163,14 @@ def test_two_machines_do_each_job_once(url: str) -> None:
         done.append(payload)
 
     async def run() -> None:
-        async with engine_of(url) as engine, working(engine, handler) as one, working(engine, handler) as two:
+        async with (
+            databases.connect_pools(url) as database,
+            working(database, handler) as one,
+            working(database, handler) as two,
+        ):
             payloads = [str(number).encode() for number in range(60)]
-            await asyncio.gather(enqueue(one, engine, *payloads[::2]), enqueue(two, engine, *payloads[1::2]))
-            await until_value(engine, COUNT, 0)
+            await asyncio.gather(enqueue(one, database, *payloads[::2]), enqueue(two, database, *payloads[1::2]))
+            await until_value(database, COUNT, 0)
             assert sorted(done) == sorted(payloads)
 
     asyncio.run(run())
@@ -193,11 +185,11 @@ def test_a_stop_finishes_what_is_queued(url: str, monkeypatch: pytest.MonkeyPatc
         done.append(payload)
 
     async def run() -> None:
-        async with engine_of(url) as engine:
-            async with working(engine, handler) as jobs:
-                await enqueue(jobs, engine, b"1", b"2")
+        async with databases.connect_pools(url) as database:
+            async with working(database, handler) as jobs:
+                await enqueue(jobs, database, b"1", b"2")
             assert sorted(done) == [b"1", b"2"]
-            assert await fetch(engine, COUNT) == 0
+            assert await fetch(database, COUNT) == 0
 
     asyncio.run(run())
 
@@ -227,14 +219,14 @@ def test_a_stop_leaves_what_takes_too_long_to_be_done_again(
         done += 1
 
     async def run() -> None:
-        async with engine_of(url) as engine:
-            async with working(engine, slow) as jobs:
-                await enqueue(jobs, engine, b"x")
+        async with databases.connect_pools(url) as database:
+            async with working(database, slow) as jobs:
+                await enqueue(jobs, database, b"x")
                 await until(lambda: started == 1)
                 began = asyncio.get_running_loop().time()
             assert asyncio.get_running_loop().time() - began < 20
-            assert await fetch(engine, STATE) == "queued 1"
-            async with working(engine, quick):
+            assert await fetch(database, STATE) == "queued 1"
+            async with working(database, quick):
                 await until(lambda: done == 1)
 
     asyncio.run(run())
@@ -247,12 +239,12 @@ def test_jobs_of_a_machine_that_was_killed_are_anybodys(url: str) -> None:
         done.append(payload)
 
     async def run() -> None:
-        async with engine_of(url) as engine:
-            await enqueue(Jobs(engine), engine, b"orphan")
+        async with databases.connect_pools(url) as database:
+            await enqueue(JobQueue(database), database, b"orphan")
             # What a machine leaves when it dies with a job in its hands.
             picked = "status = 'picked', queue_manager_id = gen_random_uuid(), heartbeat = now() - interval '31 s'"
-            await fetch(engine, f"UPDATE pgqueuer SET {picked} RETURNING 1")  # noqa: S608
-            async with working(engine, handler):
+            await fetch(database, f"UPDATE pgqueuer SET {picked} RETURNING 1")  # noqa: S608
+            async with working(database, handler):
                 await until(lambda: done == [b"orphan"])
 
     asyncio.run(run())
@@ -268,14 +260,12 @@ def test_it_goes_on_when_the_database_was_away(
         done.append(payload)
 
     async def run() -> None:
-        async with engine_of(url) as engine:
-            async with engine.begin() as connection:
-                await connection.exec_driver_sql("ALTER TABLE pgqueuer RENAME TO gone")
-            async with working(engine, handler) as jobs:
+        async with databases.connect_pools(url) as database:
+            await database.fetch_sql("ALTER TABLE pgqueuer RENAME TO gone")
+            async with working(database, handler) as jobs:
                 await until(lambda: "jobs wait: " in caplog.text)
-                async with engine.begin() as connection:
-                    await connection.exec_driver_sql("ALTER TABLE gone RENAME TO pgqueuer")
-                await enqueue(jobs, engine, b"x")
+                await database.fetch_sql("ALTER TABLE gone RENAME TO pgqueuer")
+                await enqueue(jobs, database, b"x")
                 await until(lambda: done == [b"x"])
 
     asyncio.run(run())
@@ -292,8 +282,8 @@ def test_a_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
             twice.set()
 
     async def run() -> None:
-        async with engine_of(url) as engine:
-            machines = [Jobs(engine) for _ in range(2)]
+        async with databases.connect_pools(url) as database:
+            machines = [JobQueue(database) for _ in range(2)]
             for machine in machines:
                 machine.schedule("tick", "* * * * * */2", tick)  # a sixth field: every other second
                 machine.start()
@@ -307,16 +297,16 @@ def test_a_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
 
 def test_what_pgqueuer_says_of_an_error_holds_no_values(url: str, caplog: pytest.LogCaptureFixture) -> None:
     async def handler(_: bytes) -> None:
-        async with engine_of(url) as engine, engine.begin() as connection:
-            await connection.exec_driver_sql(
+        async with databases.connect_pools(url) as database:
+            await database.fetch_sql(
                 "INSERT INTO users (id, email, email_key, role, created_at)"
                 " VALUES (gen_random_uuid(), 'ana@example.com', 'k', 'king', now())"
             )
 
     async def run() -> None:
-        async with engine_of(url) as engine, working(engine, handler, attempts=1) as jobs:
-            await enqueue(jobs, engine, b"x")
-            await until_value(engine, "SELECT status::text FROM pgqueuer", "failed")
+        async with databases.connect_pools(url) as database, working(database, handler, attempts=1) as jobs:
+            await enqueue(jobs, database, b"x")
+            await until_value(database, "SELECT status::text FROM pgqueuer", "failed")
 
     asyncio.run(run())
     logged = caplog.text + "".join(record.__dict__.get("exception", "") for record in caplog.records)

@@ -9,8 +9,6 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import create_engine
 from audifi.core.rate_limiting.exact import RateLimiter
 from audifi.core.rate_limiting.limits import CounterKeys, Limit, RateLimitExceededError
 from tests.support import databases
@@ -23,11 +21,8 @@ FOUR = Limit("four", 4, per=timedelta(minutes=1))
 
 @asynccontextmanager
 async def running(url: str) -> AsyncIterator[RateLimiter]:
-    engine = create_engine(DatabaseSettings(database_url=url))
-    try:
-        yield RateLimiter(engine, CounterKeys(SecretStr("s" * 32)))
-    finally:
-        await engine.dispose()
+    async with databases.connect_pools(url) as database:
+        yield RateLimiter(database, CounterKeys(SecretStr("s" * 32)))
 
 
 async def hit(limiter: RateLimiter, *limits: tuple[Limit, str], now: datetime = NOW) -> str:

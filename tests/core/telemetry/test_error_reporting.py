@@ -75,8 +75,10 @@ def test_failed_job_is_reported(tmp_path: Path, migrated_database_url: str, sent
         assert client.request().status_code == 202
         [event] = sentry.wait_for(1)
 
-    assert event["transaction"] == "job sign_in_mail"
-    assert event["exception"]["values"][-1]["value"] == "audifi.core.jobs.queue.GiveUpError: SendGrid answered 400"
+    assert event["transaction"] == "job sign_in_email"
+    assert (
+        event["exception"]["values"][-1]["value"] == "audifi.core.jobs.queue.PermanentJobError: SendGrid answered 400"
+    )
     assert client.email not in "".join(sentry.received)
 
 

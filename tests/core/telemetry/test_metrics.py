@@ -40,7 +40,6 @@ def watched(tmp_path: Path, migrated_database_url: str, sendgrid: SendGrid) -> I
     settings = {
         "DATABASE_URL": migrated_database_url,
         "DATABASE_POOL_SIZE": "1",
-        "DATABASE_POOL_MAX_OVERFLOW": "0",
         "ENVIRONMENT": "production",
         "METRICS_PORT": str(port),
         "SENDGRID_API_KEY": "SG.key",
@@ -124,7 +123,7 @@ def test_emails_jobs_and_rate_limits_are_counted(watched: Watched, sendgrid: Sen
         assert client.request().status_code == 202
         now = wait_for(watched.port, lambda now: now.value("jobs_total", result="failed") == 1)
         assert now.value("emails_total", result="failed") == 1
-        assert now.value("jobs_total", job="sign_in_mail", result="succeeded") == 1
+        assert now.value("jobs_total", job="sign_in_email", result="succeeded") == 1
         while client.request().status_code == 202:
             pass
     now = wait_for(watched.port, lambda now: now.value("rate_limit_exceeded_total") == 1)

@@ -121,7 +121,7 @@ def test_job_is_a_trace_without_secrets(api: Api, collector: Collector, shared_s
         client = Client(http, shared_sendgrid)
         mail = client.request_mail()
         client.sign_in()
-    job = collector.wait_for(lambda span: span.name == "job sign_in_mail")
+    job = collector.wait_for(lambda span: span.name == "job sign_in_email")
     collector.wait_for(lambda span: span.name == "POST /api/v1/auth/magic-link/verify")
     within = collector.wait_for(lambda span: span.parent_id == job.span_id)
 

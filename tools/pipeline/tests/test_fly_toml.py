@@ -174,10 +174,9 @@ def test_migrations_give_up_by_themselves_before_flyctl_stops_waiting_for_them()
 
 def test_two_machines_and_their_successors_fit_into_postgres() -> None:
     """PostgreSQL has 100 connections, and keeps 3 of them for superusers."""
-    probe, release = 1, 2
-    machine = (
-        SETTINGS.database_pool_size + SETTINGS.database_pool_max_overflow + SETTINGS.database_read_pool_size + probe
-    )
+    probe, background_reads, release = 1, 1, 2
+    pools = SETTINGS.database_pool_size + SETTINGS.database_read_pool_size + SETTINGS.database_background_pool_size
+    machine = pools + background_reads + probe
 
     assert 2 * MACHINES * machine + release <= 97
 

@@ -36,10 +36,12 @@ class DatabaseSettings(BaseSettings):
     database_pgbouncer: bool | None = None
     """Whether a PgBouncer in transaction mode is in front. Unset: as the URL shows (`DatabaseURL.pgbouncer`)."""
 
-    database_pool_size: int = Field(default=5, ge=1, le=100)
-    database_pool_max_overflow: int = Field(default=5, ge=0, le=100)
+    database_pool_size: int = Field(default=6, ge=1, le=100)
+    """For the transactions of requests."""
     database_read_pool_size: int = Field(default=5, ge=1, le=100)
-    """The pool of reads, which hold a connection for one round trip."""
+    """For the reads of requests, which hold a connection for one round trip."""
+    database_background_pool_size: int = Field(default=3, ge=1, le=100)
+    """For rate limits, jobs, polling and retention, which also have one connection for reads."""
     database_pool_timeout_seconds: PositiveSeconds = 5
     database_pool_recycle_seconds: PositiveSeconds = 540
     """Below the 10 minutes after which Fly's proxy drains a connection."""

@@ -1,15 +1,8 @@
-"""The way to PostgreSQL: one function that connects, and the engine whose pool is filled by it."""
+"""Open connections to PostgreSQL."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
 import asyncpg
-from sqlalchemy import event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 
 from audifi.core.config.settings import DatabaseSettings
 
@@ -46,21 +39,6 @@ async def connect(
     )
 
 
-def create_engine(settings: DatabaseSettings) -> AsyncEngine:
-    """The API's engine. It connects at first use, so a database that is away doesn't keep the server from starting."""
-    engine = _engine(
-        settings,
-        connector=partial(connect_with_limits, settings),
-        pool_size=settings.database_pool_size,
-        max_overflow=settings.database_pool_max_overflow,
-        pool_timeout=settings.database_pool_timeout_seconds,
-        pool_recycle=settings.database_pool_recycle_seconds,
-        pool_use_lifo=True,  # connections that a quiet hour doesn't need age out
-    )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    return engine
-
-
 async def connect_with_limits(
     settings: DatabaseSettings, *, server_settings: Mapping[str, str] | None = None
 ) -> asyncpg.Connection:
@@ -77,32 +55,6 @@ async def connect_with_limits(
         server_settings={name: milliseconds(seconds) for name, seconds in timeouts.items()}
         | dict(server_settings or {}),
     )
-
-
-def _refuse_closed(connection: DBAPIConnection, *_: object) -> None:
-    """Has the pool replace a connection that the database ended while it was idle.
-
-    asyncpg is told by the socket, so that it takes no round trip; `pool_pre_ping` takes one before each transaction.
-    """
-    driver: asyncpg.Connection = connection.driver_connection
-    if driver.is_closed():
-        raise DisconnectionError
-
-
-def create_unpooled_engine(settings: DatabaseSettings, server_settings: dict[str, str]) -> AsyncEngine:
-    """An engine that connects anew each time and sets no time limit but those in `server_settings`: for migrations."""
-    return _engine(settings, connector=partial(connect, settings, server_settings=server_settings), poolclass=NullPool)
-
-
-def _engine(
-    settings: DatabaseSettings, connector: Callable[[], Awaitable[asyncpg.Connection]], **pool: Any
-) -> AsyncEngine:
-    driver: dict[str, Any] = {"async_creator_fn": connector}
-    if settings.behind_pgbouncer:
-        # Each transaction may meet another server connection, which doesn't know what was prepared on the last one.
-        # With this cache and asyncpg's off, statements are prepared anew, and without a name that could be taken there.
-        driver["prepared_statement_cache_size"] = 0
-    return create_async_engine("postgresql+asyncpg://", connect_args=driver, hide_parameters=True, **pool)
 
 
 def milliseconds(seconds: float) -> str:

@@ -3,6 +3,7 @@
 SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/0024-reads.md.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
@@ -18,6 +19,8 @@ from audifi.core.db.pool import Pool, PooledConnection, is_stale
 from audifi.core.db.statements import Record, Statement
 
 MAX_TRIES = 3
+RETRY_SECONDS = 0.02
+"""For the transaction that has won to take the locks."""
 
 NOT_TRACED = nullcontext()
 
@@ -43,6 +46,7 @@ class Database:
         pool_size: int,
         read_pool_size: int,
         name: str = "transactions",
+        server_settings: Mapping[str, str] | None = None,
         on_wait: Callable[[str, float], None] = lambda _pool, _seconds: None,
         trace: Callable[[str], AbstractContextManager[None]] = untraced,
     ) -> None:
@@ -53,17 +57,23 @@ class Database:
             pool_size: connections for transactions.
             read_pool_size: connections for reads.
             name: of the pools, in metrics.
+            server_settings: parameters of PostgreSQL beside the time limits, which they override.
             on_wait: called with the name of a pool and the seconds that a task waited for a connection.
             trace: returns the context that a statement runs in.
         """
-        read_only = {"default_transaction_read_only": "on"}
+        writing = dict(server_settings or {})
+        reading = writing | {"default_transaction_read_only": "on"}
         self.trace = trace
         self._transactions = Pool(
-            settings, partial(connect_with_limits, settings), name=name, size=pool_size, on_wait=on_wait
+            settings,
+            partial(connect_with_limits, settings, server_settings=writing),
+            name=name,
+            size=pool_size,
+            on_wait=on_wait,
         )
         self._reads = Pool(
             settings,
-            partial(connect_with_limits, settings, server_settings=read_only),
+            partial(connect_with_limits, settings, server_settings=reading),
             name="reads" if name == "transactions" else f"{name}-reads",
             size=read_pool_size,
             on_wait=on_wait,
@@ -138,7 +148,15 @@ class Database:
             except asyncpg.PostgresError as error:
                 if not (tries_left and is_retryable(error)):
                     raise
+                await asyncio.sleep(RETRY_SECONDS)
         raise AssertionError  # the last try has returned or raised
+
+    async def fetch_sql(self, sql: str, *arguments: object) -> list[Record]:
+        """Run SQL of a library that writes its own, as a transaction of its own; `$1` and so on are the arguments."""
+        async with self.connection() as connection:
+            with self.trace(sql):
+                records: list[Record] = await connection.fetch(sql, *arguments)
+                return records
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin, get_type_hints
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import BindParameter, ColumnElement, bindparam
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.sql import ClauseElement
 
@@ -15,6 +15,11 @@ type Record = Sequence[Any]
 
 MAX_SHAPES = 32
 DIALECT = dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's has no types
+
+
+def parameters(*names: str) -> dict[str, BindParameter[Any]]:
+    """Return the values of an insert or update whose parameters have the names of the columns."""
+    return {name: bindparam(name) for name in names}
 
 
 class Statement:

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, bindparam, func, insert, select
 
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.errors import constraint_name
-from audifi.core.db.retention import Expired
+from audifi.core.db.retention import ExpiredRows
 from audifi.core.db.statements import Statement
 from audifi.core.idempotency import problems
 from audifi.core.idempotency.models import IdempotencyKey
@@ -131,5 +131,5 @@ async def run_once(  # noqa: PLR0913
     raise AssertionError  # the loop returns or raises
 
 
-def expired_keys(now: datetime) -> Expired:
-    return Expired(rows_of=_keys, by=_keys.c.created_at, before=now - KEPT_FOR)
+def expired_keys(now: datetime) -> ExpiredRows:
+    return ExpiredRows(table=_keys, by=_keys.c.created_at, before=now - KEPT_FOR)

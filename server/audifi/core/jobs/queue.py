@@ -1,12 +1,12 @@
-"""Work that outlives a request: queued in PostgreSQL with what the request writes, done by any machine, at least once.
+"""Job queue in PostgreSQL: jobs are enqueued in a request's transaction, and run at least once, by any machine.
 
-The queue is pgqueuer's (docs/decisions/0010-jobs.md); here is how it reaches PostgreSQL, and when it tries again.
+pgqueuer keeps the queue (docs/decisions/0010-jobs.md); this module gives it connections and decides on retries.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -15,37 +15,41 @@ from pgqueuer import Job, PgQueuer, Queries, RetryRequested
 from pgqueuer.domain.models import Schedule, TableChangedEvent
 from pgqueuer.domain.types import QueueEntrypoint
 from pgqueuer.ports.driver import Driver, NotifyCallback
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy import column, literal_column, table
 
-from audifi.core.http.session import after_commit
+from audifi.core.db.database import Database, Transaction
+from audifi.core.db.retention import ExpiredRows
+from audifi.core.db.statements import Record
 from audifi.core.telemetry.error_reporting import ErrorReporter
 from audifi.core.telemetry.redaction import describe_error, format_traceback
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5
-"""How soon another machine's leftovers and retries are seen; a job queued here starts at once."""
+"""Interval of looking for jobs; one that is enqueued on this machine starts at once."""
 HEARTBEAT_TIMEOUT_SECONDS = 30
-"""After this, a job of a machine that was killed is anybody's."""
+"""A job without a heartbeat for so long is run by another machine."""
 CONCURRENT_JOBS = 20
 FIRST_RETRY_SECONDS = 1
 LONGEST_RETRY_SECONDS = 60
 RESTART_SECONDS = 5
 STOP_TIMEOUT_SECONDS = 3
 CANCEL_SECONDS = 1
-"""For what is cancelled to be put back into the queue."""
+"""For cancelled jobs to be put back into the queue."""
+
+JOBS_KEPT = timedelta(days=30)
 
 type Handler = Callable[[bytes], Awaitable[None]]
-type Told = Callable[[str, str], None]
-"""Is called after each attempt, with the kind of job, and `succeeded`, `retried` or `failed`."""
+type OnResult = Callable[[str, str], None]
+"""Called after each attempt with the job type and `succeeded`, `retried` or `failed`."""
 
 
 def without_values(record: logging.LogRecord) -> bool:
-    """What pgqueuer says of an error, without what PostgreSQL quotes of rows in it."""
+    """Remove the values of rows that PostgreSQL quotes from pgqueuer's log lines."""
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if error is not None:
         record.msg, record.args, record.exc_info = (
-            f"{record.getMessage()}: {describe_error(getattr(error, 'orig', error))}",
+            f"{record.getMessage()}: {describe_error(error)}",
             (),
             None,
         )
@@ -55,65 +59,71 @@ def without_values(record: logging.LogRecord) -> bool:
 logging.getLogger("pgqueuer").addFilter(without_values)
 
 
-class GiveUpError(Exception):
-    """Trying again can't help. The message is for the log and holds nothing secret."""
+class PermanentJobError(Exception):
+    """Retrying can't help. The message is logged and holds nothing secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A kind of job."""
+class JobType:
+    """A name, what runs jobs of this name, and how often they are tried."""
 
     name: str
     handler: Handler
-    """Gets the payload. May be called again for a job that is done, when a machine dies in the wrong moment."""
+    """Takes the payload. May be called again for a job that is done, when a machine dies in the wrong moment."""
     attempts: int
-    """In all; the wait between them doubles from a second to a minute. Then the job is kept, as `failed`."""
+    """The wait between attempts doubles from a second to a minute. After the last one the job is kept, as `failed`."""
 
 
-class Jobs:
-    """The queue: `enqueue` in a request's transaction; `start` and `stop` with the server."""
+class JobQueue:
+    """`enqueue` in a request's transaction; `start` and `stop` with the server."""
 
     def __init__(
-        self, engine: AsyncEngine, told: Told = lambda _kind, _result: None, report: ErrorReporter | None = None
+        self,
+        database: Database,
+        *,
+        on_result: OnResult = lambda _job_type, _result: None,
+        report: ErrorReporter | None = None,
     ) -> None:
-        """
+        """Create the queue.
+
         Args:
-            engine: the database's.
-            told: called after each attempt.
-            report: gets what a job is given up for.
+            database: of the worker; not the requests' pool.
+            on_result: called after each attempt.
+            report: called with the error that a job failed for in the end.
         """
-        self._driver = PostgresDriver(engine.begin)
-        self._told = told
+        self._driver = DatabaseDriver(database.fetch_sql)
+        self._on_result = on_result
         self._report = report
-        self._kinds: list[Kind] = []
+        self._job_types: list[JobType] = []
         self._schedules: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
         self._stopping = asyncio.Event()
         self._worker: PgQueuer | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def register(self, kind: Kind) -> None:
-        self._kinds.append(kind)
+    def register(self, job_type: JobType) -> None:
+        """Have the worker run jobs of this type."""
+        self._job_types.append(job_type)
 
     @property
-    def kinds(self) -> list[str]:
-        return [kind.name for kind in self._kinds]
+    def job_types(self) -> list[str]:
+        return [job_type.name for job_type in self._job_types]
 
     def schedule(self, name: str, cron: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run it at these times (crontab(5), UTC), on one machine."""
         self._schedules.append((name, cron, run))
 
-    async def enqueue(self, session: AsyncSession, name: str, payload: bytes) -> None:
-        """Queue a job that starts when the session's transaction is committed, and never if it is rolled back."""
-        await Queries(PostgresDriver.within(await session.connection())).enqueue(name, payload)
-        after_commit(session, self._driver.wake)
+    async def enqueue(self, tx: Transaction, name: str, payload: bytes) -> None:
+        """Enqueue a job that starts when the transaction is committed, and never if it is rolled back."""
+        await Queries(DatabaseDriver(tx.fetch_sql)).enqueue(name, payload)
+        tx.after_commit(self._driver.wake)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Finish what is queued and what runs, in 3 seconds; what isn't done by then is left to be tried again."""
+        """Finish jobs for 3 seconds; those that aren't done by then are put back into the queue."""
         assert self._task  # noqa: S101 - start() comes first
-        names = [QueueEntrypoint(kind.name) for kind in self._kinds]
+        names = [QueueEntrypoint(job_type.name) for job_type in self._job_types]
         try:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
                 while await Queries(self._driver).eligible_queued_work(names):  # noqa: ASYNC110 - the queue is elsewhere
@@ -151,41 +161,53 @@ class Jobs:
 
     def _make_worker(self) -> PgQueuer:
         worker = PgQueuer(self._driver)
-        for kind in self._kinds:
-            worker.entrypoint(kind.name, on_failure="hold")(_attempting(kind, self._told, self._report))
+        for job_type in self._job_types:
+            attempt = _attempting(job_type, self._on_result, self._report)
+            worker.entrypoint(job_type.name, on_failure="hold")(attempt)
         for name, cron, run in self._schedules:
             worker.schedule(name, cron, clean_old=True)(_scheduled(run))
         return worker
 
 
-def _attempting(kind: Kind, told: Told, report: ErrorReporter | None) -> Callable[[Job], Awaitable[None]]:
+def expired_jobs(now: datetime) -> list[ExpiredRows]:
+    """Return failed jobs and pgqueuer's log that are no longer kept."""
+    jobs = table("pgqueuer", column("id"), column("status"), column("updated"))
+    log = table("pgqueuer_log", column("id"), column("created"))
+    failed = jobs.c.status == literal_column("'failed'")  # as ix_pgqueuer_failed_updated has it
+    return [
+        ExpiredRows(table=jobs, by=jobs.c.updated, before=now - JOBS_KEPT, only=failed),
+        ExpiredRows(table=log, by=log.c.created, before=now - JOBS_KEPT),
+    ]
+
+
+def _attempting(job_type: JobType, on_result: OnResult, report: ErrorReporter | None) -> Callable[[Job], Awaitable[None]]:
     def give_up(error: Exception, job: Job) -> None:
-        told(kind.name, "failed")
+        on_result(job_type.name, "failed")
         if report:
-            report(error, f"job {kind.name}", {"job_id": str(job.id)})
+            report(error, f"job {job_type.name}", {"job_id": str(job.id)})
 
     async def attempt(job: Job) -> None:
         try:
-            await kind.handler(job.payload or b"")
-            told(kind.name, "succeeded")
+            await job_type.handler(job.payload or b"")
+            on_result(job_type.name, "succeeded")
         except asyncio.CancelledError:
             raise RetryRequested(reason="the server stopped") from None
-        except GiveUpError as error:
+        except PermanentJobError as error:
             give_up(error, job)
-            logger.error("job %d, %s, is given up: %s", job.id, kind.name, error)  # noqa: TRY400
+            logger.error("job %d, %s, is given up: %s", job.id, job_type.name, error)  # noqa: TRY400
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do better
-            if job.attempts + 1 >= kind.attempts:
+            if job.attempts + 1 >= job_type.attempts:
                 give_up(error, job)
                 line = "job %d, %s, is given up after %d attempts"
                 facts = {"exception": format_traceback(error)}  # not by exc_info, which shows values
-                logger.error(line, job.id, kind.name, kind.attempts, extra=facts)  # noqa: TRY400
+                logger.error(line, job.id, job_type.name, job_type.attempts, extra=facts)  # noqa: TRY400
                 # pgqueuer keeps what an error says, in a table; so not the error itself.
-                raise GiveUpError(describe_error(error)) from None
+                raise PermanentJobError(describe_error(error)) from None
             seconds = min(FIRST_RETRY_SECONDS * 2**job.attempts, LONGEST_RETRY_SECONDS)
             cause = describe_error(error)
-            told(kind.name, "retried")
-            logger.warning("job %d, %s, has failed: %s; again in %d s", job.id, kind.name, cause, seconds)
+            on_result(job_type.name, "retried")
+            logger.warning("job %d, %s, has failed: %s; again in %d s", job.id, job_type.name, cause, seconds)
             raise RetryRequested(delay=timedelta(seconds=seconds), reason=cause) from None
 
     return attempt
@@ -198,30 +220,24 @@ def _scheduled(run: Callable[[], Awaitable[None]]) -> Callable[[Schedule], Await
     return once
 
 
-class PostgresDriver(Driver):
-    """pgqueuer's way to PostgreSQL: a transaction for each query, on the pool that requests use, or in one of theirs.
+class DatabaseDriver(Driver):
+    """pgqueuer's access to PostgreSQL: each query takes a connection of the pool, or runs in a request's transaction.
 
-    It works behind PgBouncer, where LISTEN doesn't, and needs no connection of its own: a notification only goes to the
-    worker in this process. Others poll.
+    It works behind PgBouncer, where LISTEN doesn't, and keeps no connection: a notification goes to the worker of this
+    process alone. Those of other machines poll.
     """
 
-    def __init__(self, begin: Callable[[], AbstractAsyncContextManager[AsyncConnection]]) -> None:
-        self._begin = begin
+    def __init__(self, fetch: Callable[..., Awaitable[Sequence[Record]]]) -> None:
+        self._fetch = fetch
         self._listener: tuple[str, NotifyCallback] | None = None
         self._shutdown = asyncio.Event()
 
-    @classmethod
-    def within(cls, connection: AsyncConnection) -> Self:
-        """In the transaction that is open there."""
-        return cls(lambda: nullcontext(connection))
-
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        async with self._begin() as connection:
-            return [dict(row) for row in (await connection.exec_driver_sql(query, args)).mappings()]
+        return [dict(record) for record in await self._fetch(query, *args)]
 
     async def execute(self, query: str, *args: object) -> str:
-        async with self._begin() as connection:
-            return str((await connection.exec_driver_sql(query, args)).rowcount)
+        await self._fetch(query, *args)
+        return ""  # pgqueuer doesn't look at it
 
     async def notify(self, channel: str, payload: str) -> None:
         if self._listener and self._listener[0] == channel:
@@ -231,7 +247,7 @@ class PostgresDriver(Driver):
         self._listener = (channel, callback)
 
     def wake(self) -> None:
-        """Have the worker look into the queue now."""
+        """Have the worker look for jobs now."""
         if self._listener:
             channel, callback = self._listener
             event = TableChangedEvent(

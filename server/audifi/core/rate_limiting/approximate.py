@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import BigInteger, DateTime, Text, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.sql.dml import ReturningInsert
 
 from audifi.core.clock import Clock
+from audifi.core.db.database import Database
+from audifi.core.db.statements import Statement
 from audifi.core.rate_limiting.limits import CounterKeys, Limit, LimitStatus, check
 from audifi.core.rate_limiting.models import RateLimitCounter
 
@@ -37,11 +37,17 @@ class Counter:
     """The part of it that this machine hasn't shared yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Total:
+    key: str
+    count: int
+
+
 class ReplicatedCounters:
     """Counters in memory; `share` adds what is new to the table of all machines, and learns the totals."""
 
-    def __init__(self, engine: AsyncEngine, keys: CounterKeys, *, max_counters: int = MAX_COUNTERS) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, keys: CounterKeys, *, max_counters: int = MAX_COUNTERS) -> None:
+        self._database = database
         self._keys = keys
         self._max_counters = max_counters
         self._counters: dict[tuple[str, str], Counter] = {}
@@ -67,20 +73,20 @@ class ReplicatedCounters:
             return
         # Sorted by key: two machines that lock the same rows wait for each other, and don't deadlock.
         sent = {key: unshared[key].unshared for key in sorted(unshared)}
-        parameters = {
-            "keys": list(sent),
-            "counts": list(sent.values()),
-            "ends": [datetime.fromtimestamp(unshared[key].expires_at, UTC) for key in sent],
-        }
-        async with self._engine.begin() as connection:
-            totals = (await connection.execute(ADD, parameters)).all()
-        for key, total in totals:
-            counter = unshared[key]
-            counter.unshared -= sent[key]
-            counter.count = total + counter.unshared  # requests went on while the statement ran
+        totals = await self._database.write_all(
+            ADD,
+            Total,
+            keys=list(sent),
+            counts=list(sent.values()),
+            ends=[datetime.fromtimestamp(unshared[key].expires_at, UTC) for key in sent],
+        )
+        for total in totals:
+            counter = unshared[total.key]
+            counter.unshared -= sent[total.key]
+            counter.count = total.count + counter.unshared  # requests went on while the statement ran
 
 
-def _add_statement() -> ReturningInsert[str, int]:
+def _add_statement() -> Statement:
     """Return the upsert that adds counts to the totals; a row whose window is over starts anew."""
     rows = select(
         func.unnest(bindparam("keys", type_=ARRAY(Text))),
@@ -89,13 +95,14 @@ def _add_statement() -> ReturningInsert[str, int]:
     )
     new = insert(RateLimitCounter).from_select(["key", "count", "expires_at"], rows)
     is_over = RateLimitCounter.expires_at < new.excluded.expires_at
-    return new.on_conflict_do_update(
+    upsert = new.on_conflict_do_update(
         index_elements=["key"],
         set_={
             "count": case((is_over, new.excluded.count), else_=RateLimitCounter.count + new.excluded.count),
             "expires_at": func.greatest(RateLimitCounter.expires_at, new.excluded.expires_at),
         },
     ).returning(RateLimitCounter.key, RateLimitCounter.count)
+    return Statement(upsert)
 
 
 ADD = _add_statement()

@@ -1,23 +1,31 @@
 """Exact rate limits, counted in PostgreSQL for all machines together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import CTE, BigInteger, DateTime, Integer, Text, bindparam, case, literal, select, union_all
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audifi.core.db.database import Database
+from audifi.core.db.statements import Statement
 from audifi.core.rate_limiting.limits import CounterKeys, Limit, check
 from audifi.core.rate_limiting.models import RateLimitCounter
+
+
+@dataclass(frozen=True, slots=True)
+class CounterRow:
+    position: int
+    count: int
+    expires_at: datetime
 
 
 class RateLimiter:
     """Fixed windows that start with the first request. Counts stay when the request fails: they have a transaction."""
 
-    def __init__(self, engine: AsyncEngine, keys: CounterKeys) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, keys: CounterKeys) -> None:
+        self._database = database
         self._keys = keys
 
     async def hit(self, limits: Sequence[tuple[Limit, str]], *, now: datetime) -> None:
@@ -31,14 +39,14 @@ class RateLimiter:
             parameters[f"key_{index}"] = self._keys.key(limit, subject)
             parameters[f"amount_{index}"] = limit.amount
             parameters[f"expires_at_{index}"] = now + limit.per
-        async with self._engine.begin() as connection:
-            counters = (await connection.execute(_count_statement(len(limits)), parameters)).all()
-        for (limit, _), (_, count, expires_at) in zip(limits, counters, strict=False):
-            check(limit, count=count, expires_at=expires_at.timestamp(), now=now.timestamp())
+        del parameters[f"amount_{len(limits) - 1}"]  # no counter follows the last one
+        counters = await self._database.write_all(_count_statement(len(limits)), CounterRow, **parameters)
+        for (limit, _), counter in zip(limits, counters, strict=False):
+            check(limit, count=counter.count, expires_at=counter.expires_at.timestamp(), now=now.timestamp())
 
 
 @lru_cache
-def _count_statement(size: int) -> Any:
+def _count_statement(size: int) -> Statement:
     """Return the statement that counts for `size` limits: one upsert each, which runs if the one before is within it.
 
     Each upsert reads the count that the one before returns, which also gives PostgreSQL their order. All requests lock
@@ -67,4 +75,4 @@ def _count_statement(size: int) -> Any:
                 literal(index, Integer).label("position"), RateLimitCounter.count, RateLimitCounter.expires_at
             ).cte(f"limit_{index}")
         )
-    return union_all(*(select(upsert) for upsert in upserts)).order_by("position")
+    return Statement(union_all(*(select(upsert) for upsert in upserts)).order_by("position"))

@@ -46,7 +46,7 @@ class ErrorReporter:
 
         Args:
             error: reported with its causes.
-            where: `POST /api/v1/auth/refresh`, `job sign_in_mail`.
+            where: `POST /api/v1/auth/refresh`, `job sign_in_email`.
             tags: what reports can be searched by.
         """
         if self._client is not None:

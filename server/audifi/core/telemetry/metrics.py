@@ -25,11 +25,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import QueuePool
 
 from audifi.core.db.pool import Pool
-from audifi.core.db.semaphore import FairSemaphore
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds."""
@@ -127,12 +124,6 @@ class Metrics(Collector):
 
     def add_pool(self, pool: Pool) -> None:
         self._pools[pool.name] = (pool.size, lambda: pool.in_use, lambda: pool.idle)
-
-    def add_engine(self, engine: AsyncEngine, semaphore: FairSemaphore) -> None:
-        """Add SQLAlchemy's pool."""
-        pool = engine.sync_engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 - core/db/connection makes no other for the server
-        self._pools["transactions"] = (semaphore.size, pool.checkedout, pool.checkedin)
 
     async def measure_event_loop(self) -> None:
         """Measure how late the event loop calls a timer, until cancelled."""

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, override
+from typing import override
 
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -18,9 +18,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audifi.core.config.settings import Settings
 from audifi.core.db.errors import sqlstate
@@ -94,30 +91,9 @@ class Tracer:
 
     # Statements
 
-    def engine(self, engine: AsyncEngine) -> None:
-        """Add a span for each statement that SQLAlchemy sends."""
-        spans: dict[int, Span] = {}  # by the statement's execution context, which lives as long
-
-        def begin(_conn: Any, _cursor: Any, statement: str, _values: Any, execution: Any, _many: Any) -> None:
-            if in_trace():
-                spans[id(execution)] = self._statement(statement)
-
-        def end(_conn: Any, _cursor: Any, _statement: str, _values: Any, execution: Any, _many: Any) -> None:
-            if span := spans.pop(id(execution), None):
-                span.end()
-
-        def fail(failure: ExceptionContext) -> None:
-            if span := spans.pop(id(failure.execution_context), None):
-                _fail(span, failure.original_exception)
-                span.end()
-
-        event.listen(engine.sync_engine, "before_cursor_execute", begin)
-        event.listen(engine.sync_engine, "after_cursor_execute", end)
-        event.listen(engine.sync_engine, "handle_error", fail)
-
     @contextmanager
     def statement(self, text: str) -> Iterator[None]:
-        """Add a span for a statement that isn't sent by SQLAlchemy."""
+        """Return the context of a statement: a span, within a trace."""
         if not in_trace():
             yield
             return

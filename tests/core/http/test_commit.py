@@ -1,4 +1,4 @@
-"""One request, one transaction, committed before the response leaves."""
+"""Transactions are committed before the response leaves."""
 
 import httpx2
 
@@ -9,7 +9,7 @@ TABLE = "CREATE TABLE marks (name text UNIQUE DEFERRABLE INITIALLY DEFERRED)"
 MARKS = "SELECT string_agg(name, ' ' ORDER BY name) FROM marks"
 
 
-def test_only_what_was_answered_well_is_written(start_api: StartApi, empty_database_url: str) -> None:
+def test_only_successful_requests_write(start_api: StartApi, empty_database_url: str) -> None:
     databases.execute(empty_database_url, TABLE)
     api = start_api(empty_database_url, module="tests.support.api_with_test_routes")
 
