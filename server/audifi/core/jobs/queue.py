@@ -180,7 +180,9 @@ def expired_jobs(now: datetime) -> list[ExpiredRows]:
     ]
 
 
-def _attempting(job_type: JobType, on_result: OnResult, report: ErrorReporter | None) -> Callable[[Job], Awaitable[None]]:
+def _attempting(
+    job_type: JobType, on_result: OnResult, report: ErrorReporter | None
+) -> Callable[[Job], Awaitable[None]]:
     def give_up(error: Exception, job: Job) -> None:
         on_result(job_type.name, "failed")
         if report:
