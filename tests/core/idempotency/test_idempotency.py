@@ -12,9 +12,10 @@ from sqlalchemy import Integer, bindparam, column, func, insert, select, table
 
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.database import Database, Transaction
+from audifi.core.db.retention import delete_expired
 from audifi.core.db.statements import Statement
 from audifi.core.http.problems import Problem
-from audifi.core.idempotency.service import StoredResponse, fingerprint, parse_key, run_once
+from audifi.core.idempotency.service import KEPT_FOR, StoredResponse, expired_keys, fingerprint, parse_key, run_once
 from tests.support import databases
 
 EFFECTS = table("effects", column("number", Integer))
@@ -159,6 +160,16 @@ def test_answer_committed_after_the_snapshot_is_replayed(migrated_database_url: 
         return await database.fetch_value(SUM)
 
     assert with_database(migrated_database_url, act) == 0
+
+
+def test_keys_are_deleted_after_thirty_days(migrated_database_url: str) -> None:
+    async def act(database: Database) -> Any:
+        await send(database, key="old", now=NOW)
+        await send(database, key="new", now=NOW + KEPT_FOR)
+        await delete_expired(database, [expired_keys(NOW + KEPT_FOR + (KEPT_FOR / 2))])
+        return (await send(database, key="old")).is_replay, (await send(database, key="new")).is_replay
+
+    assert with_database(migrated_database_url, act) == (False, True)
 
 
 @pytest.mark.parametrize(
