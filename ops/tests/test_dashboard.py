@@ -1,4 +1,4 @@
-"""The dashboard and the alerts, held against what a server exports: by a real Prometheus, which scrapes a real one."""
+"""The dashboard and the alerts, compared by a real Prometheus with what a real server exports."""
 
 import json
 import re
@@ -55,7 +55,7 @@ class Watched:
 def watched(
     tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sendgrid: SendGrid
 ) -> Iterator[Watched]:
-    """Everything has happened to this server that a panel shows."""
+    """Start a server to which everything has happened that a panel shows."""
     port = apis.free_port()
     settings = {
         "DATABASE_URL": database_url,
@@ -72,7 +72,7 @@ def watched(
         for _ in range(2):  # a rate is between two scrapes
             live(api.url, Client(http, shared_sendgrid))
             time.sleep(2.5)
-        wait_for(port, lambda now: now.value("jobs_total", result="done") >= 2)
+        wait_for(port, lambda now: now.value("jobs_total", result="succeeded") >= 2)
         yield Watched(prometheus=prometheus, metrics_port=port)
 
 
@@ -87,7 +87,7 @@ def live(url: str, client: Client) -> None:
 
 
 @pytest.mark.parametrize("expression", of_panels())
-def test_each_query_of_the_dashboard_finds_what_it_asks_for(watched: Watched, expression: str) -> None:
+def test_dashboard_query_finds_series(watched: Watched, expression: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not (series := watched.prometheus.query(filled(expression))):
         assert time.monotonic() < deadline, "nothing"
@@ -107,7 +107,7 @@ def selectors(text: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("expressions", [*of_panels(), ALERT_FILE.read_text()])
-def test_what_is_named_is_exported_with_these_labels(watched: Watched, expressions: str) -> None:
+def test_named_metrics_are_exported_with_their_labels(watched: Watched, expressions: str) -> None:
     now = wait_for(watched.metrics_port, lambda now: now.value("event_loop_lag_seconds_count") > 0)
 
     assert selectors(expressions)
@@ -117,18 +117,18 @@ def test_what_is_named_is_exported_with_these_labels(watched: Watched, expressio
         assert labels <= known, name
 
 
-def test_every_alert_is_evaluated_and_none_is_for_a_server_that_is_well(watched: Watched) -> None:
+def test_no_alert_fires_for_a_healthy_server(watched: Watched) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not all(rule["health"] == "ok" for rule in watched.prometheus.rules()):
         assert time.monotonic() < deadline, watched.prometheus.rules()
         time.sleep(0.5)
 
     assert {rule["name"] for rule in watched.prometheus.rules()} == set(ALERTS)
-    quiet = {"NoMachineServes", "DatabaseAway", "MailFails", "JobGivenUp", "PoolFull", "Restarts"}
+    quiet = {"NoInstanceUp", "DatabaseUnavailable", "EmailDeliveryFailing", "JobFailed", "PoolSaturated", "CrashLooping"}
     assert {rule["name"] for rule in watched.prometheus.rules() if rule["state"] == "firing"}.isdisjoint(quiet)
 
 
-def test_the_dashboard_is_for_any_prometheus_and_any_app() -> None:
+def test_dashboard_works_for_any_source_and_app() -> None:
     """As Fly's managed Grafana imports it: no data source of somebody's own, and no panel without a question."""
     assert [variable["name"] for variable in DASHBOARD["templating"]["list"]] == ["datasource", "app"]
     for panel in PANELS:
@@ -138,13 +138,13 @@ def test_the_dashboard_is_for_any_prometheus_and_any_app() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_every_alert_says_whom_it_wakes(watched: Watched) -> None:
+def test_alerts_have_severity_and_summary(watched: Watched) -> None:
     for rule in watched.prometheus.rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"]
 
 
-def test_operations_md_knows_every_alert() -> None:
+def test_runbook_has_every_alert() -> None:
     runbook = (ROOT / "docs/runbook.md").read_text()
     assert len(ALERTS) >= 10
     for alert in ALERTS:
