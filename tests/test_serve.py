@@ -1,4 +1,4 @@
-"""The process: how it starts, what it refuses to start with, and how it ends."""
+"""The server process: its start, the settings it refuses, its shutdown."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from fastapi import FastAPI
 from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.serve import listen, serve
 from dev.postgres import Postgres
-from tests.support import databases
+from tests.support import databases, wire
 from tests.support.api import APP_URL, MINIMAL, SECRETS, Api, environment, free_port
 from tests.support.fixtures import StartApi
 from tests.support.waiting import wait_until
@@ -38,7 +38,7 @@ KILL_TIMEOUT_SECONDS = 30  # server/fly.toml
 
 
 def start_and_fail(**variables: str) -> str:
-    """What the server says when it refuses to start."""
+    """Return the output of a server that refuses to start."""
     done = subprocess.run(
         [sys.executable, "-m", "audifi.serve"],
         env=environment(**variables),
@@ -52,7 +52,7 @@ def start_and_fail(**variables: str) -> str:
 
 
 def wait_for_work(api: Api, requests: int) -> None:
-    """Until so many requests are in work."""
+    """Wait until so many requests are in flight."""
     wait_until(lambda: httpx2.get(f"{api.url}/test/in-flight", timeout=10).json() >= requests)
 
 
@@ -64,20 +64,18 @@ def takes_connections(api: Api) -> bool:
     return True
 
 
-def test_every_wrong_setting_is_named_at_once_without_a_value() -> None:
-    said = start_and_fail(DATABASE_URL="mysql://u:s3cr3t@h/d", PORT="70000", ENVIRONMENT="s3cr3t")
+def test_invalid_settings_are_named_without_values() -> None:
+    output = start_and_fail(DATABASE_URL="mysql://u:s3cr3t@h/d", PORT="70000", ENVIRONMENT="s3cr3t")
 
-    assert "The server can't start." in said
-    assert "DATABASE_URL: must start with postgres://" in said
-    assert "PORT: Input should be less than or equal to 65535" in said
-    assert "ENVIRONMENT: Input should be 'development' or 'production'" in said
-    assert "s3cr3t" not in said
-    assert "Traceback" not in said
+    assert "The server can't start." in output
+    assert "DATABASE_URL: must start with postgres://" in output
+    assert "PORT: Input should be less than or equal to 65535" in output
+    assert "ENVIRONMENT: Input should be 'development' or 'production'" in output
+    assert "s3cr3t" not in output
+    assert "Traceback" not in output
 
 
-def test_the_log_says_who_serves_where_and_shows_neither_queries_nor_health(
-    start_api: StartApi, database_url: str
-) -> None:
+def test_log_has_version_and_address_and_no_secrets(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, AUDIFI_COMMIT="1a2b3c4d")
     api.get_health()
     httpx2.get(f"{api.url}/test/slow?seconds=0&token=s3cr3t")
@@ -91,10 +89,10 @@ def test_the_log_says_who_serves_where_and_shows_neither_queries_nor_health(
     assert "/health" not in api.log()
 
 
-def test_a_taken_port_is_one_clear_sentence() -> None:
+def test_taken_port_is_one_clear_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        said = start_and_fail(
+        output = start_and_fail(
             DATABASE_URL="postgres://u@127.0.0.1/d",
             HOST="127.0.0.1",
             PORT=str(port),
@@ -103,11 +101,11 @@ def test_a_taken_port_is_one_clear_sentence() -> None:
             **SECRETS,
         )
 
-    assert f"can't listen on 127.0.0.1:{port}: Address already in use" in said
-    assert "Traceback" not in said
+    assert f"can't listen on 127.0.0.1:{port}: Address already in use" in output
+    assert "Traceback" not in output
 
 
-def test_of_two_that_took_a_port_at_once_one_is_told_so_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_listener_of_a_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel gives it to both, until one of them listens."""
 
     @asynccontextmanager
@@ -126,7 +124,7 @@ def test_of_two_that_took_a_port_at_once_one_is_told_so_and_ends(monkeypatch: py
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_exits_0_at_once(start_api: StartApi, database_url: str, number: signal.Signals) -> None:
+def test_idle_server_exits_0_at_once(start_api: StartApi, database_url: str, number: signal.Signals) -> None:
     api = start_api(database_url)
     api.get_health()
 
@@ -137,7 +135,7 @@ def test_an_idle_server_exits_0_at_once(start_api: StartApi, database_url: str, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_what_is_in_flight_is_finished_and_new_connections_are_refused(
+def test_shutdown_finishes_requests_and_refuses_new_ones(
     start_api: StartApi, database_url: str, number: signal.Signals
 ) -> None:
     api = start_api(database_url, module=TEST_ROUTES)
@@ -224,7 +222,7 @@ def test_traffic_loses_no_request(
     os.geteuid() != 0 or not Path("/dev/net/tun").exists() or shutil.which("unshare") is None,
     reason="a slow link takes root, /dev/net/tun and unshare",
 )
-def test_a_client_that_has_connected_over_a_slow_link_gets_its_answer() -> None:
+def test_client_on_slow_link_gets_its_response() -> None:
     """Also one whose handshake had begun before the signal and ended after it. The others are refused."""
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-m", "tests.support.slow_link"],
@@ -240,7 +238,7 @@ def test_a_client_that_has_connected_over_a_slow_link_gets_its_answer() -> None:
     assert outcomes["HTTP/1.1 404"] > 15  # those before the signal, and a few
 
 
-def test_a_request_that_never_ends_is_cut_within_the_kill_timeout(start_api: StartApi, database_url: str) -> None:
+def test_endless_request_is_cut_off_at_shutdown(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1", SHUTDOWN_DRAIN_SECONDS="0.1")
     with ThreadPoolExecutor(1) as threads:
         endless = threads.submit(httpx2.get, f"{api.url}/test/slow?seconds=60", timeout=20)
@@ -253,7 +251,7 @@ def test_a_request_that_never_ends_is_cut_within_the_kill_timeout(start_api: Sta
     assert "Traceback" not in api.log()
 
 
-def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start_api: StartApi, database_url: str) -> None:
+def test_silent_reader_does_not_delay_shutdown(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, SHUTDOWN_TIMEOUT_SECONDS="1")
     with socket.create_connection(("127.0.0.1", api.port)) as client:
         client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: api\r\n\r\n" * 10_000)
@@ -263,9 +261,7 @@ def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start_api: Sta
         assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
 
 
-def test_who_reads_nothing_for_too_long_is_cut_off_and_who_reads_slowly_is_not(
-    start_api: StartApi, database_url: str
-) -> None:
+def test_silent_reader_is_disconnected_and_slow_one_is_not(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, UNREAD_TIMEOUT_SECONDS="5")
     asset = re.findall(r"[^\"]+bundle\.js", httpx2.get(f"{api.url}/docs").text)[0]
     size = len(httpx2.get(api.url + asset).content)
@@ -294,7 +290,7 @@ def test_who_reads_nothing_for_too_long_is_cut_off_and_who_reads_slowly_is_not(
             read += received
 
 
-def test_whatever_still_goes_on_it_ends(start_api: StartApi, database_url: str) -> None:
+def test_blocked_thread_does_not_prevent_exit(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1", EXIT_WITHIN_SECONDS="3")
     with ThreadPoolExecutor(1) as threads:
         threads.submit(httpx2.get, f"{api.url}/test/blocked-thread?seconds=60", timeout=70)
@@ -302,11 +298,11 @@ def test_whatever_still_goes_on_it_ends(start_api: StartApi, database_url: str) 
         began = time.monotonic()
         assert api.stop() == 0
         assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
-    assert "still busy 3 s after the signal" in api.log()
+    assert "shutdown timed out: seconds=3" in api.log()
 
 
 @pytest.mark.parametrize("in_flight", [False, True])
-def test_a_frozen_database_does_not_keep_it_from_ending(
+def test_frozen_database_does_not_delay_shutdown(
     start_api: StartApi, own_postgres: Postgres, *, in_flight: bool
 ) -> None:
     api = start_api(own_postgres.url(), module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1")
@@ -322,7 +318,7 @@ def test_a_frozen_database_does_not_keep_it_from_ending(
         assert time.monotonic() - began < KILL_TIMEOUT_SECONDS / 3
 
 
-def test_the_database_sees_each_connection_end_with_a_goodbye(start_api: StartApi, empty_database_url: str) -> None:
+def test_database_connections_are_closed_cleanly(start_api: StartApi, empty_database_url: str) -> None:
     api = start_api(empty_database_url, module=TEST_ROUTES)
     api.get_health()
     httpx2.get(f"{api.url}/test/setting?name=port")
@@ -333,7 +329,7 @@ def test_the_database_sees_each_connection_end_with_a_goodbye(start_api: StartAp
     assert databases.fetch_value(empty_database_url, query) == 0
 
 
-def test_a_signal_before_it_listens_ends_it_too(database_url: str) -> None:
+def test_signal_during_start_ends_the_process(database_url: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "audifi.serve"],
         env=environment(**MINIMAL | {"DATABASE_URL": database_url, "HOST": "127.0.0.1", "PORT": str(free_port())}),
@@ -343,3 +339,14 @@ def test_a_signal_before_it_listens_ends_it_too(database_url: str) -> None:
     time.sleep(0.05)
     process.terminate()
     assert process.wait(30) in {0, -signal.SIGTERM}
+
+
+def test_idle_connection_outlives_proxies_timeouts(start_api: StartApi, database_url: str) -> None:
+    """hyper keeps idle connections for 90 s, nginx for 60 s: the one that closes first loses no request."""
+    api = start_api(database_url)
+    with socket.create_connection(("127.0.0.1", api.port)) as connection:
+        connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: api\r\n\r\n")
+        assert wire.read_answer(connection).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(7)  # uvicorn's default is 5 s
+        with pytest.raises(TimeoutError):
+            connection.recv(1)

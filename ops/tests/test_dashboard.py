@@ -99,11 +99,11 @@ def test_dashboard_query_finds_series(watched: Watched, expression: str) -> None
 
 
 def selectors(text: str) -> dict[str, set[str]]:
-    """The metrics that expressions name, always with braces, and the labels in these."""
-    found: dict[str, set[str]] = {}
+    """Return the metrics that expressions name, always with braces, and their labels."""
+    metrics: dict[str, set[str]] = {}
     for name, inside in re.findall(r"\b([a-z_]+)\{([^}]*)\}", text):
-        found.setdefault(name, set()).update(re.findall(r"(\w+) *[=!]~?", inside))
-    return found
+        metrics.setdefault(name, set()).update(re.findall(r"(\w+) *[=!]~?", inside))
+    return metrics
 
 
 @pytest.mark.parametrize("expressions", [*of_panels(), ALERT_FILE.read_text()])
@@ -124,7 +124,14 @@ def test_no_alert_fires_for_a_healthy_server(watched: Watched) -> None:
         time.sleep(0.5)
 
     assert {rule["name"] for rule in watched.prometheus.rules()} == set(ALERTS)
-    quiet = {"NoInstanceUp", "DatabaseUnavailable", "EmailDeliveryFailing", "JobFailed", "PoolSaturated", "CrashLooping"}
+    quiet = {
+        "NoInstanceUp",
+        "DatabaseUnavailable",
+        "EmailDeliveryFailing",
+        "JobFailed",
+        "PoolSaturated",
+        "CrashLooping",
+    }
     assert {rule["name"] for rule in watched.prometheus.rules() if rule["state"] == "firing"}.isdisjoint(quiet)
 
 

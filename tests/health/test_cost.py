@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 REQUEST = b"GET /api/v1/health HTTP/1.1\r\nHost: api\r\n\r\n"
 CONNECTIONS = 50
 REQUESTS_PER_CONNECTION = 200
-PIPELINED = 10  # the server queues no more than 16
+PIPELINED = 10
 SERVERS_OWN = 3  # which look for jobs, for schedules, and for sessions that were revoked
 
 
@@ -43,7 +43,7 @@ async def hammer(port: int) -> int:
 
 
 class Sessions:
-    """How many connections a database has seen, but for those that ask for it."""
+    """Counts the connections that a database has seen, without its own."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -58,9 +58,7 @@ class Sessions:
         return count - self._own
 
 
-def test_ten_thousand_requests_cost_the_database_one_query_a_second(
-    start_api: StartApi, migrated_database_url: str
-) -> None:
+def test_many_requests_share_one_probe_per_second(start_api: StartApi, migrated_database_url: str) -> None:
     sessions = Sessions(migrated_database_url)
     api = start_api(migrated_database_url)
     wait_until(lambda: sessions.count() >= SERVERS_OWN)
@@ -89,7 +87,7 @@ async def silent_database() -> AsyncIterator[tuple[str, list[asyncio.StreamWrite
     server.close()
 
 
-def test_requests_that_wait_for_a_silent_database_share_one_probe(start_api: StartApi) -> None:
+def test_waiting_requests_share_one_probe(start_api: StartApi) -> None:
     async def status(port: int) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST)
@@ -109,7 +107,7 @@ def test_requests_that_wait_for_a_silent_database_share_one_probe(start_api: Sta
     assert asyncio.run(run()) == ({b"503"}, 1)
 
 
-def test_one_who_stops_waiting_does_not_take_the_probe_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_request_does_not_cancel_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> tuple[bool, int]:
         async with silent_database() as (url, taken):
             monkeypatch.setenv("DATABASE_URL", url)
@@ -122,7 +120,7 @@ def test_one_who_stops_waiting_does_not_take_the_probe_from_the_others(monkeypat
     assert asyncio.run(run()) == (False, 1)
 
 
-def test_a_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> list[int]:
         counts = []
         async with silent_database() as (url, taken):
@@ -137,16 +135,14 @@ def test_a_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch
     assert asyncio.run(run()) == [1, 1, 2]
 
 
-def test_a_loop_that_has_very_much_to_do_does_not_make_the_database_look_away(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_busy_event_loop_does_not_fail_the_probe(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
 
     async def ask_while_busy() -> bool:
-        asked = asyncio.create_task(DatabaseProbe(load(DatabaseSettings)).database_connected())
+        probing = asyncio.create_task(DatabaseProbe(load(DatabaseSettings)).database_connected())
         for _ in range(8):
             await asyncio.sleep(0)
             time.sleep(0.5)  # noqa: ASYNC251 - a turn of the loop takes so long
-        return await asked
+        return await probing
 
     assert asyncio.run(ask_while_busy())

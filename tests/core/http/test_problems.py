@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
-    """Its members beside those that every problem has."""
+    """Return the members that not every problem has."""
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
@@ -153,10 +153,10 @@ def test_malformed_json_gets_400(client: httpx2.Client, content: bytes) -> None:
     assert TOKEN not in answer.text
 
 
-@pytest.mark.parametrize("given", [rb"\ud800", rb"\u0000"])
-def test_unstorable_text_gets_400(client: httpx2.Client, caplog: pytest.LogCaptureFixture, given: bytes) -> None:
+@pytest.mark.parametrize("escape", [rb"\ud800", rb"\u0000"])
+def test_unstorable_text_gets_400(client: httpx2.Client, caplog: pytest.LogCaptureFixture, escape: bytes) -> None:
     """Half a character, and NUL: JSON and pydantic let both through."""
-    answer = client.post("/text", content=b'{"token": "' + TOKEN.encode() + given + b'"}', headers=JSON)
+    answer = client.post("/text", content=b'{"token": "' + TOKEN.encode() + escape + b'"}', headers=JSON)
 
     assert problem(answer, 400, "request.malformed")
     assert TOKEN not in caplog.text
@@ -212,7 +212,7 @@ def test_unhandled_error_is_logged_with_its_traceback(client: httpx2.Client, cap
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "logged_error"),
     [
         ("/database/duplicate", "UniqueViolationError (sqlstate 23505, constraint uq_t_email)"),
         ("/database/not-a-number", "InvalidTextRepresentationError (sqlstate 22P02)"),
@@ -220,13 +220,13 @@ def test_unhandled_error_is_logged_with_its_traceback(client: httpx2.Client, cap
     ],
 )
 def test_logged_errors_hold_no_values(
-    client: httpx2.Client, caplog: pytest.LogCaptureFixture, path: str, told: str
+    client: httpx2.Client, caplog: pytest.LogCaptureFixture, path: str, logged_error: str
 ) -> None:
     answer = client.get(path)
 
     assert problem(answer, 500, "internal")
     lines = "\n".join(map(logged, caplog.records))
-    assert told in lines
+    assert logged_error in lines
     assert "edge_app.py" in lines
     for value in (ROW_VALUE, ROW_VALUE.replace("@", "")):
         assert value not in lines

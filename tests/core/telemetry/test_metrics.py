@@ -153,7 +153,7 @@ def test_process_loop_and_version_are_exported(watched: Watched) -> None:
     assert [labels["version"] for labels in now.labels("audifi_build_info")] == ["0.1.0"]
 
 
-# Who gets to see it
+# Access
 
 
 def test_public_port_has_no_metrics(watched: Watched) -> None:
@@ -167,9 +167,11 @@ def test_without_port_nothing_listens(health_api: Api) -> None:
     sockets = {
         link.readlink().name for link in Path(f"/proc/{health_api.process.pid}/fd").iterdir() if link.is_symlink()
     }
-    own = {int(line[1].split(":")[1], 16) for line in listening if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+    ports = {
+        int(line[1].split(":")[1], 16) for line in listening if line[3] == "0A" and f"socket:[{line[9]}]" in sockets
+    }
 
-    assert own == {health_api.port}
+    assert ports == {health_api.port}
 
 
 def test_taken_metrics_port_is_named() -> None:

@@ -295,8 +295,8 @@ def _known(names: Sequence[str | int]) -> Iterator[str]:
 def _message(detail: dict[str, Any]) -> str:
     """Return Pydantic's message, unless it quotes the input."""
     message: str = detail["msg"].removeprefix("Value error, ")
-    given = detail.get("ctx", {}).get("tag", detail.get("input"))
-    return "Invalid value" if given and isinstance(given, str) and given in message else message
+    value = detail.get("ctx", {}).get("tag", detail.get("input"))
+    return "Invalid value" if value and isinstance(value, str) and value in message else message
 
 
 def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:

@@ -2,7 +2,7 @@
 
 Events are counted in plain integers, and turned into Prometheus's metric families when it asks: its own counters take
 a lock and look up their labels on each event. No label has a value that a client can choose: routes are templates,
-methods and error codes those that are known.
+methods and error codes are known ones.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ class Metrics(Collector):
     # What is there to be counted
 
     def expect_jobs(self, jobs: Iterable[str]) -> None:
-        """Start the counters of these types of job at 0."""
+        """Start each counter at 0."""
         self._jobs.update({(job, result): 0 for job in jobs for result in JOB_RESULTS})
 
     def add_pool(self, pool: Pool) -> None:

@@ -87,7 +87,7 @@ def test_oversized_body_is_not_asked_for(port: int) -> None:
 
 @pytest.fixture
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 9 s, to tell it from a machine that is busy; who asks waits for 10."""
+    """Discard for 9 s, which a busy machine doesn't take; clients wait for 10."""
     monkeypatch.setattr(body_limit, "DISCARD_SECONDS", 9)
 
 

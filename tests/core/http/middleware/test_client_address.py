@@ -1,4 +1,4 @@
-"""The client, as Fly's proxy tells it, and only when it is Fly's proxy that tells."""
+"""The client's address and scheme, from Fly's proxy alone."""
 
 from collections.abc import Iterator
 
@@ -30,34 +30,34 @@ def behind_fly(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> I
         yield api
 
 
-def test_the_client_and_the_scheme_come_from_fly(behind_fly: Api) -> None:
+def test_client_and_scheme_come_from_fly(behind_fly: Api) -> None:
     assert seen(behind_fly, CLIENT) == {"host": "203.0.113.7", "scheme": "https"}
     assert seen(behind_fly, CLIENT | {"Fly-Client-IP": "2001:db8::7"})["host"] == "2001:db8::7"
     assert seen(behind_fly, CLIENT | {"Fly-Client-IP": "::ffff:203.0.113.7"})["host"] == "203.0.113.7"
 
 
-def test_the_documented_scheme_header_serves_where_flys_own_is_missing(behind_fly: Api) -> None:
+def test_x_forwarded_proto_replaces_missing_fly_header(behind_fly: Api) -> None:
     assert seen(behind_fly, {"X-Forwarded-Proto": "https"})["scheme"] == "https"
 
 
-def test_a_clients_own_forwarded_header_says_nothing(behind_fly: Api) -> None:
+def test_x_forwarded_for_is_ignored(behind_fly: Api) -> None:
     assert seen(behind_fly, {"X-Forwarded-For": "198.51.100.1"})["host"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
     "address", ["", "not an address", "203.0.113.7, 198.51.100.1", "203.0.113.7:80", "fe80::1%<b>"]
 )
-def test_what_is_no_address_is_not_taken_for_one(behind_fly: Api, address: str) -> None:
+def test_invalid_address_is_ignored(behind_fly: Api, address: str) -> None:
     assert seen(behind_fly, {"Fly-Client-IP": address})["host"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("scheme", ["javascript", "https,http", ""])
-def test_what_is_no_scheme_is_not_taken_for_one(behind_fly: Api, scheme: str) -> None:
+def test_invalid_scheme_is_ignored(behind_fly: Api, scheme: str) -> None:
     assert seen(behind_fly, {"Fly-Forwarded-Proto": scheme})["scheme"] == "http"
 
 
 @pytest.mark.parametrize("fly", [{}, {"FLY_APP_NAME": "audifi-api"}])
-def test_nobody_but_flys_proxy_is_believed(start_api: StartApi, database_url: str, fly: dict[str, str]) -> None:
+def test_only_flys_proxy_is_trusted(start_api: StartApi, database_url: str, fly: dict[str, str]) -> None:
     """On Fly the proxy comes from 172.16.0.0/12; elsewhere there is none."""
     api = start_api(database_url, module=TEST_ROUTES, **fly)
 

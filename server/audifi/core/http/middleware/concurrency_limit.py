@@ -1,4 +1,4 @@
-"""Limits concurrent requests; the rest wait a second, then get 503 (docs/decisions/0019-shedding.md)."""
+"""Limits concurrent requests; the rest wait a second, then get 503 (docs/decisions/0019-concurrency-limit.md)."""
 
 import asyncio
 import logging

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 type RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 HANG_UP_CHECK_SECONDS = 1.0
-"""From this duration on it is looked whether the client has hung up: it costs a little, and few hang up sooner."""
+"""Slower requests check whether the client has hung up. The check costs a little, and few clients hang up sooner."""
 
 
 def add_middleware(  # noqa: PLR0913 - what the middleware consists of
@@ -101,7 +101,7 @@ class Exchange:
     raw_receive: Receive
     raw_send: Send
     response_headers: RawHeaders
-    """Added to the response, except for those that it has already."""
+    """Added to the response, unless it has them already."""
     record: RequestRecord
     concurrency_limit: ConcurrencyLimit | None = None
     """Set while the request occupies a place in it."""
@@ -155,13 +155,13 @@ class Exchange:
 
 
 class HttpMiddleware:
-    """Handles what all requests have in common, from the outside to the inside:
+    """Handles what all requests have in common:
 
-    - who asks: the client's address, the request id, the trace;
-    - what every response carries: security headers, CORS, the request id;
-    - what is refused: preflights of other origins, too many requests, bodies that are too large or too slow;
-    - what goes wrong: unhandled errors become problems, inside of CORS, so that pages can read them;
-    - what is recorded: a log line, metrics, a span, a report of an unexpected error.
+    - context: the client's address, the request id, the trace;
+    - headers of every response: security headers, CORS, the request id, rate limits;
+    - refusals: preflights of other origins, too many requests, bodies that are too large or too slow;
+    - errors: an unhandled error becomes a problem with these headers, so that pages can read it;
+    - records: the log line, metrics, the span, the report of an unexpected error.
     """
 
     def __init__(  # noqa: PLR0913 - what it consists of
