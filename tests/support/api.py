@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 
 ROOT = Path(__file__).parent.parent.parent
-START_TIMEOUT_SECONDS = 20
+START_TIMEOUT_SECONDS = 120
 LAST_PORT = Path(tempfile.gettempdir()) / f"audifi-last-port-{os.getuid()}"
 
 

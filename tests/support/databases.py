@@ -100,7 +100,7 @@ def make_template(server: Postgres) -> str:
 
 
 def alembic(
-    *arguments: str, folder: Path = ROOT / "server", timeout: float = 50, **variables: str
+    *arguments: str, folder: Path = ROOT / "server", timeout: float = 200, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command that Fly's release machine runs."""
     return subprocess.run(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline
@@ -14,7 +14,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
 
 async def until(is_so: Callable[[], bool]) -> None:
     """The same, while other tasks go on."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not is_so():  # noqa: ASYNC110 - it may be in another task, or the database
             await asyncio.sleep(0.01)
 
