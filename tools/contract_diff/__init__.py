@@ -1,4 +1,4 @@
-"""The OpenAPI document as it is committed: written from the code, and held to what clients were promised."""
+"""Compares the committed OpenAPI document with the previous release's."""
 
 from pathlib import Path
 

@@ -1,28 +1,28 @@
-"""What would break clients that were built against an earlier OpenAPI document.
+"""Finds the changes of an OpenAPI document that break clients built against an earlier one.
 
-oasdiff does this for any document, but is a Go program that neither PyPI nor npm has. This does it for what FastAPI and
-pydantic write, and takes what it doesn't know for a break: it may cry wolf, but sees one.
+oasdiff does this for any document, but is a Go program that neither PyPI nor npm has. This module does it for
+what FastAPI and pydantic write. A change that it doesn't understand counts as a break.
 
-Clients are told (`info.description`) that answers may get new fields, lists of words new words, and any request new
-problems: none of these is a break.
+The API announces (`info.description`) that responses may get new fields, enums new values and operations new problems:
+none of them is a break.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 type Schema = Mapping[str, Any]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 PROBLEM = "application/problem+json"
-SAYS_NOTHING = {
+ANNOTATIONS = {
     *("title", "summary", "description", "examples", "example", "default", "deprecated", "discriminator"),
     *("tags", "externalDocs"),
 }
-AT_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-SAME = ("pattern", "format", "multipleOf", "uniqueItems", "contentMediaType", "contentEncoding")
-OF_SCHEMAS = (
-    *(*AT_MOST, *AT_LEAST, *SAME, "type", "enum", "const"),
+UPPER_BOUNDS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+LOWER_BOUNDS = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+EXACT = ("pattern", "format", "multipleOf", "uniqueItems", "contentMediaType", "contentEncoding")
+SCHEMA_KEYWORDS = (
+    *(*UPPER_BOUNDS, *LOWER_BOUNDS, *EXACT, "type", "enum", "const"),
     *("properties", "required", "additionalProperties", "items"),
 )
 TYPES = {"null", "boolean", "object", "array", "number", "integer", "string"}
@@ -30,14 +30,14 @@ ANYTHING: Schema = {}
 
 
 def breaks(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """A line for each: where, and what. They are stable, to be allowed by."""
-    before, now = Side(old, old), Side(new, new)
-    understood = ("openapi", "info", "servers", "paths", "components", "security")
+    """Return a line for each break: where and what. Lines are stable: openapi.breaks.toml quotes them."""
+    before, after = Side(old, old), Side(new, new)
+    known = ("openapi", "info", "servers", "paths", "components", "security")
     return sorted(
         {
-            *_unknown(before, now, "document", *understood),
+            *_unknown(before, after, "document", *known),
             *_servers(old, new),
-            *_security_schemes(before, now),
+            *_security_schemes(before, after),
             *_operations(old, new),
         }
     )
@@ -51,77 +51,76 @@ class Side:
     part: Mapping[str, Any]
 
     def at(self, part: Mapping[str, Any]) -> "Side":
-        """Another part of the same document, behind its reference."""
-        while part.keys() - SAYS_NOTHING == {"$ref"}:
+        """Return another part of the same document, with its references followed."""
+        while part.keys() - ANNOTATIONS == {"$ref"}:
             part = self._referred(part["$ref"])
         return Side(self.document, part)
 
-    def together(self) -> list[Schema]:
-        """The schemas that a value must all fulfil to fulfil this one; none is a reference or an allOf any more."""
-        own = {name: said for name, said in self.part.items() if name not in ("$ref", "allOf", "anyOf", "oneOf")}
+    def flatten(self) -> list[Schema]:
+        """Return the schemas that a value of this one matches, all of them, without references and allOf."""
+        keywords = {name: value for name, value in self.part.items() if name not in ("$ref", "allOf", "anyOf", "oneOf")}
         members = [*self.part.get("allOf", [])]
         if "$ref" in self.part:
             members.append(self._referred(self.part["$ref"]))
-        found = [each for member in members for each in Side(self.document, member).together()]
-        found += [{name: self.part[name]} for name in ("anyOf", "oneOf") if name in self.part]
-        return [*found, own] if own.keys() - SAYS_NOTHING or not found else found
+        schemas = [schema for member in members for schema in Side(self.document, member).flatten()]
+        schemas += [{name: self.part[name]} for name in ("anyOf", "oneOf") if name in self.part]
+        return [*schemas, keywords] if keywords.keys() - ANNOTATIONS or not schemas else schemas
 
-    def spelled_out(self, said: Any, above: Sequence[str] = ()) -> Any:
-        """What it says, with that in it which it only refers to; but for what holds itself."""
-        if isinstance(said, list):
-            return [self.spelled_out(each, above) for each in said]
-        if not isinstance(said, dict):
-            return said
-        reference = said.get("$ref")
-        if isinstance(reference, str) and reference not in above:
-            beside = {name: each for name, each in said.items() if name != "$ref"}
-            return self.spelled_out({**self._referred(reference), **beside}, [*above, reference])
-        return {name: self.spelled_out(each, above) for name, each in said.items()}
+    def resolve(self, value: Any, parents: Sequence[str] = ()) -> Any:
+        """Return a value with its references replaced, except those to a schema that contains them."""
+        if isinstance(value, list):
+            return [self.resolve(member, parents) for member in value]
+        if not isinstance(value, dict):
+            return value
+        reference = value.get("$ref")
+        if isinstance(reference, str) and reference not in parents:
+            siblings = {name: member for name, member in value.items() if name != "$ref"}
+            return self.resolve({**self._referred(reference), **siblings}, [*parents, reference])
+        return {name: self.resolve(member, parents) for name, member in value.items()}
 
     def _referred(self, reference: str) -> Mapping[str, Any]:
-        found: Any = self.document
+        part: Any = self.document
         for name in reference.removeprefix("#/").split("/"):
-            found = found[name.replace("~1", "/").replace("~0", "~")]
-        part: Mapping[str, Any] = found
-        return part
+            part = part[name.replace("~1", "/").replace("~0", "~")]
+        return cast("Mapping[str, Any]", part)
 
 
-def _unknown(old: Side, new: Side, place: str, *understood: str) -> Iterator[str]:
-    for keyword in (old.part.keys() | new.part.keys()) - SAYS_NOTHING - set(understood):
-        if old.spelled_out(old.part.get(keyword)) != new.spelled_out(new.part.get(keyword)):
-            yield f"{place}: {keyword} differs, and nobody here knows what that means"
+def _unknown(old: Side, new: Side, place: str, *known: str) -> Iterator[str]:
+    for keyword in (old.part.keys() | new.part.keys()) - ANNOTATIONS - set(known):
+        if old.resolve(old.part.get(keyword)) != new.resolve(new.part.get(keyword)):
+            yield f"{place}: {keyword} changed, which this check doesn't understand"
 
 
 def _servers(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    gone = {server["url"] for server in old.get("servers", [])} - {server["url"] for server in new.get("servers", [])}
-    yield from (f"servers: {url} is gone" for url in gone)
+    urls, urls_after = ({server["url"] for server in document.get("servers", [])} for document in (old, new))
+    yield from (f"servers: {url} was removed" for url in urls - urls_after)
 
 
 def _security_schemes(old: Side, new: Side) -> Iterator[str]:
-    """One that is gone is found where it is asked for."""
-    before, now = (side.part.get("components", {}).get("securitySchemes", {}) for side in (old, new))
-    for name in before.keys() & now.keys():
-        yield from _unknown(old.at(before[name]), new.at(now[name]), f"security scheme {name}", "bearerFormat")
+    """Compare the schemes of both documents. A removed one is reported by the operations that require it."""
+    before, after = (side.part.get("components", {}).get("securitySchemes", {}) for side in (old, new))
+    for name in before.keys() & after.keys():
+        yield from _unknown(old.at(before[name]), new.at(after[name]), f"security scheme {name}", "bearerFormat")
 
 
 def _operations(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for path, item in old["paths"].items():
-        item_now = new["paths"].get(path, {})
-        if item_now:
-            yield from _unknown(Side(old, item), Side(new, item_now), path, *METHODS)
+        item_after = new["paths"].get(path, {})
+        if item_after:
+            yield from _unknown(Side(old, item), Side(new, item_after), path, *METHODS)
         for method in METHODS:
             if method in item:
                 where = f"{method.upper()} {path}"
-                if method not in item_now:
-                    yield f"{where}: is gone"
+                if method not in item_after:
+                    yield f"{where}: was removed"
                 else:
-                    yield from _operation(Side(old, item[method]), Side(new, item_now[method]), where)
+                    yield from _operation(Side(old, item[method]), Side(new, item_after[method]), where)
 
 
 def _operation(old: Side, new: Side, where: str) -> Iterator[str]:
     yield from _unknown(old, new, where, "operationId", "security", "parameters", "requestBody", "responses")
     if old.part["operationId"] != new.part["operationId"]:
-        yield f"{where}: operationId {old.part['operationId']} is gone"
+        yield f"{where}: operationId {old.part['operationId']} was removed"
     yield from _security(old, new, where)
     yield from _parameters(old, new, where)
     yield from _request_body(old, new, where)
@@ -129,45 +128,45 @@ def _operation(old: Side, new: Side, where: str) -> Iterator[str]:
 
 
 def _security(old: Side, new: Side, where: str) -> Iterator[str]:
-    """Each is a list of ways; what was enough must still be."""
-    ways_now = _ways(new)
+    """Compare the lists of alternatives: each that was enough must still be."""
+    after = _ways(new)
     for way in _ways(old):
-        if not any(now <= way for now in ways_now):
+        if not any(other <= way for other in after):
             yield f"{where}: {' and '.join(sorted(way)) or 'no sign-in'} is no longer enough"
 
 
 def _ways(operation: Side) -> list[set[str]]:
-    """What each takes: schemes, and scopes of them."""
+    """Return each alternative as a set of schemes and their scopes."""
     ways = operation.part.get("security", operation.document.get("security")) or [{}]
     return [{*way, *(f"{scheme}:{scope}" for scheme in way for scope in way[scheme])} for way in ways]
 
 
 def _parameters(old: Side, new: Side, where: str) -> Iterator[str]:
-    before, now = (
-        {f"{each['in']} parameter {each['name']}": each for each in side.part.get("parameters", [])}
+    before, after = (
+        {f"{parameter['in']} parameter {parameter['name']}": parameter for parameter in side.part.get("parameters", [])}
         for side in (old, new)
     )
     for name, parameter in before.items():
-        if name not in now:
-            yield f"{where}: {name} is gone"
+        if name not in after:
+            yield f"{where}: {name} was removed"
         else:
-            was, is_now = Side(old.document, parameter), Side(new.document, now[name])
-            yield from _unknown(was, is_now, f"{where}: {name}", "in", "name", "required", "schema")
-            yield from _narrowed(was, is_now, f"{where}: {name}", "request")
-    for name, parameter in now.items():
+            one_before, one_after = Side(old.document, parameter), Side(new.document, after[name])
+            yield from _unknown(one_before, one_after, f"{where}: {name}", "in", "name", "required", "schema")
+            yield from _narrowed(one_before, one_after, f"{where}: {name}", "request")
+    for name, parameter in after.items():
         if parameter.get("required") and not before.get(name, {}).get("required"):
             yield f"{where}: {name} is required"
 
 
 def _request_body(old: Side, new: Side, where: str) -> Iterator[str]:
-    before, now = (side.at(side.part.get("requestBody", {})) for side in (old, new))
-    if before.part and not now.part:
-        yield f"{where}: its body is gone"
-    if now.part.get("required") and not before.part.get("required"):
+    before, after = (side.at(side.part.get("requestBody", {})) for side in (old, new))
+    if before.part and not after.part:
+        yield f"{where}: the body was removed"
+    if after.part.get("required") and not before.part.get("required"):
         yield f"{where}: a body is required"
-    if before.part and now.part:
-        yield from _unknown(before, now, f"{where}: body", "required", "content")
-        yield from _content(before, now, f"{where}: body", "request")
+    if before.part and after.part:
+        yield from _unknown(before, after, f"{where}: body", "required", "content")
+        yield from _content(before, after, f"{where}: body", "request")
 
 
 def _responses(old: Side, new: Side, where: str) -> Iterator[str]:
@@ -175,90 +174,94 @@ def _responses(old: Side, new: Side, where: str) -> Iterator[str]:
         place = f"{where}: {status}"
         before = old.at(answer)
         if status in new.part["responses"]:
-            now = new.at(new.part["responses"][status])
-            yield from _unknown(before, now, place, "headers", "content")
-            yield from _headers(before, now, place)
-            yield from _content(before, now, place, "response")
-            yield from (f"{place}: problem {code} is gone" for code in _codes(before) - _codes(now))
+            after = new.at(new.part["responses"][status])
+            yield from _unknown(before, after, place, "headers", "content")
+            yield from _headers(before, after, place)
+            yield from _content(before, after, place, "response")
+            yield from (f"{place}: problem {code} was removed" for code in _codes(before) - _codes(after))
         elif status.startswith("2") or _codes(before):
-            yield f"{place} is gone"
+            yield f"{place} was removed"
     for status in new.part["responses"].keys() - old.part["responses"].keys():
         if status.startswith("2"):
-            yield f"{where}: {status} is new"
+            yield f"{where}: {status} was added"
 
 
 def _headers(old: Side, new: Side, place: str) -> Iterator[str]:
-    before, now = old.part.get("headers", {}), new.part.get("headers", {})
+    before, after = old.part.get("headers", {}), new.part.get("headers", {})
     for name, header in before.items():
-        if name not in now:
-            yield f"{place}: header {name} is gone"
+        if name not in after:
+            yield f"{place}: header {name} was removed"
         else:
-            was, is_now = old.at(header), new.at(now[name])
-            yield from _unknown(was, is_now, f"{place}: header {name}", "schema")
-            yield from _narrowed(was, is_now, f"{place}: header {name}", "response")
+            one_before, one_after = old.at(header), new.at(after[name])
+            yield from _unknown(one_before, one_after, f"{place}: header {name}", "schema")
+            yield from _narrowed(one_before, one_after, f"{place}: header {name}", "response")
 
 
 def _codes(answer: Side) -> set[str]:
-    """Of problems: what clients decide by. Here a word that has gone matters, too."""
+    """Return the codes of problems. Clients compare them, so a removed code is a break."""
     schema = answer.part.get("content", {}).get(PROBLEM, {}).get("schema", {})
-    codes = [part.get("properties", {}).get("code", {}) for part in Side(answer.document, schema).together()]
-    return {word for code in codes for word in _words(answer.at(code).part)}
+    codes = [part.get("properties", {}).get("code", {}) for part in Side(answer.document, schema).flatten()]
+    return {value for code in codes for value in _values_of(answer.at(code).part)}
 
 
 def _content(old: Side, new: Side, place: str, direction: Literal["request", "response"]) -> Iterator[str]:
-    before, now = old.part.get("content", {}), new.part.get("content", {})
+    before, after = old.part.get("content", {}), new.part.get("content", {})
     for media_type, content in before.items():
-        if media_type not in now:
-            yield f"{place}: {media_type} is gone"
+        if media_type not in after:
+            yield f"{place}: {media_type} was removed"
         else:
-            was, is_now = Side(old.document, content), Side(new.document, now[media_type])
-            yield from _unknown(was, is_now, place, "schema")
-            yield from _narrowed(was, is_now, place, direction)
+            one_before, one_after = Side(old.document, content), Side(new.document, after[media_type])
+            yield from _unknown(one_before, one_after, place, "schema")
+            yield from _narrowed(one_before, one_after, place, direction)
 
 
 def _narrowed(old: Side, new: Side, place: str, direction: Literal["request", "response"]) -> Iterator[str]:
-    """What a client sent must still be taken; what it gets must be what it could have got."""
-    before, now = old.part.get("schema", ANYTHING), new.part.get("schema", ANYTHING)
+    """Find requests that are no longer accepted and responses that were not possible before."""
+    before, after = old.part.get("schema", ANYTHING), new.part.get("schema", ANYTHING)
     if direction == "request":
-        yield from Comparison(old.document, new.document, may_grow=False).excess(before, now, place, ())
+        yield from Comparison(old.document, new.document, may_grow=False).excess(before, after, place, ())
     else:
-        yield from Comparison(new.document, old.document, may_grow=True).excess(now, before, place, ())
+        yield from Comparison(new.document, old.document, may_grow=True).excess(after, before, place, ())
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether all values of one schema are values of another."""
+    """Compares two schemas: is each value of the inner one a value of the outer one?"""
 
     inner: Mapping[str, Any]
-    """The document of the schema that should be within."""
+    """The document of the inner schema."""
     outer: Mapping[str, Any]
+    """The document of the outer schema."""
     may_grow: bool
-    """Whether the inner may have properties and words that the outer doesn't name; then it must have all of its."""
+    """Whether the inner schema may add properties and enum values; then it must have all properties of the outer."""
 
     def excess(self, inner: Schema, outer: Schema, place: str, above: Sequence[tuple[Schema, Schema]]) -> Iterator[str]:
-        """What the inner one lets through and the outer doesn't.
+        """Yield a line for what the inner schema allows and the outer doesn't.
 
         Args:
-            above: the pairs that are being compared; a schema may hold itself.
+            inner: the schema with fewer values.
+            outer: the schema with more values.
+            place: where they are, for the lines.
+            above: the pairs that are being compared already; a schema may contain itself.
         """
         inner, outer = Side(self.inner, inner).at(inner).part, Side(self.outer, outer).at(outer).part
-        if any(inner is one and outer is other for one, other in above):
+        if any(inner is first and outer is second for first, second in above):
             return
         above = [*above, (inner, outer)]
-        inners = Side(self.inner, inner).together()
-        for other in Side(self.outer, outer).together():
-            # One that is within is enough; where none is, the nearest tells best what is wrong.
-            yield from min((list(self._excess_of(one, other, place, above)) for one in inners), key=len)
+        inners = Side(self.inner, inner).flatten()
+        for other in Side(self.outer, outer).flatten():
+            # One inner schema within it is enough. Otherwise the nearest one explains best.
+            yield from min((list(self._excess_of(schema, other, place, above)) for schema in inners), key=len)
 
     def _excess_of(
         self, inner: Schema, outer: Schema, place: str, above: Sequence[tuple[Schema, Schema]]
     ) -> Iterator[str]:
         narrow, wide = _alternatives(inner), _alternatives(outer)
         if narrow or wide:
-            for one in narrow or [inner]:
-                yield from self._excess_of_all(one, wide or [outer], place, above)
+            for schema in narrow or [inner]:
+                yield from self._excess_of_all(schema, wide or [outer], place, above)
             return
-        yield from _unknown(Side(self.inner, inner), Side(self.outer, outer), place, *OF_SCHEMAS)
+        yield from _unknown(Side(self.inner, inner), Side(self.outer, outer), place, *SCHEMA_KEYWORDS)
         yield from self._values(inner, outer, place)
         if "items" in outer:
             yield from self.excess(inner.get("items", ANYTHING), outer["items"], f"{place}[]", above)
@@ -267,28 +270,28 @@ class Comparison:
     def _excess_of_all(
         self, inner: Schema, outers: Sequence[Schema], place: str, above: Sequence[tuple[Schema, Schema]]
     ) -> list[str]:
-        """None if it is within one of them; if it isn't, what its namesake says of it, or else the nearest."""
-        found = [list(self.excess(inner, outer, place, above)) for outer in outers]
+        """Return nothing if one outer schema has all values, else the lines of its namesake or of the nearest."""
+        results = [list(self.excess(inner, outer, place, above)) for outer in outers]
         namesakes = [
-            lines for lines, outer in zip(found, outers, strict=True) if outer.get("$ref") == inner.get("$ref")
+            lines for lines, outer in zip(results, outers, strict=True) if outer.get("$ref") == inner.get("$ref")
         ]
-        return min(namesakes or found if all(found) else found, key=len)
+        return min(namesakes or results if all(results) else results, key=len)
 
     def _values(self, inner: Schema, outer: Schema, place: str) -> Iterator[str]:
         if not _types(inner) <= _types(outer):
             yield f"{place}: type {inner.get('type', 'any')} isn't {outer['type']}"
-        words, allowed = _words(inner), _words(outer)
-        if allowed and not words:
-            yield f"{place}: only {', '.join(map(str, allowed))}"
+        values, allowed = _values_of(inner), _values_of(outer)
+        if allowed and not values:
+            yield f"{place}: only allows {', '.join(map(str, allowed))}"
         elif allowed and ("const" in outer or not self.may_grow):
-            yield from (f"{place}: {word} isn't among its words" for word in words if word not in allowed)
-        for keyword in SAME:
+            yield from (f"{place}: {value} isn't allowed" for value in values if value not in allowed)
+        for keyword in EXACT:
             if keyword in outer and outer[keyword] != inner.get(keyword):
                 yield f"{place}: {keyword} {inner.get(keyword, 'none')} isn't {outer[keyword]}"
-        for keyword in AT_MOST:
+        for keyword in UPPER_BOUNDS:
             if keyword in outer and inner.get(keyword, float("inf")) > outer[keyword]:
                 yield f"{place}: {keyword} {inner.get(keyword, 'none')} isn't within {outer[keyword]}"
-        for keyword in AT_LEAST:
+        for keyword in LOWER_BOUNDS:
             if keyword in outer and inner.get(keyword, float("-inf")) < outer[keyword]:
                 yield f"{place}: {keyword} {inner.get(keyword, 'none')} isn't within {outer[keyword]}"
 
@@ -303,29 +306,29 @@ class Comparison:
             elif name in within or name not in around:
                 yield f"{place}: {name} may be missing"
         for name in within.keys() | around.keys():
-            one, other = within.get(name, others), around.get(name, allowed)
+            schema, other = within.get(name, others), around.get(name, allowed)
             if (self.may_grow and name not in within) or (not self.may_grow and other is False):
-                yield f"{place}: {name} is gone"
-            elif isinstance(one, Mapping) and isinstance(other, Mapping):
-                yield from self.excess(one, other, f"{place}.{name}", above)
+                yield f"{place}: {name} was removed"
+            elif isinstance(schema, Mapping) and isinstance(other, Mapping):
+                yield from self.excess(schema, other, f"{place}.{name}", above)
         if isinstance(allowed, Mapping) and others is not False:
             yield from self.excess(ANYTHING if others is True else others, allowed, f"{place}.*", above)
         elif self.may_grow and isinstance(allowed, Mapping):
-            yield f"{place}: other fields are gone"
+            yield f"{place}: additional properties were removed"
         elif not self.may_grow and allowed is False and others is not False:
-            yield f"{place}: other fields are refused"
+            yield f"{place}: additional properties are refused"
 
 
 def _alternatives(schema: Schema) -> list[Schema]:
-    """Of oneOf as of anyOf: pydantic writes it for what a field tells apart."""
+    """Return the schemas of anyOf and oneOf, which pydantic writes for a discriminated union."""
     return [*schema.get("anyOf", []), *schema.get("oneOf", [])]
 
 
 def _types(schema: Schema) -> set[str]:
-    said = schema.get("type", TYPES)
-    types = {said} if isinstance(said, str) else set(said)
+    declared = schema.get("type", TYPES)
+    types = {declared} if isinstance(declared, str) else set(declared)
     return types | {"integer"} if "number" in types else types
 
 
-def _words(schema: Schema) -> list[Any]:
+def _values_of(schema: Schema) -> list[Any]:
     return [schema["const"]] if "const" in schema else list(schema.get("enum", []))
