@@ -96,20 +96,20 @@ def use_everything(app: App, sendgrid: SendGrid) -> None:
     assert app.http.get("/api/v1/health").is_success
     artist = Client(app.http, sendgrid).sign_in()
     for method, path, body in (
-        ("GET", "/me", None),
-        ("PATCH", "/me", {"display_name": "Ana"}),
-        ("GET", "/me/activity?limit=1", None),
-        ("GET", "/sessions?limit=1", None),
-        ("DELETE", "/sessions", None),
+        ("GET", "/auth/me", None),
+        ("PATCH", "/auth/me", {"display_name": "Ana"}),
+        ("GET", "/auth/me/activity?limit=1", None),
+        ("GET", "/auth/sessions?limit=1", None),
+        ("DELETE", "/auth/sessions", None),
     ):
         assert artist.as_signed_in(method, path, body).is_success, path
     artist.sign_in()
-    for path in ("/sessions?limit=1", "/me/activity?limit=1"):
+    for path in ("/auth/sessions?limit=1", "/auth/me/activity?limit=1"):
         cursor = artist.as_signed_in("GET", path).json()["next_cursor"]
         assert artist.as_signed_in("GET", f"{path}&cursor={cursor}").json()["data"]
     app.services.revoked_sessions._polled_at = float("-inf")  # noqa: SLF001 - as when the database was away
-    assert artist.as_signed_in("GET", "/sessions").json()["data"]
-    assert artist.as_signed_in("DELETE", f"/sessions/{artist.tokens['session']['id']}").is_success
+    assert artist.as_signed_in("GET", "/auth/sessions").json()["data"]
+    assert artist.as_signed_in("DELETE", f"/auth/sessions/{artist.tokens['session']['id']}").is_success
     assert artist.refresh().json()["code"] == "refresh_token.revoked"
 
     fan = Browser(app.http, sendgrid)
@@ -118,7 +118,7 @@ def use_everything(app: App, sendgrid: SendGrid) -> None:
     assert fan.verify(token=mail.token).json()["code"] == "magic_link.used"
     fan.sign_in()  # in place of the session of before
     assert fan.refresh().is_success
-    assert fan.ask("POST", "/logout", {}).is_success
+    assert fan.ask("POST", "/auth/logout", {}).is_success
 
     thief = Client(app.http, sendgrid).sign_in()
     old = thief.tokens["refresh_token"]
@@ -126,7 +126,7 @@ def use_everything(app: App, sendgrid: SendGrid) -> None:
     assert thief.refresh().is_success
     assert thief.refresh(old).json()["code"] == "refresh_token.reused"
     thief.sign_in()
-    assert thief.as_signed_in("DELETE", "/me").is_success
+    assert thief.as_signed_in("DELETE", "/auth/me").is_success
 
     guesser = Client(app.http, sendgrid)
     code = guesser.request_mail().code

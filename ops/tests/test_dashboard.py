@@ -78,7 +78,7 @@ def watched(
 
 def live(url: str, client: Client) -> None:
     client.sign_in()
-    assert client.as_signed_in("GET", "/me").is_success
+    assert client.as_signed_in("GET", "/auth/me").is_success
     assert httpx2.post(f"{url}/test/marks?name=x&fail=true").status_code == 500
     assert httpx2.get(f"{url}/api/v1/health").is_success
     client.ip = new_ip()

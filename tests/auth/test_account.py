@@ -23,12 +23,12 @@ def another(client: Client) -> Client:
 def test_a_display_name_is_set_trimmed_and_removed(client: Client) -> None:
     client.sign_in()
 
-    answer = client.as_signed_in("PATCH", "/me", {"display_name": "  Ana Ruiz \u266b "})
+    answer = client.as_signed_in("PATCH", "/auth/me", {"display_name": "  Ana Ruiz \u266b "})
     assert answer.status_code == 200
     assert answer.json()["display_name"] == "Ana Ruiz \u266b"
-    assert client.as_signed_in("GET", "/me").json() == answer.json()
-    assert client.as_signed_in("PATCH", "/me", {"display_name": None}).json()["display_name"] is None
-    assert client.as_signed_in("GET", "/me").json()["display_name"] is None
+    assert client.as_signed_in("GET", "/auth/me").json() == answer.json()
+    assert client.as_signed_in("PATCH", "/auth/me", {"display_name": None}).json()["display_name"] is None
+    assert client.as_signed_in("GET", "/auth/me").json()["display_name"] is None
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_display_name_is_set_trimmed_and_removed(client: Client) -> None:
 def test_what_is_no_display_name_is_refused(client: Client, change: dict[str, object]) -> None:
     client.sign_in()
 
-    answer = client.as_signed_in("PATCH", "/me", change)
+    answer = client.as_signed_in("PATCH", "/auth/me", change)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/display_name"
 
@@ -59,7 +59,7 @@ UNSEEN = [
 def test_a_name_that_cant_be_seen_or_turns_the_text_around_it_is_refused(client: Client, name: str) -> None:
     client.sign_in()
 
-    assert client.as_signed_in("PATCH", "/me", {"display_name": name}).status_code == 422
+    assert client.as_signed_in("PATCH", "/auth/me", {"display_name": name}).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,15 @@ def test_a_name_that_cant_be_seen_or_turns_the_text_around_it_is_refused(client:
 def test_a_name_may_join_what_belongs_together(client: Client, name: str) -> None:
     client.sign_in()
 
-    assert client.as_signed_in("PATCH", "/me", {"display_name": name}).json()["display_name"] == name
+    assert client.as_signed_in("PATCH", "/auth/me", {"display_name": name}).json()["display_name"] == name
 
 
 @pytest.mark.parametrize("change", [{"role": "admin", "display_name": "A"}, {"email": "b@example.com"}, {}])
 def test_nothing_else_can_be_changed_by_its_owner(client: Client, change: dict[str, object]) -> None:
     client.sign_in()
 
-    assert client.as_signed_in("PATCH", "/me", change).status_code == 422
-    assert client.as_signed_in("GET", "/me").json() == client.tokens["user"]
+    assert client.as_signed_in("PATCH", "/auth/me", change).status_code == 422
+    assert client.as_signed_in("GET", "/auth/me").json() == client.tokens["user"]
 
 
 def test_sessions_are_listed_the_newest_first_with_the_one_that_asks(client: Client) -> None:
@@ -93,12 +93,12 @@ def test_sessions_are_listed_the_newest_first_with_the_one_that_asks(client: Cli
     second.ip = "2001:db8:1:2:3:4:5:6"
     second.sign_in()
 
-    page = first.as_signed_in("GET", "/sessions").json()
+    page = first.as_signed_in("GET", "/auth/sessions").json()
     assert page["next_cursor"] is None
     newest, oldest = page["data"]
     assert (newest["id"], oldest["id"]) == (second.tokens["session"]["id"], first.tokens["session"]["id"])
     assert (newest["current"], oldest["current"]) == (False, True)
-    seen_by_second = second.as_signed_in("GET", "/sessions").json()["data"]
+    seen_by_second = second.as_signed_in("GET", "/auth/sessions").json()["data"]
     assert [session["current"] for session in seen_by_second] == [True, False]
     assert newest.keys() == {
         "id", "current", "created_at", "last_used_at", "expires_at", "user_agent", "ip_prefix"
@@ -114,7 +114,7 @@ def test_a_session_tells_when_it_was_used_last(client: Client, app: App) -> None
     app.clock.advance(hours=1)
     client.refresh()
 
-    [session] = client.as_signed_in("GET", "/sessions").json()["data"]
+    [session] = client.as_signed_in("GET", "/auth/sessions").json()["data"]
     assert session["last_used_at"] > session["created_at"]
 
 
@@ -123,7 +123,7 @@ def test_a_session_tells_from_where_it_was_used_last(client: Client) -> None:
     client.ip, client.headers = "2001:db8:1:2:3:4:5:6", {"User-Agent": "Studio/3"}
     client.refresh()
 
-    [session] = client.as_signed_in("GET", "/sessions").json()["data"]
+    [session] = client.as_signed_in("GET", "/auth/sessions").json()["data"]
     assert (session["ip_prefix"], session["user_agent"]) == ("2001:db8:1:2::/64", "Studio/3")
 
 
@@ -133,7 +133,7 @@ def test_lists_come_in_pages_that_neither_repeat_nor_leave_out(client: Client) -
         another(client).sign_in()
         client.mails += 1
 
-    for path, total in (("/sessions", 4), ("/me/activity", 5)):
+    for path, total in (("/auth/sessions", 4), ("/auth/me/activity", 5)):
         for limit in range(1, total + 1):
             pages: list[list[str]] = []
             cursor = None
@@ -151,19 +151,19 @@ def test_lists_come_in_pages_that_neither_repeat_nor_leave_out(client: Client) -
 def test_a_page_that_cant_be_is_refused(client: Client, query: str) -> None:
     client.sign_in()
 
-    assert client.as_signed_in("GET", f"/sessions?{query}").status_code == 422
-    assert client.as_signed_in("GET", f"/me/activity?{query}").status_code == 422
+    assert client.as_signed_in("GET", f"/auth/sessions?{query}").status_code == 422
+    assert client.as_signed_in("GET", f"/auth/me/activity?{query}").status_code == 422
 
 
 def test_one_session_is_ended_from_another(client: Client) -> None:
     client.sign_in()
     lost = another(client).sign_in()
 
-    assert client.as_signed_in("DELETE", f"/sessions/{lost.tokens['session']['id']}").status_code == 204
-    assert lost.as_signed_in("GET", "/sessions").status_code == 401
+    assert client.as_signed_in("DELETE", f"/auth/sessions/{lost.tokens['session']['id']}").status_code == 204
+    assert lost.as_signed_in("GET", "/auth/sessions").status_code == 401
     assert lost.refresh().json()["code"] == "refresh_token.revoked"
-    assert client.as_signed_in("GET", "/sessions").status_code == 200
-    assert client.as_signed_in("DELETE", f"/sessions/{lost.tokens['session']['id']}").status_code == 404
+    assert client.as_signed_in("GET", "/auth/sessions").status_code == 200
+    assert client.as_signed_in("DELETE", f"/auth/sessions/{lost.tokens['session']['id']}").status_code == 404
 
 
 def test_all_sessions_but_this_one_are_ended(client: Client, app: App, sendgrid: SendGrid) -> None:
@@ -173,35 +173,35 @@ def test_all_sessions_but_this_one_are_ended(client: Client, app: App, sendgrid:
     others.append(another(client).sign_in())
     stranger = Client(app.http, sendgrid).sign_in()
 
-    assert client.as_signed_in("DELETE", "/sessions").status_code == 204
-    assert [other.as_signed_in("GET", "/me").status_code for other in others] == [401, 401]
-    assert client.as_signed_in("GET", "/me").status_code == 200
-    assert stranger.as_signed_in("GET", "/me").status_code == 200
+    assert client.as_signed_in("DELETE", "/auth/sessions").status_code == 204
+    assert [other.as_signed_in("GET", "/auth/me").status_code for other in others] == [401, 401]
+    assert client.as_signed_in("GET", "/auth/me").status_code == 200
+    assert stranger.as_signed_in("GET", "/auth/me").status_code == 200
 
 
 def test_an_unknown_session_is_not_found(client: Client) -> None:
     client.sign_in()
 
-    answer = client.as_signed_in("DELETE", f"/sessions/{uuid4()}")
+    answer = client.as_signed_in("DELETE", f"/auth/sessions/{uuid4()}")
     assert (answer.status_code, answer.json()["code"]) == (404, "session.not_found")
 
 
 def test_a_session_that_has_expired_is_not_found(client: Client, app: App) -> None:
     client.sign_in()
-    path = f"/sessions/{another(client).sign_in().tokens['session']['id']}"
-    databases.execute(app.database_url, f"UPDATE sessions SET idle_expires_at = now() WHERE id = '{path[10:]}'")  # noqa: S608
+    session_id = another(client).sign_in().tokens["session"]["id"]
+    databases.execute(app.database_url, f"UPDATE sessions SET idle_expires_at = now() WHERE id = '{session_id}'")  # noqa: S608
 
-    assert client.as_signed_in("DELETE", path).status_code == 404
+    assert client.as_signed_in("DELETE", f"/auth/sessions/{session_id}").status_code == 404
 
 
 def test_the_end_of_a_session_is_told_once_as_it_was(client: Client) -> None:
     client.sign_in()
     other = another(client).sign_in()
     for _ in range(2):
-        assert other.as_signed_in("POST", "/logout").status_code == 204
-        assert client.as_signed_in("DELETE", "/sessions").status_code == 204
+        assert other.as_signed_in("POST", "/auth/logout").status_code == 204
+        assert client.as_signed_in("DELETE", "/auth/sessions").status_code == 204
 
-    events = client.as_signed_in("GET", "/me/activity").json()["data"]
+    events = client.as_signed_in("GET", "/auth/me/activity").json()["data"]
     assert [event["event"] for event in events].count("session.revoked") == 1
 
 
@@ -210,12 +210,12 @@ def test_signing_out_ends_the_session_and_can_be_repeated(client: Client, by: st
     client.sign_in()
     for _ in range(2):
         if by == "bearer":
-            assert client.as_signed_in("POST", "/logout").status_code == 204
+            assert client.as_signed_in("POST", "/auth/logout").status_code == 204
         else:
-            answer = client.ask("POST", "/logout", {"refresh_token": client.tokens["refresh_token"]})
+            answer = client.ask("POST", "/auth/logout", {"refresh_token": client.tokens["refresh_token"]})
             assert answer.status_code == 204
 
-    assert client.as_signed_in("GET", "/me").status_code == 401
+    assert client.as_signed_in("GET", "/auth/me").status_code == 401
     assert client.refresh().json()["code"] == "refresh_token.revoked"
 
 
@@ -223,7 +223,7 @@ def test_a_browser_signs_out_by_its_cookie(browser: Browser) -> None:
     browser.sign_in()
     token = browser.cookies[REFRESH_COOKIE]
 
-    assert browser.ask("POST", "/logout", {}).status_code == 204
+    assert browser.ask("POST", "/auth/logout", {}).status_code == 204
     assert browser.cookies == {}
     assert browser.refresh(token).json()["code"] == "refresh_token.revoked"
 
@@ -231,24 +231,24 @@ def test_a_browser_signs_out_by_its_cookie(browser: Browser) -> None:
 def test_an_access_token_that_has_expired_still_signs_out(client: Client, app: App) -> None:
     client.sign_in()
     app.clock.advance(hours=1)
-    assert client.as_signed_in("POST", "/logout").status_code == 204
+    assert client.as_signed_in("POST", "/auth/logout").status_code == 204
 
     assert client.refresh().json()["code"] == "refresh_token.revoked"
 
 
 @pytest.mark.parametrize("token", [None, "x", "art1_" + "A" * 70])
 def test_signing_out_of_nothing_is_no_error(client: Client, token: str | None) -> None:
-    assert client.ask("POST", "/logout", bearer=token).status_code == 204
-    assert client.ask("POST", "/logout", {"refresh_token": token}).status_code == 204
+    assert client.ask("POST", "/auth/logout", bearer=token).status_code == 204
+    assert client.ask("POST", "/auth/logout", {"refresh_token": token}).status_code == 204
 
 
 def test_the_activity_tells_what_happened(client: Client) -> None:
     client.sign_in()
-    client.as_signed_in("PATCH", "/me", {"display_name": "Ana"})
-    client.as_signed_in("POST", "/logout")
+    client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana"})
+    client.as_signed_in("POST", "/auth/logout")
     client.sign_in()
 
-    events = client.as_signed_in("GET", "/me/activity").json()["data"]
+    events = client.as_signed_in("GET", "/auth/me/activity").json()["data"]
     assert [event["event"] for event in events] == [
         "session.created",
         "session.revoked",
@@ -272,7 +272,7 @@ def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: 
         client.verify(flow_id=client.flow["flow_id"], code=wrong, **client.secret())
 
     def events() -> list[dict[str, str]]:
-        data: list[dict[str, str]] = client.as_signed_in("GET", "/me/activity").json()["data"]
+        data: list[dict[str, str]] = client.as_signed_in("GET", "/auth/me/activity").json()["data"]
         return data
 
     wait_until(lambda: len(events()) > 2)
@@ -283,16 +283,16 @@ def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: 
 
 def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_again(client: Client, app: App) -> None:
     client.sign_in()
-    client.as_signed_in("PATCH", "/me", {"display_name": "Ana"})
+    client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana"})
     other = another(client).sign_in()
     client.mails += 1
     open_link = client.request_mail()
     user_id = client.tokens["user"]["id"]
     databases.execute(app.database_url, f"UPDATE users SET role = 'artist' WHERE id = '{user_id}'")  # noqa: S608
 
-    assert client.as_signed_in("DELETE", "/me").status_code == 204
-    assert client.as_signed_in("GET", "/me").status_code == 401
-    assert other.as_signed_in("GET", "/me").status_code == 401
+    assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
+    assert client.as_signed_in("GET", "/auth/me").status_code == 401
+    assert other.as_signed_in("GET", "/auth/me").status_code == 401
     assert other.refresh().json()["code"] == "refresh_token.revoked"
     assert client.verify(token=open_link.token, confirm=True).json()["code"] == "magic_link.used"
     left = databases.fetch_value(
@@ -317,9 +317,9 @@ def test_what_comes_while_an_account_is_deleted_changes_nothing_of_it(
     user = client.tokens["user"]["id"]
     with ThreadPoolExecutor(2) as threads:
         with databases.holding(app.database_url, f"SELECT FROM users WHERE id = '{user}' FOR UPDATE") as waiting:
-            deleting = threads.submit(client.as_signed_in, "DELETE", "/me")
+            deleting = threads.submit(client.as_signed_in, "DELETE", "/auth/me")
             wait_until(lambda: waiting() == 1)
-            changing = threads.submit(client.as_signed_in, method, "/me", body)
+            changing = threads.submit(client.as_signed_in, method, "/auth/me", body)
             wait_until(lambda: waiting() == 2)
         answers = [deleting.result().status_code, changing.result().status_code]
 
@@ -337,7 +337,7 @@ def test_what_comes_while_an_account_is_suspended_changes_nothing_of_it(client: 
         with databases.holding(app.database_url, f"SELECT FROM users WHERE id = '{user}' FOR UPDATE") as waiting:
             suspending = threads.submit(databases.fetch_value, app.database_url, suspend, user)
             wait_until(lambda: waiting() == 1)
-            changing = threads.submit(client.as_signed_in, "PATCH", "/me", {"display_name": "Ana"})
+            changing = threads.submit(client.as_signed_in, "PATCH", "/auth/me", {"display_name": "Ana"})
             wait_until(lambda: waiting() == 2)
         suspending.result()
         assert changing.result().status_code == 401
@@ -349,14 +349,14 @@ def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> 
     client.sign_in()
     app.clock.advance(minutes=5, seconds=1)
     client.refresh()
-    answer = client.as_signed_in("DELETE", "/me")
+    answer = client.as_signed_in("DELETE", "/auth/me")
 
     assert (answer.status_code, answer.json()["code"]) == (401, "insufficient_user_authentication")
     assert "max_age=300" in answer.headers["www-authenticate"]
     app.clock.stop()
     client.sign_in()
     app.clock.advance(minutes=5)
-    assert client.as_signed_in("DELETE", "/me").status_code == 204
+    assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
 
 
 def test_a_session_that_is_deleted_while_it_is_refreshed_is_none(
@@ -382,15 +382,15 @@ def reuse(client: Client) -> httpx2.Response:
 
 
 ACTIONS: dict[str, Callable[[Client], httpx2.Response]] = {
-    "signs out by the access token": lambda client: client.as_signed_in("POST", "/logout"),
+    "signs out by the access token": lambda client: client.as_signed_in("POST", "/auth/logout"),
     "signs out by the refresh token": lambda client: client.ask(
-        "POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}
+        "POST", "/auth/logout", {"refresh_token": client.tokens["refresh_token"]}
     ),
-    "ends its own session": lambda one: one.as_signed_in("DELETE", f"/sessions/{one.tokens['session']['id']}"),
-    "ends its other sessions": lambda client: client.as_signed_in("DELETE", "/sessions"),
+    "ends its own session": lambda one: one.as_signed_in("DELETE", f"/auth/sessions/{one.tokens['session']['id']}"),
+    "ends its other sessions": lambda client: client.as_signed_in("DELETE", "/auth/sessions"),
     "uses an old refresh token": reuse,
-    "changes its name": lambda client: client.as_signed_in("PATCH", "/me", {"display_name": "Somebody"}),
-    "deletes its account": lambda client: client.as_signed_in("DELETE", "/me"),
+    "changes its name": lambda client: client.as_signed_in("PATCH", "/auth/me", {"display_name": "Somebody"}),
+    "deletes its account": lambda client: client.as_signed_in("DELETE", "/auth/me"),
 }
 
 
@@ -403,9 +403,9 @@ def test_what_one_account_does_leaves_those_before_and_after_it_alone(
     assert ACTIONS[action](one).status_code in {200, 204, 401}
 
     for other in (before, after):
-        assert other.as_signed_in("GET", "/me").json() == other.tokens["user"]
-        assert len(other.as_signed_in("GET", "/me/activity").json()["data"]) == 2
-        assert len(other.as_signed_in("GET", "/sessions").json()["data"]) == 1
+        assert other.as_signed_in("GET", "/auth/me").json() == other.tokens["user"]
+        assert len(other.as_signed_in("GET", "/auth/me/activity").json()["data"]) == 2
+        assert len(other.as_signed_in("GET", "/auth/sessions").json()["data"]) == 1
         assert other.refresh().status_code == 200
 
 
@@ -414,6 +414,6 @@ def test_nobody_ends_anothers_session(app: App, sendgrid: SendGrid, whose: str) 
     before, one, after = (Client(app.http, sendgrid).sign_in() for _ in range(3))
     other = {"before": before, "after": after}[whose]
 
-    answer = one.as_signed_in("DELETE", f"/sessions/{other.tokens['session']['id']}")
+    answer = one.as_signed_in("DELETE", f"/auth/sessions/{other.tokens['session']['id']}")
     assert answer.status_code == 404
-    assert other.as_signed_in("GET", "/me").status_code == 200
+    assert other.as_signed_in("GET", "/auth/me").status_code == 200

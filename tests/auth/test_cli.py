@@ -43,8 +43,8 @@ def test_a_role_is_given_at_once_and_recorded(client: Client, app: App) -> None:
 
     assert said(app, "users", "set-role", client.email.upper(), "artist") == f"{client.email}: fan, now artist.\n"
     assert said(app, "users", "set-role", client.email, "artist") == f"{client.email} is artist already.\n"
-    assert client.as_signed_in("GET", "/me").json()["role"] == "artist"
-    [event, *_] = client.as_signed_in("GET", "/me/activity").json()["data"]
+    assert client.as_signed_in("GET", "/auth/me").json()["role"] == "artist"
+    [event, *_] = client.as_signed_in("GET", "/auth/me/activity").json()["data"]
     assert (event["event"], event["detail"]) == ("user.role_changed", "fan to artist")
 
 
@@ -55,7 +55,7 @@ def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(cli
         f"{client.email} is suspended; 1 session was ended.\n"
     )
     assert "is suspended already; 0 sessions" in said(app, "users", "suspend", client.email, "--reason", "again")
-    assert client.as_signed_in("GET", "/me").status_code == 401
+    assert client.as_signed_in("GET", "/auth/me").status_code == 401
     assert client.refresh().json()["code"] == "refresh_token.revoked"
     mail = client.request_mail()
     refused = client.verify(token=mail.token, **client.secret())
@@ -102,7 +102,7 @@ def test_all_sessions_of_an_account_are_ended(client: Client, app: App) -> None:
     client.sign_in()
 
     assert said(app, "users", "sign-out", client.email) == f"{client.email}: 1 session was ended.\n"
-    assert client.as_signed_in("GET", "/me").status_code == 401
+    assert client.as_signed_in("GET", "/auth/me").status_code == 401
 
 
 def test_all_sessions_of_all_accounts_are_ended(
@@ -112,7 +112,7 @@ def test_all_sessions_of_all_accounts_are_ended(
     people = [Client(app.http, sendgrid).sign_in() for _ in range(2)]
 
     assert said(app, "users", "sign-out-everyone", "--reason", "a secret got out") == "2 sessions were ended.\n"
-    assert [person.as_signed_in("GET", "/me").status_code for person in people] == [401, 401]
+    assert [person.as_signed_in("GET", "/auth/me").status_code for person in people] == [401, 401]
     shown = said(app, "users", "show", people[0].email)
     assert re.search(r"session\.revoked +kim +signed_out_by_operator: a secret got out", shown)
 
@@ -133,8 +133,8 @@ def test_very_many_sessions_are_ended_some_at_a_time_each_with_a_time_that_machi
         "5 sessions were ended.\n",
         "2 sessions so far …\n4 sessions so far …\n5 sessions so far …\n",
     )
-    assert [person.as_signed_in("GET", "/me").status_code for person in people] == [401] * 5
-    assert late.as_signed_in("GET", "/me").status_code == 200, "who signs in meanwhile stays"
+    assert [person.as_signed_in("GET", "/auth/me").status_code for person in people] == [401] * 5
+    assert late.as_signed_in("GET", "/auth/me").status_code == 200, "who signs in meanwhile stays"
     times = "SELECT count(DISTINCT revoked_at) FROM sessions WHERE revoked_at IS NOT NULL"
     transactions = "SELECT count(DISTINCT xmin::text) FROM sessions WHERE revoked_at IS NOT NULL"
     events = "SELECT count(DISTINCT session_id) FROM auth_events WHERE event = 'session.revoked' AND actor = 'kim'"
@@ -159,7 +159,7 @@ def test_an_unknown_account_is_one_sentence(app: App, who: str, sentence: str) -
 
 def test_a_deleted_account_is_no_account_but_its_record_is_there_by_its_id(client: Client, app: App) -> None:
     client.sign_in()
-    client.as_signed_in("DELETE", "/me")
+    client.as_signed_in("DELETE", "/auth/me")
     user_id = client.tokens["user"]["id"]
 
     assert audifi(app.database_url, "users", "show", client.email).exit_code == 1
@@ -181,7 +181,7 @@ def test_what_an_operator_writes_is_for_operators(
     said(app, "users", "sign-out-everyone", "--reason", "bob has the key: all of them")
     client.sign_in()
 
-    activity = client.as_signed_in("GET", "/me/activity")
+    activity = client.as_signed_in("GET", "/auth/me/activity")
     assert "bob" not in activity.text
     assert "kim" not in activity.text
     told = [(event["event"], event["detail"]) for event in activity.json()["data"]]
@@ -224,7 +224,7 @@ def test_sessions_that_have_expired_arent_ended_again(client: Client, app: App) 
 
     assert said(app, "users", "sign-out", client.email) == f"{client.email}: 0 sessions were ended.\n"
     client.sign_in()
-    assert client.as_signed_in("DELETE", "/sessions").status_code == 204
+    assert client.as_signed_in("DELETE", "/auth/sessions").status_code == 204
     assert "session.revoked" not in said(app, "users", "show", client.email)
 
 

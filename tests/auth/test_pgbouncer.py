@@ -26,12 +26,12 @@ def test_ten_people_sign_in_over_two_server_connections(
         reads = [
             lambda person=person, path=path: person.as_signed_in("GET", path)
             for person in people
-            for path in ("/me", "/sessions", "/me/activity")
+            for path in ("/auth/me", "/auth/sessions", "/auth/me/activity")
         ]
         read = at_once(reads * 3)
         for person in people:
-            person.as_signed_in("POST", "/logout")
+            person.as_signed_in("POST", "/auth/logout")
 
         assert {answer.status_code for answer in answers + read} == {200}
         assert [answer.json()["email"] for answer in read if "email" in answer.json()] == [p.email for p in people] * 3
-        assert {person.as_signed_in("GET", "/sessions").status_code for person in people} == {401}
+        assert {person.as_signed_in("GET", "/auth/sessions").status_code for person in people} == {401}

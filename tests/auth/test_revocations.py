@@ -197,11 +197,11 @@ def test_a_server_that_has_lost_sight_asks_the_sessions_row(
     Client(client.http, client.sendgrid).sign_in()  # whose row, which is newer, says nothing of it
     if stale:
         monkeypatch.setattr(revocations, "STALE_SECONDS", 0)
-    assert client.as_signed_in("GET", "/sessions").status_code == 200
+    assert client.as_signed_in("GET", "/auth/sessions").status_code == 200
     revoked = "UPDATE sessions SET revoked_at = now() - interval '5 minutes', revoked_reason = 'signed_out' WHERE id = "
     databases.execute(app.database_url, f"{revoked}'{client.tokens['session']['id']}'")
 
-    assert client.as_signed_in("GET", "/sessions").status_code == (401 if stale else 200)
+    assert client.as_signed_in("GET", "/auth/sessions").status_code == (401 if stale else 200)
 
 
 def test_another_machines_sign_out_is_known_within_two_seconds(client: Client, app: App) -> None:
@@ -209,12 +209,12 @@ def test_another_machines_sign_out_is_known_within_two_seconds(client: Client, a
     revoked = "UPDATE sessions SET revoked_at = now(), revoked_reason = 'signed_out' WHERE id = "
     databases.execute(app.database_url, f"{revoked}'{client.tokens['session']['id']}'")
 
-    assert_soon(lambda: client.as_signed_in("GET", "/sessions").status_code == 401, 2)
+    assert_soon(lambda: client.as_signed_in("GET", "/auth/sessions").status_code == 401, 2)
 
 
 def test_a_sign_out_here_is_forgotten_like_one_elsewhere_and_spoils_no_look(client: Client, app: App) -> None:
     client.sign_in()
-    assert client.ask("POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
+    assert client.ask("POST", "/auth/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
     session = UUID(client.tokens["session"]["id"])
     revoked = app.services.revoked_sessions
     assert session in revoked

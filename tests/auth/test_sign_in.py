@@ -25,7 +25,7 @@ def test_an_app_signs_in_by_the_link_it_asked_for(client: Client) -> None:
     assert body["user"]["email"] == client.email
     assert (body["user"]["role"], body["user"]["display_name"]) == ("fan", None)
     assert body["refresh_token"].startswith("art1_")
-    assert client.as_signed_in("GET", "/me").json() == body["user"]
+    assert client.as_signed_in("GET", "/auth/me").json() == body["user"]
 
 
 def test_a_code_signs_in_where_it_was_asked_for_while_the_mail_is_read_elsewhere(client: Client) -> None:
@@ -34,7 +34,7 @@ def test_a_code_signs_in_where_it_was_asked_for_while_the_mail_is_read_elsewhere
 
     assert answer.status_code == 200
     assert answer.json()["redirect_to"] is None
-    assert client.as_signed_in("GET", "/me").status_code == 200
+    assert client.as_signed_in("GET", "/auth/me").status_code == 200
 
 
 def test_whoever_has_an_account_gets_into_the_same_one_by_either(client: Client) -> None:
@@ -74,7 +74,7 @@ def test_a_browser_refreshes_by_its_cookie(browser: Browser) -> None:
     assert "refresh_token" not in answer.json()
     assert browser.cookies[REFRESH_COOKIE] != before
     assert answer.json()["access_token"] != first["access_token"]
-    assert browser.as_signed_in("GET", "/me").status_code == 200
+    assert browser.as_signed_in("GET", "/auth/me").status_code == 200
 
 
 def test_a_link_that_is_opened_on_another_device_signs_in_there_once_the_person_agrees(

@@ -19,7 +19,7 @@ from tests.support import contract, databases
 from tests.support.api import APP_URL
 from tests.support.sendgrid import SendGrid
 
-AUTH = "/api/v1/auth"
+API = "/api/v1"
 FLOW_COOKIE = "__Host-audifi_flow"
 REFRESH_COOKIE = "__Host-audifi_refresh"
 
@@ -90,13 +90,13 @@ class Client:
         headers |= options.pop("headers", {})
         if json is not None:
             options["json"] = json
-        return self.http.request(method, AUTH + path, headers=headers, **options)
+        return self.http.request(method, API + path, headers=headers, **options)
 
-    def as_signed_in(self, method: str, path: str, json: Any = None) -> httpx2.Response:
-        return self.ask(method, path, json, bearer=self.tokens["access_token"])
+    def as_signed_in(self, method: str, path: str, json: Any = None, **options: Any) -> httpx2.Response:
+        return self.ask(method, path, json, bearer=self.tokens["access_token"], **options)
 
     def request(self, **fields: Any) -> httpx2.Response:
-        answer = self.ask("POST", "/magic-link/request", {"email": self.email, "delivery": self.delivery} | fields)
+        answer = self.ask("POST", "/auth/magic-link/request", {"email": self.email, "delivery": self.delivery} | fields)
         if answer.status_code == 202:
             self.flow = answer.json()
         return answer
@@ -112,7 +112,7 @@ class Client:
         return {"flow_secret": self.flow["flow_secret"]}
 
     def verify(self, **fields: Any) -> httpx2.Response:
-        return self._kept(self.ask("POST", "/magic-link/verify", fields))
+        return self._kept(self.ask("POST", "/auth/magic-link/verify", fields))
 
     def sign_in(self) -> "Client":
         mail = self.request_mail()
@@ -121,7 +121,7 @@ class Client:
         return self
 
     def refresh(self, token: str | None = None) -> httpx2.Response:
-        return self._kept(self.ask("POST", "/refresh", {"refresh_token": token or self.tokens["refresh_token"]}))
+        return self._kept(self.ask("POST", "/auth/refresh", {"refresh_token": token or self.tokens["refresh_token"]}))
 
     def _kept(self, answer: httpx2.Response) -> httpx2.Response:
         if answer.status_code == 200:
@@ -158,7 +158,7 @@ class Browser(Client):
     def refresh(self, token: str | None = None) -> httpx2.Response:
         if token is not None:
             self.cookies[REFRESH_COOKIE] = token
-        return self._kept(self.ask("POST", "/refresh", {}))
+        return self._kept(self.ask("POST", "/auth/refresh", {}))
 
 
 def elsewhere(client: Client) -> Client:

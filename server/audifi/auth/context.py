@@ -13,7 +13,7 @@ from audifi.auth.revocations import RevokedSessions
 from audifi.auth.tokens import Keys
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
-from audifi.core.http.client_info import Client
+from audifi.core.http.client_info import ClientInfo
 
 AUTH_EVENTS = AuthEvent.__table__
 EVENT_COLUMNS = ("id", "event", "user_id", "session_id", "detail", "ip", "user_agent", "created_at")
@@ -26,7 +26,7 @@ class AuthContext:
 
     database: Database
     now: datetime
-    client: Client
+    client: ClientInfo
     keys: Keys
     revoked: RevokedSessions
 

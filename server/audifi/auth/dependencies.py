@@ -24,7 +24,7 @@ from audifi.auth.session_checks import CheckedUser
 from audifi.auth.sessions import SESSIONS, is_live
 from audifi.auth.tokens import AccessTokenClaims, ExpiredTokenError, InvalidTokenError
 from audifi.core.db.statements import Statement
-from audifi.core.http.client_info import client_of
+from audifi.core.http.client_info import client_info
 from audifi.core.http.dependencies import DATABASE_PROBLEMS, Now, services_of
 from audifi.core.http.openapi import raises
 from audifi.core.http.rate_limits import count_request
@@ -51,7 +51,7 @@ async def get_context(request: Request) -> AuthContext:
     return AuthContext(
         database=services.database,
         now=services.clock(),
-        client=await client_of(request),
+        client=await client_info(request),
         keys=services.keys,
         revoked=services.revoked_sessions,
     )

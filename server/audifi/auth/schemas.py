@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from audifi.auth import addresses
 from audifi.auth.models import Delivery, EventName, Role
 from audifi.core.http.problems import ProblemDetails
-from audifi.core.http.schemas import Body, Id, Instant, Page, Schema
+from audifi.core.http.schemas import Id, Instant, Page, RequestModel, ResponseModel
 
 
 def _email(given: str) -> str:
@@ -91,7 +91,7 @@ UserAgent = Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_6
 IpPrefix = Annotated[str | None, Field(examples=["203.0.113.0/24"])]
 
 
-class MagicLinkRequest(Body):
+class MagicLinkRequest(RequestModel):
     email: Email
     """Where the mail goes. An account is made at the first sign-in."""
     redirect_to: LocalPath | None = None
@@ -100,7 +100,7 @@ class MagicLinkRequest(Body):
     """Where flow secret and refresh token are kept: `cookie` for pages of the same site, `body` for everything else."""
 
 
-class MagicLinkVerify(Body):
+class MagicLinkVerify(RequestModel):
     """`token`, from the link, or `flow_id` and `code`."""
 
     # Of both at once, which is what tools would show, none is taken.
@@ -129,17 +129,17 @@ class MagicLinkVerify(Body):
         return self
 
 
-class RefreshRequest(Body):
+class RefreshRequest(RequestModel):
     refresh_token: Secret | None = None
     """Without it, the cookie counts."""
 
 
-class UserUpdate(Body):
+class UserUpdate(RequestModel):
     display_name: DisplayName | None
     """null removes it."""
 
 
-class FlowStarted(Schema):
+class FlowStarted(ResponseModel):
     """A mail is on its way."""
 
     flow_id: Id
@@ -152,7 +152,7 @@ class FlowStarted(Schema):
     """Where `delivery` is `body`: keep it until verify."""
 
 
-class User(Schema):
+class User(ResponseModel):
     """An account."""
 
     id: Id
@@ -167,7 +167,7 @@ class User(Schema):
     """When it signed in first."""
 
 
-class SessionCreated(Schema):
+class SessionCreated(ResponseModel):
     """A session, as its tokens come with it."""
 
     id: Id
@@ -180,7 +180,7 @@ class SessionCreated(Schema):
     """It ends then."""
 
 
-class Tokens(Schema):
+class Tokens(ResponseModel):
     """RFC 6749, 5.1."""
 
     access_token: str = Field(
@@ -208,7 +208,7 @@ class SignInTokens(Tokens):
     """What the request for the mail had."""
 
 
-class Session(Schema):
+class Session(ResponseModel):
     """Where an account is signed in."""
 
     id: Id
@@ -227,7 +227,7 @@ class Session(Schema):
     """The network from which that was: about where, not who."""
 
 
-class Event(Schema):
+class Event(ResponseModel):
     """Something that happened to an account."""
 
     id: Id

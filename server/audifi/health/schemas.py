@@ -5,17 +5,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from audifi.core.http.schemas import Schema
+from audifi.core.http.schemas import ResponseModel
 
 
-class Dependencies(Schema):
+class Dependencies(ResponseModel):
     """The state of the services that the server needs."""
 
     database: Literal["connected", "disconnected"] = Field(examples=["connected"])
     """Whether PostgreSQL answers."""
 
 
-class Health(Schema):
+class Health(ResponseModel):
     """The state of the server."""
 
     status: Literal["ok", "degraded"] = Field(examples=["ok"])

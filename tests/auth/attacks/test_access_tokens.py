@@ -48,7 +48,7 @@ def assert_refused(answer: httpx2.Response, code: str = "access_token.invalid", 
 
 def assert_no_use(client: Client, token: str) -> None:
     """To either kind of route: the one asks the session's row, the other doesn't."""
-    for path in ("/me", "/sessions"):
+    for path in ("/auth/me", "/auth/sessions"):
         assert_refused(client.ask("GET", path, bearer=token))
 
 
@@ -61,7 +61,7 @@ def reader(shared_app: App, shared_sendgrid: SendGrid) -> Client:
 def test_what_these_tests_forge_is_good_until_something_in_it_is_changed(reader: Client) -> None:
     header, claims = parts(reader)
 
-    for path in ("/me", "/sessions"):
+    for path in ("/auth/me", "/auth/sessions"):
         assert reader.ask("GET", path, bearer=signed(header, claims)).status_code == 200
 
 
@@ -161,11 +161,11 @@ def test_a_token_without_a_signature_is_refused(reader: Client, header: dict[str
 )
 def test_a_claim_of_another_value_is_refused(reader: Client, change: dict[str, Any]) -> None:
     header, claims = parts(reader)
-    answer = reader.ask("GET", "/sessions", bearer=signed(header, claims | change))
+    answer = reader.ask("GET", "/auth/sessions", bearer=signed(header, claims | change))
 
     over = isinstance(change.get("exp"), int) and change["exp"] is not True
     assert_refused(answer, "access_token.expired" if over else "access_token.invalid")
-    assert reader.ask("GET", "/me", bearer=signed(header, claims | change)).status_code == 401
+    assert reader.ask("GET", "/auth/me", bearer=signed(header, claims | change)).status_code == 401
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "auth_time", "amr"])
@@ -214,13 +214,13 @@ def test_a_session_of_one_account_opens_no_other(reader: Client, app: App, sendg
     for one, another in ((other, reader), (reader, other)):
         header, claims = parts(one)
         mixed = signed(header, claims | {"sub": another.tokens["user"]["id"]})
-        assert_refused(one.ask("GET", "/me", bearer=mixed))
-        assert_refused(one.ask("PATCH", "/me", {"display_name": "Eve"}, bearer=mixed))
-        assert_refused(one.ask("DELETE", "/me", bearer=mixed))
+        assert_refused(one.ask("GET", "/auth/me", bearer=mixed))
+        assert_refused(one.ask("PATCH", "/auth/me", {"display_name": "Eve"}, bearer=mixed))
+        assert_refused(one.ask("DELETE", "/auth/me", bearer=mixed))
         nowhere = signed(header, claims | {"sid": str(uuid4())})
-        assert_refused(one.ask("GET", "/me", bearer=nowhere))
+        assert_refused(one.ask("GET", "/auth/me", bearer=nowhere))
     for each in (reader, other):
-        assert each.as_signed_in("GET", "/me").json()["display_name"] is None
+        assert each.as_signed_in("GET", "/auth/me").json()["display_name"] is None
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_session_of_one_account_opens_no_other(reader: Client, app: App, sendg
 )
 def test_a_token_that_isnt_exactly_as_it_was_made_is_refused(reader: Client, bend: Callable[[str], str]) -> None:
     token = reader.tokens["access_token"]
-    assert reader.ask("GET", "/me", bearer=token).status_code == 200  # so that a cache of good ones would know it
+    assert reader.ask("GET", "/auth/me", bearer=token).status_code == 200  # so that a cache of good ones would know it
 
     assert_no_use(reader, bend(token))
 
@@ -257,5 +257,5 @@ def test_a_token_that_isnt_exactly_as_it_was_made_is_refused(reader: Client, ben
 def test_what_isnt_ascii_is_refused(reader: Client) -> None:
     token = reader.tokens["access_token"]
     for more in (b"\xff", b"\xc3\xa9"):
-        answer = reader.ask("GET", "/me", headers={"Authorization": b"Bearer " + token.encode() + more})
+        answer = reader.ask("GET", "/auth/me", headers={"Authorization": b"Bearer " + token.encode() + more})
         assert_refused(answer)

@@ -296,7 +296,7 @@ def test_a_browsers_code_wants_its_cookie(browser: Browser) -> None:
     fields = {"flow_id": browser.flow["flow_id"], "code": mail.code}
     stranger = Client(browser.http, browser.sendgrid)
     assert stranger.verify(**fields).json()["code"] == "code.invalid"
-    evil = browser.ask("POST", "/magic-link/verify", fields, headers={"Origin": "https://evil.example"})
+    evil = browser.ask("POST", "/auth/magic-link/verify", fields, headers={"Origin": "https://evil.example"})
     assert evil.status_code == 403
 
     assert browser.verify(**fields).status_code == 200

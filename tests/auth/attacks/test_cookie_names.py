@@ -26,7 +26,7 @@ def test_nobody_is_signed_in_to_an_attackers_session_by_a_name_that_only_looks_l
     answer = browser.refresh()
 
     assert answer.status_code == 200
-    assert browser.as_signed_in("GET", "/me").json()["email"] == browser.email
+    assert browser.as_signed_in("GET", "/auth/me").json()["email"] == browser.email
 
 
 @pytest.mark.parametrize("blank", NO_BLANKS)
@@ -42,7 +42,7 @@ def test_nor_to_their_account_by_a_flow_of_theirs(browser: Browser, attacker: Br
 def test_of_two_cookies_by_one_name_neither_is_believed(browser: Browser, attacker: Browser) -> None:
     browser.sign_in()
     both = [f"{REFRESH_COOKIE}={each.cookies[REFRESH_COOKIE]}" for each in (browser, attacker)]
-    answer = browser.ask("POST", "/refresh", {}, headers={"Cookie": "; ".join(both)})
+    answer = browser.ask("POST", "/auth/refresh", {}, headers={"Cookie": "; ".join(both)})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "token.ambiguous")
     assert browser.refresh().status_code == 200

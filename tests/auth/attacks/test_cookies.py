@@ -9,7 +9,7 @@ import pytest
 from tests.support import databases
 from tests.support.api import APP_URL
 from tests.support.app import App
-from tests.support.clients import AUTH, FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, newest_mail
+from tests.support.clients import API, FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, newest_mail
 from tests.support.fixtures import StartApp
 from tests.support.sendgrid import SendGrid
 
@@ -41,7 +41,7 @@ def as_page(browser: Browser, path: str, *, origin: str | None = APP_URL, **head
     sent = {"Fly-Client-IP": browser.ip, "Fly-Forwarded-Proto": "https", "Cookie": cookie} | headers
     if origin is not None:
         sent["Origin"] = origin
-    return browser.http.post(AUTH + path, content=b"{}", headers=sent)
+    return browser.http.post(API + path, content=b"{}", headers=sent)
 
 
 JSON = {"Content-Type": "application/json"}
@@ -69,7 +69,7 @@ def victim(shared_app: App, shared_sendgrid: SendGrid) -> Browser:
     return browser
 
 
-@pytest.mark.parametrize("path", ["/refresh", "/logout"])
+@pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
 @pytest.mark.parametrize(("sent", "status"), ATTACKS)
 def test_another_page_can_neither_refresh_nor_sign_out_by_the_cookie(
     victim: Browser, app: App, path: str, sent: dict[str, Any], status: int
@@ -88,8 +88,8 @@ def test_another_page_can_neither_refresh_nor_sign_out_by_the_cookie(
 def test_a_cookie_without_a_body_is_refused_too(browser: Browser, app: App) -> None:
     browser.sign_in()
     cookie = {"Cookie": f"{REFRESH_COOKIE}={browser.cookies[REFRESH_COOKIE]}"}
-    for path in ("/refresh", "/logout"):
-        answer = browser.http.post(AUTH + path, headers={"Origin": APP_URL, **cookie})
+    for path in ("/auth/refresh", "/auth/logout"):
+        answer = browser.http.post(API + path, headers={"Origin": APP_URL, **cookie})
         assert (answer.status_code, answer.json()["code"]) == (415, "request.unsupported_media_type")
 
     assert column(app, browser, "generation") == 0
@@ -104,7 +104,7 @@ def test_a_page_of_the_frontend_can_refresh_by_the_cookie(
     browser.sign_in()
     told = {"Sec-Fetch-Site": site} if site else {}
 
-    assert as_page(browser, "/refresh", **{"Content-Type": content_type}, **told).status_code == 200
+    assert as_page(browser, "/auth/refresh", **{"Content-Type": content_type}, **told).status_code == 200
     assert column(app, browser, "generation") == 1
 
 
@@ -115,8 +115,8 @@ def test_a_page_of_another_origin_that_is_named_can_refresh_by_the_cookie(
     browser = Browser(app.http, sendgrid).sign_in()
     assert isinstance(browser, Browser)
 
-    assert as_page(browser, "/refresh", origin="https://admin.audifi.test", **JSON).status_code == 200
-    assert as_page(browser, "/refresh", origin="https://evil.test", **JSON).status_code == 403
+    assert as_page(browser, "/auth/refresh", origin="https://admin.audifi.test", **JSON).status_code == 200
+    assert as_page(browser, "/auth/refresh", origin="https://evil.test", **JSON).status_code == 403
 
 
 def test_an_app_without_cookies_needs_no_origin(client: Client) -> None:
@@ -127,7 +127,7 @@ def test_an_app_without_cookies_needs_no_origin(client: Client) -> None:
         assert client.refresh().status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/refresh", "/logout"])
+@pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
 def test_a_token_in_two_places_is_refused(browser: Browser, app: App, path: str) -> None:
     browser.sign_in()
     for given in (browser.cookies[REFRESH_COOKIE], "art1_" + "A" * 70):
@@ -142,7 +142,7 @@ def test_a_token_in_two_places_is_refused(browser: Browser, app: App, path: str)
 def test_cookies_are_out_of_reach_for_scripts_other_hosts_other_sites_and_plain_http(browser: Browser) -> None:
     asked = browser.request()
     mail = newest_mail(browser.sendgrid, browser.email)
-    answers = [asked, browser.verify(token=mail.token), browser.refresh(), browser.ask("POST", "/logout", {})]
+    answers = [asked, browser.verify(token=mail.token), browser.refresh(), browser.ask("POST", "/auth/logout", {})]
 
     cookies = [cookie for answer in answers for cookie in answer.headers.get_list("set-cookie")]
     names = [cookie.partition("=")[0] for cookie in cookies]
@@ -252,7 +252,7 @@ def test_rubbish_for_a_cookie_neither_keeps_anyone_out_nor_breaks_anything(brows
     assert browser.verify(token=mail.token).status_code == 200
 
     browser.cookies[REFRESH_COOKIE] = planted
-    assert browser.ask("POST", "/logout", {}).status_code == 204
+    assert browser.ask("POST", "/auth/logout", {}).status_code == 204
     browser.cookies[REFRESH_COOKIE] = planted
     answer = browser.refresh()
     assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.invalid")
@@ -266,7 +266,7 @@ def test_signing_in_again_in_a_browser_ends_its_former_session(browser: Browser,
 
     assert former.tokens["session"]["id"] != browser.tokens["session"]["id"]
     assert column(app, former, "revoked_reason") == "replaced"
-    assert former.as_signed_in("GET", "/sessions").status_code == 401
+    assert former.as_signed_in("GET", "/auth/sessions").status_code == 401
     assert former.refresh().json()["code"] == "refresh_token.revoked"
     assert browser.refresh().status_code == 200
 
@@ -296,7 +296,7 @@ def test_a_failed_sign_in_leaves_the_browsers_session_alone(browser: Browser) ->
 def test_signing_out_clears_the_cookie_and_ends_the_session(browser: Browser, app: App) -> None:
     browser.sign_in()
     kept = browser.cookies[REFRESH_COOKIE]
-    answer = browser.ask("POST", "/logout", {})
+    answer = browser.ask("POST", "/auth/logout", {})
 
     assert answer.status_code == 204
     assert browser.cookies == {}
@@ -306,10 +306,10 @@ def test_signing_out_clears_the_cookie_and_ends_the_session(browser: Browser, ap
 
 def preflight(app: App, path: str, origin: str) -> httpx2.Response:
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,authorization"}
-    return app.http.options(AUTH + path, headers={"Origin": origin, **asked})
+    return app.http.options(API + path, headers={"Origin": origin, **asked})
 
 
-@pytest.mark.parametrize("path", ["/refresh", "/magic-link/verify", "/logout"])
+@pytest.mark.parametrize("path", ["/auth/refresh", "/auth/magic-link/verify", "/auth/logout"])
 def test_browsers_let_pages_of_the_frontend_ask_and_no_others(app: App, path: str) -> None:
     granted = preflight(app, path, APP_URL)
     assert granted.status_code == 200

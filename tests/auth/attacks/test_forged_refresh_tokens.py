@@ -80,8 +80,8 @@ def test_one_that_we_didnt_make_is_refused_and_does_no_harm(
     token = client.sign_in().tokens["refresh_token"]
     assert bend(token) != token
 
-    assert_refused(client.ask("POST", "/refresh", {"refresh_token": bend(token)}))
-    assert client.ask("POST", "/logout", {"refresh_token": bend(token)}).status_code == 204
+    assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": bend(token)}))
+    assert client.ask("POST", "/auth/logout", {"refresh_token": bend(token)}).status_code == 204
     assert column(app, client, "generation") == 0
     assert client.refresh().status_code == 200
 
@@ -94,14 +94,14 @@ def test_the_mac_of_one_session_is_nothing_to_another(
     own, other = unpacked(client.sign_in().tokens["refresh_token"]), unpacked(victim.tokens["refresh_token"])
     mixed = packed(other[session] + own[session.stop :])
 
-    assert_refused(client.ask("POST", "/refresh", {"refresh_token": mixed}))
-    assert client.ask("POST", "/logout", {"refresh_token": mixed}).status_code == 204
+    assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": mixed}))
+    assert client.ask("POST", "/auth/logout", {"refresh_token": mixed}).status_code == 204
     assert victim.refresh().status_code == 200
 
 
 @pytest.mark.parametrize("given", ["", " ", "a b", "art1_\u0430", "art1_\x00", 1, True, [], {}, ["art1_"]])
 def test_what_cant_be_one_is_refused_by_its_form(client: Client, given: object) -> None:
-    answer = client.ask("POST", "/refresh", {"refresh_token": given})
+    answer = client.ask("POST", "/auth/refresh", {"refresh_token": given})
 
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/refresh_token"]
@@ -109,7 +109,7 @@ def test_what_cant_be_one_is_refused_by_its_form(client: Client, given: object) 
 
 @pytest.mark.parametrize(("size", "status"), [(4097, 422), (60_000, 422), (2**20, 413)])
 def test_one_that_is_huge_is_refused_unread(client: Client, size: int, status: int) -> None:
-    answer = client.ask("POST", "/refresh", {"refresh_token": "art1_" + "A" * size})
+    answer = client.ask("POST", "/auth/refresh", {"refresh_token": "art1_" + "A" * size})
 
     assert answer.status_code == status
     assert "AAAA" not in answer.text
@@ -118,17 +118,17 @@ def test_one_that_is_huge_is_refused_unread(client: Client, size: int, status: i
 def test_it_counts_in_the_body_or_the_cookie_alone(client: Client) -> None:
     token = client.sign_in().tokens["refresh_token"]
     for answer in (
-        client.ask("POST", f"/refresh?refresh_token={token}"),
-        client.ask("POST", "/refresh", {}),
-        client.ask("POST", "/refresh", {"refresh_token": None}),
-        client.ask("POST", "/refresh", bearer=token),
-        client.ask("POST", "/refresh", bearer=client.tokens["access_token"]),
-        client.ask("POST", "/refresh", headers={"Cookie": f"audifi_refresh={token}; refresh_token={token}"}),
+        client.ask("POST", f"/auth/refresh?refresh_token={token}"),
+        client.ask("POST", "/auth/refresh", {}),
+        client.ask("POST", "/auth/refresh", {"refresh_token": None}),
+        client.ask("POST", "/auth/refresh", bearer=token),
+        client.ask("POST", "/auth/refresh", bearer=client.tokens["access_token"]),
+        client.ask("POST", "/auth/refresh", headers={"Cookie": f"audifi_refresh={token}; refresh_token={token}"}),
     ):
         assert_refused(answer, "missing")
         assert token not in answer.text
     for method in ("GET", "HEAD", "PUT"):
-        assert client.ask(method, f"/refresh?refresh_token={token}").status_code == 405
+        assert client.ask(method, f"/auth/refresh?refresh_token={token}").status_code == 405
 
     assert client.refresh().status_code == 200
 
@@ -155,7 +155,7 @@ def test_to_make_one_takes_both_the_database_and_the_secret(client: Client, app:
         made_with(app, client, secret=secret, nonce=b""),
         made_with(app, client, secret=secret, nonce=bytes(32)),
     ):
-        assert_refused(client.ask("POST", "/refresh", {"refresh_token": forged}))
+        assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": forged}))
 
     assert made_with(app, client, secret=secret) == client.tokens["refresh_token"]
 
@@ -164,7 +164,7 @@ def test_forgeries_dont_use_up_what_a_session_may(client: Client) -> None:
     """Ids of sessions are no secret: or whoever knows one could lock its owner out."""
     raw = unpacked(client.sign_in().tokens["refresh_token"])
     forged = packed(with_bit(51, raw))
-    for answer in at_once([partial(client.ask, "POST", "/refresh", {"refresh_token": forged})] * 65):
+    for answer in at_once([partial(client.ask, "POST", "/auth/refresh", {"refresh_token": forged})] * 65):
         assert_refused(answer)
 
     assert client.refresh().status_code == 200

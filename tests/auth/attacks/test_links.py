@@ -11,7 +11,7 @@ from tests.support.app import App, Clock
 from tests.support.clients import FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, at_once, count_rows, elsewhere
 from tests.support.sendgrid import SendGrid
 
-VERIFY = "/magic-link/verify"
+VERIFY = "/auth/magic-link/verify"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -232,7 +232,7 @@ def test_nobody_is_signed_in_to_an_attackers_account_without_being_asked(
     assert [answer.status_code for answer in answers] == [409] * 5
     assert not any("set-cookie" in answer.headers for answer in answers)
     assert browser.refresh().status_code == 200
-    assert browser.as_signed_in("GET", "/me").json() == victim
+    assert browser.as_signed_in("GET", "/auth/me").json() == victim
 
 
 def test_a_flow_cookie_that_was_planted_neither_opens_a_link_nor_fixes_a_session(

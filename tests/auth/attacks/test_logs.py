@@ -127,20 +127,20 @@ def live(watched: Watched, sendgrid: SendGrid) -> None:
         client = watched.client(kind, sendgrid)
         proof = watched.mailed(client)
         assert client.verify(**proof_of(proof), **client.secret()).status_code == 200
-        for path in ("/me", "/sessions", "/me/activity"):
+        for path in ("/auth/me", "/auth/sessions", "/auth/me/activity"):
             assert client.as_signed_in("GET", path).status_code == 200
-        assert client.as_signed_in("PATCH", "/me", {"display_name": "Ana"}).status_code == 200
+        assert client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana"}).status_code == 200
         former = client.tokens.get("refresh_token") or client.cookies["__Host-audifi_refresh"]  # type: ignore[attr-defined]
         assert client.refresh().status_code == client.refresh().status_code == 200
         assert client.refresh(former).status_code == 401
         client.ip = new_ip()
         proof = watched.mailed(client)
         assert client.verify(**by_link(proof), **client.secret()).status_code == 200
-        assert client.as_signed_in("POST", "/logout", {}).status_code == 204
-        assert client.as_signed_in("GET", "/me").status_code == 401
+        assert client.as_signed_in("POST", "/auth/logout", {}).status_code == 204
+        assert client.as_signed_in("GET", "/auth/me").status_code == 401
         proof = watched.mailed(client)
         assert client.verify(**by_code(proof), **client.secret()).status_code == 200
-        assert client.as_signed_in("DELETE", "/me").status_code == 204
+        assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
 
 
 def fail(watched: Watched, sendgrid: SendGrid) -> None:
@@ -150,7 +150,7 @@ def fail(watched: Watched, sendgrid: SendGrid) -> None:
     assert client.verify(token=proof["token"]).status_code == 409
     assert client.verify(**by_link(proof), **client.secret()).status_code == 200
     for token in (client.tokens["access_token"], client.tokens["refresh_token"], proof["token"], client.email):
-        for path in ("/magic-link/request", "/magic-link/verify", "/refresh", "/logout"):
+        for path in ("/auth/magic-link/request", "/auth/magic-link/verify", "/auth/refresh", "/auth/logout"):
             wrong = [token, [token], {token: token}, {"email": f"{token} <{token}>"}, {"email": f"{token}@@{token}"}]
             wrong += [{name: {token: token}} for name in ("token", "refresh_token", "flow_secret", "redirect_to")]
             wrong += [{"flow_id": token, "code": token, "flow_secret": token, "delivery": token, "confirm": token}]
@@ -164,14 +164,14 @@ def fail(watched: Watched, sendgrid: SendGrid) -> None:
                 }
                 answer = client.ask("POST", path, content=content, headers=kinds)
                 assert answer.status_code in {400, 415}, (path, answer.text)
-        for path in ("/me", "/sessions", "/nowhere", "/magic-link/verify"):
+        for path in ("/auth/me", "/auth/sessions", "/nowhere", "/auth/magic-link/verify"):
             for bearer in (None, token, token + "="):
                 client.ask("GET", f"{path}?access_token={token}&limit={token}&cursor={token}", bearer=bearer)
-        client.ask("PATCH", "/me", {"display_name": token * 20}, bearer=client.tokens["access_token"])
-        client.ask("POST", "/refresh", {}, headers={"Cookie": f"__Host-audifi_refresh={token}"})
-        client.ask("POST", "/refresh", {"refresh_token": "x" * 70_000 + token})
+        client.ask("PATCH", "/auth/me", {"display_name": token * 20}, bearer=client.tokens["access_token"])
+        client.ask("POST", "/auth/refresh", {}, headers={"Cookie": f"__Host-audifi_refresh={token}"})
+        client.ask("POST", "/auth/refresh", {"refresh_token": "x" * 70_000 + token})
         client.ask(
-            "POST", "/refresh", headers={"Cookie": f"__Host-audifi_refresh={token}"}, json={"refresh_token": "x"}
+            "POST", "/auth/refresh", headers={"Cookie": f"__Host-audifi_refresh={token}"}, json={"refresh_token": "x"}
         )
     assert client.verify(**by_link(proof), **client.secret()).status_code == 401
     assert client.verify(**by_code(proof), **client.secret()).status_code == 401
@@ -198,7 +198,7 @@ def break_down(watched: Watched, sendgrid: SendGrid) -> None:
                 client.verify(**by_link(proof), **client.secret()),
                 client.request(),
                 client.refresh(),
-                client.as_signed_in("PATCH", "/me", {"display_name": "Ana"}),
+                client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana"}),
             ]
             assert 500 in {answer.status_code for answer in answers}
             databases.execute(watched.database_url, undone.format(table))

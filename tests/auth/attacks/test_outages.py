@@ -42,15 +42,15 @@ def assert_away(ask: Callable[[], httpx2.Response], *, within: float) -> None:
 def asks(browser: Browser, client: Client) -> list[Callable[[], httpx2.Response]]:
     """One of each kind of route: whatever is asked, it takes the database."""
     return [
-        lambda: browser.ask("POST", "/refresh", {}),
-        lambda: client.ask("POST", "/refresh", {"refresh_token": client.tokens["refresh_token"]}),
-        lambda: browser.as_signed_in("GET", "/me"),
-        lambda: browser.as_signed_in("PATCH", "/me", {"display_name": "Eve"}),
-        lambda: browser.as_signed_in("DELETE", "/me"),
-        lambda: browser.as_signed_in("GET", "/sessions"),
-        lambda: browser.ask("POST", "/logout", {}),
+        lambda: browser.ask("POST", "/auth/refresh", {}),
+        lambda: client.ask("POST", "/auth/refresh", {"refresh_token": client.tokens["refresh_token"]}),
+        lambda: browser.as_signed_in("GET", "/auth/me"),
+        lambda: browser.as_signed_in("PATCH", "/auth/me", {"display_name": "Eve"}),
+        lambda: browser.as_signed_in("DELETE", "/auth/me"),
+        lambda: browser.as_signed_in("GET", "/auth/sessions"),
+        lambda: browser.ask("POST", "/auth/logout", {}),
         lambda: Client(client.http, client.sendgrid, headers=client.headers).request(),
-        lambda: client.ask("POST", "/magic-link/verify", {"token": "A" * 43, "confirm": True}),
+        lambda: client.ask("POST", "/auth/magic-link/verify", {"token": "A" * 43, "confirm": True}),
     ]
 
 
@@ -65,9 +65,9 @@ def assert_all_is_well(browser: Browser, client: Client, cookie: str) -> None:
     assert browser.cookies == {REFRESH_COOKIE: cookie}
     assert browser.refresh().status_code == client.refresh().status_code == 200
     for one in (browser, client):
-        assert one.as_signed_in("GET", "/me").json()["display_name"] is None
+        assert one.as_signed_in("GET", "/auth/me").json()["display_name"] is None
     new = Client(client.http, client.sendgrid).sign_in()
-    assert new.as_signed_in("GET", "/me").status_code == 200
+    assert new.as_signed_in("GET", "/auth/me").status_code == 200
 
 
 def test_a_database_that_is_stopped_and_started_again(

@@ -39,8 +39,8 @@ def assert_dead(app: App, client: Client, *access_tokens: str) -> None:
     """The whole family: whoever holds what of it."""
     assert_refused(client.refresh(), "revoked")
     for token in (client.tokens["access_token"], *access_tokens):
-        assert client.ask("GET", "/me", bearer=token).status_code == 401
-        assert client.ask("GET", "/sessions", bearer=token).status_code == 401
+        assert client.ask("GET", "/auth/me", bearer=token).status_code == 401
+        assert client.ask("GET", "/auth/sessions", bearer=token).status_code == 401
     assert column(app, client, "revoked_reason") == "reused"
     assert recorded(app, client) == ["session.created", "session.revoked reused", "refresh_token.reused"]
 
@@ -55,7 +55,7 @@ def test_one_that_was_just_used_gets_the_same_successor_again(client: Client, ap
         again = client.refresh(old)
         assert again.status_code == 200
         assert again.json()["refresh_token"] == new
-        assert client.as_signed_in("GET", "/me").status_code == 200
+        assert client.as_signed_in("GET", "/auth/me").status_code == 200
 
     assert column(app, client, "generation") == 1
     assert client.refresh(new).status_code == 200
@@ -66,7 +66,7 @@ def test_one_that_was_used_over_thirty_seconds_ago_ends_the_session(client: Clie
     client.refresh(old)
     app.clock.advance(seconds=30.1)
 
-    assert_refused(client.ask("POST", "/refresh", {"refresh_token": old}), "reused")
+    assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": old}), "reused")
     assert_dead(app, client, first)
 
 
@@ -85,7 +85,7 @@ def test_one_two_generations_back_ends_the_session_however_soon(client: Client, 
     client.refresh()
     client.refresh()
 
-    assert_refused(client.ask("POST", "/refresh", {"refresh_token": old}), "reused")
+    assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": old}), "reused")
     assert_dead(app, client, first)
 
 
@@ -96,7 +96,7 @@ def test_replaying_doesnt_prolong_the_time_in_which_one_may(client: Client, app:
     assert client.refresh(old).status_code == 200
     app.clock.advance(seconds=20)
 
-    assert_refused(client.ask("POST", "/refresh", {"refresh_token": old}), "reused")
+    assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": old}), "reused")
 
 
 def test_reuse_of_one_session_leaves_the_accounts_others_alone(client: Client) -> None:
@@ -108,7 +108,7 @@ def test_reuse_of_one_session_leaves_the_accounts_others_alone(client: Client) -
     assert_refused(client.refresh(old), "reused")
 
     assert other.refresh().status_code == 200
-    assert [event["event"] for event in other.as_signed_in("GET", "/me/activity").json()["data"]][:2] == [
+    assert [event["event"] for event in other.as_signed_in("GET", "/auth/me/activity").json()["data"]][:2] == [
         "refresh_token.reused",
         "session.revoked",
     ]
@@ -124,14 +124,14 @@ def test_an_account_that_was_suspended_by_sql_alone_is_out_with_its_next_refresh
     assert_refused(client.refresh(), "revoked")
     for one in (client, other):
         assert column(app, one, "revoked_reason") == "suspended"
-        assert one.as_signed_in("GET", "/sessions").status_code == 401
+        assert one.as_signed_in("GET", "/auth/sessions").status_code == 401
     assert_refused(other.refresh(), "revoked")
     assert recorded(app, client) == ["session.created", "session.revoked suspended"]
 
 
 def test_forty_refreshes_at_once_get_one_value(client: Client, app: App) -> None:
     old = client.sign_in().tokens["refresh_token"]
-    answers = at_once([partial(client.ask, "POST", "/refresh", {"refresh_token": old})] * 40)
+    answers = at_once([partial(client.ask, "POST", "/auth/refresh", {"refresh_token": old})] * 40)
 
     assert Counter(answer.status_code for answer in answers) == {200: 40}
     [new] = {answer.json()["refresh_token"] for answer in answers}
@@ -147,19 +147,19 @@ def test_nothing_is_left_of_a_session_that_was_refreshed_while_it_was_ended(app:
     outcomes: Counter[int] = Counter()
     for number, client in enumerate(clients):
         token = client.tokens["refresh_token"]
-        refresh = partial(client.ask, "POST", "/refresh", {"refresh_token": token})
+        refresh = partial(client.ask, "POST", "/auth/refresh", {"refresh_token": token})
         if number % 2:
-            log_out = partial(client.ask, "POST", "/logout", bearer=client.tokens["access_token"])
+            log_out = partial(client.ask, "POST", "/auth/logout", bearer=client.tokens["access_token"])
         else:
-            log_out = partial(client.ask, "POST", "/logout", {"refresh_token": token})
+            log_out = partial(client.ask, "POST", "/auth/logout", {"refresh_token": token})
         first, ended, second = at_once([refresh, log_out, refresh])
         assert ended.status_code == 204
         got = [answer.json() for answer in (first, second) if answer.status_code == 200]
         outcomes[len(got)] += 1
         for tokens in (client.tokens, *got):
-            assert_refused(client.ask("POST", "/refresh", {"refresh_token": tokens["refresh_token"]}), "revoked")
-            assert client.ask("GET", "/me", bearer=tokens["access_token"]).status_code == 401
-            assert client.ask("GET", "/sessions", bearer=tokens["access_token"]).status_code == 401
+            assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]}), "revoked")
+            assert client.ask("GET", "/auth/me", bearer=tokens["access_token"]).status_code == 401
+            assert client.ask("GET", "/auth/sessions", bearer=tokens["access_token"]).status_code == 401
 
     assert outcomes.total() == rounds
 
@@ -206,7 +206,7 @@ def test_a_session_ends_after_thirty_days_however_much_it_is_used(client: Client
 
     assert_refused(client.refresh(), "expired")
     app.clock.advance(seconds=10)  # past what clocks may be apart: no access token outlives the session
-    assert client.ask("GET", "/sessions", bearer=last.json()["access_token"]).status_code == 401
+    assert client.ask("GET", "/auth/sessions", bearer=last.json()["access_token"]).status_code == 401
 
 
 def test_the_61st_in_five_minutes_is_too_many_and_does_no_harm(browser: Browser, app: App) -> None:
@@ -222,7 +222,7 @@ def test_the_61st_in_five_minutes_is_too_many_and_does_no_harm(browser: Browser,
     assert answer.headers["ratelimit"].startswith('"refresh-session";r=0;t=')
     assert "set-cookie" not in answer.headers
     assert browser.cookies[REFRESH_COOKIE] == cookie
-    assert browser.as_signed_in("GET", "/me").status_code == 200
+    assert browser.as_signed_in("GET", "/auth/me").status_code == 200
     app.clock.advance(seconds=int(answer.headers["retry-after"]))
     assert browser.refresh().status_code == 200
 
@@ -236,7 +236,7 @@ def test_a_cookie_that_is_no_good_any_more_is_cleared(browser: Browser, app: App
     elif why == "expired":
         app.clock.advance(days=8)
     elif why == "revoked":
-        assert browser.as_signed_in("DELETE", f"/sessions/{browser.tokens['session']['id']}").status_code == 204
+        assert browser.as_signed_in("DELETE", f"/auth/sessions/{browser.tokens['session']['id']}").status_code == 204
     else:
         browser.refresh()
         browser.refresh()
@@ -263,7 +263,7 @@ def test_of_21_sessions_the_oldest_ends(client: Client, app: App) -> None:
     oldest, *others = devices
 
     assert_refused(oldest.refresh(), "revoked")
-    assert oldest.as_signed_in("GET", "/sessions").status_code == 401
+    assert oldest.as_signed_in("GET", "/auth/sessions").status_code == 401
     assert column(app, oldest, "revoked_reason") == "too_many"
     assert recorded(app, oldest) == ["session.created", "session.revoked too_many"]
     assert [device.refresh().status_code for device in others] == [200] * 20
@@ -294,8 +294,8 @@ def test_only_live_sessions_of_the_account_count_among_its_twenty(
 def test_a_mailbox_that_was_lost_gives_no_way_to_prolong_a_session_that_was_ended(client: Client) -> None:
     client.sign_in()
     token = client.tokens["refresh_token"]
-    assert client.ask("POST", "/logout", {"refresh_token": token}).status_code == 204
+    assert client.ask("POST", "/auth/logout", {"refresh_token": token}).status_code == 204
     client.sign_in()
 
-    assert_refused(client.ask("POST", "/refresh", {"refresh_token": token}), "revoked")
+    assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": token}), "revoked")
     assert client.refresh().status_code == 200

@@ -71,18 +71,18 @@ def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
 ) -> None:
     client, browser = before.client, before.browser
     with after(migrated_database_url, sendgrid, before, **NEW, **PREVIOUS):
-        assert client.as_signed_in("GET", "/me").status_code == 200
-        assert client.as_signed_in("GET", "/sessions").status_code == 200
+        assert client.as_signed_in("GET", "/auth/me").status_code == 200
+        assert client.as_signed_in("GET", "/auth/sessions").status_code == 200
         old = client.tokens["refresh_token"]
         assert client.refresh().status_code == browser.refresh().status_code == 200
         assert before.use_links(sendgrid) == [200, 200, 200]
         # What is made now is made with the new ones, and what was made with the old ones is used up just the same.
         assert client.refresh(old).json()["refresh_token"] == client.tokens["refresh_token"]
         assert client.refresh().status_code == 200
-        assert client.ask("POST", "/refresh", {"refresh_token": old}).json()["code"] == "refresh_token.reused"
+        assert client.ask("POST", "/auth/refresh", {"refresh_token": old}).json()["code"] == "refresh_token.reused"
     with after(migrated_database_url, sendgrid, before, **NEW):
         assert browser.refresh().status_code == 200
-        assert browser.as_signed_in("GET", "/me").status_code == 200
+        assert browser.as_signed_in("GET", "/auth/me").status_code == 200
 
 
 def test_while_machines_change_over_each_reads_what_the_others_make(
@@ -102,10 +102,10 @@ def test_while_machines_change_over_each_reads_what_the_others_make(
                 person.http = there.http
                 assert person.verify(token=mail.token, **person.secret()).status_code == 200
                 person.http = here.http
-                assert person.as_signed_in("GET", "/me").status_code == 200
+                assert person.as_signed_in("GET", "/auth/me").status_code == 200
                 assert person.refresh().status_code == 200
                 person.http = there.http
-                assert person.as_signed_in("GET", "/me").status_code == 200
+                assert person.as_signed_in("GET", "/auth/me").status_code == 200
                 assert person.refresh().status_code == 200
             by_code = Client(here.http, sendgrid)
             code = by_code.request_mail().code
@@ -123,7 +123,7 @@ def test_what_is_made_after_secrets_were_replaced_doesnt_need_the_previous_ones(
     with apps.running(migrated_database_url, sendgrid_url=sendgrid.url, **both) as app:
         before = Before(app, sendgrid)
     with after(migrated_database_url, sendgrid, before, **NEW):
-        assert before.client.as_signed_in("GET", "/me").status_code == 200
+        assert before.client.as_signed_in("GET", "/auth/me").status_code == 200
         assert before.client.refresh().status_code == before.browser.refresh().status_code == 200
         assert before.use_links(sendgrid) == [200, 200, 200]
 
@@ -133,7 +133,7 @@ def test_secrets_that_got_out_are_replaced_without_previous_ones_and_nothing_of_
 ) -> None:
     client, browser = before.client, before.browser
     with after(migrated_database_url, sendgrid, before, **NEW):
-        for path in ("/me", "/sessions"):
+        for path in ("/auth/me", "/auth/sessions"):
             answer = client.as_signed_in("GET", path)
             assert (answer.status_code, answer.json()["code"]) == (401, "access_token.invalid")
         for answer in (client.refresh(), browser.refresh()):

@@ -77,18 +77,18 @@ def assert_ends(ask: Callable[[], httpx2.Response]) -> None:
 
 def test_whoever_signs_out_on_one_is_signed_out_on_the_other_within_two_seconds(pair: Pair, sendgrid: SendGrid) -> None:
     here, there = pair.client(sendgrid)
-    assert there.as_signed_in("GET", "/sessions").status_code == 200
-    assert here.as_signed_in("POST", "/logout").status_code == 204
+    assert there.as_signed_in("GET", "/auth/sessions").status_code == 200
+    assert here.as_signed_in("POST", "/auth/logout").status_code == 204
 
-    assert here.as_signed_in("GET", "/sessions").status_code == 401
-    assert there.as_signed_in("GET", "/me").status_code == 401, "what asks the row knows at once"
-    assert_ends(partial(there.as_signed_in, "GET", "/sessions"))
+    assert here.as_signed_in("GET", "/auth/sessions").status_code == 401
+    assert there.as_signed_in("GET", "/auth/me").status_code == 401, "what asks the row knows at once"
+    assert_ends(partial(there.as_signed_in, "GET", "/auth/sessions"))
     assert there.refresh().json()["code"] == "refresh_token.revoked"
 
 
 def test_whoever_an_operator_suspends_is_out_on_both_within_two_seconds(pair: Pair, sendgrid: SendGrid) -> None:
     here, there = pair.client(sendgrid)
-    assert there.as_signed_in("GET", "/sessions").status_code == 200
+    assert there.as_signed_in("GET", "/auth/sessions").status_code == 200
     suspended = subprocess.run(
         [sys.executable, "-m", "audifi", "users", "suspend", here.email, "--reason", "fraud", "--by", "kim"],
         cwd=ROOT / "server",
@@ -101,8 +101,8 @@ def test_whoever_an_operator_suspends_is_out_on_both_within_two_seconds(pair: Pa
 
     assert suspended.returncode == 0, suspended.stderr
     for one in (here, there):
-        assert one.as_signed_in("GET", "/me").status_code == 401
-        assert_ends(partial(one.as_signed_in, "GET", "/sessions"))
+        assert one.as_signed_in("GET", "/auth/me").status_code == 401
+        assert_ends(partial(one.as_signed_in, "GET", "/auth/sessions"))
         assert one.refresh().json()["code"] == "refresh_token.revoked"
     mail = here.request_mail()
     refused = there.verify(token=mail.token, confirm=True)
@@ -112,11 +112,11 @@ def test_whoever_an_operator_suspends_is_out_on_both_within_two_seconds(pair: Pa
 def test_a_refresh_token_that_was_used_on_one_is_used_on_the_other(pair: Pair, sendgrid: SendGrid) -> None:
     here, there = pair.client(sendgrid)
     old = here.tokens["refresh_token"]
-    asked = [lambda one=one: one.ask("POST", "/refresh", {"refresh_token": old}) for one in (here, there) * 10]
+    asked = [lambda one=one: one.ask("POST", "/auth/refresh", {"refresh_token": old}) for one in (here, there) * 10]
     [new] = {answer.json()["refresh_token"] for answer in at_once(asked)}
     assert here.refresh(new).status_code == 200
 
-    assert there.ask("POST", "/refresh", {"refresh_token": old}).json()["code"] == "refresh_token.reused"
+    assert there.ask("POST", "/auth/refresh", {"refresh_token": old}).json()["code"] == "refresh_token.reused"
     assert here.refresh().json()["code"] == "refresh_token.revoked"
 
 

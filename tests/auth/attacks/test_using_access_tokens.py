@@ -25,17 +25,17 @@ def assert_refused(answer: httpx2.Response, code: str = "access_token.invalid", 
 
 def assert_no_use(client: Client, token: str) -> None:
     """To either kind of route: the one asks the session's row, the other doesn't."""
-    for path in ("/me", "/sessions"):
+    for path in ("/auth/me", "/auth/sessions"):
         assert_refused(client.ask("GET", path, bearer=token))
 
 
 def test_a_token_is_good_for_ten_minutes(client: Client, app: App) -> None:
     client.sign_in()
     app.clock.advance(minutes=9, seconds=55)
-    assert client.as_signed_in("GET", "/me").status_code == 200
+    assert client.as_signed_in("GET", "/auth/me").status_code == 200
     app.clock.advance(seconds=11)
 
-    for path in ("/me", "/sessions"):
+    for path in ("/auth/me", "/auth/sessions"):
         assert_refused(client.as_signed_in("GET", path), "access_token.expired")
 
 
@@ -56,26 +56,26 @@ def test_a_refresh_token_is_no_access_token_nor_the_reverse(client: Client) -> N
 
     access_token = client.tokens["access_token"]
     for answer in (
-        client.ask("POST", "/refresh", {"refresh_token": "art1_" + access_token[:70]}),
-        client.ask("POST", "/refresh", {"refresh_token": access_token}),
+        client.ask("POST", "/auth/refresh", {"refresh_token": "art1_" + access_token[:70]}),
+        client.ask("POST", "/auth/refresh", {"refresh_token": access_token}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.invalid")
-    assert client.as_signed_in("GET", "/me").status_code == 200
+    assert client.as_signed_in("GET", "/auth/me").status_code == 200
 
 
 def test_a_token_counts_in_its_header_alone(client: Client) -> None:
     """What is in an address is in logs, in histories, and in Referer (RFC 6750, 5.3)."""
     token = client.sign_in().tokens["access_token"]
     for answer in (
-        client.ask("GET", f"/me?access_token={token}"),
-        client.ask("GET", f"/me?token={token}"),
-        client.ask("GET", "/me", headers={"Cookie": f"access_token={token}; Authorization=Bearer {token}"}),
-        client.ask("GET", "/me", headers={"X-Access-Token": token, "Proxy-Authorization": f"Bearer {token}"}),
-        client.ask("PATCH", "/me", {"display_name": "Eve", "access_token": token}),
+        client.ask("GET", f"/auth/me?access_token={token}"),
+        client.ask("GET", f"/auth/me?token={token}"),
+        client.ask("GET", "/auth/me", headers={"Cookie": f"access_token={token}; Authorization=Bearer {token}"}),
+        client.ask("GET", "/auth/me", headers={"X-Access-Token": token, "Proxy-Authorization": f"Bearer {token}"}),
+        client.ask("PATCH", "/auth/me", {"display_name": "Eve", "access_token": token}),
     ):
         assert_refused(answer, "access_token.missing", "Bearer")
         assert token not in answer.text
-    assert client.as_signed_in("GET", "/me").json()["display_name"] is None
+    assert client.as_signed_in("GET", "/auth/me").json()["display_name"] is None
 
 
 @pytest.mark.parametrize("credentials", [None, "", "Basic dXNlcjpwYXNz", "Bearer", "Token x", "Digest a=b", "{token}"])
@@ -86,22 +86,22 @@ def test_whoever_sends_no_bearer_token_is_only_told_to(client: Client, credentia
     if credentials is not None:
         headers["Authorization"] = credentials.format(token=client.tokens["access_token"])
     for method, path in (
-        ("GET", "/me"),
-        ("PATCH", "/me"),
-        ("DELETE", "/me"),
-        ("GET", "/me/activity"),
-        ("GET", "/sessions"),
-        ("DELETE", "/sessions"),
-        ("DELETE", f"/sessions/{client.tokens['session']['id']}"),
+        ("GET", "/auth/me"),
+        ("PATCH", "/auth/me"),
+        ("DELETE", "/auth/me"),
+        ("GET", "/auth/me/activity"),
+        ("GET", "/auth/sessions"),
+        ("DELETE", "/auth/sessions"),
+        ("DELETE", f"/auth/sessions/{client.tokens['session']['id']}"),
     ):
         body = {"display_name": "Eve"} if method == "PATCH" else None
         assert_refused(client.ask(method, path, body, headers=headers), "access_token.missing", "Bearer")
-    assert client.as_signed_in("GET", "/me").json()["display_name"] is None
+    assert client.as_signed_in("GET", "/auth/me").json()["display_name"] is None
 
 
 def test_a_token_tells_neither_who_nor_what_may_change(client: Client) -> None:
     tokens = [client.sign_in().tokens["access_token"]]
-    assert client.as_signed_in("PATCH", "/me", {"display_name": "Ana Maria"}).status_code == 200
+    assert client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana Maria"}).status_code == 200
     tokens.append(client.refresh().json()["access_token"])
 
     for token in tokens:
@@ -118,24 +118,24 @@ def test_when_a_session_ends_its_access_token_does_at_once(client: Client, how: 
     assert client.refresh().status_code == 200
     gone = client.tokens
     ended = {
-        "bearer": lambda: client.ask("POST", "/logout", bearer=old),
-        "refresh": lambda: client.ask("POST", "/logout", {"refresh_token": gone["refresh_token"]}),
-        "old refresh": lambda: client.ask("POST", "/logout", {"refresh_token": former}),
-        "list": lambda: client.sign_in().as_signed_in("DELETE", f"/sessions/{gone['session']['id']}"),
-        "all others": lambda: client.sign_in().as_signed_in("DELETE", "/sessions"),
+        "bearer": lambda: client.ask("POST", "/auth/logout", bearer=old),
+        "refresh": lambda: client.ask("POST", "/auth/logout", {"refresh_token": gone["refresh_token"]}),
+        "old refresh": lambda: client.ask("POST", "/auth/logout", {"refresh_token": former}),
+        "list": lambda: client.sign_in().as_signed_in("DELETE", f"/auth/sessions/{gone['session']['id']}"),
+        "all others": lambda: client.sign_in().as_signed_in("DELETE", "/auth/sessions"),
     }[how]()
 
     assert ended.status_code == 204
     for token in (old, gone["access_token"]):
         assert_no_use(client, token)
-        assert_refused(client.ask("GET", "/me/activity", bearer=token))
-        assert_refused(client.ask("DELETE", "/sessions", bearer=token))
-        assert_refused(client.ask("PATCH", "/me", {"display_name": "Eve"}, bearer=token))
+        assert_refused(client.ask("GET", "/auth/me/activity", bearer=token))
+        assert_refused(client.ask("DELETE", "/auth/sessions", bearer=token))
+        assert_refused(client.ask("PATCH", "/auth/me", {"display_name": "Eve"}, bearer=token))
 
 
 def test_an_access_token_outlives_no_account(client: Client) -> None:
     elsewhere = client.sign_in().tokens["access_token"]
-    assert client.sign_in().as_signed_in("DELETE", "/me").status_code == 204
+    assert client.sign_in().as_signed_in("DELETE", "/auth/me").status_code == 204
 
     for token in (elsewhere, client.tokens["access_token"]):
         assert_no_use(client, token)
@@ -149,30 +149,30 @@ def test_an_account_that_was_suspended_has_no_use_of_a_session_that_was_left(cli
         f"UPDATE users SET disabled_at = now() WHERE id = '{client.tokens['user']['id']}'",  # noqa: S608
     )
 
-    assert_refused(client.as_signed_in("GET", "/me"))
-    assert_refused(client.as_signed_in("PATCH", "/me", {"display_name": "Eve"}))
+    assert_refused(client.as_signed_in("GET", "/auth/me"))
+    assert_refused(client.as_signed_in("PATCH", "/auth/me", {"display_name": "Eve"}))
 
 
 def test_anothers_session_is_not_found_and_goes_on(client: Client, app: App, sendgrid: SendGrid) -> None:
     victim = Client(app.http, sendgrid).sign_in()
-    path = f"/sessions/{victim.tokens['session']['id']}"
+    path = f"/auth/sessions/{victim.tokens['session']['id']}"
     answer = client.sign_in().as_signed_in("DELETE", path)
-    unknown = client.as_signed_in("DELETE", f"/sessions/{uuid4()}")
+    unknown = client.as_signed_in("DELETE", f"/auth/sessions/{uuid4()}")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "session.not_found")
     ours = {"instance", "request_id"}
     assert {name: value for name, value in answer.json().items() if name not in ours} == {
         name: value for name, value in unknown.json().items() if name not in ours
     }, "nobody learns which ids there are"
-    assert victim.as_signed_in("GET", "/me").status_code == 200
+    assert victim.as_signed_in("GET", "/auth/me").status_code == 200
     assert victim.refresh().status_code == 200
 
 
 def test_whoever_ends_all_other_sessions_ends_nobody_elses(client: Client, app: App, sendgrid: SendGrid) -> None:
     other = Client(app.http, sendgrid).sign_in()
-    assert client.sign_in().as_signed_in("DELETE", "/sessions").status_code == 204
+    assert client.sign_in().as_signed_in("DELETE", "/auth/sessions").status_code == 204
 
-    assert other.as_signed_in("GET", "/sessions").status_code == 200
+    assert other.as_signed_in("GET", "/auth/sessions").status_code == 200
     assert other.refresh().status_code == 200
 
 
@@ -184,16 +184,16 @@ def test_neither_a_refresh_nor_a_sign_in_elsewhere_makes_a_sign_in_fresh(client:
     kept = client.tokens["access_token"]
     client.sign_in()
     challenge = 'Bearer error="insufficient_user_authentication", max_age=300'
-    assert_refused(client.ask("DELETE", "/me", bearer=kept), "insufficient_user_authentication", challenge)
-    assert client.ask("GET", "/me", bearer=kept).status_code == 200
-    assert client.as_signed_in("DELETE", "/me").status_code == 204
+    assert_refused(client.ask("DELETE", "/auth/me", bearer=kept), "insufficient_user_authentication", challenge)
+    assert client.ask("GET", "/auth/me", bearer=kept).status_code == 200
+    assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
 
 
 def test_a_cookie_opens_nothing_that_wants_an_access_token(browser: Browser) -> None:
     """So that no other page can have a browser do it: what needs a header isn't sent by itself."""
     browser.sign_in()
-    for method, path in (("GET", "/me"), ("DELETE", "/me"), ("DELETE", "/sessions"), ("GET", "/sessions")):
+    for method, path in (("GET", "/auth/me"), ("DELETE", "/auth/me"), ("DELETE", "/auth/sessions"), ("GET", "/auth/sessions")):
         assert_refused(browser.ask(method, path), "access_token.missing", "Bearer")
-    assert_refused(browser.ask("PATCH", "/me", {"display_name": "Eve"}), "access_token.missing", "Bearer")
+    assert_refused(browser.ask("PATCH", "/auth/me", {"display_name": "Eve"}), "access_token.missing", "Bearer")
 
-    assert browser.as_signed_in("GET", "/me").json()["display_name"] is None
+    assert browser.as_signed_in("GET", "/auth/me").json()["display_name"] is None

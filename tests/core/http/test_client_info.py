@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from starlette.requests import HTTPConnection
 
-from audifi.core.http.client_info import Client, client_of, shortened
+from audifi.core.http.client_info import ClientInfo, client_info, shortened
 
 
-def client(peer: tuple[str, int] | None, user_agent: bytes = b"") -> Client:
+def client(peer: tuple[str, int] | None, user_agent: bytes = b"") -> ClientInfo:
     scope: dict[str, Any] = {"type": "http", "client": peer, "headers": [(b"user-agent", user_agent)]}
-    return asyncio.run(client_of(HTTPConnection(scope)))
+    return asyncio.run(client_info(HTTPConnection(scope)))
 
 
 @pytest.mark.parametrize("peer", [None, ("", 0), ("not an address", 0)])
 def test_one_without_an_address_is_one_client_with_the_others(peer: tuple[str, int] | None) -> None:
-    assert client(peer) == Client(ip=None, user_agent=None)
+    assert client(peer) == ClientInfo(ip=None, user_agent=None)
     assert client(peer).network == ""
 
 

@@ -129,7 +129,7 @@ def test_changes_of_an_account_are_limited_per_day(
     client = Client(app.http, sendgrid).sign_in()
 
     def change(name: object) -> httpx2.Response:
-        return client.as_signed_in("PATCH", "/me", {"display_name": name})
+        return client.as_signed_in("PATCH", "/auth/me", {"display_name": name})
 
     names: list[object] = [7, "Ana", "A" * 1000, "Bea", "Cy"]
     responses = [change(name) for name in names]
@@ -137,10 +137,10 @@ def test_changes_of_an_account_are_limited_per_day(
     assert responses[3].headers.get_list("ratelimit", split_commas=True)[-1].startswith('"account-changes";r=0;t=')
     policies = responses[4].headers.get_list("ratelimit-policy", split_commas=True)
     assert policies[0] == '"account-changes";q=2;w=86400'
-    assert client.as_signed_in("GET", "/me").json()["display_name"] == "Bea"
+    assert client.as_signed_in("GET", "/auth/me").json()["display_name"] == "Bea"
     other = Client(app.http, sendgrid).sign_in()
-    assert other.as_signed_in("PATCH", "/me", {"display_name": "Di"}).status_code == 200
-    activity = client.as_signed_in("GET", "/me/activity").json()["data"]
+    assert other.as_signed_in("PATCH", "/auth/me", {"display_name": "Di"}).status_code == 200
+    activity = client.as_signed_in("GET", "/auth/me/activity").json()["data"]
     assert [event["event"] for event in activity].count("user.updated") == 2
 
     clock.advance(seconds=int(responses[4].headers["retry-after"]))
@@ -159,7 +159,7 @@ def test_revoked_token_counts_for_no_account(limited: App, sendgrid: SendGrid) -
     """Otherwise an intruder who was signed out could keep the owner out."""
     client = Client(limited.http, sendgrid).sign_in()
     revoked = client.tokens["access_token"]
-    assert client.ask("POST", "/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
+    assert client.ask("POST", "/auth/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
     client.sign_in()
 
     assert [get_as(limited, revoked) for _ in range(4)] == [401] * 4
@@ -175,9 +175,9 @@ def test_sessions_can_be_ended_above_the_account_limit(limited: App, sendgrid: S
     stolen, own = (client.tokens["access_token"] for client in (thief, owner))
 
     assert [get_as(limited, stolen) for _ in range(4)] == [200, 200, 200, 429]
-    assert owner.ask("DELETE", f"/sessions/{thief.tokens['session']['id']}", bearer=own).status_code == 204
+    assert owner.ask("DELETE", f"/auth/sessions/{thief.tokens['session']['id']}", bearer=own).status_code == 204
     assert get_as(limited, stolen) == 401
-    assert owner.ask("DELETE", "/sessions", bearer=own).status_code == 204
+    assert owner.ask("DELETE", "/auth/sessions", bearer=own).status_code == 204
 
 
 # --- machines and the database ---

@@ -79,9 +79,9 @@ def test_line_of_signed_in_user_has_their_id(api: Api, shared_sendgrid: SendGrid
     with asking(api.url) as http:
         client = Client(http, shared_sendgrid)
         client.sign_in()
-        me = client.as_signed_in("GET", "/me")
+        me = client.as_signed_in("GET", "/auth/me")
         session = "01a20b63-0000-7000-8000-000000000000"
-        gone = client.as_signed_in("DELETE", f"/sessions/{session}")
+        gone = client.as_signed_in("DELETE", f"/auth/sessions/{session}")
 
     line = wait_for_request(api, me.headers["x-request-id"])
     assert set(line) == FIELDS | ACCOUNT_FIELDS

@@ -10,7 +10,7 @@ USER_AGENT_MAX_LENGTH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Client:
+class ClientInfo:
     """Told to the person whose account it is, and counted by limits."""
 
     ip: IPv4Address | IPv6Address | None
@@ -28,10 +28,10 @@ class Client:
         return shortened(self.ip, ipv6_bits=48) if isinstance(self.ip, IPv6Address) else None
 
 
-async def client_of(connection: HTTPConnection) -> Client:
+async def client_info(connection: HTTPConnection) -> ClientInfo:
     """The client of a request; behind Fly's proxy the one that it tells (`FlyProxyMiddleware`)."""
     user_agent = "".join(filter(str.isprintable, connection.headers.get("user-agent", "")))[:USER_AGENT_MAX_LENGTH]
-    return Client(ip=_ip_of(connection.client.host if connection.client else ""), user_agent=user_agent or None)
+    return ClientInfo(ip=_ip_of(connection.client.host if connection.client else ""), user_agent=user_agent or None)
 
 
 async def client_key(connection: HTTPConnection) -> str:
@@ -41,8 +41,8 @@ async def client_key(connection: HTTPConnection) -> str:
 
 @lru_cache(4096)
 def network_of(host: str) -> str:
-    """`Client.network`, by the host of an ASGI scope's `client`."""
-    return Client(ip=_ip_of(host), user_agent=None).network
+    """`ClientInfo.network`, by the host of an ASGI scope's `client`."""
+    return ClientInfo(ip=_ip_of(host), user_agent=None).network
 
 
 def _ip_of(host: str) -> IPv4Address | IPv6Address | None:

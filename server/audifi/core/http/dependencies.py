@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 
 from audifi.core.db.database import Database
 from audifi.core.http import problems
-from audifi.core.http.client_info import Client, client_of
+from audifi.core.http.client_info import ClientInfo, client_info
 from audifi.core.http.openapi import raises
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ async def no_store(response: Response) -> None:
 # Dependencies are coroutines: FastAPI runs plain functions in threads.
 DatabaseDep = Annotated[Database, Depends(database_of)]
 Now = Annotated[datetime, Depends(current_time)]
-ClientInfoDep = Annotated[Client, Depends(client_of)]
+ClientInfoDep = Annotated[ClientInfo, Depends(client_info)]

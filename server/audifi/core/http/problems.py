@@ -22,7 +22,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from audifi.core.db.pagination import InvalidCursorError
-from audifi.core.http.schemas import Schema
+from audifi.core.http.schemas import ResponseModel
 from audifi.core.rate_limiting.limits import RateLimitExceededError
 from audifi.core.telemetry.context import current_request_id
 
@@ -35,7 +35,7 @@ PATH_MAX_LENGTH = 1024
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")  # too short for a token
 
 
-class FieldError(Schema):
+class FieldError(ResponseModel):
     """An error of one value in the request."""
 
     code: str = Field(examples=["string_too_long"])
@@ -48,7 +48,7 @@ class FieldError(Schema):
     """The name of the path, query, header or cookie parameter."""
 
 
-class ProblemDetails(Schema):
+class ProblemDetails(ResponseModel):
     """An error response (RFC 9457)."""
 
     type: str = Field(examples=["urn:audifi:problem:request.invalid"])

@@ -1,4 +1,4 @@
-"""What the schemas of all features are made of."""
+"""Base classes and types of all features' schemas."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,20 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from audifi.core.db.pagination import CURSOR_MAX_LENGTH
 
 
-class Schema(BaseModel):
-    """What travels. The docstring below a field is its description in the contract."""
+class ResponseModel(BaseModel):
+    """A response. The docstring below a field is its description in the contract."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class Body(Schema):
-    """What clients send: fields that aren't known are refused."""
+class RequestModel(ResponseModel):
+    """A request's body. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 Id = Annotated[UUID, Field(examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
-"""UUIDv7 (RFC 9562, 5.7): the order of ids is that in which they were made."""
+"""UUIDv7 (RFC 9562, 5.7): ids sort by the time at which they were made."""
 Instant = Annotated[datetime, Field(examples=["2026-01-31T12:00:00.123456Z"])]
 """RFC 3339, UTC."""
 
@@ -39,7 +39,7 @@ Cursor = Annotated[
 ]
 
 
-class Page[Item](Schema):
+class Page[Item](ResponseModel):
     """A part of a list. All lists have this shape."""
 
     data: list[Item]
