@@ -189,7 +189,7 @@ def test_an_unknown_session_is_not_found(client: Client) -> None:
 def test_a_session_that_has_expired_is_not_found(client: Client, app: App) -> None:
     client.sign_in()
     session_id = another(client).sign_in().tokens["session"]["id"]
-    databases.execute(app.database_url, f"UPDATE sessions SET idle_expires_at = now() WHERE id = '{session_id}'")  # noqa: S608
+    databases.execute(app.database_url, f"UPDATE sessions SET idle_expires_at = now() WHERE id = '{session_id}'")
 
     assert client.as_signed_in("DELETE", f"/auth/sessions/{session_id}").status_code == 404
 
@@ -288,7 +288,7 @@ def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_aga
     client.mails += 1
     open_link = client.request_mail()
     user_id = client.tokens["user"]["id"]
-    databases.execute(app.database_url, f"UPDATE users SET role = 'artist' WHERE id = '{user_id}'")  # noqa: S608
+    databases.execute(app.database_url, f"UPDATE users SET role = 'artist' WHERE id = '{user_id}'")
 
     assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
     assert client.as_signed_in("GET", "/auth/me").status_code == 401
@@ -297,10 +297,10 @@ def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_aga
     assert client.verify(token=open_link.token, confirm=True).json()["code"] == "magic_link.used"
     left = databases.fetch_value(
         app.database_url,
-        f"SELECT concat_ws('|', email, email_key, display_name, role) FROM users WHERE id = '{user_id}'",  # noqa: S608
+        f"SELECT concat_ws('|', email, email_key, display_name, role) FROM users WHERE id = '{user_id}'",
     )
     assert left == f"deleted:{user_id}|deleted:{user_id}|fan"
-    recorded = f"SELECT count(*) FROM auth_events WHERE user_id = '{user_id}' AND event = 'user.deleted'"  # noqa: S608
+    recorded = f"SELECT count(*) FROM auth_events WHERE user_id = '{user_id}' AND event = 'user.deleted'"
     assert databases.fetch_value(app.database_url, recorded) == 1
     client.sign_in()
     assert client.tokens["created"] is True
@@ -325,7 +325,7 @@ def test_what_comes_while_an_account_is_deleted_changes_nothing_of_it(
 
     assert answers == [204, 401]
     assert databases.fetch_value(app.database_url, "SELECT display_name FROM users WHERE id = $1", user) is None
-    ends = f"SELECT count(*) FROM auth_events WHERE user_id = '{user}' AND event = 'user.deleted'"  # noqa: S608
+    ends = f"SELECT count(*) FROM auth_events WHERE user_id = '{user}' AND event = 'user.deleted'"
     assert databases.fetch_value(app.database_url, ends) == 1
 
 
@@ -365,7 +365,7 @@ def test_a_session_that_is_deleted_while_it_is_refreshed_is_none(
     client.sign_in()
 
     async def delete_meanwhile(*_: object, **__: object) -> None:
-        delete = f"DELETE FROM sessions WHERE id = '{client.tokens['session']['id']}'"  # noqa: S608
+        delete = f"DELETE FROM sessions WHERE id = '{client.tokens['session']['id']}'"
         await asyncio.to_thread(databases.execute, app.database_url, delete)
 
     monkeypatch.setattr(app.services.rate_limiter, "hit", delete_meanwhile)

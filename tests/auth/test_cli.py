@@ -219,7 +219,7 @@ def test_sessions_that_have_expired_arent_ended_again(client: Client, app: App) 
     past = "now() - interval '1 minute'"
     databases.execute(
         app.database_url,
-        f"UPDATE sessions SET idle_expires_at = {past} WHERE id = '{client.tokens['session']['id']}'",  # noqa: S608
+        f"UPDATE sessions SET idle_expires_at = {past} WHERE id = '{client.tokens['session']['id']}'",
     )
 
     assert said(app, "users", "sign-out", client.email) == f"{client.email}: 0 sessions were ended.\n"

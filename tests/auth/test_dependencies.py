@@ -60,7 +60,7 @@ def get(member: Client, path: str) -> httpx2.Response:
 
 def set_user(app: App, member: Client, values: str) -> None:
     user_id = member.tokens["user"]["id"]
-    databases.execute(app.database_url, f"UPDATE users SET {values} WHERE id = '{user_id}'")  # noqa: S608
+    databases.execute(app.database_url, f"UPDATE users SET {values} WHERE id = '{user_id}'")
 
 
 def test_access_token_alone_tells_the_account(app_of_features: App, member: Client) -> None:
@@ -103,7 +103,7 @@ def test_suspended_or_deleted_user_is_refused(app_of_features: App, member: Clie
 def test_session_that_ended_elsewhere_is_refused(app_of_features: App, member: Client, ended: str) -> None:
     session_id = member.tokens["session"]["id"]
     replace(member, mails=1).sign_in()  # a newer one of the account, which goes on
-    databases.execute(app_of_features.database_url, f"UPDATE sessions SET {ended} WHERE id = '{session_id}'")  # noqa: S608
+    databases.execute(app_of_features.database_url, f"UPDATE sessions SET {ended} WHERE id = '{session_id}'")
 
     assert get(member, "/test/checked").status_code == 401
     assert get(member, "/test/fresh").status_code == 401

@@ -40,7 +40,7 @@ def add_old_and_new(url: str) -> None:
     """Of each kind one row that is to stay and one that is to go."""
     databases.execute(
         url,
-        f"INSERT INTO users (id, email, email_key, created_at) VALUES ({USER}, 'a@b.c', 'a@b.c', now())",  # noqa: S608
+        f"INSERT INTO users (id, email, email_key, created_at) VALUES ({USER}, 'a@b.c', 'a@b.c', now())",
         FLOW.format("- interval '23 hours'", 1),
         FLOW.format("- interval '25 hours'", 1),
         session("+ interval '1 day'"),
@@ -48,7 +48,7 @@ def add_old_and_new(url: str) -> None:
         session("+ interval '1 day'", "- interval '29 days'"),
         session("+ interval '1 day'", "- interval '31 days'"),
         "INSERT INTO rate_limit_counters VALUES ('stays', 1, now() + interval '1 min'), ('goes', 1, now())",
-        f"INSERT INTO auth_events (id, event, user_id, created_at) VALUES"  # noqa: S608
+        f"INSERT INTO auth_events (id, event, user_id, created_at) VALUES"
         f" (gen_random_uuid(), 'user.created', {USER}, now() - interval '365 days'),"
         f" (gen_random_uuid(), 'user.created', {USER}, now() - interval '367 days')",
         "INSERT INTO pgqueuer (priority, status, entrypoint, updated) VALUES"
@@ -82,7 +82,7 @@ def test_expired_rows_are_deleted_and_others_kept(migrated_database_url: str) ->
     assert set(asyncio.run(delete(migrated_database_url))[0].values()) == {0}
     counts = {"sign_in_flows": 1, "sessions": 2, "rate_limit_counters": 1, "auth_events": 1, "pgqueuer": 2}
     for table, count in counts.items():
-        assert databases.fetch_value(migrated_database_url, f"SELECT count(*) FROM {table}") == count  # noqa: S608
+        assert databases.fetch_value(migrated_database_url, f"SELECT count(*) FROM {table}") == count
     assert "goes" not in str(
         databases.fetch_value(migrated_database_url, "SELECT string_agg(entrypoint, ' ') FROM pgqueuer")
     )

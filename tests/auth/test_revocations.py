@@ -33,7 +33,7 @@ async def add_session(url: str, revoked_at: str) -> UUID:
         INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
             idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
         VALUES ('{id_}', '{USER}', '', now(), now(), '{{}}', now(), now(), now(), now(), {revoked_at}, 'signed_out')
-    """  # noqa: S608
+    """
     await asyncio.to_thread(databases.execute, url, user.format(USER), statement)
     return id_
 

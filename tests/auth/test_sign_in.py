@@ -161,5 +161,5 @@ def test_a_link_or_a_code_but_not_both_nor_neither(client: Client) -> None:
 def test_nobody_is_looked_up_before_a_link_is_used(client: Client, app: App) -> None:
     client.request_mail()
 
-    query = f"SELECT count(*) FROM users WHERE email = '{client.email}'"  # noqa: S608
+    query = f"SELECT count(*) FROM users WHERE email = '{client.email}'"
     assert databases.fetch_value(app.database_url, query) == 0

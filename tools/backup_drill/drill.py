@@ -168,7 +168,7 @@ def read_contents(where: Postgres, *, logged_only: bool = False) -> Contents:
                 if table["logged"] or not logged_only:
                     name = f'"{table["relname"]}"'
                     rows = "string_agg(md5(each::text), '' ORDER BY md5(each::text))"
-                    query = f"SELECT count(*), coalesce(md5({rows}), '') FROM {name} AS each"  # noqa: S608 - of the catalog
+                    query = f"SELECT count(*), coalesce(md5({rows}), '') FROM {name} AS each"
                     count, content = await connection.fetchrow(query)
                     contents[table["relname"]] = (count, content)
             for sequence in await connection.fetch("SELECT sequencename, last_value FROM pg_sequences ORDER BY 1"):

@@ -23,7 +23,7 @@ RESTART_DELAY_SECONDS = 1
 class Machine:
     """Threads: one follows its process, one asks its health. `changed` is called whenever what it is has changed."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         *,
         id_: str,

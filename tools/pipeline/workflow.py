@@ -25,7 +25,7 @@ COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
 type Context = Mapping[str, str | None]
 
 
-def evaluate(  # noqa: PLR0913 - the contexts that GitHub has
+def evaluate(
     expression: str,
     *,
     event: str = "push",

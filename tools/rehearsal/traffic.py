@@ -287,7 +287,7 @@ def main() -> None:
 
 
 @contextmanager
-def running(  # noqa: PLR0913
+def running(
     url: str,
     out: Path,
     refresh_tokens: Sequence[str],

@@ -57,7 +57,7 @@ class Database:
         """Every connection of the server's, as a failover or an operator does."""
         databases.execute(
             self._server.url(),
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{NAME}'",  # noqa: S608
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{NAME}'",
         )
 
     def crash(self, _: float) -> None:
@@ -72,7 +72,7 @@ class Database:
 
     def connections(self) -> int:
         """The API's, its probe's not."""
-        query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{NAME}' AND pid <> pg_backend_pid()"  # noqa: S608
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{NAME}' AND pid <> pg_backend_pid()"
         return int(str(databases.fetch_value(self._server.url(), query)))
 
     def ways(self) -> dict[str, Callable[[float], None]]:

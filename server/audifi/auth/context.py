@@ -36,7 +36,7 @@ class AuthContext:
         return {"ip": self.client.ip, "user_agent": self.client.user_agent, "now": self.now}
 
 
-async def record_audit_event(  # noqa: PLR0913
+async def record_audit_event(
     tx: Transaction,
     context: AuthContext,
     event: EventName,

@@ -197,7 +197,7 @@ async def log_out(
 
 
 @router.get("/sessions", summary="Where the account is signed in")
-async def list_sessions(  # noqa: PLR0913, PLR0917
+async def list_sessions(
     request: Request,
     database: DatabaseDep,
     claims: AccessTokenDep,

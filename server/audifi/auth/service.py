@@ -316,7 +316,7 @@ async def verify_link(
     raise _why_link_is_refused(context, flow)
 
 
-async def verify_code(  # noqa: PLR0913
+async def verify_code(
     context: AuthContext,
     jobs: JobQueue,
     *,

@@ -90,7 +90,7 @@ class Keys:
         # those out with it. Times are looked at each time, and so is whether the session was revoked.
         self._verified = lru_cache(VERIFIED_TOKENS)(self._verify)
 
-    def make_access_token(  # noqa: PLR0913
+    def make_access_token(
         self, *, user_id: UUID, session_id: UUID, auth_time: datetime, amr: list[str], now: datetime, until: datetime
     ) -> tuple[str, int]:
         """A signed token and the seconds for which it is good: 10 minutes, or less where the session ends before."""

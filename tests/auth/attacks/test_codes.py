@@ -22,7 +22,7 @@ def wrong(mail: Mail, number: int = 1) -> str:
 
 
 def attempts(app: App, client: Client) -> object:
-    query = f"SELECT code_attempts FROM sign_in_flows WHERE id = '{client.flow['flow_id']}'"  # noqa: S608
+    query = f"SELECT code_attempts FROM sign_in_flows WHERE id = '{client.flow['flow_id']}'"
     return databases.fetch_value(app.database_url, query)
 
 
@@ -112,7 +112,7 @@ def test_of_two_whose_code_was_right_before_either_used_it_one_gets_in(client: C
             END LOOP;
             RETURN NULL;
         END $$
-    """  # noqa: S608
+    """
     use = "BEFORE UPDATE OF consumed_at ON sign_in_flows FOR EACH STATEMENT EXECUTE FUNCTION wait_for_both()"
     databases.execute(app.database_url, waits_for_both, f"CREATE TRIGGER wait_for_both {use}")
     try:

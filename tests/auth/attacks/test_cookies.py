@@ -31,7 +31,7 @@ OTHER_ORIGINS = [
 
 def column(app: App, browser: Client, name: str) -> object:
     """Of the session's row."""
-    query = f"SELECT {name} FROM sessions WHERE id = '{browser.tokens['session']['id']}'"  # noqa: S608
+    query = f"SELECT {name} FROM sessions WHERE id = '{browser.tokens['session']['id']}'"
     return databases.fetch_value(app.database_url, query)
 
 

@@ -31,7 +31,7 @@ def packed(raw: bytes) -> str:
 
 def column(app: App, client: Client, name: str) -> object:
     """Of the session's row."""
-    query = f"SELECT {name} FROM sessions WHERE id = '{client.tokens['session']['id']}'"  # noqa: S608
+    query = f"SELECT {name} FROM sessions WHERE id = '{client.tokens['session']['id']}'"
     return databases.fetch_value(app.database_url, query)
 
 

@@ -16,7 +16,7 @@ from tests.support.sendgrid import SendGrid
 
 def column(app: App, client: Client, name: str) -> object:
     """Of the session's row."""
-    query = f"SELECT {name} FROM sessions WHERE id = '{client.tokens['session']['id']}'"  # noqa: S608
+    query = f"SELECT {name} FROM sessions WHERE id = '{client.tokens['session']['id']}'"
     return databases.fetch_value(app.database_url, query)
 
 
@@ -25,7 +25,7 @@ def recorded(app: App, client: Client) -> object:
     query = f"""
         SELECT array_agg(event || coalesce(' ' || detail, '') ORDER BY id)
         FROM auth_events WHERE session_id = '{client.tokens["session"]["id"]}'
-    """  # noqa: S608
+    """
     return databases.fetch_value(app.database_url, query)
 
 
@@ -284,7 +284,7 @@ def test_only_live_sessions_of_the_account_count_among_its_twenty(
         SELECT overlay(gen_random_uuid()::text PLACING 'ff' FROM 1)::uuid, user_id, '', rotated_at, auth_time, amr,
             created_at, last_used_at, idle_expires_at, absolute_expires_at, {revoked}
         FROM sessions, generate_series(1, 20) WHERE id = '{copied}'
-    """  # noqa: S608
+    """
     databases.execute(app.database_url, newer)
     second = replace(client, ip=new_ip(), mails=client.mails).sign_in()
 

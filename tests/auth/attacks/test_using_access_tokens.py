@@ -146,7 +146,7 @@ def test_an_account_that_was_suspended_has_no_use_of_a_session_that_was_left(cli
     client.sign_in()
     databases.execute(
         app.database_url,
-        f"UPDATE users SET disabled_at = now() WHERE id = '{client.tokens['user']['id']}'",  # noqa: S608
+        f"UPDATE users SET disabled_at = now() WHERE id = '{client.tokens['user']['id']}'",
     )
 
     assert_refused(client.as_signed_in("GET", "/auth/me"))
@@ -192,7 +192,12 @@ def test_neither_a_refresh_nor_a_sign_in_elsewhere_makes_a_sign_in_fresh(client:
 def test_a_cookie_opens_nothing_that_wants_an_access_token(browser: Browser) -> None:
     """So that no other page can have a browser do it: what needs a header isn't sent by itself."""
     browser.sign_in()
-    for method, path in (("GET", "/auth/me"), ("DELETE", "/auth/me"), ("DELETE", "/auth/sessions"), ("GET", "/auth/sessions")):
+    for method, path in (
+        ("GET", "/auth/me"),
+        ("DELETE", "/auth/me"),
+        ("DELETE", "/auth/sessions"),
+        ("GET", "/auth/sessions"),
+    ):
         assert_refused(browser.ask(method, path), "access_token.missing", "Bearer")
     assert_refused(browser.ask("PATCH", "/auth/me", {"display_name": "Eve"}), "access_token.missing", "Bearer")
 

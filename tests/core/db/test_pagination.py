@@ -60,7 +60,7 @@ def url(empty_database_url: str) -> str:
         for n in range(40)
     ]
     rows.append(f"('{UUID(int=99)}', 2, 't0', 0, '{EPOCH}')")
-    databases.execute(empty_database_url, TABLE, f"INSERT INTO things VALUES {', '.join(rows)}")  # noqa: S608
+    databases.execute(empty_database_url, TABLE, f"INSERT INTO things VALUES {', '.join(rows)}")
     return empty_database_url
 
 
@@ -106,8 +106,8 @@ def test_rows_written_between_pages_shift_nothing(url: str) -> None:
     async def act(database: Database) -> list[int]:
         first = await things().fetch(database, CODEC, sort="-size", limit=10, owner=1)
         new = f"('{UUID(int=500)}', 1, 'new', 1000, now())"
-        await asyncio.to_thread(databases.execute, url, f"INSERT INTO things VALUES {new}")  # noqa: S608
-        await asyncio.to_thread(databases.execute, url, f"DELETE FROM things WHERE id = '{first.rows[-1].id}'")  # noqa: S608
+        await asyncio.to_thread(databases.execute, url, f"INSERT INTO things VALUES {new}")
+        await asyncio.to_thread(databases.execute, url, f"DELETE FROM things WHERE id = '{first.rows[-1].id}'")
         second = await things().fetch(database, CODEC, sort="-size", limit=10, cursor=first.next_cursor, owner=1)
         return [row.size for row in (*first.rows, *second.rows)]
 

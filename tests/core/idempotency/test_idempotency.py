@@ -42,7 +42,7 @@ async def add_one(transaction: Transaction) -> tuple[int, bytes]:
     return 201, b'{"made": 1}'
 
 
-async def send(  # noqa: PLR0913
+async def send(
     database: Database,
     *,
     user_id: UUID = ANA,
@@ -151,7 +151,7 @@ def test_answer_committed_after_the_snapshot_is_replayed(migrated_database_url: 
             await asyncio.to_thread(
                 databases.execute,
                 migrated_database_url,
-                f"INSERT INTO idempotency_keys VALUES {values}",  # noqa: S608
+                f"INSERT INTO idempotency_keys VALUES {values}",
             )
             return await add_one(transaction)
 

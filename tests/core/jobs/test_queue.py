@@ -109,7 +109,7 @@ def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPat
         (PermanentJobError("it can't be done"), 1, "is given up: it can't be done"),
     ],
 )
-def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(  # noqa: PLR0913, PLR0917
+def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(
     url: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -243,7 +243,7 @@ def test_jobs_of_a_machine_that_was_killed_are_anybodys(url: str) -> None:
             await enqueue(JobQueue(database), database, b"orphan")
             # What a machine leaves when it dies with a job in its hands.
             picked = "status = 'picked', queue_manager_id = gen_random_uuid(), heartbeat = now() - interval '31 s'"
-            await fetch(database, f"UPDATE pgqueuer SET {picked} RETURNING 1")  # noqa: S608
+            await fetch(database, f"UPDATE pgqueuer SET {picked} RETURNING 1")
             async with working(database, handler):
                 await until(lambda: done == [b"orphan"])
 

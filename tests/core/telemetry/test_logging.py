@@ -100,7 +100,7 @@ def test_line_of_signed_in_user_has_their_id(api: Api, shared_sendgrid: SendGrid
         ("GET", "/api/v1/auth/me", "/api/v1/auth/me", 401, "access_token.missing"),
     ],
 )
-def test_line_of_refusal_has_route_and_code(  # noqa: PLR0913, PLR0917
+def test_line_of_refusal_has_route_and_code(
     api: Api, method: str, path: str, route: str, status: int, error: str
 ) -> None:
     name = f"refused-{method}-{status}"

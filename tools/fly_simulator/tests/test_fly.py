@@ -60,7 +60,7 @@ def flyctl(fly: Fly, folder: Path, *arguments: str, token: str) -> subprocess.Co
     ],
 )
 @pytest.mark.parametrize("command", [["deploy", "--image", "registry.fly.io/a:b"], ["releases", "--json"], ["status"]])
-def test_a_bad_token_and_an_unknown_app_are_refused(  # noqa: PLR0913, PLR0917
+def test_a_bad_token_and_an_unknown_app_are_refused(
     fly: Fly, tmp_path: Path, command: list[str], app: str, token: str, sentence: str
 ) -> None:
     (tmp_path / "fly.toml").write_text(FLY_TOML)

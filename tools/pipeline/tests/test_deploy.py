@@ -127,7 +127,7 @@ def test_the_summary_says_what_runs_where(fly: FakeFly) -> None:
         (1, "", NEW, 1, "for all we know it did so before. Put back: Nothing: the app serves the commit."),
     ],
 )
-def test_the_commit_served_and_flyctl_s_end_decide_together(  # noqa: PLR0913, PLR0917
+def test_the_commit_served_and_flyctl_s_end_decide_together(
     fly: FakeFly,
     status: int,
     before: str,

@@ -101,7 +101,7 @@ def test_a_push_to_main_deploys_production_and_nothing_else(rehearsal: Rehearsal
         ),
     ],
 )
-def test_what_fails_in_build_and_test_is_not_deployed(  # noqa: PLR0913, PLR0917
+def test_what_fails_in_build_and_test_is_not_deployed(
     rehearsal: Rehearsal, tell: Told, target: str, file: str, content: str, sign: str
 ) -> None:
     commit = rehearsal.checkout.commit(f"Breaks {target}", {file: content})
@@ -171,7 +171,7 @@ def versions(rehearsal: Rehearsal, migrated: str) -> dict[str, str]:
 
 
 @pytest.mark.case("3. A release with a migration, under traffic, drops no request")
-def test_a_release_with_a_migration_drops_no_request(  # noqa: PLR0913, PLR0917
+def test_a_release_with_a_migration_drops_no_request(
     rehearsal: Rehearsal,
     production: str,
     migrated: str,
@@ -245,7 +245,7 @@ def test_a_migration_that_cant_get_its_lock_gives_up(
 
 @pytest.mark.case("6. A version that never gets healthy, or crashes at its start, serves nobody")
 @pytest.mark.parametrize("version", ["never healthy", "crashes"])
-def test_a_version_that_doesnt_work_serves_nobody(  # noqa: PLR0913, PLR0917
+def test_a_version_that_doesnt_work_serves_nobody(
     rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic, version: str
 ) -> None:
     run = rehearsal.push("main", versions[version])
@@ -351,7 +351,7 @@ def test_a_second_release_command_is_refused(rehearsal: Rehearsal, tell: Told, t
 
 
 @pytest.mark.case("9. SIGTERM amid slow requests and open connections: all answered, none cut, exit 0")
-def test_a_machine_that_is_stopped_answers_all_that_it_was_asked(  # noqa: PLR0913, PLR0917
+def test_a_machine_that_is_stopped_answers_all_that_it_was_asked(
     rehearsal: Rehearsal,
     serving: str,
     tell: Told,

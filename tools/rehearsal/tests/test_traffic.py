@@ -174,9 +174,9 @@ def forget(database_url: str, write: Write) -> None:
     databases.execute(
         database_url,
         "ALTER TABLE auth_events DISABLE TRIGGER USER",
-        f"DELETE FROM auth_events WHERE {which}",  # noqa: S608
+        f"DELETE FROM auth_events WHERE {which}",
     )
 
 
 def rename(database_url: str, user: str, name: str) -> None:
-    databases.execute(database_url, f"UPDATE users SET display_name = '{name}' WHERE id = '{user}'")  # noqa: S608
+    databases.execute(database_url, f"UPDATE users SET display_name = '{name}' WHERE id = '{user}'")

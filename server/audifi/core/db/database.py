@@ -39,7 +39,7 @@ class Database:
     `db.errors` classifies them.
     """
 
-    def __init__(  # noqa: PLR0913 - all that is told to it
+    def __init__(
         self,
         settings: DatabaseSettings,
         *,

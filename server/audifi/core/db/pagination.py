@@ -99,7 +99,7 @@ class PagedList[Row: "DataclassInstance"]:
         filters: optional conditions by the name of the parameter that each uses.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         name: str,
         select: Select[*tuple[Any, ...]],
@@ -123,7 +123,7 @@ class PagedList[Row: "DataclassInstance"]:
         self._select = select
         self._statements: dict[tuple[str, bool], Statement] = {}
 
-    async def fetch(  # noqa: PLR0913
+    async def fetch(
         self,
         database: "Database",
         codec: CursorCodec,

@@ -83,7 +83,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         extensions: these members (RFC 9457, 3.2), of any type that FastAPI can serialize.
     """
 
-    def __init__(  # noqa: PLR0913 - the members of RFC 9457
+    def __init__(
         self,
         status: int,
         code: str,

@@ -82,7 +82,7 @@ def fingerprint(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-async def run_once(  # noqa: PLR0913
+async def run_once(
     database: Database,
     *,
     user_id: UUID,

@@ -164,7 +164,7 @@ class HttpMiddleware:
     - records: the log line, metrics, the span, the report of an unexpected error.
     """
 
-    def __init__(  # noqa: PLR0913 - what it consists of
+    def __init__(
         self,
         app: ASGIApp,
         *,
