@@ -1,22 +1,22 @@
-# `make` lists the targets. Everything installs itself into .venv, from hash-pinned lock files.
+# `make` lists the targets. They install what they need into .venv, from hash-pinned lock files.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 
-# Two for each core: tests wait for servers more than they compute.
+# Two per core: tests wait for servers more than they compute.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 ENVIRONMENT_READY := .venv/.ready
-# Running needs a part of what development needs: enough, unless all of it is there already.
+# `make run` needs only some of the development packages; it uses all of them if they are installed.
 RUN_READY := $(if $(wildcard $(ENVIRONMENT_READY)),$(ENVIRONMENT_READY),.venv/.run-ready)
 BENCH_READY := tools/bench/.venv/.ready tools/bench/peers/.venv/.ready tools/bench/peers/node_modules
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)/server:$(CURDIR)"
 
-# What packages bring along, but only for what isn't done here: coloured source code, look-ups of mail domains, time zones,
-# Google's own protocols (17 MB of the image).
+# Dependencies of unused features: coloured source code, look-ups of mail domains, time zones, Google's protocols (17 MB of
+# the image).
 UNUSED := pygments dnspython tzdata googleapis-common-protos
 
-# What has a default need not be sent.
+# A request may omit a field with a default.
 TYPES_OF := --default-non-nullable=false
 
 .PHONY: help
@@ -24,18 +24,18 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules $(BENCH_READY) ## Install all that the other targets need (they do it themselves, too)
+setup: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules $(BENCH_READY) ## Install what all other targets need (each also installs it itself)
 
 .PHONY: run
 run: $(RUN_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
 	@$(IN_VENV) exec python -m dev.run
 
 .PHONY: doctor
-doctor: $(RUN_READY) ## Say what is wrong with what `make run` runs, or with DATABASE_URL=…, and what to do
+doctor: $(RUN_READY) ## Diagnose what `make run` runs, or DATABASE_URL=…, and say what to do
 	@$(IN_VENV) exec python -m dev.doctor $(ARGS)
 
 .PHONY: test
-test: $(ENVIRONMENT_READY) ## Run the server's tests; without ARGS, they must reach every line and branch of the features
+test: $(ENVIRONMENT_READY) ## Run the server's tests; without ARGS, require full coverage of the features
 	@$(IN_VENV) $(if $(ARGS),,PYTEST_PLUGINS=tests.support.coverage) python -m pytest -n $(WORKERS) -m "not slow" tests $(ARGS)
 
 .PHONY: test-tools
@@ -43,7 +43,7 @@ test-tools: $(ENVIRONMENT_READY) ## Run the tests of the developers' tools and o
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" tools dev ops clients $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(ENVIRONMENT_READY) $(BENCH_READY) ## Run the tests that start many processes, or wait
+test-slow: $(ENVIRONMENT_READY) $(BENCH_READY) ## Run the tests that start many processes
 	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow tests tools dev ops $(ARGS)
 
 .PHONY: image
@@ -55,19 +55,19 @@ image-archive: $(ENVIRONMENT_READY) ## Write the image into image.tar, for `dock
 	@$(IN_VENV) python -m tools.image.build save image.tar
 
 .PHONY: test-image
-test-image: $(ENVIRONMENT_READY) ## Migrate with the image, serve from it (builds it first, where it isn't yet)
+test-image: $(ENVIRONMENT_READY) ## Test the image: migrate, serve (builds it first)
 	@$(IN_VENV) python -m pytest -m image tools/image/tests $(ARGS)
 
 .PHONY: compatibility
-compatibility: $(ENVIRONMENT_READY) ## See that the previous release still works when the new migrations have run
+compatibility: $(ENVIRONMENT_READY) ## Check that the previous release works after the new migrations
 	@$(IN_VENV) python -m tools.migrations.compatibility
 
 .PHONY: rehearse
-rehearse: $(ENVIRONMENT_READY) tools/node_modules ## Deploy with the committed workflow to a stand-in of Fly, under traffic (a quarter of an hour)
+rehearse: $(ENVIRONMENT_READY) tools/node_modules ## Deploy to a simulated Fly with the real workflow, under traffic (15 minutes)
 	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tools/rehearsal $(ARGS)
 
 .PHONY: soak
-soak: $(ENVIRONMENT_READY) ## Break the database under steady traffic, then ask for ten times too much (MINUTES=10; WRITE=1 into docs/)
+soak: $(ENVIRONMENT_READY) ## Break the database under traffic, then overload the server (MINUTES=10; WRITE=1 writes docs/)
 	@$(IN_VENV) python -m tools.soak --minutes $(or $(MINUTES),10) $(if $(WRITE),--write) $(ARGS)
 
 .PHONY: backup-drill
@@ -75,11 +75,11 @@ backup-drill: $(ENVIRONMENT_READY) ## Back up, destroy and restore a database he
 	@$(IN_VENV) python -m tools.backup_drill $(DUMP) $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(ENVIRONMENT_READY) ## Try thousands of requests that the contract allows, and some that it doesn't (CASES=… of each)
+fuzz: $(ENVIRONMENT_READY) ## Send thousands of valid and invalid requests (CASES=… of each)
 	@$(IN_VENV) python -m tools.fuzz $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 .PHONY: fuzz-long
-fuzz-long: ## The same for much longer
+fuzz-long: ## Fuzz for much longer
 	@$(MAKE) fuzz CASES=1500
 
 .PHONY: bench
@@ -87,11 +87,11 @@ bench: $(ENVIRONMENT_READY) $(BENCH_READY) ## Compare the server with equipped p
 	@$(IN_VENV) python -m tools.bench $(ARGS)
 
 .PHONY: test-client
-test-client: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules ## Drive the server with the TypeScript client, in Node and in Chromium
+test-client: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules ## Test the TypeScript client in Node and in Chromium
 	@$(IN_VENV) python -m pytest -q -m client clients $(ARGS)
 
 .PHONY: check
-check: lint types test test-slow compatibility fuzz ## Everything that must hold before a push
+check: lint types test test-slow compatibility fuzz ## Run all checks that a push needs
 
 .PHONY: lint
 lint: lint-python lint-migrations lint-contract lint-pipeline ## Format, lint, imports, migrations, OpenAPI, workflow, scripts, Dockerfile
@@ -109,8 +109,8 @@ lint-migrations: $(ENVIRONMENT_READY)
 
 .PHONY: lint-contract
 lint-contract: $(ENVIRONMENT_READY) tools/node_modules
-	@said=$$($(IN_VENV) REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true tools/node_modules/.bin/redocly lint \
-	  --config tools/contract_diff/redocly.yaml --max-problems 20 server/openapi.json 2>&1) || { echo "$$said"; exit 1; }
+	@output=$$($(IN_VENV) REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true tools/node_modules/.bin/redocly lint \
+	  --config tools/contract_diff/redocly.yaml --max-problems 20 server/openapi.json 2>&1) || { echo "$$output"; exit 1; }
 	@$(IN_VENV) python -m tools.contract_diff.check
 
 .PHONY: lint-pipeline
@@ -122,12 +122,12 @@ types: $(ENVIRONMENT_READY) ## Type check
 	@$(IN_VENV) MYPYPATH=.github/scripts mypy --config-file server/pyproject.toml conftest.py server/audifi server/alembic dev tools tests clients/tests ops/tests .github
 
 .PHONY: format
-format: $(ENVIRONMENT_READY) ## Format the code and mend what the linter can
+format: $(ENVIRONMENT_READY) ## Format the code and fix what the linter can
 	@$(IN_VENV) ruff format .
 	@$(IN_VENV) ruff check --fix .
 
 .PHONY: openapi
-openapi: $(ENVIRONMENT_READY) tools/node_modules ## Write server/openapi.json, and the TypeScript client's types, as the code has them
+openapi: $(ENVIRONMENT_READY) tools/node_modules ## Write server/openapi.json and the TypeScript client's types from the code
 	@cd server && $(IN_VENV) python -m audifi openapi > openapi.json.new && mv openapi.json.new openapi.json
 	@$(IN_VENV) tools/node_modules/.bin/openapi-typescript server/openapi.json $(TYPES_OF) --output clients/typescript/src/schema.ts >/dev/null
 
@@ -140,11 +140,11 @@ feature: $(ENVIRONMENT_READY) ## Start a feature: make feature name=playlists (s
 	@$(IN_VENV) python -m tools.feature "$${name:-}" $${singular:+"$$singular"}
 
 .PHONY: hashes
-hashes: $(ENVIRONMENT_READY) ## Write down the hashes of new migrations, once they are written or changed
+hashes: $(ENVIRONMENT_READY) ## Write the hashes of new or changed migrations
 	@$(IN_VENV) python -m tools.migrations.hashes
 
 .PHONY: lock
-lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml anew into the lock files, every package at its newest
+lock: $(ENVIRONMENT_READY) ## Resolve pyproject.toml into the lock files, with every package at its newest
 	@cd server && for group in "requirements.lock $(addprefix --no-emit-package ,$(UNUSED))" \
 	    "requirements-run.lock --group run -c requirements.lock" "requirements-dev.lock --group dev -c requirements-run.lock"; do \
 	  $(IN_VENV) uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
@@ -173,6 +173,6 @@ tools/bench/.venv/.ready tools/bench/peers/.venv/.ready: $(ENVIRONMENT_READY)
 	@touch $@
 
 tools/node_modules clients/typescript/node_modules tools/bench/peers/node_modules: %/node_modules: %/package-lock.json $(ENVIRONMENT_READY)
-	@if [ -L $@ ]; then echo "make: $@ is a link; what it leads to would be emptied. Remove it" >&2; exit 1; fi
+	@if [ -L $@ ]; then echo "make: $@ is a symbolic link, and its target would be emptied; remove the link" >&2; exit 1; fi
 	@$(IN_VENV) npm --prefix $* ci --no-audit --no-fund --loglevel error
 	@touch $@

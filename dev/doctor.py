@@ -1,4 +1,4 @@
-"""`make doctor`: `python -m audifi doctor` with the settings of `make run`, and with its database if it is running."""
+"""`make doctor`: runs `python -m audifi doctor` with the settings and, if it is running, the database of `make run`."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from dev.run import DATA, set_defaults
 
 
 def running_database() -> str | None:
-    """The URL of the one in .data/postgres: postmaster.pid has the port in line 4, its socket's folder in 5."""
+    """Return the URL of the database in .data/postgres: line 4 of postmaster.pid is its port, 5 its socket folder."""
     file = DATA / "postgres" / "postmaster.pid"
     if not file.exists():
         return None

@@ -1,4 +1,4 @@
-"""What the README shows works as it is shown."""
+"""The commands of the README work as shown."""
 
 import json
 import re
@@ -21,7 +21,7 @@ SIGN_IN = (ROOT / "README.md").read_text().split("## Sign in")[1].split("\n## ")
 
 
 @pytest.mark.usefixtures("make_run")
-def test_a_sign_in_from_make_run_to_me(checkout: Path) -> None:
+def test_sign_in_commands_work(checkout: Path) -> None:
     port = free_port()
     run = MakeRun(checkout, PORT=str(port))
     wait_for_health(port)

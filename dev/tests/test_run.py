@@ -1,4 +1,4 @@
-"""`make run`, as a newcomer types it, in a copy of the checkout (its .venv is lent)."""
+"""`make run` in a copy of the checkout that shares its .venv."""
 
 import os
 import re
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def checkout() -> Iterator[Path]:
-    # Not in pytest's folder: PostgreSQL's user, if it isn't ours, is kept out of there.
+    # Not in pytest's folder, which PostgreSQL's user can't read.
     with TemporaryDirectory(prefix="a checkout with spaces ") as folder:
         copy = Path(folder)
         copy_files(copy)
@@ -40,7 +40,7 @@ def copy_files(copy: Path) -> None:
 
 
 class MakeRun:
-    """A running `make run`, with its output so far."""
+    """A running `make run` and its output."""
 
     def __init__(self, checkout: Path, **variables: str) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables}
@@ -63,15 +63,15 @@ class MakeRun:
             self.output += line
 
     def wait_for(self, pattern: str) -> str:
-        """What the pattern's group has found in the output, once it is there."""
+        """Wait until the output matches; return the pattern's group."""
         deadline = time.monotonic() + 40
-        while not (found := re.search(pattern, self.output)):
+        while not (match := re.search(pattern, self.output)):
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
-        return found[1]
+        return match[1]
 
     def interrupt(self) -> None:
-        """What Ctrl-C in a terminal does: a signal to everything that was started there. make ends by it, too."""
+        """Do what Ctrl-C in a terminal does: signal all processes. make ends by the signal, too."""
         os.killpg(self.process.pid, signal.SIGINT)
         assert self.wait() in {0, -signal.SIGINT}, self.output
 
@@ -94,7 +94,7 @@ def wait_for_health(port: int) -> httpx2.Response:
 
 
 def processes_of(checkout: Path) -> list[str]:
-    """The command lines of all processes that have to do with this checkout."""
+    """Return the command lines of all processes of a checkout."""
     lines = []
     for process in psutil.process_iter(["cmdline", "cwd", "status"]):
         line = " ".join(process.info["cmdline"] or [])
@@ -112,7 +112,7 @@ def make_run(checkout: Path) -> Iterator[type[MakeRun]]:
 
 
 @pytest.mark.usefixtures("make_run")
-def test_it_serves_says_where_and_leaves_nothing_after_ctrl_c(checkout: Path) -> None:
+def test_run_serves_and_stops_by_ctrl_c(checkout: Path) -> None:
     for start in ("first", "second"):
         port = free_port()
         run = MakeRun(checkout, PORT=str(port))
@@ -129,7 +129,7 @@ def test_it_serves_says_where_and_leaves_nothing_after_ctrl_c(checkout: Path) ->
 
 
 @pytest.mark.usefixtures("make_run")
-def test_it_starts_after_it_was_killed(checkout: Path) -> None:
+def test_run_starts_after_it_was_killed(checkout: Path) -> None:
     port = free_port()
     run = MakeRun(checkout, PORT=str(port))
     wait_for_health(port)
@@ -143,7 +143,7 @@ def test_it_starts_after_it_was_killed(checkout: Path) -> None:
 
 
 @pytest.mark.usefixtures("make_run")
-def test_a_locale_that_this_machine_does_not_have_is_no_obstacle(checkout: Path) -> None:
+def test_missing_locale_is_replaced(checkout: Path) -> None:
     port = free_port()
     run = MakeRun(checkout, PORT=str(port), LC_ALL="xx_XX.UTF-8")
     assert wait_for_health(port).status_code == 200
@@ -154,7 +154,7 @@ def test_a_locale_that_this_machine_does_not_have_is_no_obstacle(checkout: Path)
 
 @pytest.mark.usefixtures("make_run")
 @pytest.mark.parametrize("seconds_after_start", [0.5, 1.0, 1.4, 5.0])
-def test_ctrl_c_at_any_time_and_again_is_taken_without_a_traceback(
+def test_ctrl_c_at_any_time_shows_no_traceback(
     checkout: Path, empty_database_url: str, seconds_after_start: float
 ) -> None:
     run = MakeRun(checkout, PORT=str(free_port()), DATABASE_URL=empty_database_url)
@@ -170,7 +170,7 @@ def test_ctrl_c_at_any_time_and_again_is_taken_without_a_traceback(
 
 
 @pytest.mark.usefixtures("make_run")
-def test_ctrl_c_while_its_database_is_made_leaves_nothing_that_hinders_the_next_start(checkout: Path) -> None:
+def test_ctrl_c_during_initdb_leaves_no_database(checkout: Path) -> None:
     run = MakeRun(checkout, PORT=str(free_port()))
     wait_until(lambda: any(checkout.glob(".data/postgres*/PG_VERSION")), seconds=40)  # initdb writes it early
     time.sleep(0.1)
@@ -187,7 +187,7 @@ def test_ctrl_c_while_its_database_is_made_leaves_nothing_that_hinders_the_next_
 
 
 @pytest.mark.usefixtures("make_run")
-def test_a_terminal_that_is_closed_stops_it(checkout: Path) -> None:
+def test_closed_terminal_stops_the_server(checkout: Path) -> None:
     port = free_port()
     run = MakeRun(checkout, PORT=str(port))
     wait_for_health(port)
@@ -200,7 +200,7 @@ def test_a_terminal_that_is_closed_stops_it(checkout: Path) -> None:
 
 
 @pytest.mark.usefixtures("make_run")
-def test_a_database_of_ones_own_is_used_and_its_password_not_shown(checkout: Path, empty_database_url: str) -> None:
+def test_password_of_database_url_is_not_shown(checkout: Path, empty_database_url: str) -> None:
     port = free_port()
     run = MakeRun(checkout, PORT=str(port), DATABASE_URL=empty_database_url.replace("postgres@", "postgres:s3cr3t@"))
     assert wait_for_health(port).status_code == 200
@@ -210,7 +210,7 @@ def test_a_database_of_ones_own_is_used_and_its_password_not_shown(checkout: Pat
 
 
 @pytest.mark.usefixtures("make_run")
-def test_a_taken_port_is_one_clear_sentence(checkout: Path, database_url: str) -> None:
+def test_used_port_is_reported_in_one_sentence(checkout: Path, database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         run = MakeRun(checkout, PORT=str(port), DATABASE_URL=database_url)
@@ -229,25 +229,25 @@ def test_a_taken_port_is_one_clear_sentence(checkout: Path, database_url: str) -
         ("sqlite:///s3cr3t", "make run: DATABASE_URL: must start with postgres:// or postgresql://"),
     ],
 )
-def test_an_unreachable_database_is_one_clear_sentence(checkout: Path, url: str, sentence: str) -> None:
+def test_unreachable_database_is_one_sentence(checkout: Path, url: str, sentence: str) -> None:
     run = MakeRun(checkout, PORT=str(free_port()), DATABASE_URL=url)
 
     assert run.wait() != 0
     assert sentence in run.output
-    said = [line for line in run.output.splitlines() if line and "Migrating" not in line and "make: ***" not in line]
-    assert len(said) == 1, said
+    lines = [line for line in run.output.splitlines() if line and "Migrating" not in line and "make: ***" not in line]
+    assert len(lines) == 1, lines
     assert "s3cr3t" not in run.output
     assert "Traceback" not in run.output
 
 
-def test_a_missing_python_is_one_clear_sentence(checkout: Path, tmp_path: Path) -> None:
+def test_missing_python_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
     (checkout / ".venv").unlink()
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("make", "bash", "env", "awk"):
-        found = shutil.which(name)
-        assert found
-        (tools / name).symlink_to(found)
+        program = shutil.which(name)
+        assert program
+        (tools / name).symlink_to(program)
 
     done = subprocess.run(
         ["make", "run"], cwd=checkout, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
@@ -265,7 +265,7 @@ def test_a_missing_python_is_one_clear_sentence(checkout: Path, tmp_path: Path) 
         ("/nowhere/python", "make: PYTHON=/nowhere/python is no Python; Python 3.13 is needed\n"),
     ],
 )
-def test_a_python_that_is_named_must_be_the_right_one(checkout: Path, python: str, sentence: str) -> None:
+def test_wrong_python_is_refused(checkout: Path, python: str, sentence: str) -> None:
     (checkout / ".venv").unlink()
     (checkout / "a folder").mkdir()
     (checkout / "a folder" / "old").write_text("#!/bin/sh\nprintf 3.11\n")
@@ -279,7 +279,7 @@ def test_a_python_that_is_named_must_be_the_right_one(checkout: Path, python: st
     assert not (checkout / ".venv").exists()
 
 
-def test_make_alone_lists_the_targets(checkout: Path) -> None:
+def test_make_lists_the_targets(checkout: Path) -> None:
     listed = subprocess.run(["make"], cwd=checkout, capture_output=True, text=True, check=True).stdout
 
     for target in ("run", "test", "check", "format", "lock"):
@@ -287,7 +287,7 @@ def test_make_alone_lists_the_targets(checkout: Path) -> None:
 
 
 @pytest.mark.usefixtures("make_run")
-def test_make_doctor_finds_it_well_while_it_runs_and_says_so_when_it_does_not(checkout: Path) -> None:
+def test_doctor_checks_the_running_database(checkout: Path) -> None:
     def doctor(port: int) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": os.environ["PATH"], "PORT": str(port)}
         return subprocess.run(

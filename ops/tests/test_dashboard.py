@@ -1,4 +1,4 @@
-"""The dashboard and the alerts, compared by a real Prometheus with what a real server exports."""
+"""Compares the dashboard and the alerts with a real server's metrics, through a real Prometheus."""
 
 import json
 import re
@@ -31,7 +31,7 @@ ALERTS = re.findall(r"- alert: (\w+)", ALERT_FILE.read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 WAIT_SECONDS = 30
 GRAFANA = {"$__rate_interval": "20s", "$app": "audifi-api"}
-"""What Grafana puts in."""
+"""The values of Grafana's variables."""
 
 
 def of_panels() -> list[str]:
@@ -55,7 +55,7 @@ class Watched:
 def watched(
     tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sendgrid: SendGrid
 ) -> Iterator[Watched]:
-    """Start a server to which everything has happened that a panel shows."""
+    """A server that has had every event that a panel shows."""
     port = apis.free_port()
     settings = {
         "DATABASE_URL": database_url,
@@ -87,7 +87,7 @@ def live(url: str, client: Client) -> None:
 
 
 @pytest.mark.parametrize("expression", of_panels())
-def test_dashboard_query_finds_series(watched: Watched, expression: str) -> None:
+def test_dashboard_query_returns_series(watched: Watched, expression: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not (series := watched.prometheus.query(filled(expression))):
         assert time.monotonic() < deadline, "nothing"
@@ -99,7 +99,7 @@ def test_dashboard_query_finds_series(watched: Watched, expression: str) -> None
 
 
 def selectors(text: str) -> dict[str, set[str]]:
-    """Return the metrics that expressions name, always with braces, and their labels."""
+    """Return the metrics in an expression, always written with braces, and their labels."""
     metrics: dict[str, set[str]] = {}
     for name, inside in re.findall(r"\b([a-z_]+)\{([^}]*)\}", text):
         metrics.setdefault(name, set()).update(re.findall(r"(\w+) *[=!]~?", inside))
@@ -107,7 +107,7 @@ def selectors(text: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("expressions", [*of_panels(), ALERT_FILE.read_text()])
-def test_named_metrics_are_exported_with_their_labels(watched: Watched, expressions: str) -> None:
+def test_named_metrics_and_labels_are_exported(watched: Watched, expressions: str) -> None:
     now = wait_for(watched.metrics_port, lambda now: now.value("event_loop_lag_seconds_count") > 0)
 
     assert selectors(expressions)
@@ -117,7 +117,7 @@ def test_named_metrics_are_exported_with_their_labels(watched: Watched, expressi
         assert labels <= known, name
 
 
-def test_no_alert_fires_for_a_healthy_server(watched: Watched) -> None:
+def test_alerts_do_not_fire_on_a_healthy_server(watched: Watched) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not all(rule["health"] == "ok" for rule in watched.prometheus.rules()):
         assert time.monotonic() < deadline, watched.prometheus.rules()
@@ -135,8 +135,8 @@ def test_no_alert_fires_for_a_healthy_server(watched: Watched) -> None:
     assert {rule["name"] for rule in watched.prometheus.rules() if rule["state"] == "firing"}.isdisjoint(quiet)
 
 
-def test_dashboard_works_for_any_source_and_app() -> None:
-    """As Fly's managed Grafana imports it: no data source of somebody's own, and no panel without a question."""
+def test_dashboard_is_portable() -> None:
+    """Fly's managed Grafana can import it: no fixed data source, and no panel without a query."""
     assert [variable["name"] for variable in DASHBOARD["templating"]["list"]] == ["datasource", "app"]
     for panel in PANELS:
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
@@ -145,13 +145,13 @@ def test_dashboard_works_for_any_source_and_app() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_alerts_have_severity_and_summary(watched: Watched) -> None:
+def test_alert_names_its_severity(watched: Watched) -> None:
     for rule in watched.prometheus.rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"]
 
 
-def test_runbook_has_every_alert() -> None:
+def test_runbook_describes_every_alert() -> None:
     runbook = (ROOT / "docs/runbook.md").read_text()
     assert len(ALERTS) >= 10
     for alert in ALERTS:

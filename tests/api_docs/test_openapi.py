@@ -113,8 +113,8 @@ def test_signed_in_operation_lists_token_problems() -> None:
 def _behind(answer: dict[str, Any]) -> dict[str, Any]:
     if "$ref" not in answer:
         return answer
-    found: dict[str, Any] = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-    return found
+    response: dict[str, Any] = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    return response
 
 
 def _codes(answer: dict[str, Any]) -> Iterator[str]:

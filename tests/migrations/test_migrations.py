@@ -1,4 +1,4 @@
-"""`alembic upgrade head` as Fly's release command runs it, on a real database, with what can go wrong."""
+"""`alembic upgrade head`, as Fly's release command runs it, on a real database."""
 
 import asyncio
 import re
@@ -60,7 +60,7 @@ WAIT_UNTIL_IT_MAY_GO_ON = (
 
 
 def start(folder: Path, log: Path, url: str) -> subprocess.Popen[bytes]:
-    """`alembic upgrade head`; what it says goes into the file."""
+    """Start `alembic upgrade head`; its output goes into the log."""
     with log.open("wb") as file:
         return subprocess.Popen(
             ["alembic", "upgrade", "head"],
@@ -75,7 +75,7 @@ def test_there_is_one_head() -> None:
     assert re.fullmatch(r"\w+ \(head\)\n", alembic("heads", DATABASE_URL="postgres://u@127.0.0.1:1/d").stdout)
 
 
-def test_an_empty_database_is_upgraded_and_a_second_upgrade_does_nothing(empty_database_url: str) -> None:
+def test_second_upgrade_does_nothing(empty_database_url: str) -> None:
     first = alembic("upgrade", "head", DATABASE_URL=empty_database_url)
     second = alembic("upgrade", "head", DATABASE_URL=empty_database_url)
 
@@ -86,19 +86,19 @@ def test_an_empty_database_is_upgraded_and_a_second_upgrade_does_nothing(empty_d
     assert databases.fetch_value(empty_database_url, TABLES) == OURS
 
 
-def test_the_models_match_the_migrations(database_url: str) -> None:
+def test_models_match_the_migrations(database_url: str) -> None:
     check = alembic("check", DATABASE_URL=database_url)
 
     assert "No new upgrade operations detected" in check.stdout, check.stdout + check.stderr
 
 
-def test_a_drift_between_models_and_migrations_is_noticed(migrated_database_url: str) -> None:
+def test_schema_drift_is_reported(migrated_database_url: str) -> None:
     databases.execute(migrated_database_url, "ALTER TABLE users ADD COLUMN shoe_size int")
 
     assert alembic("check", DATABASE_URL=migrated_database_url).returncode != 0
 
 
-def test_down_and_up_again_comes_to_the_same(migrated_database_url: str) -> None:
+def test_downgrade_and_upgrade_restore_the_schema(migrated_database_url: str) -> None:
     down = alembic("downgrade", "base", DATABASE_URL=migrated_database_url)
 
     assert "reverted 0001" in down.stderr
@@ -106,14 +106,14 @@ def test_down_and_up_again_comes_to_the_same(migrated_database_url: str) -> None
     assert alembic("upgrade", "head", DATABASE_URL=migrated_database_url).returncode == 0
 
 
-def test_a_failing_migration_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
+def test_failed_migration_is_rolled_back(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()')")
     add_revision(folder, "9002", "9001", "op.execute('CREATE TABLE whole ()'); op.execute('SELECT 1/0')")
 
     failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert failed.returncode != 0
-    assert "Running upgrade 9001 -> 9002" in failed.stderr  # which one it was
+    assert "Running upgrade 9001 -> 9002" in failed.stderr  # the failed revision
     assert re.search(r"^FAILED: .*division by zero$", failed.stdout, re.MULTILINE)
     assert "Traceback" not in failed.stdout + failed.stderr
     assert "applied" not in failed.stderr
@@ -121,9 +121,7 @@ def test_a_failing_migration_leaves_the_schema_as_it_was(folder: Path, migrated_
     assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
-def test_a_bug_in_a_migration_shows_its_traceback_and_leaves_the_schema_as_it_was(
-    folder: Path, migrated_database_url: str
-) -> None:
+def test_bug_in_a_migration_shows_its_traceback(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()'); op.no_such_thing()")
 
     failed = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
@@ -133,7 +131,7 @@ def test_a_bug_in_a_migration_shows_its_traceback_and_leaves_the_schema_as_it_wa
     assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
-def test_of_two_at_once_one_waits_and_finds_nothing_to_do(folder: Path, empty_database_url: str) -> None:
+def test_concurrent_upgrade_waits_and_does_nothing(folder: Path, empty_database_url: str) -> None:
     add_revision(folder, "9001", HEAD, WAIT_UNTIL_IT_MAY_GO_ON)
     logs = [folder / "one.log", folder / "other.log"]
     processes = [start(folder, log, empty_database_url) for log in logs]
@@ -141,13 +139,13 @@ def test_of_two_at_once_one_waits_and_finds_nothing_to_do(folder: Path, empty_da
     databases.execute(empty_database_url, "CREATE SCHEMA go_on")
 
     assert [process.wait(50) for process in processes] == [0, 0]
-    first, second = sorted((log.read_text() for log in logs), key=lambda said: "nothing to apply" in said)
+    first, second = sorted((log.read_text() for log in logs), key=lambda log_text: "nothing to apply" in log_text)
     assert "applied 9001" in first
     assert "another migration is running; waiting" in second
     assert "applied" not in second
 
 
-def test_it_does_not_wait_for_another_migration_for_ever(folder: Path, empty_database_url: str) -> None:
+def test_wait_for_another_migration_is_bounded(folder: Path, empty_database_url: str) -> None:
     with databases.holding(empty_database_url, f"SELECT pg_advisory_xact_lock({0x617564696669})"):
         late = alembic(
             "upgrade", "head", folder=folder, DATABASE_URL=empty_database_url, MIGRATION_QUEUE_TIMEOUT_SECONDS="1"
@@ -157,9 +155,7 @@ def test_it_does_not_wait_for_another_migration_for_ever(folder: Path, empty_dat
     assert "another migration was still running after 1 s" in late.stdout
 
 
-def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
-    folder: Path, migrated_database_url: str
-) -> None:
+def test_waiting_does_not_block_a_concurrent_index(folder: Path, migrated_database_url: str) -> None:
     concurrently = (
         "with op.get_context().autocommit_block():\n"
         "        op.execute('SELECT pg_sleep(2)')\n"
@@ -178,7 +174,7 @@ def test_one_that_waits_does_not_block_an_index_that_is_created_concurrently(
     assert databases.fetch_value(migrated_database_url, valid) is True
 
 
-def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, migrated_database_url: str) -> None:
+def test_lock_wait_ends_before_traffic_queues(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "9001", HEAD, "op.execute('ALTER TABLE users ADD COLUMN note text')")
 
     with databases.holding(migrated_database_url, "SELECT * FROM users"):
@@ -199,9 +195,7 @@ def test_it_gives_up_on_a_lock_before_traffic_queues_behind_it(folder: Path, mig
     assert databases.fetch_value(migrated_database_url, REVISION) == HEAD
 
 
-def test_it_lets_requests_through_and_gets_its_lock_when_the_other_has_ended(
-    folder: Path, migrated_database_url: str
-) -> None:
+def test_lock_is_retried_between_requests(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "9001", HEAD, "op.execute('ALTER TABLE users ADD COLUMN note text')")
 
     with ThreadPoolExecutor(1) as threads:
@@ -217,7 +211,7 @@ def test_it_lets_requests_through_and_gets_its_lock_when_the_other_has_ended(
 
 
 @pytest.mark.parametrize("where", ["op", "autocommit"])
-def test_a_statement_that_takes_too_long_is_cancelled(folder: Path, empty_database_url: str, where: str) -> None:
+def test_long_statement_is_cancelled(folder: Path, empty_database_url: str, where: str) -> None:
     sleep = "op.execute('SELECT pg_sleep(30)')"
     add_revision(
         folder,
@@ -234,7 +228,7 @@ def test_a_statement_that_takes_too_long_is_cancelled(folder: Path, empty_databa
     assert "statement timeout" in failed.stdout
 
 
-def test_it_waits_for_a_database_that_is_waking_up(folder: Path) -> None:
+def test_waking_database_is_waited_for(folder: Path) -> None:
     port = apis.free_port()
     log = folder / "log"
     process = start(folder, log, f"postgres://postgres@127.0.0.1:{port}/postgres")
@@ -245,7 +239,7 @@ def test_it_waits_for_a_database_that_is_waking_up(folder: Path) -> None:
     assert "applied 0001" in log.read_text()
 
 
-def test_it_does_not_wait_for_ever() -> None:
+def test_wait_for_a_database_is_bounded() -> None:
     failed = alembic(
         "upgrade", "head", DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d", MIGRATION_WAKE_TIMEOUT_SECONDS="1"
     )
@@ -259,7 +253,7 @@ def test_it_does_not_wait_for_ever() -> None:
     ("credentials", "cause"),
     [("postgres:wrong", "InvalidPasswordError"), ("postgres:secret", "InvalidCatalogNameError")],
 )
-def test_what_waiting_cannot_mend_fails_at_once(own_postgres: Postgres, credentials: str, cause: str) -> None:
+def test_permanent_error_fails_at_once(own_postgres: Postgres, credentials: str, cause: str) -> None:
     failed = alembic("upgrade", "head", DATABASE_URL=f"postgres://{credentials}@127.0.0.1:{own_postgres.port}/nowhere")
 
     assert failed.returncode != 0
@@ -267,12 +261,12 @@ def test_what_waiting_cannot_mend_fails_at_once(own_postgres: Postgres, credenti
     assert "waiting" not in failed.stderr
 
 
-# Not by its query, which is there once it is parsed: to be cancelled between that and its start does nothing.
+# Wait for the sleep, not for the query: a cancellation between parsing and execution has no effect.
 ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 
 
 def start_and_wait_until_asleep(folder: Path, url: str) -> subprocess.Popen[str]:
-    """A migration in the middle of revision 9001, which has made a table and will sleep for half a minute."""
+    """Start a migration that has made a table and then sleeps for half a minute."""
     add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE half ()'); op.execute('SELECT pg_sleep(30)')")
     process = subprocess.Popen(
         ["alembic", "upgrade", "head"],
@@ -286,10 +280,10 @@ def start_and_wait_until_asleep(folder: Path, url: str) -> subprocess.Popen[str]
     return process
 
 
-def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated_database_url: str) -> None:
-    """Fly destroys a release machine that another deploy replaces.
+def test_killed_migration_leaves_nothing_behind(folder: Path, migrated_database_url: str) -> None:
+    """Fly destroys a release machine when another deploy replaces it.
 
-    What it was doing ends with it; else it would go on with its locks, but without the lock that the next waits for.
+    Its statement must end with it: it would keep its locks, without the lock that the next migration waits for.
     """
     killed = start_and_wait_until_asleep(folder, migrated_database_url)
     killed.kill()
@@ -303,7 +297,7 @@ def test_a_migration_that_is_killed_leaves_nothing_behind(folder: Path, migrated
     assert databases.fetch_value(migrated_database_url, TABLES) == OURS + " whole"
 
 
-def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, migrated_database_url: str) -> None:
+def test_ctrl_c_rolls_back_with_a_message(folder: Path, migrated_database_url: str) -> None:
     process = start_and_wait_until_asleep(folder, migrated_database_url)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
@@ -314,7 +308,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_the_schema_as_it_was(folder: Path, mi
     assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
-def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrated_database_url: str) -> None:
+def test_migration_without_its_lock_does_not_commit(folder: Path, migrated_database_url: str) -> None:
     add_revision(folder, "9001", HEAD, f"op.execute('CREATE TABLE half ()'); {WAIT_UNTIL_IT_MAY_GO_ON}")
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
@@ -331,7 +325,7 @@ def test_a_migration_that_has_lost_its_lock_does_not_commit(folder: Path, migrat
     assert databases.fetch_value(migrated_database_url, TABLES) == OURS
 
 
-def test_looking_does_not_wait_for_a_migration_that_runs(migrated_database_url: str) -> None:
+def test_read_only_command_does_not_wait(migrated_database_url: str) -> None:
     with databases.holding(migrated_database_url, f"SELECT pg_advisory_xact_lock({0x617564696669})"):
         current = alembic("current", DATABASE_URL=migrated_database_url, MIGRATION_QUEUE_TIMEOUT_SECONDS="1")
 
@@ -340,7 +334,7 @@ def test_looking_does_not_wait_for_a_migration_that_runs(migrated_database_url: 
     assert "apply" not in current.stderr
 
 
-def test_a_stamp_is_not_called_applied(empty_database_url: str) -> None:
+def test_stamp_is_reported_as_stamped(empty_database_url: str) -> None:
     stamp = alembic("stamp", "head", DATABASE_URL=empty_database_url)
 
     assert stamp.returncode == 0
@@ -348,7 +342,7 @@ def test_a_stamp_is_not_called_applied(empty_database_url: str) -> None:
     assert "applied" not in stamp.stderr
 
 
-def test_a_server_without_tls_is_not_waited_for(postgres_server: Postgres) -> None:
+def test_server_without_tls_fails_at_once(postgres_server: Postgres) -> None:
     with relay(postgres_server.socket_folder, postgres_server.port) as plain:
         url = f"postgres://postgres@127.0.0.1:{plain.port}/postgres?sslmode=require"
         failed = alembic("upgrade", "head", DATABASE_URL=url)
@@ -358,7 +352,7 @@ def test_a_server_without_tls_is_not_waited_for(postgres_server: Postgres) -> No
     assert "waiting" not in failed.stderr
 
 
-def test_it_needs_database_url_and_says_so() -> None:
+def test_missing_database_url_is_named() -> None:
     failed = alembic("upgrade", "head")
 
     assert failed.returncode != 0
@@ -366,7 +360,7 @@ def test_it_needs_database_url_and_says_so() -> None:
     assert "Traceback" not in failed.stderr
 
 
-def test_the_sql_can_be_printed_without_a_database_and_does_the_same(empty_database_url: str) -> None:
+def test_printed_sql_makes_the_same_schema(empty_database_url: str) -> None:
     printed = alembic("upgrade", "head", "--sql")
 
     assert printed.returncode == 0
@@ -376,7 +370,7 @@ def test_the_sql_can_be_printed_without_a_database_and_does_the_same(empty_datab
     assert alembic("check", DATABASE_URL=empty_database_url).returncode == 0
 
 
-def test_every_constraint_has_the_name_that_the_convention_gives(database_url: str) -> None:
+def test_constraint_names_follow_the_convention(database_url: str) -> None:
     query = "SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'users'::regclass"
 
     assert databases.fetch_value(database_url, query) == (
@@ -385,7 +379,7 @@ def test_every_constraint_has_the_name_that_the_convention_gives(database_url: s
     )
 
 
-def test_pgqueuer_misses_nothing_but_the_trigger_that_would_notify(database_url: str) -> None:
+def test_pgqueuer_lacks_only_the_notify_trigger(database_url: str) -> None:
     """An update of the package that wants another schema is noticed here; it then takes a migration."""
 
     async def plan() -> list[str]:
@@ -399,7 +393,7 @@ def test_pgqueuer_misses_nothing_but_the_trigger_that_would_notify(database_url:
     assert missed == ["CREATE FUNCTION fn_pgqueuer_changed", "CREATE TRIGGER tg_pgqueuer_changed"]
 
 
-def test_what_happened_to_an_account_can_only_be_added_to(migrated_database_url: str) -> None:
+def test_auth_events_are_append_only(migrated_database_url: str) -> None:
     add = "INSERT INTO auth_events (id, event, user_id, created_at) VALUES (gen_random_uuid(), 'user.created', {}, {})"
     me = "'00000000-0000-7000-8000-000000000000'"
     databases.execute(migrated_database_url, add.format(me, "now()"), add.format(me, "now() - interval '366 days'"))

@@ -1,4 +1,4 @@
-"""The API as a process of its own, asked over HTTP."""
+"""The API as a separate process, called over HTTP."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ LAST_PORT = Path(tempfile.gettempdir()) / f"audifi-last-port-{os.getuid()}"
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """A checkout, and the Python that has its packages."""
+    """A checkout and the Python interpreter that has its packages."""
 
     name: str
     root: Path
@@ -45,34 +45,34 @@ class Api:
         return httpx2.get(f"{self.url}/api/v1/health", timeout=10)
 
     def log(self) -> str:
-        """All its whole lines so far. Of one that is being written, a part may be there (write(2) isn't atomic)."""
+        """Return the complete lines of the log; write(2) isn't atomic, so the last one may be partial."""
         return whole_lines(self.log_file)
 
     def state(self) -> str:
-        """For whoever looks into a failure: how it does, and the end of its log."""
+        """Return the exit status and the end of the log, for a failed test's report."""
         status = self.process.poll()
         does = "runs" if status is None else f"has ended with {status}"
         log = self.log_file.read_text(errors="replace")
         return "\n".join([f"process {self.process.pid} {does}", *log.splitlines()[-20:]])
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30) -> int:
-        """Send the signal and wait; returns the exit status."""
+        """Send the signal, wait, and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
 
 
 def whole_lines(file: Path) -> str:
-    """What a file that is being written holds, without its last line if that has no end yet."""
+    """Return the content of a file without a last line that has no end yet."""
     lines, end, _ = file.read_bytes().rpartition(b"\n")
     return (lines + end).decode()
 
 
 RUNNING: list[Api] = []
-"""All that this process has started."""
+"""The servers that this process has started."""
 
 
 def ports_of_servers() -> range:
-    """Those that the kernel gives to no client (ip(7), ip_local_port_range), where it leaves any."""
+    """Return ports outside the ephemeral range (ip(7), ip_local_port_range), where it leaves any."""
     setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first = int(setting.read_text().split()[0]) if setting.exists() else 32_768
     return range(first - 10_000, first) if first > 12_000 else range(20_000, 30_000)
@@ -82,10 +82,10 @@ PORTS = ports_of_servers()
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 for a server that is yet to start, which nobody else gets meanwhile.
+    """Return a port of 127.0.0.1 that no other caller on this machine gets soon.
 
-    Not one that the kernel says is free: it gives that to another test as well, and to any client, until somebody
-    listens there. These come in turn, for all processes of this machine, from outside those that clients are given.
+    A port that the kernel reports as free can go to another test or to a client before the server listens on it. These
+    ports are handed out in turn to all processes of the machine, from outside the ephemeral range.
     """
     with LAST_PORT.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -100,10 +100,10 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody does, on 127.0.0.1."""
+    """Return whether a server listens on a port of 127.0.0.1."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            # TCP lets a client connect with itself, where the kernel gives it this very port (RFC 9293, 3.5).
+            # A client can connect to itself if the kernel gives it this very port (RFC 9293, 3.5).
             return bool(connection.getsockname() != connection.getpeername())
     except OSError:
         return False
@@ -120,18 +120,18 @@ MINIMAL = {
     "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
     **SECRETS,
 }
-"""All that a server needs to start."""
+"""The settings that a server needs to start."""
 
 
 def environment(code: Code = OURS, /, **variables: str) -> dict[str, str]:
-    """What a process is started with: nothing of this machine's settings but where programs are."""
+    """Return the environment of a child process: PATH is its only variable from this machine."""
     settings = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{code.root / 'server'}:{code.root}"}
     return settings | {"PYTHONFAULTHANDLER": "1"} | variables  # as the image has it
 
 
 @contextmanager
 def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **variables: str) -> Iterator[Api]:
-    """`python -m module`, on a free port of 127.0.0.1, until the block ends. Its log goes to a file in `folder`."""
+    """Run `python -m module` on a free port of 127.0.0.1 while the block runs. Its log is a file in `folder`."""
     port = free_port()
     log_file = folder / f"api-{port}.log"
     defaults = {
@@ -169,7 +169,7 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
 
 
 def _wait_until_it_listens(api: Api) -> None:
-    """By its own word: that somebody answers at the port doesn't say who, nor that it has started."""
+    """Wait for the log line: an answer on the port could be another server's."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while " listens on http://" not in api.log():
         gave_up = api.process.poll() is not None or time.monotonic() > deadline

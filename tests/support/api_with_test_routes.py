@@ -71,7 +71,7 @@ def add_routes_about_load(app: FastAPI) -> None:
 
     @app.get("/test/busy-loop")
     async def busy_loop(seconds: float) -> None:
-        """Each turn of the event loop takes 20 ms."""
+        """Block the event loop for 20 ms in each iteration."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(0.02)  # noqa: ASYNC251

@@ -1,4 +1,4 @@
-"""The API inside the test process, asked over real HTTP: its clock can be moved, and its coverage measured."""
+"""The API inside the test process, called over HTTP: tests move its clock, and coverage sees it."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ from tests.support.clients import asking
 
 @dataclass
 class Clock:
-    """The server's, as far ahead of ours as a test wants it."""
+    """The server's clock, which a test moves ahead of the system's."""
 
     ahead: timedelta = field(default_factory=timedelta)
     stopped_at: datetime | None = None
@@ -34,7 +34,7 @@ class Clock:
         return (self.stopped_at or datetime.now(UTC)) + self.ahead
 
     def stop(self) -> None:
-        """From now on it goes by `advance` alone, for what is so to the second."""
+        """Stop the clock: from now on only `advance` moves it."""
         self.stopped_at = datetime.now(UTC)
 
     def reset(self) -> None:
@@ -46,7 +46,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """A running one."""
+    """A running application."""
 
     url: str
     http: httpx2.Client
@@ -65,7 +65,7 @@ def running(
     retention_times: str = RETENTION_TIMES,
     **values: Any,
 ) -> Iterator[App]:
-    """As in production, behind a proxy that is trusted to tell the client's address and scheme."""
+    """Run it as in production, behind a proxy that is trusted to report the client's address and scheme."""
     clock = clock or Clock()
     secrets = {name.lower(): SecretStr(value) for name, value in SECRETS.items()}
     defaults: dict[str, Any] = {
@@ -87,7 +87,7 @@ def running(
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """Over real HTTP, by a thread of this process, until the block ends; yields the URL."""
+    """Serve over HTTP from a thread while the block runs; yield the URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)

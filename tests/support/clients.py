@@ -1,4 +1,4 @@
-"""Those who sign in: a browser with cookies, an app that keeps its tokens itself."""
+"""Clients that sign in: a browser with cookies, and an app that stores its tokens."""
 
 import re
 import secrets
@@ -26,7 +26,7 @@ REFRESH_COOKIE = "__Host-audifi_refresh"
 
 @contextmanager
 def asking(url: str) -> Iterator[httpx2.Client]:
-    """Connections that several clients share. They keep no cookies, and hold each answer to the contract."""
+    """Yield an HTTP client to share: it keeps no cookies and checks each response against the contract."""
     none = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     # uvicorn closes idle connections after 5 s: one that is reused just then is reset.
     limits = httpx2.Limits(max_connections=None, keepalive_expiry=2)
@@ -36,18 +36,18 @@ def asking(url: str) -> Iterator[httpx2.Client]:
 
 
 def new_address() -> str:
-    """One that no other test uses."""
+    """Return an email address that no other test uses."""
     return f"ana-{uuid4().hex[:16]}@example.com"
 
 
 def new_ip() -> str:
-    """A client's that no other test uses, so that limits don't meet."""
+    """Return a client address that no other test uses, so that tests don't share rate limits."""
     return str(IPv4Address(secrets.randbelow(2**24) + (10 << 24)))
 
 
 @dataclass(kw_only=True)
 class Mail:
-    """What a mail gives to a person."""
+    """The parts of an email that a test needs."""
 
     token: str
     code: str
@@ -55,7 +55,7 @@ class Mail:
 
 
 def newest_mail(sendgrid: SendGrid, email: str, count: int = 1) -> Mail:
-    """The newest of so many mails to an address, once it has arrived."""
+    """Return the newest of `count` emails to an address, once it has arrived."""
     content = sendgrid.wait_for(email, count)["content"]
     text = content[0]["value"]
     token = re.search(re.escape(f"{APP_URL}/auth/verify#token=") + r"([\w-]+)", text)
@@ -67,7 +67,7 @@ def newest_mail(sendgrid: SendGrid, email: str, count: int = 1) -> Mail:
 
 @dataclass
 class Client:
-    """Keeps tokens itself, as native apps and pages of other sites do."""
+    """Stores tokens, as native apps and pages of other sites do."""
 
     http: httpx2.Client
     sendgrid: SendGrid
@@ -76,9 +76,9 @@ class Client:
     headers: dict[str, str] = field(default_factory=dict)
     delivery: str = "body"
     flow: dict[str, Any] = field(default_factory=dict)
-    """What the request for a link answered."""
+    """The response to the request for a link."""
     tokens: dict[str, Any] = field(default_factory=dict)
-    """What the last sign-in or refresh answered."""
+    """The response to the last sign-in or refresh."""
     mails: int = 0
 
     def ask(
@@ -102,7 +102,7 @@ class Client:
         return answer
 
     def request_mail(self, **fields: Any) -> Mail:
-        """Ask for a link, and read the mail."""
+        """Request a link and return the email."""
         answer = self.request(**fields)
         assert answer.status_code == 202, answer.text
         self.mails += 1
@@ -131,7 +131,7 @@ class Client:
 
 @dataclass
 class Browser(Client):
-    """A page of the frontend, with the cookies that the browser keeps for the API."""
+    """A page of the frontend, with the browser's cookies for the API."""
 
     delivery: str = "cookie"
     headers: dict[str, str] = field(default_factory=lambda: {"Origin": APP_URL, "Sec-Fetch-Site": "same-site"})
@@ -162,18 +162,18 @@ class Browser(Client):
 
 
 def elsewhere(client: Client) -> Client:
-    """What one client knows, on another machine, whose limits are its own."""
+    """Return a client with the same tokens on another machine, which has its own rate limits."""
     return replace(client, ip=new_ip())
 
 
 def count_rows(database_url: str, table: Literal["users", "sessions", "sign_in_flows"], email: str) -> object:
-    """How many of them an address has."""
+    """Return the number of rows of an address."""
     joined = "sessions JOIN users ON users.id = sessions.user_id" if table == "sessions" else table
     return databases.fetch_value(database_url, f"SELECT count(*) FROM {joined} WHERE email_key = '{email}'")
 
 
 def at_once[T](calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What each of them returns, all started at the same moment."""
+    """Start all calls at the same moment and return their results."""
     start = Barrier(len(calls))
 
     def call(it: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector on this machine, as far as OTLP over HTTP with traces goes: it keeps all it gets."""
+"""OpenTelemetry collector that stores the traces it receives (OTLP over HTTP)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -52,10 +52,10 @@ class Collector:
 
     def wait_for(self, wanted: Callable[[Span], bool]) -> Span:
         deadline = time.monotonic() + WAIT_SECONDS
-        while not (found := [span for span in list(self.spans) if wanted(span)]):
+        while not (spans := [span for span in list(self.spans) if wanted(span)]):
             assert time.monotonic() < deadline, [(span.name, span.attributes) for span in self.spans]
             time.sleep(0.05)
-        return found[0]
+        return spans[0]
 
 
 def _values(attributes: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Holds answers to server/openapi.json: their statuses, headers, media types and bodies."""
+"""Checks responses against server/openapi.json: status, headers, media type and body."""
 
 import json
 import re
@@ -15,13 +15,13 @@ PATHS = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): path for path in DOCUMEN
 
 
 class ContractError(AssertionError):
-    """An answer that no client could have expected."""
+    """A response that the contract doesn't describe."""
 
 
 def check(answer: httpx2.Response) -> None:
-    """
+    """Check a response of any operation of the contract.
     Raises:
-        ContractError: the contract has this operation, and not this answer of it.
+        ContractError: the operation doesn't describe this response.
     """
     path = next((path for pattern, path in PATHS.items() if pattern.fullmatch(answer.request.url.path)), None)
     operation = DOCUMENT["paths"].get(path, {}).get(answer.request.method.lower())
@@ -49,8 +49,8 @@ def check(answer: httpx2.Response) -> None:
 def _behind(answer: dict[str, Any]) -> dict[str, Any]:
     if "$ref" not in answer:
         return answer
-    found: dict[str, Any] = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-    return found
+    response: dict[str, Any] = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    return response
 
 
 @cache

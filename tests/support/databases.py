@@ -1,4 +1,4 @@
-"""Databases of the one test server, and servers of a test's own for those that break them."""
+"""Databases of the shared test server, and separate servers for tests that break them."""
 
 import asyncio
 import subprocess
@@ -19,13 +19,13 @@ from tests.support.api import ROOT, environment
 
 TEMPLATE = "audifi_template"
 
-# A test server may lose its data: no waiting for the disk.
+# A test server may lose its data: don't wait for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
 @contextmanager
 def own_server(port: int | None = None, **settings: str) -> Iterator[Postgres]:
-    """A server of a test's own. Not in pytest's folder: PostgreSQL's user, if it isn't ours, is kept out of there."""
+    """Run a separate server, outside pytest's folder, which PostgreSQL's user can't read."""
     with (
         TemporaryDirectory(prefix="audifi-tests-") as folder,
         postgres.running(Path(folder) / "postgres", port=port, settings=FAST | settings) as server,
@@ -34,7 +34,7 @@ def own_server(port: int | None = None, **settings: str) -> Iterator[Postgres]:
 
 
 def execute(url: str, *statements: str) -> None:
-    """Run statements outside a transaction, as CREATE DATABASE wants it."""
+    """Run statements outside a transaction, which CREATE DATABASE requires."""
 
     async def run() -> None:
         connection = await asyncpg.connect(url)
@@ -48,7 +48,7 @@ def execute(url: str, *statements: str) -> None:
 
 
 def fetch_value(url: str, query: str, *arguments: object) -> object:
-    """The first column of the first row; $1 and so on are the arguments."""
+    """Return the first column of the first row."""
 
     async def run() -> object:
         connection = await asyncpg.connect(url)
@@ -62,9 +62,9 @@ def fetch_value(url: str, query: str, *arguments: object) -> object:
 
 @contextmanager
 def holding(url: str, statement: str) -> Iterator[Callable[[], int]]:
-    """Keep what a statement locks for as long as the block runs; yields how many others wait for a lock just now.
+    """Hold the locks of a statement while the block runs; yield a function that counts the sessions waiting for a lock.
 
-    Others of this database, and for any lock.
+    It counts the sessions of this database, whatever lock they wait for.
     """
     loop = asyncio.new_event_loop()
     connection = loop.run_until_complete(asyncpg.connect(url))
@@ -86,14 +86,14 @@ def connect_pools(url: str, *, size: int = 5, **settings: Any) -> Database:
 
 
 def create_database(server: Postgres, template: str = "template0") -> str:
-    """A new database's URL."""
+    """Create a database and return its URL."""
     name = f"test_{uuid4().hex}"
     execute(server.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
     return server.url(name)
 
 
 def make_template(server: Postgres) -> str:
-    """The database that tests clone, migrated as a release does it; returns why that failed, if it did."""
+    """Make the migrated database that tests clone; return the error output, or an empty string."""
     execute(server.url(), f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
     done = alembic("upgrade", "head", DATABASE_URL=server.url(TEMPLATE))
     return done.stdout + done.stderr if done.returncode else ""

@@ -50,7 +50,7 @@ class Thing(BaseModel):
 
 
 def create(database_url: str) -> FastAPI:
-    """The app; `/away/…` asks databases that can't be reached, `/database/…` this one."""
+    """Return the app. `/away/…` queries unreachable databases, `/database/…` this one."""
 
     database = _database(database_url)
 
@@ -225,7 +225,7 @@ async def lose_connection(request: Request) -> None:
 
 @databases.get("/in-transaction/file")
 async def fail_in_transaction(request: Request) -> None:
-    """An OSError that isn't the database's, though a transaction is open."""
+    """Raise an OSError that isn't the database's while a transaction is open."""
     database: Database = request.app.state.database
     async with database.transaction():
         Path("/nowhere/file").read_text()  # noqa: ASYNC240
@@ -253,7 +253,7 @@ def _settings(url: str, timeout_seconds: float = 5) -> DatabaseSettings:
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[int]:
-    """Serve it from a thread as the image does from a process; gives the port."""
+    """Serve the app from a thread as the image does from a process; yield the port."""
     app.openapi()  # else FastAPI makes its routes at the first request, under warnings' filters, which pytest changes
     config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)

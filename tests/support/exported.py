@@ -1,4 +1,4 @@
-"""What a server tells Prometheus."""
+"""Reads the metrics that a server exports to Prometheus."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +17,10 @@ class Exported:
     values: dict[tuple[str, frozenset[tuple[str, str]]], float]
 
     def value(self, name: str, /, **labels: str) -> float:
-        """The sum of all series of this name that have these labels, as PromQL's `sum(name{…})`; 0 without any."""
-        return sum(value for (each, given), value in self.values.items() if each == name and labels.items() <= given)
+        """Return the sum of the series with this name and labels, like PromQL's `sum(name{…})`; 0 without any."""
+        return sum(
+            value for (each, labelled), value in self.values.items() if each == name and labels.items() <= labelled
+        )
 
     def labels(self, name: str) -> Iterator[dict[str, str]]:
         return (dict(labels) for each, labels in self.values if each == name)
@@ -29,7 +31,7 @@ class Exported:
 
 
 def exported(port: int) -> Exported:
-    """What is told on this port of 127.0.0.1."""
+    """Return the metrics exported on a port of 127.0.0.1."""
     answer = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -40,7 +42,7 @@ def exported(port: int) -> Exported:
 
 
 def wait_for(port: int, wanted: Callable[[Exported], bool]) -> Exported:
-    """The first that is so: what is counted may be counted when the answer has been read already."""
+    """Return the first metrics that match; a counter may change only after the response was read."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not wanted(now := exported(port)):
         assert time.monotonic() < deadline, sorted(map(str, now.values.items()))

@@ -19,14 +19,14 @@ from tests.support.sendgrid import SendGrid
 
 SERVER = pytest.StashKey[ExitStack]()
 
-# Tests share the cores with servers: how long an example takes says nothing.
+# Tests share the cores with servers: the duration of an example says nothing.
 hypothesis.settings.register_profile("audifi", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("audifi")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the one PostgreSQL that all workers share, before they start."""
-    # Ignored where a shell runs this in the background (POSIX, 2.11), and then by all that is started here, too.
+    # A background shell ignores SIGINT (POSIX, 2.11), and child processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ or config.option.collectonly:
         return
@@ -44,7 +44,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure shows the servers that run, too."""
+    """Add the running servers to the report of a failure."""
     report = yield
     if report.failed:
         report.sections += [(f"server at {running.url}", running.state()) for running in api.RUNNING]
@@ -53,32 +53,32 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Postgres:
-    """The shared server. Don't stop or freeze it; `own_postgres` is for that."""
+    """The shared server. Don't stop or freeze it; use `own_postgres` for that."""
     folder, port, pid = os.environ["TEST_POSTGRES"].split(":")
     return Postgres(socket_folder=Path(folder), port=int(port), pid=int(pid))
 
 
 @pytest.fixture(scope="session")
 def database_url(postgres_server: Postgres) -> str:
-    """A migrated database that this worker's tests share; what they write, they don't rely on."""
+    """A migrated database that the tests of this worker share; they don't rely on its rows."""
     return databases.create_database(postgres_server, databases.TEMPLATE)
 
 
 @pytest.fixture
 def migrated_database_url(postgres_server: Postgres) -> str:
-    """A database of the test's own, at the newest revision."""
+    """A separate database at the newest revision."""
     return databases.create_database(postgres_server, databases.TEMPLATE)
 
 
 @pytest.fixture
 def empty_database_url(postgres_server: Postgres) -> str:
-    """A database of the test's own, without a table."""
+    """A separate database without tables."""
     return databases.create_database(postgres_server)
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[Postgres]:
-    """A server of the test's own, to break; on 127.0.0.1, too, where it wants the password `secret`."""
+    """A separate server to break. It also listens on 127.0.0.1, with the password `secret`."""
     with databases.own_server(api.free_port()) as server:
         databases.execute(server.url(), "ALTER USER postgres PASSWORD 'secret'")
         rules = Path(str(databases.fetch_value(server.url(), "SHOW hba_file")))
@@ -105,7 +105,7 @@ def start_api(tmp_path: Path) -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture(scope="session")
 def health_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[Api]:
-    """A server that tests share when they only ask."""
+    """A server that read-only tests share."""
     with api.running(tmp_path_factory.mktemp("api"), DATABASE_URL=database_url) as running:
         yield running
 
@@ -118,7 +118,7 @@ def shared_sendgrid() -> Iterator[SendGrid]:
 
 @pytest.fixture
 def sendgrid(shared_sendgrid: SendGrid) -> Iterator[SendGrid]:
-    """Where mails arrive. Tests may have it fail or hang."""
+    """The server that receives emails. Tests may let it fail or hang."""
     yield shared_sendgrid
     shared_sendgrid.status, shared_sendgrid.seconds = 202, 0
 
@@ -131,7 +131,7 @@ def shared_app(database_url: str, shared_sendgrid: SendGrid) -> Iterator[App]:
 
 @pytest.fixture
 def app(shared_app: App) -> Iterator[App]:
-    """The app. Its clock can be moved; afterwards it is right again."""
+    """The app. Its clock can be moved and is reset after the test."""
     yield shared_app
     shared_app.clock.reset()
     apps.check_invariants(shared_app.database_url)
@@ -155,11 +155,11 @@ def start_app(sendgrid: SendGrid) -> Iterator[Callable[..., App]]:
 
 @pytest.fixture
 def client(app: App, sendgrid: SendGrid) -> Client:
-    """A native app with an address that has no account yet."""
+    """A native app whose address has no account yet."""
     return Client(app.http, sendgrid)
 
 
 @pytest.fixture
 def browser(app: App, sendgrid: SendGrid) -> Browser:
-    """A browser, of somebody without an account."""
+    """A browser whose address has no account yet."""
     return Browser(app.http, sendgrid)

@@ -1,4 +1,4 @@
-"""The log of a server that runs as in production: a JSON object on each line."""
+"""Reads the log of a production server: one JSON object per line."""
 
 import json
 import time
@@ -14,21 +14,21 @@ REQUESTS = "audifi.requests"
 
 
 def lines(api: Api) -> list[Line]:
-    """All so far; one that isn't JSON fails."""
+    """Return all lines so far. Raises an error for a line that isn't JSON."""
     return [json.loads(line) for line in api.log().splitlines()]
 
 
 def wait_for_line(api: Api, wanted: Callable[[Line], bool]) -> Line:
-    """The first such line, which may be written when the answer has been read already."""
+    """Return the first matching line, which may be written after the response was read."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
-        found = next(filter(wanted, lines(api)), None)
-        if found is not None:
-            return found
+        line = next(filter(wanted, lines(api)), None)
+        if line is not None:
+            return line
         assert time.monotonic() < deadline, api.log()
         time.sleep(0.02)
 
 
 def wait_for_request(api: Api, name: str) -> Line:
-    """The line of the request that was sent with this X-Request-ID."""
+    """Return the log line of the request with this X-Request-ID."""
     return wait_for_line(api, lambda line: line["logger"] == REQUESTS and line["request_id"] == name)

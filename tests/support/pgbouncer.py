@@ -12,13 +12,13 @@ from dev.postgres import Postgres
 from tests.support.api import free_port, listens
 from tests.support.waiting import wait_until
 
-# Where an ordinary user's PATH doesn't lead, on Debian.
+# Debian installs it outside an ordinary user's PATH.
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 @contextmanager
 def running(server: Postgres, pool_size: int = 2) -> Iterator[int]:
-    """Yields its port on 127.0.0.1. With few server connections, clients meet each other's."""
+    """Yield its port on 127.0.0.1. With few server connections, clients share them."""
     folder = Path(mkdtemp(prefix="audifi-pgbouncer-"))
     port = free_port()
     (folder / "pgbouncer.ini").write_text(f"""

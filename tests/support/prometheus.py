@@ -1,4 +1,4 @@
-"""A Prometheus that scrapes a server every second, and answers PromQL."""
+"""Prometheus that scrapes a server every second and answers PromQL."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from tests.support.api import free_port
 PROGRAM = shutil.which("prometheus")
 START_TIMEOUT_SECONDS = 30
 FLY_LABELS = {"app": "audifi-api", "region": "iad", "host": "a1b2"}
-"""What Fly puts on each series, beside `instance`: https://fly.io/docs/monitoring/metrics/#standard-labels"""
+"""The labels that Fly adds to each series, beside `instance`: https://fly.io/docs/monitoring/metrics/#standard-labels"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Prometheus:
     url: str
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that it gives now, each with its `metric` and its `value`."""
+        """Return the current series, each with its `metric` and its `value`."""
         answer = httpx2.post(f"{self.url}/api/v1/query", data={"query": expression}, timeout=10).json()
         assert answer["status"] == "success", f"{expression}\n{answer.get('error')}"
         result: list[dict[str, Any]] = answer["data"]["result"]
@@ -38,7 +38,7 @@ class Prometheus:
 
 @contextmanager
 def running(folder: Path, target_port: int, rule_files: Sequence[Path]) -> Iterator[Prometheus]:
-    """It refuses to start with rules that it can't parse."""
+    """Run Prometheus while the block runs. It refuses to start with invalid rules."""
     assert PROGRAM
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

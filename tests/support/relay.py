@@ -1,4 +1,4 @@
-"""A TCP relay in front of PostgreSQL, for what a network does: speak TLS, go silent, drop packets."""
+"""TCP relay in front of PostgreSQL that simulates networks: TLS, silence, dropped packets."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
 class Relay:
-    """Passes bytes between 127.0.0.1:port and a Unix socket. Set `silent` to swallow what the server answers."""
+    """Relays bytes between 127.0.0.1:port and a Unix socket. Set `silent` to drop what the server sends."""
 
     def __init__(self, target: Path, tls: ssl.SSLContext | None) -> None:
         self.port = 0
@@ -66,7 +66,7 @@ class Relay:
 
 @contextmanager
 def relay(socket_folder: Path, port: int, tls: ssl.SSLContext | None = None) -> Iterator[Relay]:
-    """Run a relay to the server on that Unix socket, in a thread, until the block ends."""
+    """Run a relay to the server on this Unix socket in a thread while the block runs."""
     running = Relay(socket_folder / f".s.PGSQL.{port}", tls)
     with in_thread(running.serve):
         yield running
@@ -74,7 +74,7 @@ def relay(socket_folder: Path, port: int, tls: ssl.SSLContext | None = None) -> 
 
 @contextmanager
 def in_thread(serve: Callable[[threading.Event, asyncio.Event], Coroutine[Any, Any, None]]) -> Iterator[None]:
-    """Run it on an event loop of its own; it sets the first event when it serves, and ends when the second is set."""
+    """Run `serve` on an event loop in a thread. It sets the first event when ready and ends when the second is set."""
     started = threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -95,7 +95,7 @@ def in_thread(serve: Callable[[threading.Event, asyncio.Event], Coroutine[Any, A
 
 @contextmanager
 def dropped_packets() -> Iterator[int]:
-    """A port of 127.0.0.1 whose SYN packets the kernel drops, as a firewall does: its queue of connections is full."""
+    """Yield a port of 127.0.0.1 whose SYN packets the kernel drops, like a firewall: its accept queue is full."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

@@ -1,4 +1,4 @@
-"""SendGrid's v3 API, as far as the server uses it, on this machine: it keeps what it gets, or fails as it is told."""
+"""SendGrid's v3 API, as far as the server uses it: stores what it receives, or fails on request."""
 
 import json
 import threading
@@ -13,17 +13,17 @@ from tests.support import web
 
 @dataclass
 class SendGrid:
-    """What was sent, and what is answered."""
+    """The received emails, and the configured responses."""
 
     url: str = ""
     status: int = 202
     seconds: float = 0
-    """How long it takes to answer."""
+    """The delay of each response."""
     requests: int = 0
     key_status: int = 200
-    """What a question about the key is answered with."""
+    """The status of a request about the key."""
     scopes: list[str] = field(default_factory=lambda: ["mail.send"])
-    """What the key may do."""
+    """The scopes of the key."""
     _mails: list[dict[str, Any]] = field(default_factory=list)
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -31,7 +31,7 @@ class SendGrid:
         return [mail for mail in self._mails if mail["personalizations"][0]["to"][0]["email"] == email]
 
     def wait_for(self, email: str, count: int = 1, timeout: float = 25) -> dict[str, Any]:
-        """The newest of so many mails to an address."""
+        """Return the newest of `count` emails to an address."""
         with self._arrived:
             arrived = self._arrived.wait_for(lambda: len(self.mails_to(email)) >= count, timeout)
         assert arrived, f"{len(self.mails_to(email))} mails to {email}, {count} were expected"

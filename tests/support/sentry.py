@@ -1,4 +1,4 @@
-"""Sentry's envelope endpoint on this machine: it keeps all it gets, byte by byte, unpacked."""
+"""Sentry's envelope endpoint: stores what it receives, decompressed."""
 
 import json
 import time
@@ -17,17 +17,17 @@ WAIT_SECONDS = 10
 class Sentry:
     dsn: str = ""
     received: list[str] = field(default_factory=list)
-    """Heads of requests, and bodies."""
+    """Request heads and bodies."""
     _envelopes: list[str] = field(default_factory=list)
 
     def events(self) -> list[dict[str, Any]]:
-        """Those of type `event`: https://develop.sentry.dev/sdk/foundations/transport/envelopes/"""
-        found = []
+        """Return the items of type `event`: https://develop.sentry.dev/sdk/foundations/transport/envelopes/"""
+        events = []
         for envelope in list(self._envelopes):
             for head, item in batched(envelope.splitlines()[1:], 2, strict=True):
                 if json.loads(head)["type"] == "event":
-                    found.append(json.loads(item))
-        return found
+                    events.append(json.loads(item))
+        return events
 
     def keep(self, head: str, envelope: str) -> None:
         self.received += [head, envelope]
@@ -35,10 +35,10 @@ class Sentry:
 
     def wait_for(self, count: int) -> list[dict[str, Any]]:
         deadline = time.monotonic() + WAIT_SECONDS
-        while len(found := self.events()) < count:
-            assert time.monotonic() < deadline, found
+        while len(events := self.events()) < count:
+            assert time.monotonic() < deadline, events
             time.sleep(0.05)
-        return found
+        return events
 
 
 @contextmanager

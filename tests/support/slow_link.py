@@ -1,9 +1,9 @@
 """`unshare --net python -m tests.support.slow_link`: SIGTERM while clients connect over a link with 60 ms round trip.
 
-In a network namespace of its own, where a TUN device holds each packet back and hands it to this machine again, its
-addresses exchanged: who connects to 10.9.0.2 reaches 10.9.0.1. Prints what each client got, as JSON.
+In its own network namespace, a TUN device delays each packet and returns it to this machine with the addresses
+exchanged: a client that connects to 10.9.0.2 reaches 10.9.0.1. Prints each client's result as JSON.
 
-Where this process was too late to hand a packet on, it was another link than that: all is done again.
+If this process was too late to forward a packet, the measurement is repeated.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ CLIENTS_A_SECOND = 100
 
 
 def make_link() -> queue.Queue[float]:
-    """Up, until this process ends. Gives by how much each packet was late."""
+    """Make the link, which lasts as long as this process; return by how much each packet was late."""
     tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH", b"slow", IFF_TUN | IFF_NO_PI))
     for command in (

@@ -1,4 +1,4 @@
-"""What a server sends to PostgreSQL, as PostgreSQL itself has logged it, and how it would be carried out."""
+"""The statements that a server sends to PostgreSQL, from PostgreSQL's log, and their plans."""
 
 import json
 import re
@@ -15,7 +15,7 @@ LOGGING = {
     "log_rotation_age": "0",  # one file
     "log_rotation_size": "0",
 }
-"""Settings of a server whose statements are to be read. Its log has them all, whichever way and driver they came."""
+"""Settings of a server that logs every statement, of every driver."""
 
 READ_LOG = "SELECT pg_read_file(pg_current_logfile('jsonlog'))"
 SENT = re.compile(r"(?:execute [^:]+|statement): (.*)", re.DOTALL)
@@ -27,20 +27,20 @@ INDEX_SCANS = {"Index Scan", "Index Only Scan"}
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """As it was sent, and the values that came with it when it was first."""
+    """A statement, and the values of its first execution."""
 
     text: str
     values: tuple[str, ...]
-    """SQL literals; PostgreSQL finds their types from the statement, as it does for a driver."""
+    """SQL literals; PostgreSQL infers their types from the statement, as it does for a driver."""
 
     def __str__(self) -> str:
         return " ".join(self.text.split())
 
 
 async def sent_by(connection: asyncpg.Connection, application: str) -> list[Statement]:
-    """What has a plan of all that an application has sent to this database so far; each text once."""
+    """Return the planned statements that an application has sent to this database, each text once."""
     database = await connection.fetchval("SELECT current_database()")
-    found: dict[str, Statement] = {}
+    statements: dict[str, Statement] = {}
     whole_lines, _, _ = (await connection.fetchval(READ_LOG)).rpartition("\n")
     for line in whole_lines.splitlines():
         entry = json.loads(line)
@@ -49,14 +49,14 @@ async def sent_by(connection: asyncpg.Connection, application: str) -> list[Stat
             continue
         if HAS_A_PLAN.match(sent[1]):
             values = tuple(PARAMETER.findall(entry.get("detail", "")))
-            found.setdefault(sent[1], Statement(text=sent[1], values=values))
-    return list(found.values())
+            statements.setdefault(sent[1], Statement(text=sent[1], values=values))
+    return list(statements.values())
 
 
 async def plans(connection: asyncpg.Connection, statement: Statement) -> list[dict[str, Any]]:
-    """Those that PostgreSQL takes for a prepared statement, each once; nothing is run.
+    """Return the distinct plans of a prepared statement, without running it.
 
-    It makes the first five for the values that came, and from then on takes one for any values, if that looks no worse
+    PostgreSQL makes five custom plans and then a generic one, if that looks no worse
     (https://www.postgresql.org/docs/16/sql-prepare.html, Notes).
     """
     made: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ async def plans(connection: asyncpg.Connection, statement: Statement) -> list[di
 
 
 def read_whole(plan: dict[str, Any]) -> set[str]:
-    """The tables, catalogs left out, of which each row is read: one by one, or by an index that narrows nothing."""
+    """Return the tables, except catalogs, of which a plan reads each row: by a scan, or an unrestricted index."""
     return {
         node["Relation Name"]
         for node in nodes(plan)
@@ -89,7 +89,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def described(plan: dict[str, Any], depth: int = 0) -> str:
-    """As EXPLAIN's text has it, in short."""
+    """Return the plan in short, like EXPLAIN's text."""
     where = [plan.get("Index Name"), plan.get("Relation Name")]
     conditions = [plan[name] for name in ("Index Cond", "Filter") if name in plan]
     line = " ".join([plan["Node Type"], *(f"on {name}" for name in where if name), *conditions])

@@ -1,5 +1,4 @@
-"""The servers of the tests: the ports that they get, how it is told that one listens, what is read of its
-log, and what a failure shows of it."""
+"""The servers of the tests: their ports, readiness, logs, and what a failure shows of them."""
 
 import os
 import re
@@ -14,7 +13,7 @@ import pytest
 from tests.support.api import MINIMAL, environment, free_port, listens, running, whole_lines
 
 
-def test_a_client_that_has_connected_with_itself_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_self_connection_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """It happens where the kernel gives a client the very port that it asks for."""
     port = free_port()
     from_there = partial(socket.create_connection, source_address=("127.0.0.1", port))
@@ -23,14 +22,14 @@ def test_a_client_that_has_connected_with_itself_is_no_server(monkeypatch: pytes
     assert not listens(port)
 
 
-def test_who_listens_is_noticed() -> None:
+def test_listening_server_is_detected() -> None:
     port = free_port()
     assert not listens(port)
     with socket.create_server(("127.0.0.1", port)):
         assert listens(port)
 
 
-def test_each_gets_another_port_and_none_that_clients_are_given() -> None:
+def test_ports_are_distinct_and_not_ephemeral() -> None:
     ports = [free_port() for _ in range(50)]
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
 
@@ -38,7 +37,7 @@ def test_each_gets_another_port_and_none_that_clients_are_given() -> None:
     assert first <= 12_000 or not any(first <= port <= last for port in ports)
 
 
-def test_of_a_line_that_is_being_written_nothing_is_read(tmp_path: Path) -> None:
+def test_incomplete_log_line_is_not_read(tmp_path: Path) -> None:
     """The kernel shows a part of it, where the line goes from one page of the file to the next."""
     log = tmp_path / "log"
     parts = '{"message": "says “so”"}\n{"message": "says “'.encode(), 'no”"}\n'.encode()
@@ -53,7 +52,7 @@ def test_of_a_line_that_is_being_written_nothing_is_read(tmp_path: Path) -> None
     assert whole_lines(log) == early + '{"message": "says “no”"}\n'
 
 
-def test_a_failure_within_a_servers_block_tells_how_the_server_does(tmp_path: Path) -> None:
+def test_exception_in_the_block_shows_the_server(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError) as failure, running(tmp_path, **MINIMAL) as server:
         server.process.kill()
         server.process.wait()
@@ -80,7 +79,7 @@ def test_it(server):
 
 
 @pytest.mark.slow
-def test_a_test_that_fails_shows_how_the_servers_of_its_fixtures_do(tmp_path: Path) -> None:
+def test_failed_test_shows_its_servers(tmp_path: Path) -> None:
     (tmp_path / "test_fails.py").write_text(FAILING)
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""For what happens soon, but not at once."""
+"""Waits for conditions that become true soon."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    """The same, while other tasks go on."""
+    """Wait while other tasks of the event loop run."""
     async with asyncio.timeout(120):
         while not is_so():  # noqa: ASYNC110 - it may be in another task, or the database
             await asyncio.sleep(0.01)
@@ -23,10 +23,10 @@ LOOK_SECONDS = 0.3
 
 
 def assert_soon(is_so: Callable[[], bool], seconds: float) -> None:
-    """For a promise of so many seconds. Of each look 0.3 s at most count: the rest is a machine that stands still.
+    """Check a promise of `seconds`. Each look counts 0.3 s at most, so that a stalled machine doesn't fail it.
 
     Raises:
-        AssertionError: it wasn't so in that time.
+        AssertionError: the condition wasn't true in time.
     """
     left, at = seconds, time.monotonic()
     while not is_so():

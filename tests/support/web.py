@@ -1,4 +1,4 @@
-"""HTTP servers in a thread of the tests: they stand in for services that are elsewhere."""
+"""HTTP servers in a thread of the tests, which replace external services."""
 
 import gzip
 import threading
@@ -14,7 +14,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def read(self) -> bytes:
-        """The request's body, unpacked."""
+        """Return the decompressed request body."""
         body = self.rfile.read(int(self.headers["content-length"]))
         return gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
 
@@ -44,6 +44,6 @@ def running[S: Server](server: S) -> Iterator[S]:
 
 @contextmanager
 def serving(handler: type[Handler], port: int = 0) -> Iterator[str]:
-    """Its URL, on 127.0.0.1."""
+    """Serve on 127.0.0.1 while the block runs; yield the URL."""
     with running(Server(("127.0.0.1", port), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}"

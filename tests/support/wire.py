@@ -1,13 +1,13 @@
-"""HTTP as bytes on a socket, for what clients' libraries don't send or don't show."""
+"""HTTP as bytes on a socket, for what client libraries don't send or don't show."""
 
 import re
 import socket
 
 
 def read_answer(connection: socket.socket, answer: bytes = b"") -> bytes:
-    """One answer to its end, in however many parts it comes: as long as its Content-Length says, or to the close.
+    """Read one response to its end: as long as its Content-Length says, or until the connection closes.
 
-    `answer` is what was read of it before.
+    `answer` is the part that was read before.
     """
     while not _is_whole(answer) and (received := connection.recv(65536)):
         answer += received

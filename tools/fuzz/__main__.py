@@ -1,7 +1,7 @@
-"""`make fuzz`: schemathesis asks the real server, on a database with people signed in, for what the contract allows.
+"""`make fuzz`: schemathesis sends valid and invalid requests to the real server, on a database with signed-in users.
 
-And for much that it doesn't. No answer may be a 5xx, or one that the contract hasn't; what it finds, it prints with a
-curl command. `make fuzz CASES=2000` tries so many of each operation and phase.
+No response may be a 5xx or undocumented. Each finding is printed with a curl command. `make fuzz CASES=2000` sets the
+number of cases of each operation and phase.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Who asks: people that have signed in, and what they hold. schemathesis calls the hooks here."""
+"""Signed-in users and their tokens, for the hooks that schemathesis calls."""
 
 import random
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ from tests.support.sendgrid import SendGrid
 
 PEOPLE = 3
 REAL = 0.5
-"""The part of requests that hold what the server has given, where they need it to get anywhere."""
-DICE = random.SystemRandom()  # hypothesis holds the other one
+"""The share of requests that get valid tokens, without which most would be refused early."""
+DICE = random.SystemRandom()  # hypothesis controls the module's generator
 STAYS_SECONDS = 240
-"""A sign-in is fresh for 5 minutes, and deleting an account needs a fresh one."""
+"""A sign-in is recent for 5 minutes, and deleting an account needs a recent one."""
 
 
 @dataclass
 class Crowd:
-    """Some people at a time. Whose account or session ends, is followed by somebody new."""
+    """A group of users. A new one replaces each whose account or session ends."""
 
     http: httpx2.Client
     sendgrid: SendGrid
@@ -63,7 +63,7 @@ class AccessToken:
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:  # noqa: ARG001
-    """From somewhere else each time, so that limits of clients aren't all that is seen."""
+    """Send each request from another client address, so that client limits don't dominate."""
     case.headers["Fly-Client-IP"] = new_ip()
     case.headers["Fly-Forwarded-Proto"] = "https"
     meta = case.meta
@@ -92,7 +92,7 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
 
 
 def link_or_code() -> dict[str, Any]:
-    """Of somebody new, who has just asked for it."""
+    """Return the link or code of a new user's sign-in."""
     client = Client(crowd.http, crowd.sendgrid)
     mail = client.request_mail()
     if DICE.random() < REAL:
@@ -101,5 +101,5 @@ def link_or_code() -> dict[str, Any]:
 
 
 def a_session() -> dict[str, Any]:
-    """One more, of somebody who is there."""
+    """Return a new session of an existing user."""
     return Client(crowd.http, crowd.sendgrid).sign_in().tokens

@@ -1,4 +1,4 @@
-"""Migrations that can't hurt: how one is made, and what it is held to (docs/decisions/0013)."""
+"""Safe migrations: making one, and the checks that each must pass (docs/decisions/0013)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a migration's file is held to (`make lint-migrations`). Each refusal is a sentence that says what to do."""
+"""Checks of migration files (`make lint-migrations`). Each message says what to do."""
 
 import io
 import re
@@ -19,7 +19,7 @@ SERVER = ROOT / "server"
 STEPS = ("expand", "migrate", "contract")
 IGNORE = re.compile(r"--\s*squawk-ignore.*")
 IGNORE_WITH_REASON = re.compile(r"-- squawk-ignore [a-z, -]*[a-z] -- .*\w.*")
-# Alembic itself makes the table in which it keeps the revision; that column has never changed.
+# Alembic creates the table of the revision; its column has never changed.
 VERSION_COLUMN = "version_num VARCHAR(32)"
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     files = hashes.hash_files(ROOT)
     new = files.keys() - released.keys()
 
-    # Each may rely on what those before it have found to be so.
+    # Each check may rely on those before it.
     if release:
         refuse(hashes.changes_of_released(files, release, released))
     refuse(hashes.changes_of_list(files, hashes.read_list(ROOT)))
@@ -52,7 +52,7 @@ def refuse(refusals: Iterator[str]) -> None:
 
 
 def in_order() -> list[Script]:
-    """All migrations, the oldest first."""
+    """Return all migrations, the oldest first."""
     return list(ScriptDirectory.from_config(Config(SERVER / "alembic.ini")).walk_revisions())[::-1]
 
 
@@ -82,9 +82,9 @@ def not_one_line() -> Iterator[str]:
             yield f"{name} joins {' and '.join(script.down_revision)}; {come_after('one of them')}, and remove it"
 
 
-def come_after(which: str) -> str:
+def come_after(files: str) -> str:
     return (
-        f"have {which} come after the other: the next number in its name and `revision`, the other's in `down_revision`"
+        f"have {files} come after the other: the next number in its name and `revision`, the other's in `down_revision`"
     )
 
 
@@ -93,19 +93,19 @@ def without_step(scripts: list[Script]) -> Iterator[str]:
         lines = re.findall(r"^[ \t]*Step:.*", script.module.__doc__ or "", re.MULTILINE)
         if lines not in [[f"Step: {step}"] for step in STEPS]:
             yield (
-                f"{Path(script.path).name} must say in its docstring which step it is, in one line: "
+                f"{Path(script.path).name} must name its step in one line of its docstring: "
                 '`Step: expand`, `Step: migrate` or `Step: contract` (docs/runbook.md, "A migration")'
             )
 
 
 def unsafe(script: Script, *, reasons: bool) -> Iterator[str]:
-    """What squawk finds in one migration's SQL.
+    """Yield what squawk reports about one migration's SQL.
 
-    Each by itself: one that commits in the middle, to create an index CONCURRENTLY, says nothing about the others.
+    Each migration is checked alone: a commit in the middle (CREATE INDEX CONCURRENTLY) doesn't affect the others.
 
     Args:
         script: the migration.
-        reasons: whether what it ignores must have one. Not where released ones are read, too: not all of them have.
+        reasons: whether an ignored rule must have a reason. Released migrations need none.
     """
     name = Path(script.path).name
     sql = io.StringIO()

@@ -1,4 +1,4 @@
-"""Copies of this checkout with a git history of their own, to break."""
+"""Copies of this checkout with their own git history, to break."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ NEXT = f"{int(NEWEST) + 1:04}"
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """With nothing of this machine's settings."""
+    """Run git without this machine's settings."""
     done = subprocess.run(
         ["git", "-c", "user.name=Ana", "-c", "user.email=ana@example.com", *arguments],
         cwd=folder,
@@ -31,16 +31,16 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def commit(folder: Path) -> str:
-    """Commit all that there is; returns the commit."""
+    """Commit all files and return the commit."""
     git(folder, "add", "--all")
-    # Unlike any other: of two that say the same in the same second, git makes one.
+    # A unique message: git would make one commit of two equal ones in the same second.
     git(folder, "commit", "--quiet", "--allow-empty", "--message", f"Work {uuid4().hex}")
     return git(folder, "rev-parse", "HEAD")
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """On main, where what is in it was released one commit ago."""
+    """A checkout on main whose content was released one commit ago."""
 
     root: Path
 
@@ -74,14 +74,14 @@ class Checkout:
         )
 
     def migration(self, revision: str) -> Path:
-        """The newest one's file, or another's."""
+        """Return the file of a migration, by default the newest."""
         (path,) = (self.root / VERSIONS).glob(f"{revision}_*.py")
         return path
 
     def add_migration(
         self, upgrade: str, *, step: str = "Step: expand", revision: str = NEXT, down: str = NEWEST, name: str = "test"
     ) -> Path:
-        """One that runs this SQL, and is listed."""
+        """Add a migration that runs this SQL and list its hash."""
         path = self.root / VERSIONS / f"{revision}_{name}.py"
         path.write_text(
             f'"""Test.\n\n{step}\n"""\n'

@@ -1,8 +1,8 @@
-"""`make compatibility`: the release that runs while this one is deployed keeps working when its migrations have run.
+"""`make compatibility`: the running release keeps working on the schema of this one.
 
-It is started from its own commit, as a process of its own, and serves on until the end, as its machines do: its pooled
-connections remember statements from before the migration (asyncpg's InvalidCachedStatementError). A second one starts
-afterwards, as one does that is rolled back to.
+The release runs from its own commit as a separate process until the end: like its machines, it has pooled connections
+with statements from before the migration (asyncpg's InvalidCachedStatementError). A second process starts afterwards,
+like after a rollback.
 """
 
 import shutil
@@ -27,11 +27,11 @@ MEND = (
 
 
 class BrokenError(Exception):
-    """A step has failed. The message is for a person."""
+    """A step failed. The message says which and why."""
 
 
 def run(code: Code, *arguments: str, folder: str = ".", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Its Python, with these arguments."""
+    """Run the code's Python with these arguments."""
     return subprocess.run(
         [code.python, *arguments],
         cwd=code.root / folder,
@@ -44,7 +44,7 @@ def run(code: Code, *arguments: str, folder: str = ".", **variables: str) -> sub
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A database, and all that happens to it."""
+    """A database and the steps on it."""
 
     folder: Path
     database_url: str
@@ -84,8 +84,8 @@ class Stage:
         log = self.folder / "postgres.log"
         errors = {line.partition("ERROR:")[2].strip() for line in log.read_text().splitlines() if "ERROR:" in line}
         if done.returncode:
-            said = "".join(f"\n  PostgreSQL: {error}" for error in sorted(errors))
-            raise BrokenError(f"{otherwise}.\n{done.stdout}{done.stderr}{said}")
+            log = "".join(f"\n  PostgreSQL: {error}" for error in sorted(errors))
+            raise BrokenError(f"{otherwise}.\n{done.stdout}{done.stderr}{log}")
 
 
 def main() -> None:
@@ -124,7 +124,7 @@ def verify(release: Release, folder: Path) -> None:
 
 
 def check_out(release: Release, root: Path) -> Code:
-    """The release's files, and a Python with the packages that it locks: ours, where they are the same."""
+    """Check out a release, with a Python that has its locked packages: this one if they are the same."""
     archive = root.with_suffix(".tar")
     git(ROOT, "archive", "--format=tar", f"--output={archive}", release.commit)
     shutil.unpack_archive(archive, root, filter="data")

@@ -1,8 +1,8 @@
-"""`make hashes`: server/alembic/released.sha256 lists every migration. A released one's line is never written anew.
+"""`make hashes`: server/alembic/released.sha256 lists every migration. The line of a released one never changes.
 
-Git's history says what was released, where it is at hand. The list says it where it isn't, is read by `sha256sum
---check`, shows each change of a migration in a pull request's diff, and has two branches that each add one meet in
-a conflict.
+Git's history says what was released, where it is available. The list says it elsewhere, `sha256sum --check` reads it,
+it shows each change of a migration in a pull request, and two branches that each add a migration get a conflict
+in it.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ def main() -> None:
 
 
 def update(root: Path) -> list[str]:
-    """Write the list, or say why not."""
+    """Write the list; return the reasons if it is refused."""
     files = hash_files(root)
     try:
         release = previous_release(root)
     except UnknownReleaseError as unknown:
         listed = read_list(root)
         refusals = [
-            f"{name} isn't what the list says, and whether it was released can't be told: {unknown}. "
+            f"{name} isn't what the list says, and its release is unknown: {unknown}. "
             f"If it wasn't, delete its line from {LIST} and run `make hashes` again"
             for name in listed
             if files.get(name) != listed[name]
@@ -43,12 +43,12 @@ def update(root: Path) -> list[str]:
 
 
 def hash_files(root: Path) -> dict[str, str]:
-    """The sha256 of each migration, by file name."""
+    """Return the sha256 of each migration by file name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (root / VERSIONS).glob("*.py")}
 
 
 def read_list(root: Path) -> dict[str, str]:
-    """The list, in the format of `sha256sum`."""
+    """Read the list, which has the format of `sha256sum`."""
     try:
         lines = (root / LIST).read_text().splitlines()
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def read_list(root: Path) -> dict[str, str]:
 
 
 def changes_of_released(files: Mapping[str, str], release: Release, released: Mapping[str, str]) -> Iterator[str]:
-    """What was done to migrations that databases have run, in sentences."""
+    """Yield a message for each change of a released migration."""
     for name, sha256 in released.items():
         bring_back = f"bring it back with `git checkout {release.commit[:12]} -- {VERSIONS / name}`"
         if name not in files:
@@ -70,7 +70,7 @@ def changes_of_released(files: Mapping[str, str], release: Release, released: Ma
 
 
 def changes_of_list(files: Mapping[str, str], listed: Mapping[str, str]) -> Iterator[str]:
-    """Where files and list differ, in sentences."""
+    """Yield a message for each difference between the files and the list."""
     for name in sorted(files.keys() | listed.keys()):
         if name not in listed:
             yield f"{name} isn't in {LIST}; `make hashes` adds it"

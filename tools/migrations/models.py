@@ -1,6 +1,6 @@
-"""What all migrations together come to, on an empty database, is what the models say (`make lint-migrations`).
+"""The migrations make the same schema as the models (`make lint-migrations`).
 
-Alembic's `check` compares columns, and constraints and indexes by their names; here what they say is compared, too.
+Alembic's `check` compares constraints and indexes by name; this module also compares their definitions.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ ADVICE = (
     "migrations: the models say something else; make the migration that is missing, "
     '`make migration name="…"`, or take the change of the models back: '
 )
-# As PostgreSQL understood them, so that it doesn't matter how they were written.
+# As PostgreSQL parsed them, so that spelling doesn't matter.
 CONSTRAINTS_AND_INDEXES = text("""
     SELECT format('%s: %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
     FROM pg_constraint WHERE conrelid::regclass::text = ANY(:tables)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 async def _differences() -> list[str]:
-    """What of the migrated database, and of one that the models make, isn't in the other."""
+    """Return the differences between the migrated database and one that the models make."""
     creator = partial(connect, load(DatabaseSettings))
     engine = create_async_engine("postgresql+asyncpg://", async_creator_fn=creator, poolclass=NullPool)
     async with engine.begin() as connection:
@@ -70,8 +70,8 @@ async def _differences() -> list[str]:
 
 
 async def _constraints_and_indexes(connection: AsyncConnection) -> set[str]:
-    found = await connection.execute(CONSTRAINTS_AND_INDEXES, {"tables": list(Base.metadata.tables)})
-    return set(found.scalars())
+    rows = await connection.execute(CONSTRAINTS_AND_INDEXES, {"tables": list(Base.metadata.tables)})
+    return set(rows.scalars())
 
 
 if __name__ == "__main__":

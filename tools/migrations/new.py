@@ -1,4 +1,4 @@
-"""`make migration name="…"`: the next migration, from the template, and its line in the list."""
+"""`make migration name="…"`: writes the next migration from the template, and its line in the list."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from alembic.util import CommandError
 
 from tools.migrations import ROOT, VERSIONS, hashes
 
-NAME = re.compile(r"[A-Za-z0-9][\w .,:;()'/-]{0,78}[\w)]")  # it becomes a docstring, and a file's name
+NAME = re.compile(r"[A-Za-z0-9][\w .,:;()'/-]{0,78}[\w)]")  # becomes a docstring and a file name
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     for refusal in hashes.update(ROOT):
         print(f"migrations: {refusal}", file=sys.stderr)
     print(
-        f"migrations: made {VERSIONS / made.name}; now say which step it is, write it, change the models, "
+        f"migrations: made {VERSIONS / made.name}; now name its step, write it, change the models, "
         "and then run `make hashes` and `make lint`"
     )
 

@@ -1,4 +1,4 @@
-"""What was released before: one answer, for every check that asks what is new."""
+"""The previous release, for every check that compares with it."""
 
 import hashlib
 import subprocess
@@ -11,7 +11,7 @@ MAINS = ("refs/heads/main", "refs/remotes/origin/main")
 
 
 class UnknownReleaseError(Exception):
-    """It can't be told. The message is a sentence that says why, and what to do."""
+    """The release is unknown. The message says why and what to do."""
 
 
 class GitError(Exception):
@@ -22,17 +22,17 @@ class GitError(Exception):
 class Release:
     commit: str
     name: str
-    """For people."""
+    """For messages."""
 
 
 def previous_release(root: Path) -> Release:
-    """What was released before that which is checked out at `root`.
+    """Return the release before the commit that is checked out at `root`.
 
-    The newest tag `v…` behind HEAD. Where nothing is tagged: the commit at which HEAD's branch left main, or, for a
-    commit of main itself, the one before it. HEAD's own tag doesn't count: what is released is compared with what was.
+    It is the newest tag `v…` behind HEAD. Without tags it is the commit at which HEAD's branch left main; for a commit
+    of main itself, the one before it. A tag on HEAD doesn't count: it is being released.
 
     Raises:
-        UnknownReleaseError: there is no history, or nothing in it to compare with.
+        UnknownReleaseError: there is no history, or nothing to compare with.
     """
     head = _head(root)
     newest_first = ["--sort=-version:refname", "--list", "v[0-9]*"]
@@ -73,7 +73,7 @@ def _head(root: Path) -> str:
 
 
 def released_migrations(root: Path, release: Release) -> dict[str, str]:
-    """The sha256 of each migration in that release, by file name."""
+    """Return the sha256 of each migration in a release by file name."""
     paths = git(root, "ls-tree", "--name-only", release.commit, f"{VERSIONS}/").splitlines()
     return {
         Path(path).name: hashlib.sha256(_git(root, "show", f"{release.commit}:{path}")).hexdigest()
@@ -83,10 +83,10 @@ def released_migrations(root: Path, release: Release) -> dict[str, str]:
 
 
 def git(root: Path, *arguments: str) -> str:
-    """What a command of git says.
+    """Return the output of a git command.
 
     Raises:
-        GitError: it failed, or there is no git.
+        GitError: it failed, or git is missing.
     """
     return _git(root, *arguments).decode().strip()
 

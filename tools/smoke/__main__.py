@@ -1,10 +1,10 @@
-"""`python -m tools.smoke`: what a release does for people still works, on a server that runs.
+"""`python -m tools.smoke`: checks what users need of a running server.
 
-Started by tools/migrations/compatibility.py, also out of an older release's checkout, on a database that a newer one
-has migrated. So it needs no package but the server's own, and its variables keep their names:
+tools/migrations/compatibility.py starts it, also from an older release's checkout, on a database that a newer release
+has migrated. So it imports only the server's packages, and its variables keep their names:
 
-    SMOKE_URL        where the server is; it trusts 127.0.0.1 as its proxy
-    SMOKE_MAIL_PORT  on 127.0.0.1, where its SENDGRID_API_URL leads; the mails are received here
+    SMOKE_URL        the server, which trusts 127.0.0.1 as its proxy
+    SMOKE_MAIL_PORT  the port of 127.0.0.1 in its SENDGRID_API_URL, where this program receives emails
 """
 
 import os
@@ -21,11 +21,11 @@ from tests.support import sendgrid as sendgrids
 from tests.support.sendgrid import SendGrid
 
 PEOPLE = 4
-"""At once, so that as many of the pool's connections know every statement."""
+"""Users at once, so that many connections of the pool prepare every statement."""
 
 
 class Person:
-    """Somebody new, on a connection and a network of their own."""
+    """A new user with a separate connection and network."""
 
     def __init__(self, url: str, sendgrid: SendGrid) -> None:
         proxied = {"Fly-Client-IP": f"10.{randrange(256)}.{randrange(256)}.{randrange(256)}"}
@@ -54,19 +54,19 @@ class Person:
 
 
 def expect(condition: object, otherwise: str) -> None:
-    """Not `assert`, which `python -O` leaves out."""
+    """Raise an error unless the condition holds; `python -O` would remove an `assert`."""
     if not condition:
         raise AssertionError(otherwise)
 
 
 def find(pattern: str, text: str) -> str:
-    found = re.search(pattern, text, re.MULTILINE)
-    expect(found, f"a mail lacks {pattern}")
-    return "".join(found.groups()) if found else ""
+    match = re.search(pattern, text, re.MULTILINE)
+    expect(match, f"an email lacks {pattern}")
+    return "".join(match.groups()) if match else ""
 
 
 def live(person: Person) -> None:
-    """All that an account does, from the first sign-in to its end."""
+    """Use an account from the first sign-in to its deletion."""
     health = person.ask("GET", "/health", 200)
     expect(health["dependencies"]["database"] == "connected", f"health says {health}")
 

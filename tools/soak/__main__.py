@@ -1,9 +1,9 @@
-"""`make soak`: a real server and a real PostgreSQL, under steady traffic while the database is broken in every way.
+"""`make soak`: a real server under steady traffic while its PostgreSQL is broken in every way.
 
-    python -m tools.soak --minutes 10 --write   # into docs/performance.md and docs/soak.svg, too
+    python -m tools.soak --minutes 10 --write   # also writes docs/performance.md and docs/soak.svg
 
-Afterwards the server is asked for ten times what it can do, and the database is frozen under load. It fails if a
-request got no answer or a wrong one, a write was lost or done twice, health lied, full speed didn't come back, or
+Afterwards the server gets ten times the load that it can serve, and the database freezes under load. The run fails if
+a request got no response or a wrong one, a write was lost or repeated, health was wrong, full speed didn't return, or
 something leaked.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def run(plan: Plan, accounts: int) -> tuple[Seen, list[str]]:
-    """What was seen, and what was wrong with it."""
+    """Return the measurements and the failures."""
     with TemporaryDirectory(prefix="audifi-soak-") as folder, databases.running() as database:
         with (
             sendgrid.running() as mails,
@@ -75,7 +75,7 @@ def run(plan: Plan, accounts: int) -> tuple[Seen, list[str]]:
         lost = wrong_writes(database, load.writes)
     if status:
         lost.append(f"the server ended with {status}")
-    # database.busy is one for the log, and what is answered while the database is frozen.
+    # database.busy is logged as an error, and is the right answer while the database is frozen.
     errors = [
         line for line in log.splitlines() if re.search(r"\bERROR\b|\"error\"", line) and "database.busy" not in line
     ]
@@ -101,8 +101,8 @@ def wrong_writes(database: Database, writes: Sequence[Write]) -> list[str]:
         " GROUP BY user_id, user_agent HAVING count(*) > 1) AS twice"
     )
     number = int(str(fetch_value(database.url, twice)))
-    found = [f"{len(lost)} writes were acknowledged and lost"] if lost else []
-    return found + ([f"{number} writes were done twice"] if number else [])
+    failed = [f"{len(lost)} writes were acknowledged and lost"] if lost else []
+    return failed + ([f"{number} writes were done twice"] if number else [])
 
 
 if __name__ == "__main__":

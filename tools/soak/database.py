@@ -1,4 +1,4 @@
-"""A PostgreSQL 16 to be broken, and the ways to break it."""
+"""PostgreSQL 16 with faults on demand."""
 
 import random
 import signal
@@ -15,13 +15,13 @@ from dev.postgres import Postgres
 from tests.support import databases
 from tests.support.api import free_port
 
-# What is acknowledged must be there after a crash of PostgreSQL; of the machine there is none here, so without fsync.
+# Acknowledged writes must survive a crash of PostgreSQL. The machine doesn't crash here, so fsync is off.
 SETTINGS = databases.FAST | {"synchronous_commit": "on", "max_connections": "100"}
 NAME = "audifi"
 
 
 class Database:
-    """It keeps its port and its data when it is started anew."""
+    """A server that keeps its port and its data across restarts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,26 +42,26 @@ class Database:
         self._running.close()
 
     def restart(self, seconds: float) -> None:
-        """Away for so long."""
+        """Stop the server for a time."""
         self.stop()
         time.sleep(seconds)
         self.start()
 
     def freeze(self, seconds: float) -> None:
-        """It takes connections (the kernel does), and answers nothing."""
+        """Freeze the server: the kernel still accepts connections, but nothing answers."""
         self._server.signal(signal.SIGSTOP)
         time.sleep(seconds)
         self._server.signal(signal.SIGCONT)
 
     def cut(self, _: float) -> None:
-        """Every connection of the server's, as a failover or an operator does."""
+        """End every connection, like a failover or an operator does."""
         databases.execute(
             self._server.url(),
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{NAME}'",
         )
 
     def crash(self, _: float) -> None:
-        """One of its processes is killed: PostgreSQL drops all connections, and recovers from its log."""
+        """Kill one backend: PostgreSQL drops all connections and recovers from its log."""
         backends = [
             process
             for process in psutil.Process(self._server.pid).children()
@@ -71,7 +71,7 @@ class Database:
         time.sleep(0.1)
 
     def connections(self) -> int:
-        """The API's, its probe's not."""
+        """Return the number of the API's connections."""
         query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{NAME}' AND pid <> pg_backend_pid()"
         return int(str(databases.fetch_value(self._server.url(), query)))
 
@@ -81,7 +81,7 @@ class Database:
 
 @contextmanager
 def running() -> Iterator[Database]:
-    """Migrated as a release does it."""
+    """Run a migrated database while the block runs."""
     with TemporaryDirectory(prefix="audifi-soak-") as folder:
         database = Database(Path(folder))
         database.start()

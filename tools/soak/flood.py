@@ -1,9 +1,9 @@
-"""More requests than a server can do: GET of one URL, by a protocol of our own that costs a tenth of a client library.
+"""Overload by GETs of one URL, with an HTTP client that costs a tenth of a library's.
 
     python -m tools.soak.flood --port 8080 --path /api/v1/auth/me --token … --seconds 20 --rate 4000
-    python -m tools.soak.flood … --connections 32        # closed loop: each asks again when it has its answer
+    python -m tools.soak.flood … --connections 32        # closed loop: each connection waits for its response
 
-Prints a JSON object: see `Flood.told`.
+Prints a JSON object, see `Flood.result`.
 """
 
 import argparse
@@ -18,11 +18,11 @@ import uvloop
 MAX_CONNECTIONS = 800
 TICK_SECONDS = 0.002
 KEPT_SECONDS = 4  # the server closes an idle connection after 5
-LINGER_SECONDS = 30  # for answers, once the last request is sent
+LINGER_SECONDS = 30  # for responses after the last request
 
 
 class Connection(asyncio.Protocol):
-    """Asks one thing after the other."""
+    """A connection with one request at a time."""
 
     def __init__(self, flood: "Flood") -> None:
         self._flood = flood
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
 
 
 class Flood:
-    """Of so many seconds."""
+    """One run of the load."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         head = f"GET {options.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {options.token}\r\n\r\n"
@@ -139,8 +139,8 @@ class Flood:
         elif connection in self._idle:
             self._idle.remove(connection)
 
-    def told(self) -> dict[str, Any]:
-        """What was offered; of that, what wasn't sent for want of connections; latencies from when each was due."""
+    def result(self) -> dict[str, Any]:
+        """Return the counts, and latencies from the time at which each request was due."""
         return {
             "offered": self._offered,
             "unsent": self._unsent,
@@ -162,7 +162,7 @@ async def run(options: argparse.Namespace) -> None:
         await flood.open_loop(options.rate, options.seconds)
     else:
         await flood.closed_loop(options.connections, options.seconds)
-    print(json.dumps(flood.told()))
+    print(json.dumps(flood.result()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What was wrong, and what the figures are."""
+"""Judges a soak: the outages and the failures."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ FULL_SPEED_WITHIN_SECONDS = 10
 PROMPT_SECONDS = 1
 WINDOW_SECONDS = 1
 FULL_SHARE = 0.95
-# The probe's result is reused for 1 s, the next gives up after 1.7 s; and the machine is busy.
+# The probe's result is reused for 1 s, the next attempt gives up after 1.7 s, and the machine is busy.
 HEALTH_KNOWS_WITHIN_SECONDS = 4
 HEALTH_ANSWERS_WITHIN_SECONDS = 3
-AWAY_AT_LEAST = {"restart", "freeze"}  # the others are over before anybody can see
+AWAY_AT_LEAST = {"restart", "freeze"}  # the other faults are too short for health to notice
 SERVED_P99_SECONDS = 3
 MORE_MEMORY_MB = 40
 MORE_FILES = 16  # the pool's connections, which come and go
 MORE_TASKS = MORE_THREADS = 2
-POOL = 15  # of both pools
+POOL = 15  # connections of both pools
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """A fault as clients saw it."""
+    """A fault from the clients' point of view."""
 
     fault: Fault
     statuses: Counter[str]
-    """Of what was asked while it lasted, and until full speed was back."""
+    """Statuses of the requests from its beginning until full speed was back."""
     slowest_seconds: float
     full_speed_seconds: float | None
-    """After its end."""
-    told_after_seconds: float | None
-    """After its beginning, until health said so; None if it never did."""
+    """Time after its end."""
+    reported_after_seconds: float | None
+    """Time after its beginning until health reported it; None if it never did."""
     connected_after_seconds: float | None
-    """After its end, until health said that again."""
+    """Time after its end until health was good again."""
 
 
 def outages(seen: Seen) -> list[Outage]:
-    found = []
+    failed = []
     for number, fault in enumerate(seen.faults):
         under_load = any(flood["began"] < fault.began < flood["ended"] for flood in seen.floods.values())
         until = seen.faults[number + 1].began if number + 1 < len(seen.faults) else float("inf")
@@ -49,21 +49,21 @@ def outages(seen: Seen) -> list[Outage]:
         health = [each for each in seen.health if fault.began <= each.start < until]
         down = next((each for each in health if each.code == "disconnected"), None)
         up = next((each for each in health if each.start >= fault.ended and each.code == "connected"), None)
-        found.append(
+        failed.append(
             Outage(
                 fault=fault,
                 statuses=Counter(_name(each) for each in during),
                 slowest_seconds=max((each.seconds for each in during), default=0),
                 full_speed_seconds=seconds,
-                told_after_seconds=down.start + down.seconds - fault.began if down else None,
+                reported_after_seconds=down.start + down.seconds - fault.began if down else None,
                 connected_after_seconds=up.start + up.seconds - fault.ended if up else None,
             )
         )
-    return found
+    return failed
 
 
 def full_speed(seen: Seen, since: float, until: float) -> float | None:
-    """Seconds until nearly all that is asked in three seconds on end is answered well and at once."""
+    """Return the seconds until nearly all requests of three consecutive seconds succeed promptly; None if never."""
     later = [each for each in seen.answers if since <= each.start < until]
     step = WINDOW_SECONDS / 4
     for number in range(int((FULL_SPEED_WITHIN_SECONDS + 10) / step)):
@@ -82,53 +82,55 @@ def full_speed(seen: Seen, since: float, until: float) -> float | None:
 
 
 def failures(seen: Seen, lost: list[str]) -> list[str]:
-    """Sentences; none when all is well."""
+    """Return a sentence for each failure."""
     counted = Counter(seen.wrong)
-    found = [f"{sentence} ({number} times)" for sentence, number in counted.most_common(20)] + lost
+    failed = [f"{sentence} ({number} times)" for sentence, number in counted.most_common(20)] + lost
     for outage in outages(seen):
-        found += _of_outage(outage, is_under_load=not outage.statuses)
-    found += _of_quiet(seen)
+        failed += _of_outage(outage, is_under_load=not outage.statuses)
+    failed += _of_quiet(seen)
     for flood in ("overload", "frozen"):
-        found += _of_flood(flood, seen)
-    return found + _of_held(seen.held)
+        failed += _of_flood(flood, seen)
+    return failed + _of_held(seen.held)
 
 
 def _of_outage(outage: Outage, *, is_under_load: bool) -> list[str]:
-    fault, found = outage.fault, []
+    fault, failed = outage.fault, []
     if not is_under_load and (
         outage.full_speed_seconds is None or outage.full_speed_seconds > FULL_SPEED_WITHIN_SECONDS
     ):
-        found.append(f"{fault.name}: full speed wasn't back within {FULL_SPEED_WITHIN_SECONDS} s")
-    told, connected = outage.told_after_seconds, outage.connected_after_seconds
-    if fault.name in AWAY_AT_LEAST and (told is None or told > HEALTH_KNOWS_WITHIN_SECONDS):
-        found.append(f"{fault.name}: health said so after {told} s")
+        failed.append(f"{fault.name}: full speed wasn't back within {FULL_SPEED_WITHIN_SECONDS} s")
+    reported, connected = outage.reported_after_seconds, outage.connected_after_seconds
+    if fault.name in AWAY_AT_LEAST and (reported is None or reported > HEALTH_KNOWS_WITHIN_SECONDS):
+        failed.append(f"{fault.name}: health reported it after {reported} s")
     if connected is None or connected > HEALTH_KNOWS_WITHIN_SECONDS:
-        found.append(f"{fault.name}: health said connected again after {connected} s")
-    return found
+        failed.append(f"{fault.name}: health was good again after {connected} s")
+    return failed
 
 
 def _of_quiet(seen: Seen) -> list[str]:
-    """What failed where nothing was done to the database; and health's answers, always."""
-    found = []
+    """Return the failures outside faults, and health's wrong or late responses."""
+    failed = []
 
     def is_quiet(at: float, after: float) -> bool:
         return not any(fault.began - PROMPT_SECONDS <= at <= fault.ended + after for fault in seen.faults)
 
     bad = [each for each in seen.answers if not each.is_good and is_quiet(each.start, after=FULL_SPEED_WITHIN_SECONDS)]
     if bad:
-        found.append(f"{len(bad)} requests failed though nothing was wrong: {Counter(map(_name, bad))}")
+        failed.append(f"{len(bad)} requests failed without a fault: {Counter(map(_name, bad))}")
     false = [
         each
         for each in seen.health
         if each.code != "connected" and is_quiet(each.start, after=HEALTH_KNOWS_WITHIN_SECONDS)
     ]
     if false:
-        told = Counter((each.code, _flood_at(seen, each.start) or "no flood") for each in false)
-        found.append(f"health said so though nothing was wrong: {dict(told)}")
+        reported = Counter((each.code, _flood_at(seen, each.start) or "no flood") for each in false)
+        failed.append(f"health reported an outage without a fault: {dict(reported)}")
     late = [each.seconds for each in seen.health if each.seconds > HEALTH_ANSWERS_WITHIN_SECONDS]
     if late:
-        found.append(f"health took {max(late):.1f} s; {len(late)} times more than {HEALTH_ANSWERS_WITHIN_SECONDS}")
-    return found
+        failed.append(
+            f"health took {max(late):.1f} s; {len(late)} responses took more than {HEALTH_ANSWERS_WITHIN_SECONDS} s"
+        )
+    return failed
 
 
 def _of_flood(name: str, seen: Seen) -> list[str]:
@@ -136,35 +138,35 @@ def _of_flood(name: str, seen: Seen) -> list[str]:
     allowed = {"200", "503 server.overloaded", "503 database.busy"}
     if name == "frozen":
         allowed |= {"503 database.unavailable"}
-    found = [f"{name}: answered {what}" for what in flood["answers"] if what not in allowed]
-    found += [f"{name}: {number} times {what}" for what, number in flood["lost"].items() if number]
+    failed = [f"{name}: answered {what}" for what in flood["answers"] if what not in allowed]
+    failed += [f"{name}: {number} times {what}" for what, number in flood["lost"].items() if number]
     served = flood["answers"].get("200", {"count": 0, "p99": 0})
     if not served["count"]:
-        found.append(f"{name}: nothing was served")
+        failed.append(f"{name}: nothing was served")
     if name == "overload" and served["p99"] > SERVED_P99_SECONDS:
-        found.append(f"{name}: the p99 of what was served is {served['p99']} s")
-    return found
+        failed.append(f"{name}: the p99 of served requests is {served['p99']} s")
+    return failed
 
 
 def _of_held(held: list[Held]) -> list[str]:
-    first, found = held[0], []
+    first, failed = held[0], []
     for each in held[1:]:
         more: dict[str, tuple[float, float]] = {
-            "MB of memory of its own": (each.uss_mb - first.uss_mb, MORE_MEMORY_MB),
+            "MB of private memory": (each.uss_mb - first.uss_mb, MORE_MEMORY_MB),
             "file descriptors": (each.files - first.files, MORE_FILES),
             "tasks": (each.tasks - first.tasks, MORE_TASKS),
             "threads": (each.threads - first.threads, MORE_THREADS),
             "connections in the pool": (each.pool, POOL),
             "connections in PostgreSQL": (each.connections, POOL + 1),
-            "connections that nobody gave back": (each.checked_out, 1),  # of what looks into the database each second
-            "requests in work": (each.in_work, 0),
+            "connections not returned to the pool": (each.checked_out, 1),  # the probe may hold one
+            "requests in flight": (each.in_work, 0),
         }
-        found += [
+        failed += [
             f"{each.when}: {number:g} {what}, at most {most:g}"
             for what, (number, most) in more.items()
             if number > most
         ]
-    return found
+    return failed
 
 
 def _flood_at(seen: Seen, at: float) -> str:

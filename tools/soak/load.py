@@ -1,4 +1,4 @@
-"""Steady traffic of many accounts. Each answer is checked: its status, and whether it is the right person's."""
+"""Steady traffic of many accounts. Checks the status and the account of each response."""
 
 import asyncio
 import json
@@ -14,46 +14,46 @@ from aiohttp import ClientSession
 from tools.rehearsal.traffic import API, Account
 from tools.rehearsal.writes import Write
 
-# A refresh token is good for 60 uses in 5 minutes: one request of 18 uses one.
+# A refresh token can be used 60 times in 5 minutes; one request of 18 uses one.
 KINDS = "read health read refused write read health read write read refused read write health read read refresh read"
-# Five seconds for a connection of the pool, 17 for what is asked on it, and as much again for a busy machine.
+# 5 seconds for a connection of the pool, 17 for its statement, and as much again for a busy machine.
 ANSWER_WITHIN_SECONDS = 40
-HEALTH_WITHIN_SECONDS = 5  # 2 are promised; the machine that makes the load is the server's, too
+HEALTH_WITHIN_SECONDS = 5  # 2 are promised; the load runs on the same machine
 OUTAGE_CODES = {"database.unavailable", "database.busy", "server.overloaded"}
 OK, UNAUTHORIZED, UNAVAILABLE = 200, 401, 503
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To one request."""
+    """The response to one request."""
 
     start: float
-    """When it was due, on the monotonic clock."""
+    """When the request was due, on the monotonic clock."""
     seconds: float
     kind: str
     status: int
-    """0 if there was none."""
+    """0 if there was no response."""
     code: str = ""
 
     @property
     def is_good(self) -> bool:
-        """As if nothing had happened."""
+        """Return whether the response is that of a healthy server."""
         return self.status == (UNAUTHORIZED if self.kind == "refused" else OK)
 
 
 @dataclass
 class Person:
-    """An account, and what was told of it."""
+    """An account and its acknowledged state."""
 
     account: Account
     email: str
     acknowledged: int = 0
-    """The newest write that was answered 200."""
+    """The newest write with a 200."""
 
 
 @dataclass
 class Load:
-    """Use `send_until`."""
+    """The traffic. Call `send_until`."""
 
     url: str
     people: Sequence[Person]
@@ -61,7 +61,7 @@ class Load:
     answers: list[Answer] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """What must never be."""
+    """Responses that must never happen."""
 
     def __post_init__(self) -> None:
         self.is_paused = False
@@ -69,7 +69,7 @@ class Load:
         self._idle = list(self.people)
 
     async def send_until(self, stop: asyncio.Event, rate: float) -> None:
-        """Open loop: a request begins at its time, however slow the answers before are."""
+        """Send in an open loop: a request begins at its time, however slow the responses before are."""
         began, kinds = time.monotonic(), KINDS.split()
         for number in count():
             due = began + number / rate
@@ -82,7 +82,7 @@ class Load:
         await self.settle()
 
     async def settle(self) -> None:
-        """Until all that was sent is answered."""
+        """Wait until all requests are answered."""
         while self._outstanding:
             await asyncio.wait(self._outstanding)
 
@@ -93,7 +93,7 @@ class Load:
 
     async def _send(self, number: int, kind: str, due: float) -> None:
         if kind in {"write", "refresh"} and not self._idle:
-            kind = "read"  # all who could are waiting for an answer
+            kind = "read"  # all accounts wait for a response
         match kind:
             case "health":
                 await self.ask(kind, due, "GET", "/health")
@@ -107,7 +107,7 @@ class Load:
                 await self._alone(self._refresh, due)
 
     async def _alone(self, doing: Any, due: float) -> None:
-        """What a person does one after the other."""
+        """Let a person do one thing after the other."""
         person = self._idle.pop(0)
         try:
             await doing(person, due)
@@ -127,7 +127,7 @@ class Load:
         account = person.account
         account.writes += 1
         number, name = account.writes, f"write-{account.writes}"
-        # The server keeps the user agent beside its record of the change, and with it which write that was.
+        # The user agent, which the server stores beside its record of the change, tells the number of the write.
         headers = account.headers | {"User-Agent": name}
         status, body = await self.ask("write", due, "PATCH", "/auth/me", headers=headers, json={"display_name": name})
         if status == OK:
@@ -139,10 +139,10 @@ class Load:
         self.writes.append(Write(user=account.user, n=number, start=due, acknowledged=status == OK, refused=refused))
 
     async def _refresh(self, person: Person, due: float) -> None:
-        """Asked again until it is answered, as clients do: the token is good for 30 s more if the answer got lost."""
+        """Refresh until there is a response, as clients do: the token works 30 s more if the response got lost."""
         while True:
-            given = {"refresh_token": person.account.refresh_token}
-            status, body = await self.ask("refresh", due, "POST", "/auth/refresh", json=given)
+            tokens = {"refresh_token": person.account.refresh_token}
+            status, body = await self.ask("refresh", due, "POST", "/auth/refresh", json=tokens)
             if status == OK:
                 person.account.access_token = body["access_token"]
                 person.account.refresh_token = body["refresh_token"]
@@ -156,7 +156,7 @@ class Load:
             self.wrong.append(f"{person.email} was answered with {body['email']}")
 
     async def ask(self, kind: str, due: float, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
-        """Status, or 0, and body. What may not be answered is noted."""
+        """Send a request; return its status, or 0, and its body. Record a response that is not allowed."""
         within = HEALTH_WITHIN_SECONDS if kind == "health" else ANSWER_WITHIN_SECONDS
         try:
             async with (

@@ -1,4 +1,4 @@
-"""The soak told: as tables, in docs/performance.md between its markers, and as a picture."""
+"""Reports a soak as tables, in docs/performance.md between markers, and as a picture."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from tools.soak.judge import health_during, outages
 from tools.soak.run import Seen
 
 BEGIN, END = "<!-- soak:begin -->", "<!-- soak:end -->"
-# Okabe and Ito's, which people with any colour vision tell apart.
+# Okabe and Ito's colours, which people with any colour vision can distinguish.
 COLOURS = {"served": "#009e73", "database.unavailable": "#d55e00", "database.busy": "#e69f00", "sent away": "#56b4e9"}
 GREY = "#808080"  # readable on white and on black
 
@@ -29,10 +29,17 @@ def markdown(seen: Seen, failed: list[str]) -> str:
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for each in outages(seen):
-        said = ", ".join(f"{number} {what}" for what, number in each.statuses.most_common()) or "under load, see below"
-        cells = [each.slowest_seconds, each.full_speed_seconds, each.told_after_seconds, each.connected_after_seconds]
+        statuses = (
+            ", ".join(f"{number} {what}" for what, number in each.statuses.most_common()) or "under load, see below"
+        )
+        cells = [
+            each.slowest_seconds,
+            each.full_speed_seconds,
+            each.reported_after_seconds,
+            each.connected_after_seconds,
+        ]
         seconds = " | ".join("-" if cell is None else f"{cell:.1f}" for cell in cells)
-        lines.append(f"| {each.fault.name} | {each.fault.ended - each.fault.began:.1f} | {said} | {seconds} |")
+        lines.append(f"| {each.fault.name} | {each.fault.ended - each.fault.began:.1f} | {statuses} | {seconds} |")
     lines += ["", *_overload(seen), "", *_held(seen)]
     return "\n".join(lines)
 
@@ -73,7 +80,7 @@ def _held(seen: Seen) -> list[str]:
 
 
 def write_into(document: Path, text: str) -> None:
-    """Between the markers; other parts of the file are others'."""
+    """Replace the text between the markers; the rest of the file stays."""
     old = document.read_text() if document.exists() else f"# Performance\n\n## Staying up\n\n{BEGIN}\n{END}\n"
     if BEGIN not in old:
         old += f"\n## Staying up\n\n{BEGIN}\n{END}\n"
@@ -82,7 +89,7 @@ def write_into(document: Path, text: str) -> None:
 
 
 def draw(seen: Seen, file: Path, wall_minus_monotonic: float) -> None:
-    """Requests a second by what became of them, health, and what was done when."""
+    """Draw the requests per second by result, health, and the faults."""
     zero = min(each.start for each in seen.health)
     seconds: dict[str, Counter[int]] = {name: Counter() for name in COLOURS}
     for each in seen.answers:
@@ -121,7 +128,7 @@ def draw(seen: Seen, file: Path, wall_minus_monotonic: float) -> None:
 
 
 def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
-    """What was done when."""
+    """Mark the faults and floods."""
     at_top: Any = {"xycoords": ("data", "axes fraction"), "fontsize": 7}
     for fault in seen.faults:
         for panel in (rate, health):
@@ -130,7 +137,7 @@ def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
     for name, flood in seen.floods.items():
         says = {"overload": f"{seen.plan.times_capacity:g} x full", "frozen": "2 x full"}.get(name, "full")
         rate.annotate(says, (flood["began"] - zero, 0.97), **at_top, va="top")
-    rate.set_ylim(top=8 * rate.get_ylim()[1])  # room for those
+    rate.set_ylim(top=8 * rate.get_ylim()[1])  # room for the labels
     for each in seen.quiet:
         middle = (each.began + each.ended) / 2 - zero
         rate.annotate(each.name, (middle, 5), fontsize=7, rotation=90, ha="center", va="bottom")

@@ -1,4 +1,4 @@
-"""One soak: what is done to the server, in which order, and all that is seen meanwhile."""
+"""One soak: faults and floods in their order, and the measurements."""
 
 import asyncio
 import json
@@ -25,23 +25,23 @@ CLOSED_LOOP_CONNECTIONS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """In seconds, but for the rate and the faults."""
+    """The phases of a soak, in seconds."""
 
     rate: float
-    """Requests a second of the steady traffic."""
+    """Requests per second of the steady traffic."""
     warm_up: float
     faults: int
     fault: float
-    """How long PostgreSQL is away, or frozen."""
+    """The duration of a restart or a freeze."""
     between_faults: float
     capacity: float
     overload: float
     times_capacity: float
-    """What is offered then."""
+    """The overload, as a multiple of the measured capacity."""
 
     @classmethod
     def of(cls, minutes: float, rate: float) -> "Plan":
-        """Faults fill what the rest leaves."""
+        """Return a plan whose faults fill the time that the other phases leave."""
         is_short = minutes < 3
         warm_up, capacity, overload = (4, 2, 5) if is_short else (30, 10, 30)
         fault, between = (4, 9) if is_short else (6, 20)
@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that was done, on the monotonic clock."""
+    """A fault, with times on the monotonic clock."""
 
     name: str
     began: float
@@ -70,7 +70,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What the server held when nothing was asked of it."""
+    """The resources of an idle server."""
 
     when: str
     rss_mb: float
@@ -82,28 +82,28 @@ class Held:
     checked_out: int
     in_work: int
     connections: int
-    """By PostgreSQL's count."""
+    """Connections as PostgreSQL counts them."""
 
 
 @dataclass
 class Seen:
-    """All of it."""
+    """All measurements."""
 
     plan: Plan
     answers: list[Answer]
     wrong: list[str]
     health: list[Answer] = field(default_factory=list)
-    """Of who watches, and asks nothing else."""
+    """Responses of the health check, asked by its own client."""
     faults: list[Fault] = field(default_factory=list)
     quiet: list[Fault] = field(default_factory=list)
-    """When nothing was asked."""
+    """Phases without requests."""
     held: list[Held] = field(default_factory=list)
     floods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`Flood.told`, with its `began` and `ended`, by name: capacity, overload, frozen."""
+    """`Flood.result` with `began` and `ended`, by name: capacity, overload, frozen."""
 
 
 class Soak:
-    """Use `run`."""
+    """The running soak. Call `run`."""
 
     def __init__(self, plan: Plan, api: Api, database: Database, load: Load) -> None:
         self._plan = plan
@@ -153,7 +153,7 @@ class Soak:
 
     @asynccontextmanager
     async def _paused(self) -> AsyncIterator[None]:
-        """Without the steady traffic."""
+        """Pause the steady traffic while the block runs."""
         self._load.is_paused = True
         await self._load.settle()
         try:
@@ -172,9 +172,9 @@ class Soak:
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
         )
-        told, _ = await process.communicate()
+        output, _ = await process.communicate()
         assert process.returncode == 0, f"the flood {name} failed"
-        self.seen.floods[name] = json.loads(told) | {"began": began, "ended": time.monotonic(), "seconds": seconds}
+        self.seen.floods[name] = json.loads(output) | {"began": began, "ended": time.monotonic(), "seconds": seconds}
         return self.seen.floods[name]
 
     async def _note_held(self, when: str) -> None:
@@ -182,7 +182,7 @@ class Soak:
         async with self._paused():
             await asyncio.sleep(QUIET_SECONDS)
             async with self._load.session.get(f"{self._api.url}/soak") as answer:
-                told = await answer.json()
+                output = await answer.json()
             memory = self._process.memory_full_info()
             held = Held(
                 when=when,
@@ -191,13 +191,13 @@ class Soak:
                 files=self._process.num_fds(),
                 threads=self._process.num_threads(),
                 connections=await asyncio.to_thread(self._database.connections),
-                **{name: told[name] for name in ("tasks", "pool", "checked_out", "in_work")},
+                **{name: output[name] for name in ("tasks", "pool", "checked_out", "in_work")},
             )
         self.seen.held.append(held)
         self.seen.quiet.append(Fault("nothing is asked", began, time.monotonic()))
 
     async def _watch_health(self) -> None:
-        """Each answer is noted with the state that it tells in `code`."""
+        """Record each response of health, with the state of the database in `code`."""
         timeout = aiohttp.ClientTimeout(total=HEALTH_WITHIN_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:

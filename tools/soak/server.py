@@ -1,4 +1,4 @@
-"""What the image runs, with a route that tells what only the process itself knows of what it holds."""
+"""The server of the image, with a route that reports the process's resources."""
 
 import asyncio
 from typing import Any

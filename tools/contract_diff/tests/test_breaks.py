@@ -561,7 +561,7 @@ def test_current_document_does_not_break_itself() -> None:
 
 
 def success_schemas() -> list[str]:
-    """Return the schemas of successful responses, and those that they refer to."""
+    """Return the schemas of successful responses, and the schemas that these refer to."""
     names: set[str] = set()
     parts = [
         answer

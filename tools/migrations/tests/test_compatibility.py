@@ -1,4 +1,4 @@
-"""`make compatibility` finds what would break the release that runs while this one is deployed, and nothing else."""
+"""`make compatibility` reports what would break the running release, and nothing else."""
 
 import shutil
 import subprocess
@@ -19,13 +19,13 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def verify(checkout: Checkout, *statements: str) -> subprocess.CompletedProcess[str]:
-    """What it says of a commit whose migration runs these."""
+    """Run it on a commit whose migration runs these statements."""
     checkout.add_migration("; ".join(statements))
     commit(checkout.root)
     return checkout.run("tools.migrations.compatibility")
 
 
-def test_a_nullable_column_passes(checkout: Checkout) -> None:
+def test_nullable_column_passes(checkout: Checkout) -> None:
     done = verify(checkout, "ALTER TABLE users ADD COLUMN bio text")
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -33,7 +33,7 @@ def test_a_nullable_column_passes(checkout: Checkout) -> None:
     assert "no smoke test yet" not in done.stdout
 
 
-def test_a_renamed_column_fails_and_is_named(checkout: Checkout) -> None:
+def test_renamed_column_fails_and_is_named(checkout: Checkout) -> None:
     done = verify(checkout, "ALTER TABLE users RENAME COLUMN display_name TO name")
 
     assert done.returncode == 1
@@ -42,8 +42,8 @@ def test_a_renamed_column_fails_and_is_named(checkout: Checkout) -> None:
     assert "expand, migrate, contract" in done.stderr
 
 
-def test_a_changed_type_fails_on_the_connections_that_know_the_old_one(checkout: Checkout) -> None:
-    """A server that is started anew wouldn't notice."""
+def test_changed_type_fails_on_existing_connections(checkout: Checkout) -> None:
+    """A server that starts after the migration wouldn't notice."""
     done = verify(checkout, "ALTER TABLE users ALTER COLUMN display_name TYPE varchar(80)")
 
     assert done.returncode == 1
@@ -51,7 +51,7 @@ def test_a_changed_type_fails_on_the_connections_that_know_the_old_one(checkout:
     assert "PostgreSQL: cached plan must not change result type" in done.stderr
 
 
-def test_new_code_that_its_own_migration_does_not_suit_fails(checkout: Checkout) -> None:
+def test_new_code_must_suit_its_migration(checkout: Checkout) -> None:
     models = checkout.root / "server" / "audifi" / "auth" / "models.py"
     table = '    __tablename__ = "users"\n'
     models.write_text(models.read_text().replace(table, f"{table}    shoe_size: Mapped[str | None]\n"))
@@ -63,7 +63,7 @@ def test_new_code_that_its_own_migration_does_not_suit_fails(checkout: Checkout)
     assert "shoe_size" in done.stderr
 
 
-def test_without_a_history_it_says_so_and_passes(checkout: Checkout) -> None:
+def test_missing_history_passes_with_a_message(checkout: Checkout) -> None:
     shutil.rmtree(checkout.root / ".git")
 
     done = checkout.run("tools.migrations.compatibility")

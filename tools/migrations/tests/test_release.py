@@ -1,4 +1,4 @@
-"""What counts as the previous release, in histories of all shapes."""
+"""The previous release in histories of all shapes."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from tools.migrations.release import UnknownReleaseError, previous_release
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """Three commits on main."""
+    """A repository with three commits on main."""
     folder = tmp_path / "history"
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch", "main")
@@ -24,7 +24,7 @@ def at(history: Path, name: str) -> str:
     return git(history, "rev-parse", name)
 
 
-def test_it_is_the_newest_tag_by_version(history: Path) -> None:
+def test_newest_tag_by_version_is_the_release(history: Path) -> None:
     for tag, where in {"v1.9.0": "HEAD^", "v1.10.0": "HEAD^", "v1.10.0-rc.1": "HEAD~2", "vendor": "HEAD^"}.items():
         git(history, "tag", tag, where)
 
@@ -33,7 +33,7 @@ def test_it_is_the_newest_tag_by_version(history: Path) -> None:
     assert (release.name, release.commit) == ("v1.10.0", at(history, "HEAD^"))
 
 
-def test_the_tag_of_what_is_being_released_does_not_count(history: Path) -> None:
+def test_tag_of_head_does_not_count(history: Path) -> None:
     git(history, "tag", "--annotate", "--message", "One", "v1.0.0", "HEAD^")
     git(history, "tag", "v2.0.0")
 
@@ -42,7 +42,7 @@ def test_the_tag_of_what_is_being_released_does_not_count(history: Path) -> None
     assert (release.name, release.commit) == ("v1.0.0", at(history, "HEAD^"))
 
 
-def test_a_tag_on_another_branch_does_not_count(history: Path) -> None:
+def test_tag_on_another_branch_does_not_count(history: Path) -> None:
     git(history, "switch", "--quiet", "--create", "elsewhere")
     commit(history)
     git(history, "tag", "v9.0.0")
@@ -52,14 +52,14 @@ def test_a_tag_on_another_branch_does_not_count(history: Path) -> None:
 
 
 @pytest.mark.parametrize("detached", [False, True])
-def test_on_main_it_is_the_commit_before(history: Path, *, detached: bool) -> None:
+def test_previous_commit_of_main_is_the_release(history: Path, *, detached: bool) -> None:
     if detached:
         git(history, "switch", "--quiet", "--detach", "main")
 
     assert previous_release(history).commit == at(history, "HEAD^")
 
 
-def test_on_a_branch_it_is_where_the_branch_left_main(history: Path) -> None:
+def test_branch_point_is_the_release(history: Path) -> None:
     left = at(history, "HEAD")
     git(history, "switch", "--quiet", "--create", "feature")
     commit(history)
@@ -71,7 +71,7 @@ def test_on_a_branch_it_is_where_the_branch_left_main(history: Path) -> None:
     assert previous_release(history).commit == left
 
 
-def test_of_main_here_and_main_there_the_nearer_one_counts(history: Path) -> None:
+def test_nearer_main_counts(history: Path) -> None:
     git(history, "update-ref", "refs/remotes/origin/main", "HEAD")
     git(history, "switch", "--quiet", "--create", "feature")
     commit(history)
@@ -80,8 +80,8 @@ def test_of_main_here_and_main_there_the_nearer_one_counts(history: Path) -> Non
     assert previous_release(history).commit == at(history, "origin/main")
 
 
-def test_a_pull_request_is_compared_with_the_branch_that_it_is_merged_into(history: Path) -> None:
-    """As actions/checkout leaves it: a merge commit, detached, and no local main."""
+def test_pull_request_is_compared_with_its_base(history: Path) -> None:
+    """actions/checkout leaves a merge commit, detached, without a local main."""
     git(history, "switch", "--quiet", "--create", "feature", "HEAD^")
     commit(history)
     git(history, "update-ref", "refs/remotes/origin/main", "main")
@@ -92,14 +92,14 @@ def test_a_pull_request_is_compared_with_the_branch_that_it_is_merged_into(histo
     assert previous_release(history).commit == at(history, "origin/main")
 
 
-def test_a_shallow_clone_is_refused_with_the_way_out(history: Path, tmp_path: Path) -> None:
+def test_shallow_clone_is_refused_with_advice(history: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{history}", "shallow")
 
     with pytest.raises(UnknownReleaseError, match=re.escape("the clone is shallow; `git fetch --unshallow --tags`")):
         previous_release(tmp_path / "shallow")
 
 
-def test_a_first_commit_has_nothing_before_it(tmp_path: Path) -> None:
+def test_first_commit_has_no_previous_release(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
     commit(tmp_path)
 
@@ -107,14 +107,14 @@ def test_a_first_commit_has_nothing_before_it(tmp_path: Path) -> None:
         previous_release(tmp_path)
 
 
-def test_a_history_without_main_and_tags_is_refused_with_the_way_out(history: Path) -> None:
+def test_history_without_main_is_refused_with_advice(history: Path) -> None:
     git(history, "branch", "--move", "trunk")
 
     with pytest.raises(UnknownReleaseError, match="git fetch --tags origin main"):
         previous_release(history)
 
 
-def test_without_git_there_is_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_git_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownReleaseError, match="there is no git history here"):
         previous_release(tmp_path)
 
@@ -123,7 +123,7 @@ def test_without_git_there_is_no_history(tmp_path: Path, monkeypatch: pytest.Mon
         previous_release(tmp_path)
 
 
-def test_the_history_around_an_unpacked_archive_is_not_its_own(history: Path) -> None:
+def test_history_of_a_parent_folder_does_not_count(history: Path) -> None:
     (history / "unpacked").mkdir()
 
     with pytest.raises(UnknownReleaseError, match="isn't this code's"):

@@ -1,4 +1,4 @@
-"""`make migration`, and what `make lint` holds one to."""
+"""`make migration` and the checks of `make lint`."""
 
 import re
 import shutil
@@ -38,10 +38,10 @@ def acceptance(checkout: Checkout) -> str:
     return done.stdout
 
 
-# Making one
+# New migrations
 
 
-def test_the_next_one_comes_from_the_template_with_its_limits(checkout: Checkout) -> None:
+def test_new_migration_has_the_limits_of_the_template(checkout: Checkout) -> None:
     made = checkout.make_target("migration", "name=add users.bio")
 
     assert made.returncode == 0, made.stderr
@@ -60,7 +60,7 @@ def test_the_next_one_comes_from_the_template_with_its_limits(checkout: Checkout
 
 
 @pytest.mark.parametrize("name", ["", "name=", 'name=say "this"', "name=two\nlines", "name=ends with a dot."])
-def test_one_without_a_usable_name_says_what_to_type(checkout: Checkout, name: str) -> None:
+def test_invalid_name_is_refused_with_an_example(checkout: Checkout, name: str) -> None:
     made = checkout.make_target("migration", *filter(None, [name]))
 
     assert made.returncode != 0
@@ -68,7 +68,7 @@ def test_one_without_a_usable_name_says_what_to_type(checkout: Checkout, name: s
     assert git(checkout.root, "status", "--porcelain") == ""
 
 
-def test_its_limits_hold_though_the_run_allows_more(checkout: Checkout, migrated_database_url: str) -> None:
+def test_limits_override_those_of_the_run(checkout: Checkout, migrated_database_url: str) -> None:
     checkout.make_target("migration", "name=sleep")
     path = checkout.migration(NEXT)
     limit = """op.execute("SET LOCAL statement_timeout = '10s'")"""
@@ -84,35 +84,35 @@ def test_its_limits_hold_though_the_run_allows_more(checkout: Checkout, migrated
 # Steps
 
 
-def test_the_template_is_refused_until_its_step_is_said(checkout: Checkout) -> None:
+def test_template_without_a_step_is_refused(checkout: Checkout) -> None:
     checkout.make_target("migration", "name=add users.bio")
 
-    assert f"{NEXT}_add_users_bio.py must say in its docstring which step it is" in refusal(checkout)
+    assert f"{NEXT}_add_users_bio.py must name its step" in refusal(checkout)
 
 
 @pytest.mark.parametrize(
     "step", ["", "Step: expand and contract", "Step: expand\nStep: contract", "step: expand", "Step: Expand"]
 )
-def test_a_step_that_is_not_exactly_one_of_the_three_is_refused(checkout: Checkout, step: str) -> None:
+def test_unknown_step_is_refused(checkout: Checkout, step: str) -> None:
     checkout.add_migration("SELECT", step=step)
 
     assert "`Step: expand`, `Step: migrate` or `Step: contract`" in refusal(checkout)
 
 
-# The history
+# History
 
 
-def test_a_released_one_that_was_edited_is_refused(checkout: Checkout) -> None:
+def test_edited_released_migration_is_refused(checkout: Checkout) -> None:
     path = checkout.migration("0003")
     path.write_text(path.read_text() + "\n# a word\n")
 
-    said = refusal(checkout)
+    output = refusal(checkout)
 
-    assert f"{RELEASED} was released" in said
-    assert "has changed, but no database runs it again" in said
+    assert f"{RELEASED} was released" in output
+    assert "has changed, but no database runs it again" in output
 
 
-def test_a_released_one_is_not_listed_anew_and_a_hash_by_hand_does_not_help(checkout: Checkout) -> None:
+def test_edited_released_migration_keeps_its_hash(checkout: Checkout) -> None:
     path = checkout.migration("0003")
     path.write_text(path.read_text() + "\n# a word\n")
     hashes = checkout.make_target("hashes")
@@ -131,7 +131,7 @@ def test_a_released_one_is_not_listed_anew_and_a_hash_by_hand_does_not_help(chec
     assert f"{RELEASED} was released" in refusal(checkout)
 
 
-def test_the_way_out_that_it_names_leads_out(checkout: Checkout) -> None:
+def test_advice_for_an_edited_migration_works(checkout: Checkout) -> None:
     checkout.migration("0003").write_text("broken")
     way = re.search(r"`git (checkout [^`]+)`", refusal(checkout))
     assert way
@@ -141,7 +141,7 @@ def test_the_way_out_that_it_names_leads_out(checkout: Checkout) -> None:
     acceptance(checkout)
 
 
-def test_a_released_one_that_was_deleted_is_refused_also_when_it_is_not_listed(checkout: Checkout) -> None:
+def test_deleted_released_migration_is_refused(checkout: Checkout) -> None:
     checkout.migration("0003").unlink()
     listed = (checkout.root / LIST).read_text()
     (checkout.root / LIST).write_text(re.sub(rf"\w+  versions/{RELEASED}\n", "", listed))
@@ -150,14 +150,14 @@ def test_a_released_one_that_was_deleted_is_refused_also_when_it_is_not_listed(c
     assert "is gone" in checkout.make_target("hashes").stderr
 
 
-def test_one_that_is_not_listed_is_refused(checkout: Checkout) -> None:
+def test_unlisted_migration_is_refused(checkout: Checkout) -> None:
     path = checkout.add_migration("SELECT")
     git(checkout.root, "checkout", "--", str(LIST))
 
     assert f"{path.name} isn't in {LIST}; `make hashes` adds it" in refusal(checkout)
 
 
-def test_a_new_one_that_has_changed_is_listed_anew(checkout: Checkout) -> None:
+def test_changed_new_migration_is_listed_again(checkout: Checkout) -> None:
     path = checkout.add_migration("SELECT")
     path.write_text(path.read_text() + "# a word\n")
     stale = refusal(checkout)
@@ -167,54 +167,54 @@ def test_a_new_one_that_has_changed_is_listed_anew(checkout: Checkout) -> None:
     assert re.search(ALL_WELL.format(1), acceptance(checkout))
 
 
-def test_without_a_history_all_are_new_which_is_said_and_the_list_still_holds(checkout: Checkout) -> None:
+def test_list_protects_migrations_without_git_history(checkout: Checkout) -> None:
     shutil.rmtree(checkout.root / ".git")
-    said = acceptance(checkout)
+    output = acceptance(checkout)
     checkout.migration("0003").write_text("broken")
 
-    assert "migrations: all are taken for new ones" in said
-    assert "there is no git history here" in said
-    assert re.search(ALL_WELL.format(int(NEWEST)), said)
+    assert "migrations: all are taken for new ones" in output
+    assert "there is no git history here" in output
+    assert re.search(ALL_WELL.format(int(NEWEST)), output)
     assert f"{RELEASED} isn't what {LIST} says" in refusal(checkout)
-    assert "whether it was released can't be told" in checkout.make_target("hashes").stderr
+    assert "its release is unknown" in checkout.make_target("hashes").stderr
 
 
-# What it does
+# DDL
 
 
-def test_ddl_that_can_hurt_is_refused(checkout: Checkout) -> None:
+def test_unsafe_ddl_is_refused(checkout: Checkout) -> None:
     path = checkout.add_migration(UNSAFE)
 
-    said = refusal(checkout)
+    output = refusal(checkout)
 
-    assert f"{path.name} can hurt:" in said
-    assert RULE in said
-    assert "-- squawk-ignore RULE -- REASON" in said
+    assert f"{path.name} can hurt:" in output
+    assert RULE in output
+    assert "-- squawk-ignore RULE -- REASON" in output
 
 
 @pytest.mark.parametrize(
     "comment", [f"-- squawk-ignore {RULE}", f"-- squawk-ignore {RULE} -- ", "--squawk-ignore-file"]
 )
-def test_it_is_not_allowed_without_a_reason(checkout: Checkout, comment: str) -> None:
+def test_unsafe_ddl_needs_a_reason(checkout: Checkout, comment: str) -> None:
     checkout.add_migration(f"{comment}\n{UNSAFE}")
 
     assert "doesn't say why it can't hurt" in refusal(checkout)
 
 
-def test_it_is_allowed_with_a_reason(checkout: Checkout) -> None:
+def test_unsafe_ddl_with_a_reason_is_allowed(checkout: Checkout) -> None:
     checkout.add_migration(f"-- squawk-ignore {RULE} -- nobody has an account yet, so there are no rows\n{UNSAFE}")
 
     assert re.search(ALL_WELL.format(1), acceptance(checkout))
 
 
-def test_what_was_released_is_not_held_to_it_again(checkout: Checkout) -> None:
+def test_unsafe_ddl_of_a_released_migration_is_allowed(checkout: Checkout) -> None:
     checkout.add_migration(UNSAFE, step="")
     checkout.release()
 
     assert re.search(ALL_WELL.format(0), acceptance(checkout))
 
 
-# One line, and the models
+# Revisions and models
 
 
 def test_two_heads_are_refused(checkout: Checkout) -> None:
@@ -227,20 +227,20 @@ def test_two_heads_are_refused(checkout: Checkout) -> None:
     )
 
 
-def test_two_of_the_same_number_are_refused(checkout: Checkout) -> None:
+def test_duplicate_number_is_refused(checkout: Checkout) -> None:
     checkout.add_migration("SELECT", name="one")
     checkout.add_migration("SELECT", name="two")
 
     assert f"{NEXT} is there twice, {NEXT}_one.py and {NEXT}_two.py; have the one that main lacks" in refusal(checkout)
 
 
-def test_one_that_comes_after_nothing_is_refused(checkout: Checkout) -> None:
+def test_missing_predecessor_is_refused(checkout: Checkout) -> None:
     checkout.add_migration("SELECT", down="8999")
 
     assert re.search("Revision 8999 .*is not present; mend revision and down_revision in it", refusal(checkout))
 
 
-def test_models_that_have_changed_alone_are_refused(checkout: Checkout) -> None:
+def test_changed_models_without_a_migration_are_refused(checkout: Checkout) -> None:
     models = checkout.root / "server" / "audifi" / "auth" / "models.py"
     table = '    __tablename__ = "users"\n'
     models.write_text(models.read_text().replace(table, f"{table}    shoe_size: Mapped[str | None]\n"))
@@ -253,7 +253,7 @@ def test_models_that_have_changed_alone_are_refused(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "changed", "named"),
+    ("before", "changed", "named"),
     [
         ('"producer", "admin"', '"producer", "label", "admin"', "ck_users_role"),
         (
@@ -264,12 +264,12 @@ def test_models_that_have_changed_alone_are_refused(checkout: Checkout) -> None:
     ],
     ids=["a value that a constraint allows", "an index's condition"],
 )
-def test_what_has_kept_its_name_and_says_something_else_is_refused(
-    checkout: Checkout, said: str, changed: str, named: str
+def test_changed_definition_of_the_same_name_is_refused(
+    checkout: Checkout, before: str, changed: str, named: str
 ) -> None:
     models = checkout.root / "server" / "audifi" / "auth" / "models.py"
-    assert said in models.read_text()
-    models.write_text(models.read_text().replace(said, changed))
+    assert before in models.read_text()
+    models.write_text(models.read_text().replace(before, changed))
 
     done = checkout.run("tools.migrations.models")
 

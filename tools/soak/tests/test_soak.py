@@ -1,4 +1,4 @@
-"""The soak in short, and what judges it."""
+"""A short soak, and its judge."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ PLAN = Plan.of(1, rate=20)
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_server_stays_up_while_its_database_does_not() -> None:
+def test_server_survives_database_faults() -> None:
     seen, failed = run(PLAN, accounts=12)
 
     assert failed == []
@@ -45,8 +45,10 @@ HELD = Held(
 )
 
 
-def seen(*, back_after: float = 1, told: float = 101.0, last_bad_health: float = 105.0, held: Held = HELD) -> Seen:
-    """A freeze from 100 to 105, in 160 seconds."""
+def seen(
+    *, back_after: float = 1, reported_at: float = 101.0, last_bad_health: float = 105.0, held: Held = HELD
+) -> Seen:
+    """Return the measurements of a freeze from 100 to 105, in 160 seconds."""
     served = {"200": {"count": 900, "p50": 0.1, "p99": 0.5, "max": 1}}
     shed = {"503 server.overloaded": {"count": 9000, "p50": 0.1, "p99": 0.5, "max": 1}}
     flood = {"began": 200.0, "ended": 210.0, "seconds": 10, "lost": {"no answer": 0}, "answers": served | shed}
@@ -54,40 +56,42 @@ def seen(*, back_after: float = 1, told: float = 101.0, last_bad_health: float =
         plan=PLAN,
         answers=steady(80, 100) + steady(100, 105 + back_after, 503, "database.busy") + steady(105 + back_after, 160),
         wrong=[],
-        health=watched(80, told) + watched(told, last_bad_health, "disconnected") + watched(last_bad_health, 160),
+        health=watched(80, reported_at)
+        + watched(reported_at, last_bad_health, "disconnected")
+        + watched(last_bad_health, 160),
         faults=[Fault("freeze", 100.0, 105.0)],
         held=[HELD, held],
         floods={"overload": dict(flood), "frozen": dict(flood)},
     )
 
 
-def test_nothing_is_wrong_where_all_is_back_soon() -> None:
+def test_quick_recovery_passes() -> None:
     assert judge.failures(seen(), []) == []
     [outage] = judge.outages(seen())
     assert outage.full_speed_seconds == 1
     assert outage.statuses == Counter({"503 database.busy": 120, "good": 21})
 
 
-def test_full_speed_that_comes_late_or_slowly_is_told() -> None:
+def test_late_full_speed_fails() -> None:
     assert any("full speed" in sentence for sentence in judge.failures(seen(back_after=15), []))
     slow = seen()
     slow.answers = steady(80, 100) + steady(100, 160, seconds=2)
     assert any("full speed" in sentence for sentence in judge.failures(slow, []))
 
 
-def test_requests_that_fail_where_nothing_was_done_are_told() -> None:
+def test_failures_without_a_fault_fail() -> None:
     failing = seen()
     failing.answers += steady(130, 131, 503, "database.busy")
 
     assert any("though nothing was wrong" in sentence for sentence in judge.failures(failing, []))
 
 
-def test_health_that_lies_is_told() -> None:
-    assert any("health said so after" in sentence for sentence in judge.failures(seen(told=104.9), []))
+def test_wrong_health_fails() -> None:
+    assert any("health reported it after" in sentence for sentence in judge.failures(seen(reported_at=104.9), []))
     assert any("connected again" in sentence for sentence in judge.failures(seen(last_bad_health=112.0), []))
     lying = seen()
     lying.health += watched(140, 141, "disconnected")
-    assert any("health said so though" in sentence for sentence in judge.failures(lying, []))
+    assert any("health reported an outage without a fault" in sentence for sentence in judge.failures(lying, []))
 
 
 @pytest.mark.parametrize(
@@ -103,13 +107,13 @@ def test_health_that_lies_is_told() -> None:
         {"in_work": 1},
     ],
 )
-def test_what_leaks_is_told(leaked: dict[str, float]) -> None:
+def test_leak_fails(leaked: dict[str, float]) -> None:
     values = vars(HELD) | leaked | {"when": "at the end"}
 
     assert any(sentence.startswith("at the end:") for sentence in judge.failures(seen(held=Held(**values)), []))
 
 
-def test_slow_or_lost_answers_to_overload_are_failures() -> None:
+def test_slow_or_lost_answers_to_overload_fail() -> None:
     slow, lost = seen(), seen()
     slow.floods["overload"]["answers"] |= {"200": {"count": 900, "p50": 1, "p99": 9, "max": 9}}
     lost.floods["overload"]["lost"] = {"no answer": 3}
