@@ -81,8 +81,11 @@ def holding(url: str, statement: str) -> Iterator[Callable[[], int]]:
 
 def connect_pools(url: str, *, size: int = 5, **settings: Any) -> Database:
     """Return a server's way to this database; close it."""
-    values = DatabaseSettings.model_validate({"database_url": url, **settings})
-    return Database(values, pool_size=size, read_pool_size=size)
+    return Database(settings_for(url, **settings), pool_size=size, read_pool_size=size)
+
+
+def settings_for(url: str, **settings: Any) -> DatabaseSettings:
+    return DatabaseSettings.model_validate({"database_url": url, **settings})
 
 
 def create_database(server: Postgres, template: str = "template0") -> str:
