@@ -8,6 +8,7 @@
   queue behind a lock that it waits for, so it waits a second, lets them through, and tries again.
 - It waits for a database that is waking up, for a bounded time, and for nothing else.
 - When it is killed, so is what it was doing in the database, within a second or two.
+- Why it failed is kept in the database, where the deploy finds it without the log (audifi/core/migration_failures.py).
 
 Commands that only look (`current`, `check`, `history` …) take no lock.
 """
@@ -46,6 +47,7 @@ from tenacity import (
 from audifi.core.config.settings import MigrationSettings, SettingsError, load
 from audifi.core.db.connection import connect, milliseconds
 from audifi.core.db.errors import sqlstate
+from audifi.core.db.migration_failures import CLEAR, record_failure
 from audifi.core.telemetry import logging as logs
 from audifi.models import Base
 
@@ -137,6 +139,8 @@ def run(connection: Connection, settings: MigrationSettings, lock: asyncpg.Conne
     with context.begin_transaction():
         set_timeouts(settings)
         context.run_migrations()
+        if not only_looks():
+            context.execute(CLEAR)
         await_only(lock.execute("SELECT"))  # or it is lost, another may be migrating, and this one must not commit
     if only_looks():
         return
@@ -240,16 +244,33 @@ def clear_errors(location: str) -> Iterator[None]:
         raise CommandError(f"{location}: {describe(error)}") from error
 
 
+class Steps(logging.Handler):
+    """Keeps Alembic's last line about a step: `Running upgrade 0001 -> 0002, Title: `."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.startswith("Running "):
+            self.last = f"{message}: "
+
+
 def migrate_online() -> None:
     try:
         settings = load(MigrationSettings)
     except SettingsError as error:
         raise CommandError(str(error)) from None
     with clear_errors(settings.database_url.location):
+        steps = Steps()
+        logging.getLogger("alembic.runtime.migration").addHandler(steps)
         try:
             asyncio.run(migrate(settings))
         except KeyboardInterrupt:
             raise CommandError("interrupted; the transaction was rolled back") from None
+        except Exception as error:
+            if not only_looks():
+                asyncio.run(record_failure(settings, f"{steps.last}{describe(error)}"))
+            raise
 
 
 if context.config.cmd_opts is not None:  # started by the command line, not by a program with logging of its own

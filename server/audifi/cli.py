@@ -7,7 +7,7 @@ import typer
 
 from audifi.app import FEATURES, create_app
 from audifi.core.config.settings import Settings
-from audifi.core.console import jobs, run_on_connection
+from audifi.core.console import jobs, migrations, run_on_connection
 from audifi.core.feature import Feature
 from audifi.core.invariants import check as check_invariants
 from audifi.doctor.cli import doctor
@@ -50,6 +50,7 @@ for feature in FEATURES:
     add_feature(feature)
 app.command("check")(check_command(FEATURES))
 app.add_typer(jobs, name="jobs")
+app.add_typer(migrations, name="migrations")
 app.command()(doctor)
 
 

@@ -252,6 +252,15 @@ def test_newer_schema_is_a_warning(doctor: Doctor, migrated_database_url: str) -
     assert report.status == 0
 
 
+def test_failed_migration_of_a_newer_version_is_a_warning(doctor: Doctor, migrated_database_url: str) -> None:
+    databases.execute(migrated_database_url, "COMMENT ON TABLE alembic_version IS 'Running upgrade: division by zero'")
+    report = doctor(DATABASE_URL=migrated_database_url)
+
+    assert "`python -m audifi migrations last-failure` shows why." in report.of("migrations", "!")
+    assert "division" not in report.text
+    assert report.status == 0
+
+
 def test_missing_privileges_are_named(doctor: Doctor, migrated_database_url: str) -> None:
     role = f"role_{uuid4().hex}"
     databases.execute(

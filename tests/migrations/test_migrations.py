@@ -12,7 +12,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 from pgqueuer import Queries
+from typer.testing import CliRunner
 
+from audifi.cli import app as commands
 from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api as apis
@@ -119,6 +121,31 @@ def test_failed_migration_is_rolled_back(folder: Path, migrated_database_url: st
     assert "applied" not in failed.stderr
     assert databases.fetch_value(migrated_database_url, REVISION) == HEAD
     assert databases.fetch_value(migrated_database_url, TABLES) == OURS
+
+
+def test_failure_is_kept_until_a_migration_succeeds(folder: Path, migrated_database_url: str) -> None:
+    fails = "op.execute('CREATE TABLE users (id int)')"
+    add_revision(folder, "9001", HEAD, fails)
+
+    alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url, AUDIFI_COMMIT=40 * "a")
+
+    kept = last_failure(migrated_database_url)
+    assert re.fullmatch(
+        r"[-\dT:]{19}Z 0\.1\.0\+aaaaaaa: Running upgrade \w+ -> 9001, Revision 9001\.: "
+        r"\w+: relation \"users\" already exists",
+        kept,
+    )
+    alembic("current", folder=folder, DATABASE_URL=migrated_database_url)
+    assert last_failure(migrated_database_url) == kept
+    assert alembic("upgrade", "head", DATABASE_URL=migrated_database_url).returncode == 0
+    assert not last_failure(migrated_database_url)
+
+
+def last_failure(url: str) -> str:
+    """As the deploy asks a running machine."""
+    done = CliRunner().invoke(commands, ["migrations", "last-failure"], env={"DATABASE_URL": url})
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def test_bug_in_a_migration_shows_its_traceback(folder: Path, migrated_database_url: str) -> None:

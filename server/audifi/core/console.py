@@ -18,12 +18,14 @@ from sqlalchemy import Table as SqlTable
 from audifi.core.config.settings import DatabaseSettings, SettingsError, load
 from audifi.core.db.connection import connect
 from audifi.core.db.database import Database, Transaction
+from audifi.core.db.migration_failures import LAST_FAILURE
 from audifi.core.db.statements import Statement
 from audifi.core.jobs.queue import DatabaseDriver
 
 SERVER_SETTINGS = {"application_name": "audifi-console", "statement_timeout": "15000"}
 
 jobs = typer.Typer(no_args_is_help=True, help="Jobs that wait, run, or have failed.")
+migrations = typer.Typer(no_args_is_help=True, help="How the last migration ended.")
 
 
 def run[Result](work: Callable[[Transaction], Awaitable[Result]]) -> Result:
@@ -143,3 +145,18 @@ def retry_job(job_id: int) -> None:
     if not run(work):
         fail(f"There is no failed job {job_id}.")
     typer.echo(f"Job {job_id} is queued again.")
+
+
+@migrations.command("last-failure")
+def show_last_failure() -> None:
+    """Print why the last migration failed; nothing if it succeeded."""
+
+    async def work(connection: asyncpg.Connection) -> str:
+        return await connection.fetchval(LAST_FAILURE) or ""
+
+    typer.echo(run_on_connection(work), nl=False)
+
+
+@migrations.callback()
+def _keep_group() -> None:
+    """Keep `last-failure` below `migrations` although it is the only command there."""

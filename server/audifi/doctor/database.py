@@ -19,6 +19,7 @@ from audifi.core.clock import Clock, format_duration
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import connect
 from audifi.core.db.errors import sqlstate
+from audifi.core.db.migration_failures import LAST_FAILURE
 from audifi.doctor.results import Result
 from audifi.models import Base
 
@@ -207,6 +208,12 @@ async def migrations(check: str, context: CheckContext) -> Result:
         row["version_num"] for row in await context.connection.fetch("SELECT version_num FROM alembic_version")
     ]
     if revisions == [head]:
+        if (await context.fetch_row(f"{LAST_FAILURE} AS reason"))["reason"]:
+            return Result.warning(
+                check,
+                f"The schema is at {head}, the newest of this version. The migration of a newer version failed.",
+                "`python -m audifi migrations last-failure` shows why.",
+            )
         return Result.ok(check, f"The schema is at {head}, the newest of this version.")
     current = ", ".join(revisions) or "no revision"
     try:
