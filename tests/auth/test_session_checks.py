@@ -38,7 +38,7 @@ def insert_accounts(url: str) -> None:
                 INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
                     idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
                 VALUES ('{session_id}', '{user_id}', '', now(), now(), '{{}}', now(), now(),
-                    '{idle}', '{NOW + timedelta(days=30)}', {revoked})"""  # noqa: S608
+                    '{idle}', '{NOW + timedelta(days=30)}', {revoked})"""
         )
     databases.execute(url, *statements)
 
