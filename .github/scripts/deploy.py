@@ -1,44 +1,35 @@
 #!/usr/bin/env python3
-"""Deploys an image to Fly.io, or rolls back to one, and sees that it serves. For Python 3.12 and nothing else.
+"""Deploy an image to Fly.io, or roll back to one, and check that it serves.
 
     deploy.py deploy APP COMMIT      deploy registry.fly.io/APP:COMMIT; if it doesn't serve, put back what served before
     deploy.py roll-back APP RELEASE  deploy the image of a release (v12, as `flyctl releases` shows it) or of a commit
 
-flyctl has to be on PATH, and FLY_API_TOKEN in the environment. What went where is written to standard output and, in
-GitHub Actions, to the job's summary. Exit status 0: the app serves what was asked for.
+Needs flyctl on PATH, FLY_API_TOKEN in the environment, and for `deploy` the branch's Git history in the current folder.
+Writes a report to standard output and, in GitHub Actions, to the job's summary. Exit status 0: the app serves what was
+asked for. Python 3.12 to 3.14, standard library alone.
 """
 
 import argparse
-import re
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
 import flyctl
-from report import Report
+import machines
+import order
+import time_limits
+from images import find_image, find_image_of, was_deployed
+from machines import Machine
+from options import parse
+from report import RefusedError, Report
 from served import Answer, Api
 
-# flyctl itself may take: release_command_timeout (10 min), wait_timeout (5 min) for each of started, healthy and old
-# machines stopped, and some time to talk to Fly. tools/pipeline/tests/test_workflow.py holds it to fly.toml.
-DEPLOY_SECONDS = 30 * 60
-# No release command, and machines that have proved themselves: they start in a minute or two, or not at all.
-PUT_BACK_SECONDS = 10 * 60
-# When flyctl has succeeded, new machines are healthy and get traffic. What is left is that every proxy knows it, that
-# old machines end (kill_timeout, 30 s), a check that failed once (again after 30 s), and ten answers (10 s).
-PATIENCE_SECONDS = 90
-# When flyctl has failed, nobody replaces machines any more: what doesn't serve by now won't.
-PATIENCE_AFTER_FAILURE_SECONDS = 15
-# A machine that was stopped (auto_stop_machines) starts with the first question.
-FIRST_ANSWER_SECONDS = 10
-FULL_COMMIT = 40
-SKIP = "--skip-release-command"  # the schema isn't taken back, and an old image doesn't know the newer revision
+SKIP = "--skip-release-command"  # the schema isn't rolled back, and an old image doesn't know the newer revision
 IMMEDIATE = ("--strategy", "immediate")
-
-
-class RefusedError(Exception):
-    """Nothing can be done; the message is for a person."""
+LAST_FAILURE = "python -m audifi migrations last-failure"
 
 
 class Cancelled(BaseException):
@@ -49,97 +40,104 @@ def deploy(options: argparse.Namespace, api: Api, report: Report) -> bool:
     report.before = ask_before(options, api) if was_deployed(options.app) else Answer()
     report.image_before = find_image_of(report.before, options.app)
     report.image = f"registry.fly.io/{options.app}:{options.release}"
+    app_machines = machines.list_machines(options.app)
+    if app_machines is None:
+        raise RefusedError(f"flyctl can't list the machines of {options.app}; the lines above say why.")
+    pin = machines.pin_of(app_machines)
+    if not options.force:
+        refuse_out_of_turn(options, report, pin)
+    app_machines, report.cleared = machines.clear_leftovers(options.app, app_machines)
+    if machines.are_mixed(app_machines):
+        raise RefusedError(machines.explain_mixed(options.app, app_machines))
     served = try_image(options, api, report, options.release)
     good = judge(report, options.release, "Deployed", served=served)
+    if good:
+        good = served = bake(options, api, report)
+    elif report.ended != "succeeded" and not served:
+        report.migration = find_migration_failure(options, app_machines)
     if not good:
-        report.put_back = put_back(options, api, report, served=served)
+        report.put_back = put_back(options, api, report, pin, served=served)
     return good
 
 
 def roll_back(options: argparse.Namespace, api: Api, report: Report) -> bool:
     report.image, commit = find_image(options.app, options.release)
-    report.asked = commit
+    report.requested = commit
     report.before = ask_before(options, api)
-    served = try_image(options, api, report, commit, SKIP)
+    app_machines = machines.list_machines(options.app)
+    if app_machines is not None:
+        app_machines, report.cleared = machines.clear_leftovers(options.app, app_machines)
+    pin = machines.new_pin()
+    served = False
+    if app_machines is None or not machines.are_mixed(app_machines):
+        served = try_image(options, api, report, commit, *roll_back_options(pin), seconds=time_limits.PUT_BACK_SECONDS)
+    if report.ended != "succeeded" and not served and may_be_mixed(options.app):
+        more = (*roll_back_options(pin), *IMMEDIATE)
+        served = try_image(options, api, report, commit, *more, seconds=time_limits.IMMEDIATE_SECONDS)
+    if served:
+        report.pin = f"`{pin}`: pushes don't deploy until a person releases it by `{release_command()}`."
     return judge(report, commit, "Rolled back", served=served)
 
 
-def was_deployed(app: str) -> bool:
-    """Return False before an app's first deploy; True also when flyctl can't tell.
+def roll_back_options(pin: str) -> tuple[str, ...]:
+    return (SKIP, *machines.pin_options(pin))
 
-    Until then the app has no address, and resolvers would remember for minutes that they found no such name (RFC 2308,
-    section 5): a good first deploy would look as if nothing answered.
-    """
-    return flyctl.releases(app) != []
+
+def may_be_mixed(app: str) -> bool:
+    """Return whether `bluegreen` may refuse the app's machines; `immediate` replaces them whatever they are."""
+    app_machines = machines.list_machines(app)
+    return app_machines is None or machines.are_mixed(app_machines)
+
+
+def refuse_out_of_turn(options: argparse.Namespace, report: Report, pin: str) -> None:
+    """Refuse what would undo a roll-back, or replace a commit that this one doesn't contain."""
+    if pin:
+        raise RefusedError(f"{options.app} is pinned by a roll-back ({pin}). To release it: `{release_command()}`.")
+    serving = report.before.build or flyctl.commit_of(report.image_before)
+    if reason := order.why_not_after(serving, options.release):
+        raise RefusedError(f"{reason} If it should be deployed all the same: `{release_command()}`.")
+
+
+def release_command() -> str:
+    branch = os.environ.get("GITHUB_REF_NAME", "BRANCH")
+    return f"gh workflow run backend.yml --ref {branch} -f force=true"
 
 
 def ask_before(options: argparse.Namespace, api: Api) -> Answer:
-    """What serves before."""
+    """Return what serves before the deploy."""
     print("Before:", flush=True)
     _, answer = api.wait_until(
-        lambda answer: answer.version != "", min(options.patience, FIRST_ANSWER_SECONDS), in_a_row=1
+        lambda answer: answer.version != "", min(options.patience, time_limits.FIRST_ANSWER_SECONDS), in_a_row=1
     )
     return answer
 
 
-def find_image_of(answer: Answer, app: str) -> str:
-    """The newest image of the version that answers; else the newest that was deployed well; empty if there is none."""
-    releases = flyctl.releases(app) or []
-    serving = [each.image for each in releases if each.commit and answer.names(each.commit)]
-    complete = [each.image for each in releases if each.status == "complete"]
-    return next((image for image in serving + complete if image), "")
-
-
-def find_image(app: str, release: str) -> tuple[str, str]:
-    """The image of a release or commit, with its full commit."""
-    if not re.fullmatch(r"v[0-9]{1,9}|[0-9a-f]{7,40}", release):
-        raise RefusedError(
-            f"{release!r} is neither a release, such as v12, nor a commit of 7 to 40 hexadecimal digits."
-        )
-    releases = flyctl.releases(app)
-    if release.startswith("v"):
-        found = [each for each in releases or [] if each.version == int(release[1:])]
-    else:
-        found = [each for each in releases or [] if each.commit.startswith(release)]
-        if not found and len(release) == FULL_COMMIT:
-            return f"registry.fly.io/{app}:{release}", release
-    if releases is None:
-        raise RefusedError(
-            f"flyctl can't list the releases of {app}; the lines above tell why. A full commit needs no list."
-        )
-    if not found:
-        raise RefusedError(
-            f"{app} has no release {release} among its last {len(releases)}; `flyctl releases --app {app} --image`"
-            " lists them. An older image may be there by its full commit of 40 digits."
-        )
-    image, commit = found[0].image, found[0].commit
-    if not commit:
-        raise RefusedError(
-            f"The image of {release}, {image or 'unknown'}, isn't labelled with a commit, so health can't tell whether"
-            " it serves: roll back by hand (docs/runbook.md)."
-        )
-    return image, commit
-
-
-def try_image(options: argparse.Namespace, api: Api, report: Report, commit: str, *more: str) -> bool:
-    """Deploy the report's image, and wait until its commit is served; returns whether it is."""
+def try_image(
+    options: argparse.Namespace,
+    api: Api,
+    report: Report,
+    commit: str,
+    *more: str,
+    seconds: int = time_limits.DEPLOY_SECONDS,
+) -> bool:
+    """Deploy the report's image and wait for its commit; return whether it is served."""
     report.ended = "was started"
-    report.ended = flyctl.deploy(options.app, report.image, *more, time_limit=options.time_limit)
+    report.ended = flyctl.deploy(options.app, report.image, *more, time_limit=min(options.time_limit, seconds))
     served, report.now = api.wait_until(lambda answer: answer.serves(commit), patience(options, report.ended))
     return served
 
 
 def patience(options: argparse.Namespace, ended: str) -> int:
-    least: int = min(options.patience, PATIENCE_AFTER_FAILURE_SECONDS)
+    least: int = min(options.patience, time_limits.PATIENCE_AFTER_FAILURE_SECONDS)
     return options.patience if ended == "succeeded" else least
 
 
 def judge(report: Report, commit: str, done: str, *, served: bool) -> bool:
-    """Whether it is good, and the sentence that says why.
+    """Return whether the deploy is good; write the sentence that says why.
 
     flyctl can fail on a slow API although the new version serves, and succeed although it doesn't, so the commit that
     is served decides. Machines are replaced only after the release command has succeeded, so a new commit that serves
-    proves that, too; but one that served before proves nothing, and then flyctl's word counts.
+    proves that, too. A commit that served before proves nothing: then flyctl's exit status decides.
     """
     if report.ended == "succeeded":
         report.sentence = f"{done}." if served else "flyctl succeeded, but the app doesn't serve the commit."
@@ -148,36 +146,62 @@ def judge(report: Report, commit: str, done: str, *, served: bool) -> bool:
         report.sentence = f"flyctl {report.ended}, and the app doesn't serve the commit."
         return False
     if not report.before.version or report.before.names(commit):
-        report.sentence = f"flyctl {report.ended}. The app serves the commit, but for all we know it did so before."
+        report.sentence = f"flyctl {report.ended}. The app serves the commit, but perhaps did so before."
         return False
-    report.sentence = f"{done}, although flyctl {report.ended}: its output and the app's status want a look."
+    report.sentence = f"{done}, although flyctl {report.ended}: look at its output and at the app's status."
     report.level = "warning"
     return True
 
 
-def put_back(options: argparse.Namespace, api: Api, report: Report, *, served: bool) -> str:
-    """After a deploy that isn't good, see that the app serves as it did before; says what was done."""
+def bake(options: argparse.Namespace, api: Api, report: Report) -> bool:
+    """Watch the health of a version that was deployed well; return whether it stayed good."""
+    print(f"Watching health for {options.bake} s:", flush=True)
+    report.bake = f"health for {options.bake} s: cancelled"
+    good, report.now = api.stays(lambda answer: answer.serves(options.release), options.bake)
+    report.bake = f"health for {options.bake} s: {'good' if good else f'broke, {report.now.seen}'}"
+    if not good:
+        report.sentence = "The commit was deployed and served, but its health didn't stay good."
+    return good
+
+
+def find_migration_failure(options: argparse.Namespace, app_machines: Sequence[Machine]) -> str:
+    """Ask a machine of before why the last migration failed; empty if it wasn't this commit's, or none can tell.
+
+    The deploy token may not be allowed to read the release machine's log (flyctl v0.4.87, machines_releasecommand.go,
+    waitForLogs). So the migration records its failure in the database (server/alembic/env.py).
+    """
+    for each in app_machines:
+        if each.state == "started":
+            reason = (flyctl.execute(options.app, each.id, LAST_FAILURE) or "").strip()
+            return " ".join(reason.split()) if options.release[:7] in reason else ""
+    return ""
+
+
+def put_back(options: argparse.Namespace, api: Api, report: Report, pin: str, *, served: bool) -> str:
+    """After a failed deploy, have the app serve as it did before; return what was done."""
     before, image = report.before, report.image_before
     if served:
         return "Nothing: the app serves the commit."
     if before.version:
         # A database that was away before may still be: machines that are as red as they were are left alone, too.
         as_before, report.now = api.wait_until(
-            lambda answer: answer.version == before.version and answer.status in {200, before.status},
-            min(options.patience, PATIENCE_AFTER_FAILURE_SECONDS),
+            lambda answer: answer.version == before.version and (answer.healthy or not before.healthy),
+            min(options.patience, time_limits.PATIENCE_AFTER_FAILURE_SECONDS),
         )
         if as_before:
-            return f"Nothing had to be: `{before.version}`, the version of before, serves on."
+            return f"Nothing had to be: `{before.version}`, the version of before, still serves."
     if not image:
         return "Nothing: no release tells which image served before. Roll back by hand (docs/runbook.md)."
     if flyctl.commit_of(image) == options.release:
         return "Nothing: the image of before is the one that was deployed."
     serves_again = recogniser(report)
-    # As fly.toml has it, while something healthy serves until its successor does; where nothing does, the fastest way.
-    for strategy in [(), IMMEDIATE] if report.now.healthy else [IMMEDIATE]:
+    # By fly.toml's strategy while something healthy serves until its successor does; else the fastest way.
+    ways = (((), time_limits.PUT_BACK_SECONDS), (IMMEDIATE, time_limits.IMMEDIATE_SECONDS))
+    for strategy, seconds in ways if report.now.healthy else ways[1:]:
         print(f"Putting back {image} …", flush=True)
         report.put_back = f"`{image}` is being put back."
-        ended = flyctl.deploy(options.app, image, SKIP, *strategy, time_limit=min(options.time_limit, PUT_BACK_SECONDS))
+        more = (*roll_back_options(pin), *strategy)
+        ended = flyctl.deploy(options.app, image, *more, time_limit=min(options.time_limit, seconds))
         again, report.now = api.wait_until(serves_again, patience(options, ended))
         if again:
             return f"`{image}`, which serves again."
@@ -185,7 +209,7 @@ def put_back(options: argparse.Namespace, api: Api, report: Report, *, served: b
 
 
 def recogniser(report: Report) -> Callable[[Answer], bool]:
-    """Tells whether an answer is of the image of before."""
+    """Return a function that tells whether an answer is of the image of before."""
     before, deployed = report.before, flyctl.commit_of(report.image)
     if commit := flyctl.commit_of(report.image_before):
         return lambda answer: answer.serves(commit)
@@ -200,59 +224,9 @@ def cancel(number: int, _: FrameType | None) -> NoReturn:
     raise Cancelled(signal.Signals(number).name)
 
 
-def app_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} isn't an app's name such as audifi-api")
-    return text
-
-
-def base_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[0-9A-Za-z.-]+(:[0-9]{1,5})?/?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} isn't an address such as https://audifi-api.fly.dev")
-    return text.rstrip("/")
-
-
-def full_commit(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{40}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a commit's full hash of 40 hexadecimal digits")
-    return text
-
-
-def natural(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number")
-    return int(text)
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    forwards = commands.add_parser("deploy", help="deploy the image of a commit")
-    back = commands.add_parser("roll-back", help="deploy the image of an earlier release")
-    for command in (forwards, back):
-        command.add_argument("app", type=app_name, help="the app's name at Fly.io")
-        command.add_argument("--url", type=base_url, help="where the app is, without a path (https://APP.fly.dev)")
-        for name, default, meaning in (
-            ("--patience", PATIENCE_SECONDS, "wait that long for the commit"),
-            ("--interval", 1, "between questions"),
-            ("--time-limit", DEPLOY_SECONDS, "stop flyctl after"),
-        ):
-            command.add_argument(
-                name, type=natural, default=default, metavar="SECONDS", help=f"{meaning} (%(default)s)"
-            )
-        command.add_argument(
-            "--answers", type=natural, default=10, metavar="NUMBER", help="in a row that are needed (%(default)s)"
-        )
-    forwards.add_argument("release", metavar="commit", type=full_commit, help="whose image is in the app's registry")
-    back.add_argument("release", help="v12, or a commit of 7 to 40 digits")
-    options = parser.parse_args(arguments)
-    options.url = options.url or f"https://{options.app}.fly.dev"
-    return options
-
-
 def main(arguments: list[str]) -> int:
-    options = parse(arguments)
-    report = Report(app=options.app, url=options.url, asked=options.release)
+    options = parse(arguments, __doc__)
+    report = Report(app=options.app, url=options.url, requested=options.release)
     api = Api(options.url, options.interval, options.answers)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, cancel)
@@ -264,7 +238,8 @@ def main(arguments: list[str]) -> int:
         return 1
     except Cancelled as cancelled:
         report.sentence = (
-            f"The run was cancelled half-way ({cancelled}); nothing more is done. What serves wants a look."
+            f"The run was cancelled half-way ({cancelled}); nothing more is done."
+            " Look at what serves; the next deploy clears up what this one has left."
         )
         report.write(good=False, look=False)
         return 1

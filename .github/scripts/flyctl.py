@@ -1,4 +1,7 @@
-"""Calls flyctl, which is on PATH and finds FLY_API_TOKEN in the environment. For Python 3.12 and nothing else."""
+"""Calls flyctl, which is on PATH and finds FLY_API_TOKEN in the environment.
+
+Python 3.12 to 3.14, standard library alone.
+"""
 
 import json
 import re
@@ -9,18 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-SERVER = Path(__file__).parents[2] / "server"  # where fly.toml is
-LOOK_TIMEOUT_SECONDS = 60
-# On SIGINT flyctl destroys what it has begun to make (internal/command/deploy/strategy_bluegreen.go); give it the time.
-CLEAN_UP_SECONDS = 60
-# GitHub ends a cancelled step for good 10 s after it has told it.
-CANCEL_SECONDS = 5
+from time_limits import CANCEL_SECONDS, CLEAN_UP_SECONDS, LOOK_SECONDS
+
+SERVER = Path(__file__).parents[2] / "server"  # the folder of fly.toml
 
 
 @dataclass(frozen=True)
 class Release:
-    """A line of `flyctl releases`."""
+    """A row of `flyctl releases`."""
 
     version: int
     status: str
@@ -32,27 +33,50 @@ class Release:
 
 
 def commit_of(image: str) -> str:
-    """The full hash in an image's tag; empty when there is none. A digest is longer."""
+    """Return the full hash in an image's tag; empty if there is none. A digest is longer."""
     tag = image.rpartition("/")[2].partition(":")[2]
-    found = re.search(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", tag)
-    return found[0] if found else ""
+    match = re.search(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", tag)
+    return match[0] if match else ""
 
 
 def releases(app: str) -> list[Release] | None:
-    """What was deployed, newest first: the last 25. None: flyctl can't tell."""
+    """Return the last 25 releases, newest first; None if flyctl can't list them."""
     output = look("releases", "--app", app, "--image", "--json")
     try:
-        found = [
+        rows = [
             Release(int(each["Version"]), str(each["Status"]), str(each["ImageRef"] or ""))
             for each in json.loads(output or "")
         ]
     except (ValueError, KeyError, TypeError):
         return None
-    return sorted(found, key=lambda each: each.version, reverse=True)
+    return sorted(rows, key=lambda each: each.version, reverse=True)
+
+
+def machines(app: str) -> list[dict[str, Any]] | None:
+    """Return the app's machines (fly-go v0.9.5, machine_types.go, Machine); None if flyctl can't list them."""
+    output = look("machine", "list", "--app", app, "--json")
+    try:
+        listed = json.loads(output or "")
+    except ValueError:
+        return None
+    return listed or [] if isinstance(listed, list | None) else None
+
+
+def execute(app: str, machine: str, command: str) -> str | None:
+    """Run a command in a started machine; return its standard output, or None if it failed.
+
+    A deploy token is allowed to (flyctl v0.4.87, tokens/create.go: a machine-exec token is a reduced deploy token).
+    """
+    output = look("machine", "exec", "--app", app, "--json", "--timeout", "30", machine, command)
+    try:
+        done = json.loads(output or "")
+        return None if done.get("exit_code") else str(done.get("stdout", ""))
+    except (ValueError, AttributeError):
+        return None
 
 
 def deploy(app: str, image: str, *options: str, time_limit: int) -> str:
-    """Deploy an image; tells how flyctl has ended: `succeeded`, or what went wrong."""
+    """Deploy an image; return `succeeded`, or what went wrong."""
     command = ["flyctl", "deploy", "--app", app, "--image", image, *options, "--yes"]
     with group(" ".join(command)):
         try:
@@ -81,7 +105,7 @@ def interrupt(process: subprocess.Popen[bytes], patience: int) -> None:
 
 
 def look(*arguments: str) -> str | None:
-    """Run a command that only looks, and return what it says; None when it fails, and then the log tells why."""
+    """Run a short command and return its output. None: it failed, and the log says why."""
     command = ["flyctl", *arguments]
     try:
         done = subprocess.run(
@@ -90,7 +114,7 @@ def look(*arguments: str) -> str | None:
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
-            timeout=LOOK_TIMEOUT_SECONDS,
+            timeout=LOOK_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -105,7 +129,7 @@ def look(*arguments: str) -> str | None:
 
 @contextmanager
 def group(title: str) -> Iterator[None]:
-    """Fold what is printed in GitHub's log, and keep it from giving commands to the runner.
+    """Fold what is printed in GitHub's log, and stop the runner from reading workflow commands in it.
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
     """

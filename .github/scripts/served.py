@@ -1,4 +1,4 @@
-"""Asks a deployed API which commit it serves. For Python 3.12 and nothing else."""
+"""Asks a deployed API which commit it serves. Python 3.12 to 3.14, standard library alone."""
 
 import base64
 import http.client
@@ -11,10 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from time_limits import REQUEST_SECONDS
+
 HEALTH_PATH = "/api/v1/health"
-REQUEST_TIMEOUT_SECONDS = 10
 MAX_ANSWER_BYTES = 65536
 SHORTEST_COMMIT = 7
+# While a deploy is watched: a lost packet or a slow answer isn't a version that breaks.
+TOLERATED_ANSWERS = 2
 
 
 @dataclass(frozen=True)
@@ -43,27 +46,27 @@ class Answer:
 
 @dataclass(frozen=True)
 class Api:
-    """Where it is asked, and how."""
+    """A deployed API and how to ask it."""
 
     url: str
     interval: int
-    """Seconds between two questions."""
+    """Seconds between two requests."""
     in_a_row: int
-    """As many answers must agree, because old machines and new ones may answer in turns."""
+    """How many answers must agree: old and new machines may answer in turns."""
 
     def wait_until(
         self, expected: Callable[[Answer], bool], timeout: float, in_a_row: int | None = None
     ) -> tuple[bool, Answer]:
-        """Ask until enough answers in a row are as expected; with the last answer.
+        """Ask until enough answers in a row are as expected; return whether they were, and the last answer.
 
-        Give up on the first that isn't once `timeout` seconds have passed: a slow answer among good ones is no failure.
+        After `timeout` seconds it gives up at the first answer that isn't: a row that has begun by then may end.
         """
         started = time.monotonic()
         agreed = 0
         last = ""
         while True:
             left = timeout - (time.monotonic() - started)
-            answer = ask(self.url, timeout=min(max(left, 3), REQUEST_TIMEOUT_SECONDS))
+            answer = ask(self.url, timeout=min(max(left, 3), REQUEST_SECONDS))
             passed = time.monotonic() - started
             if answer.seen != last:
                 print(f"{passed:5.1f} s  {answer.seen}", flush=True)
@@ -73,6 +76,27 @@ class Api:
                 return True, answer
             if agreed == 0 and passed + self.interval >= timeout:
                 return False, answer
+            time.sleep(self.interval)
+
+    def stays(self, expected: Callable[[Answer], bool], seconds: float) -> tuple[bool, Answer]:
+        """Ask for that many seconds; return whether all answers but TOLERATED_ANSWERS are as expected, and the last.
+
+        Ends at the answer that is one too many.
+        """
+        started = time.monotonic()
+        unexpected = 0
+        last = ""
+        while True:
+            answer = ask(self.url, timeout=REQUEST_SECONDS)
+            passed = time.monotonic() - started
+            if answer.seen != last:
+                print(f"{passed:5.1f} s  {answer.seen}", flush=True)
+                last = answer.seen
+            unexpected += not expected(answer)
+            if unexpected > TOLERATED_ANSWERS:
+                return False, answer
+            if passed >= seconds:
+                return True, answer
             time.sleep(self.interval)
 
 

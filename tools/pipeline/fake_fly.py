@@ -27,12 +27,14 @@ import json, os, pathlib, signal, sys, time
 
 folder = pathlib.Path(__file__).parent
 name, calls = sys.argv[1], folder / "calls"
+if name == "machine":
+    name += " " + sys.argv[2]
 earlier = [json.loads(line)["arguments"] for line in calls.read_text().splitlines()]
 call = {{"arguments": sys.argv[1:], "folder": os.getcwd(), "token": os.environ.get("FLY_API_TOKEN")}}
 with calls.open("a") as file:
     file.write(json.dumps(call) + "\\n")
 steps = json.loads((folder / "plan").read_text()).get(name, [{{}}])
-step = steps[min(len([each for each in earlier if each[0] == name]), len(steps) - 1)]
+step = steps[min(len([each for each in earlier if " ".join(each).startswith(name)]), len(steps) - 1)]
 
 
 def interrupted(*_):
@@ -47,6 +49,16 @@ if step.get("replies"):
     (folder / "replies.new").rename(folder / "replies")
 time.sleep(step.get("seconds", 0))
 sys.exit(step.get("status", 0))
+"""
+GIT = """#!{python} -IS
+# The history is a file: a commit a line, each on top of the one before.
+import pathlib, sys
+
+history = (pathlib.Path(__file__).parent / "history").read_text().split()
+numbers = [[i for i, each in enumerate(history) if each.startswith(name.partition("^")[0])] for name in sys.argv[3:]]
+if not all(numbers):
+    sys.exit(128)
+sys.exit(0 if sys.argv[1] == "cat-file" or numbers[0] <= numbers[1] else 1)
 """
 
 
@@ -67,6 +79,30 @@ AWAY = Reply("<h1>502 Bad Gateway</h1>", 502)
 def release(version: int, image: str, status: str = "complete") -> dict[str, Any]:
     """As `flyctl releases --json` has it: fly-go's Release, types.go."""
     return {"ID": f"id{version}", "Version": version, "Status": status, "ImageRef": image, "Reason": ""}
+
+
+def machine(  # noqa: PLR0913
+    name: str,
+    image: str = IMAGE_BEFORE,
+    *,
+    state: str = "started",
+    cordoned: bool = False,
+    tag: str = "",
+    pin: str = "",
+) -> dict[str, Any]:
+    """As `flyctl machine list --json` has it: fly-go's Machine, machine_types.go."""
+    registry, _, path = image.partition("/")
+    repository, _, label = path.partition(":")
+    return {
+        "id": name,
+        "state": state,
+        "image_ref": {"registry": registry, "repository": repository, "tag": label},
+        "config": {
+            "env": {"PORT": "8080"} | ({"ROLL_BACK_PIN": pin} if pin else {}),
+            "metadata": {"fly_process_group": "app"} | ({"fly_bluegreen_deployment_tag": tag} if tag else {}),
+        },
+        "cordoned": cordoned,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +189,18 @@ class FakeFly:
         self.deploys = [Step(replies=[health(NEW)])]
         """One after another; the last one stands for all that follow."""
         self.status = Step(says="2 machines\n")
+        self.machines: list[list[dict[str, Any]] | None] = [[machine("m1"), machine("m2")]]
+        """What one listing after another says; None: it fails."""
+        self.destroy = Step(says="destroyed")
+        self.last_failure = Step(status=1, says="No such command")
+        """What `machine exec` prints."""
+        self.history = [BEFORE, COMMIT]
+        """The commits that git knows, each on top of the one before."""
         self.serve(health(OLD))
-        program = folder / "flyctl"
-        program.write_text(PROGRAM.format(python=sys.executable))
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        for name, text in (("flyctl", PROGRAM), ("git", GIT)):
+            program = folder / name
+            program.write_text(text.format(python=sys.executable))
+            program.chmod(program.stat().st_mode | stat.S_IXUSR)
         (folder / "calls").touch()
 
     def serve(self, *replies: Reply) -> None:
@@ -165,11 +209,20 @@ class FakeFly:
 
     def start(self, command: str, what: str, *more: str, **variables: str) -> subprocess.Popen[str]:
         listed = Step(status=1, says="no such app") if self.releases is None else Step(says=json.dumps(self.releases))
-        plan = {"deploy": self.deploys, "releases": [listed], "status": [self.status]}
+        plan = {
+            "deploy": self.deploys,
+            "releases": [listed],
+            "status": [self.status],
+            "machine list": [Step(status=each is None, says=json.dumps(each)) for each in self.machines],
+            "machine destroy": [self.destroy],
+            "machine exec": [self.last_failure],
+        }
+        (self.folder / "history").write_text("\n".join(self.history))
         (self.folder / "plan").write_text(
             json.dumps({name: [asdict(s) for s in steps] for name, steps in plan.items()})
         )
-        options = ["--url", self.url, "--patience", "1", "--interval", "0", "--answers", "3", *more]
+        options = ["--url", self.url, "--patience", "1", "--interval", "0", "--answers", "3"]
+        options += [*(["--bake", "0"] if command == "deploy" else []), *more]
         return subprocess.Popen(
             [sys.executable, "-EsW", "error", SCRIPT, command, "an-app", what, *options],
             env={
@@ -203,7 +256,7 @@ class FakeFly:
 
     def commands(self, name: str) -> list[str]:
         lines = [" ".join(call["arguments"]) for call in self.calls]
-        return [line for line in lines if line.split()[0] == name]
+        return [line for line in lines if f"{line} ".startswith(f"{name} ")]
 
 
 @contextmanager

@@ -20,6 +20,9 @@ BUILD, ROLL_BACK, REBUILD = "build-and-test", "roll-back", "rebuild"
 DEPLOYS = ["deploy-staging", "deploy-production"]
 FLY_JOBS = [*DEPLOYS, ROLL_BACK]
 COMMIT = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
+RUN_ID = 7
+VARIABLES = ["FLY_APP_STAGING", "FLY_APP_PRODUCTION", "BAKE_SECONDS"]
+INPUTS = ["roll_back_to", "environment", "force", "bake_seconds"]
 
 
 type Context = Mapping[str, str | None]
@@ -40,10 +43,10 @@ def evaluate(
     python = re.sub(r"!(?!=)", " not ", bare.replace("&&", " and ").replace("||", " or ").replace("\n", " "))
     assert re.fullmatch(r"[\w\s.=!'/(){},*-]*", python), python
     names = {
-        "github": SimpleNamespace(event_name=event, ref=ref, event=SimpleNamespace(schedule=schedule)),
-        "inputs": SimpleNamespace(**{"environment": None, "roll_back_to": None, **inputs}),
+        "github": SimpleNamespace(event_name=event, ref=ref, run_id=RUN_ID, event=SimpleNamespace(schedule=schedule)),
+        "inputs": SimpleNamespace(**{**dict.fromkeys(INPUTS), **inputs}),
         "secrets": SimpleNamespace(**{"FLY_APP_STAGING": None, "FLY_APP_PRODUCTION": None, **secrets}),
-        "vars": SimpleNamespace(**{"FLY_APP_STAGING": None, "FLY_APP_PRODUCTION": None, **variables}),
+        "vars": SimpleNamespace(**{**dict.fromkeys(VARIABLES), **variables}),
         "format": str.format,
     }
     return eval(python, names)  # noqa: S307 - our own file

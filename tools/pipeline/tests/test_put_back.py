@@ -31,7 +31,7 @@ def test_nothing_is_where_the_version_of_before_serves_on(fly: FakeFly) -> None:
 
     assert done.status == 1
     assert len(fly.commands("deploy")) == 1
-    assert f"| Put back | Nothing had to be: `{OLD}`, the version of before, serves on. |" in fly.summary
+    assert f"| Put back | Nothing had to be: `{OLD}`, the version of before, still serves. |" in fly.summary
     assert f"| Serves now | `{OLD}` |" in fly.summary
 
 

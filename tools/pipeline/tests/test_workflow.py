@@ -15,6 +15,7 @@ from tools.pipeline.workflow import (
     JOBS,
     REBUILD,
     ROLL_BACK,
+    RUN_ID,
     TEXT,
     WORKFLOW,
     evaluate,
@@ -74,6 +75,8 @@ def test_who_starts_it_may_name_what_to_roll_back_to_and_by_itself_it_deploys() 
             "options": ["staging", "production"],
             "default": "staging",
         },
+        "force": {"description": "", "type": "boolean", "default": False},
+        "bake_seconds": {"description": "", "type": "string", "default": ""},
     }
     assert all(each["description"] for each in inputs.values())
 
@@ -322,23 +325,14 @@ def test_only_a_pull_requests_older_run_is_cancelled() -> None:
         assert evaluate(concurrency["cancel-in-progress"], event=event, ref="refs/heads/main") is False
 
 
-def test_runs_of_one_branch_queue_up_and_those_of_others_do_not() -> None:
+def test_only_pull_requests_share_a_group_of_runs() -> None:
+    """A run that waits for a reviewer would hold its group, and later pushes would be dropped."""
     group = WORKFLOW["concurrency"]["group"]
-    groups = [evaluate(group, event=event, ref=ref) for event in ("push", "pull_request") for ref in ("a/b", "a/c")]
 
-    assert groups == ["backend-a/b", "backend-a/c"] * 2
-    for environment in ("staging", "production"):
-        inputs = {"roll_back_to": "", "environment": environment}
-        assert evaluate(group, event="workflow_dispatch", ref="a/b", inputs=inputs) == "backend-a/b"
-
-
-def test_a_roll_back_waits_for_no_run_of_a_branch() -> None:
-    inputs = {"roll_back_to": "v12", "environment": "production"}
-    group, cancels = (WORKFLOW["concurrency"][key] for key in ("group", "cancel-in-progress"))
-
-    assert evaluate(group, event="workflow_dispatch", inputs=inputs) == "roll-back-production"
-    assert evaluate(group, event="workflow_dispatch", inputs=inputs | {"environment": "staging"}) == "roll-back-staging"
-    assert evaluate(cancels, event="workflow_dispatch", inputs=inputs) is False
+    assert evaluate(group, event="pull_request", ref="refs/pull/7/merge") == "backend-refs/pull/7/merge"
+    for event in ("push", "workflow_dispatch"):
+        for inputs in ({}, {"roll_back_to": "v12", "environment": "production"}):
+            assert evaluate(group, event=event, inputs=inputs) == RUN_ID
 
 
 def test_one_deploy_at_a_time_to_each_environment_and_none_is_cancelled() -> None:
@@ -348,6 +342,7 @@ def test_one_deploy_at_a_time_to_each_environment_and_none_is_cancelled() -> Non
     assert [group(job) for job in DEPLOYS] == ["deploy-staging", "deploy-production"]
     assert [group(ROLL_BACK, each) for each in ("staging", "production")] == ["deploy-staging", "deploy-production"]
     assert [JOBS[job]["concurrency"]["cancel-in-progress"] for job in FLY_JOBS] == [False] * 3
+    assert [JOBS[job]["concurrency"]["queue"] for job in FLY_JOBS] == ["max"] * 3  # or a later one drops one that waits
     assert "concurrency" not in JOBS[BUILD]
 
 

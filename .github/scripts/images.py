@@ -1,0 +1,57 @@
+"""Which image a release has, and which one serves. Python 3.12 to 3.14, standard library alone."""
+
+import re
+
+import flyctl
+from report import RefusedError
+from served import Answer
+
+FULL_COMMIT = 40
+
+
+def was_deployed(app: str) -> bool:
+    """Return False before an app's first deploy; True also when flyctl can't tell.
+
+    Until then the app has no address, and resolvers would remember for minutes that they found no such name (RFC 2308,
+    section 5): a good first deploy would look as if nothing answered.
+    """
+    return flyctl.releases(app) != []
+
+
+def find_image_of(answer: Answer, app: str) -> str:
+    """Return the newest image of the version that answers, else of the newest complete release; empty if none."""
+    releases = flyctl.releases(app) or []
+    serving = [each.image for each in releases if each.commit and answer.names(each.commit)]
+    complete = [each.image for each in releases if each.status == "complete"]
+    return next((image for image in serving + complete if image), "")
+
+
+def find_image(app: str, release: str) -> tuple[str, str]:
+    """Return the image of a release or commit, and its full commit."""
+    if not re.fullmatch(r"v[0-9]{1,9}|[0-9a-f]{7,40}", release):
+        raise RefusedError(
+            f"{release!r} is neither a release, such as v12, nor a commit of 7 to 40 hexadecimal digits."
+        )
+    releases = flyctl.releases(app)
+    if release.startswith("v"):
+        matching = [each for each in releases or [] if each.version == int(release[1:])]
+    else:
+        matching = [each for each in releases or [] if each.commit.startswith(release)]
+        if not matching and len(release) == FULL_COMMIT:
+            return f"registry.fly.io/{app}:{release}", release
+    if releases is None:
+        raise RefusedError(
+            f"flyctl can't list the releases of {app}; the lines above say why. A full commit needs no list."
+        )
+    if not matching:
+        raise RefusedError(
+            f"{app} has no release {release} among its last {len(releases)}; `flyctl releases --app {app} --image`"
+            " lists them. An older image may be there by its full commit of 40 digits."
+        )
+    image, commit = matching[0].image, matching[0].commit
+    if not commit:
+        raise RefusedError(
+            f"The image of {release}, {image or 'unknown'}, isn't labelled with a commit, so health can't tell whether"
+            " it serves: roll back by hand (docs/runbook.md)."
+        )
+    return image, commit

@@ -1,0 +1,253 @@
+"""What a deploy that was cut off leaves is cleared up, and what a roll-back has pinned stays until it is released."""
+
+import re
+from typing import Any
+
+import pytest
+
+import machines
+from machines import Machine
+from tools.pipeline.fake_fly import (
+    AWAY,
+    BEFORE,
+    COMMIT,
+    IMAGE,
+    IMAGE_BEFORE,
+    NEW,
+    OLD,
+    FakeFly,
+    Step,
+    health,
+    machine,
+)
+
+TAG = "safe_to_destroy"
+BLUE = [machine("b1"), machine("b2")]
+GREEN = [machine("g1", IMAGE), machine("g2", IMAGE)]
+WAITING = [machine("g1", IMAGE, cordoned=True), machine("g2", IMAGE, cordoned=True, state="stopped")]
+TAGGED = [machine("b1", tag=TAG), machine("b2", tag=TAG)]
+DONE = [machine("b1", tag=TAG, cordoned=True), machine("b2", tag=TAG, cordoned=True)]
+
+
+def made(id_: str, image: str, *, cordoned: bool = False, tagged: bool = False) -> Machine:
+    return Machine(id=id_, state="started", image=image, cordoned=cordoned, safe_to_destroy=tagged)
+
+
+# What is left over
+
+
+@pytest.mark.parametrize(
+    ("app_machines", "left"),
+    [
+        ([made("b", "old")], ""),
+        ([made("b", "old"), made("g", "new", cordoned=True)], "g"),
+        ([made("b", "old", tagged=True), made("g", "new")], "b"),
+        ([made("b", "old", tagged=True, cordoned=True), made("g", "new")], "b"),
+        ([made("b", "old", tagged=True), made("g", "new"), made("h", "new", cordoned=True)], "b h"),
+        # Nobody knows which of them is right.
+        ([made("b", "old"), made("g", "new")], ""),
+        # `immediate` has updated them: the tag has stayed.
+        ([made("b", "new", tagged=True), made("g", "new")], ""),
+        ([made("b", "new", tagged=True), made("g", "new", tagged=True)], ""),
+        # All of them, or nothing would be left.
+        ([made("b", "old", cordoned=True)], ""),
+        ([], ""),
+    ],
+)
+def test_leftovers_are_cordoned_or_tagged_beside_others(app_machines: list[Machine], left: str) -> None:
+    assert " ".join(each.id for each in machines.leftovers(app_machines)) == left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("listed", "destroyed"),
+    [
+        (BLUE + WAITING, "g1 g2"),  # cut off before new machines took traffic
+        (TAGGED + GREEN, "b1 b2"),  # just after
+        (DONE + GREEN, "b1 b2"),  # before old machines were destroyed
+    ],
+)
+def test_a_deploy_destroys_what_a_cut_off_one_has_left(
+    fly: FakeFly, listed: list[dict[str, Any]], destroyed: str
+) -> None:
+    fly.machines = [listed]
+
+    done = fly.deploy()
+
+    assert done.status == 0, done.out
+    assert fly.commands("machine destroy") == [f"machine destroy --app an-app --force {destroyed}"]
+    assert [call["arguments"][0] for call in fly.calls].index("deploy") > [
+        call["arguments"][:2] for call in fly.calls
+    ].index(["machine", "destroy"])
+    assert "left by a deploy that was cut off, destroyed." in fly.summary
+
+
+@pytest.mark.slow
+def test_machines_of_a_release_command_or_destroyed_do_not_count(fly: FakeFly) -> None:
+    release_command = machine("r", IMAGE)
+    release_command["config"]["metadata"]["fly_process_group"] = "fly_app_release_command"
+    fly.machines = [[*BLUE, release_command, machine("d", IMAGE, state="destroyed")]]
+
+    assert fly.deploy().status == 0
+    assert fly.commands("machine destroy") == []
+
+
+@pytest.mark.slow
+def test_a_deploy_to_mixed_images_says_what_destroys_which(fly: FakeFly) -> None:
+    fly.machines = [BLUE + GREEN]
+
+    done = fly.deploy()
+
+    assert done.status == 1
+    assert "`flyctl machine destroy --app an-app --force b1 b2` those of 0ddba11" in done.last
+    assert "`flyctl machine destroy --app an-app --force g1 g2` those of 1a2b3c4" in done.last
+    assert fly.commands("deploy") == fly.commands("machine destroy") == []
+
+
+@pytest.mark.slow
+def test_leftovers_that_stay_are_named_with_the_command(fly: FakeFly) -> None:
+    fly.machines = [BLUE + WAITING]
+    fly.destroy = Step(status=1, says="lease currently held")
+
+    done = fly.deploy()
+
+    assert done.status == 1
+    assert "lease currently held" in done.out
+    assert "run `flyctl machine destroy --app an-app --force g1 g2`" in fly.summary
+    assert fly.commands("deploy") == []
+
+
+# Rolling back through it
+
+
+@pytest.mark.slow
+def test_a_roll_back_clears_up_and_keeps_the_strategy(fly: FakeFly) -> None:
+    fly.machines = [BLUE + WAITING]
+    fly.deploys = [Step(replies=[health(OLD)])]
+
+    assert fly.run("roll-back", BEFORE).status == 0
+    assert fly.commands("machine destroy") == ["machine destroy --app an-app --force g1 g2"]
+    assert "--strategy" not in fly.commands("deploy")[0]
+
+
+@pytest.mark.slow
+def test_a_roll_back_replaces_mixed_images_at_once(fly: FakeFly) -> None:
+    fly.machines = [BLUE + GREEN]
+    fly.deploys = [Step(replies=[health(OLD)])]
+
+    done = fly.run("roll-back", BEFORE)
+
+    assert done.status == 0, done.out
+    (command,) = fly.commands("deploy")
+    assert "--strategy immediate" in command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("then", "tries"),
+    [
+        (BLUE + GREEN, 2),  # mixed since
+        (None, 2),  # nobody can tell
+        (BLUE, 1),  # an image that doesn't start: what serves stays
+    ],
+)
+def test_a_roll_back_that_fails_falls_back_where_images_mix(
+    fly: FakeFly, then: list[dict[str, Any]] | None, tries: int
+) -> None:
+    fly.serve(health(NEW))
+    fly.machines = [GREEN, then]
+    fly.deploys = [Step(status=1), Step(replies=[health(OLD)])]
+
+    done = fly.run("roll-back", BEFORE)
+
+    assert done.status == (0 if tries == 2 else 1)
+    assert ["--strategy immediate" in each for each in fly.commands("deploy")] == [False, True][:tries]
+
+
+@pytest.mark.slow
+def test_a_roll_back_needs_no_list_of_machines(fly: FakeFly) -> None:
+    fly.machines = [None]
+    fly.deploys = [Step(replies=[health(OLD)])]
+
+    assert fly.run("roll-back", BEFORE).status == 0
+
+
+# The pin
+
+
+def test_a_pin_says_when_by_whom_and_in_which_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "GITHUB_ACTOR": "ana",
+        "GITHUB_SERVER_URL": "https://github.example",
+        "GITHUB_REPOSITORY": "audifi/api",
+        "GITHUB_RUN_ID": "7",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    assert re.fullmatch(r"[-\dT:]{19}Z by ana https://github.example/audifi/api/actions/runs/7", machines.new_pin())
+
+
+@pytest.mark.slow
+def test_a_roll_back_pins_and_says_how_to_release(fly: FakeFly) -> None:
+    fly.deploys = [Step(replies=[health(OLD)])]
+
+    fly.run("roll-back", BEFORE, GITHUB_REF_NAME="main")
+
+    assert re.search(r" --env ROLL_BACK_PIN=[-\dT:]{19}Z ", fly.commands("deploy")[0])
+    assert "until a person releases it by `gh workflow run backend.yml --ref main -f force=true`." in fly.summary
+
+
+@pytest.mark.slow
+def test_a_pinned_app_is_deployed_to_only_by_force(fly: FakeFly) -> None:
+    fly.machines = [[machine("m1", pin="2026-11-27T21:00:00Z by ana"), machine("m2")]]
+
+    refused = fly.deploy(GITHUB_REF_NAME="main")
+
+    assert refused.status == 1
+    assert "an-app is pinned by a roll-back (2026-11-27T21:00:00Z by ana)." in refused.last
+    assert "To release it: `gh workflow run backend.yml --ref main -f force=true`." in refused.last
+    assert fly.commands("deploy") == []
+
+    assert fly.deploy("--force").status == 0
+    (command,) = fly.commands("deploy")
+    assert "--env" not in command
+
+
+@pytest.mark.slow
+def test_what_is_put_back_is_pinned_as_it_was_before(fly: FakeFly) -> None:
+    fly.machines = [[machine("m1", pin="2026-11-27T21:00:00Z")]]
+    fly.deploys = [Step(replies=[AWAY]), Step(replies=[health(OLD)])]
+
+    fly.deploy("--force")
+
+    assert f"--image {IMAGE_BEFORE} --skip-release-command --env ROLL_BACK_PIN=2026-11" in fly.commands("deploy")[1]
+
+
+# Why a migration failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "shown"), [(NEW, True), (OLD, False)])
+def test_the_summary_says_why_the_migration_failed(fly: FakeFly, version: str, *, shown: bool) -> None:
+    fly.machines = [[machine("m1", state="stopped"), machine("m2")]]
+    fly.deploys = [Step(status=1)]
+    fly.last_failure = Step(says=f'{{"stdout": "2026-11-27T21:00:00Z {version}: Running upgrade: division by zero"}}')
+
+    done = fly.deploy()
+
+    (command,) = fly.commands("machine exec")
+    assert command.endswith(" m2 python -m audifi migrations last-failure")
+    assert ("Migration: 2026-11-27T21:00:00Z 0.1.0+1a2b3c4: Running upgrade: division by zero" in done.last) is shown
+    assert ("| Migration | failed: `2026-11-27T21:00:00Z" in fly.summary) is shown
+
+
+@pytest.mark.slow
+def test_a_machine_that_cannot_say_why_changes_nothing(fly: FakeFly) -> None:
+    fly.deploys = [Step(status=1)]
+    fly.last_failure = Step(says='{"exit_code": 2, "stdout": "No such command"}')
+
+    done = fly.deploy()
+
+    assert done.last.startswith("::error::an-app: flyctl failed with exit status 1")
+    assert "Migration" not in fly.summary
+    assert COMMIT in fly.summary
