@@ -91,9 +91,22 @@ def machine_of_app(app: Authorized, machine_id: str) -> Machine:
 OfApp = Annotated[Machine, Depends(machine_of_app)]
 
 
+class Command(BaseModel):
+    command: str
+
+
+class Metadata(BaseModel):
+    value: str
+
+
 @router.get("")
 def show_app(app: Authorized) -> dict[str, Any]:
     return {"machines": [shown(each) for each in app.serving()]}
+
+
+@router.get("/machines")
+def list_machines(app: Authorized) -> list[dict[str, Any]]:
+    return [listed(each) for each in app.machines.values()]
 
 
 @router.get("/releases")
@@ -143,6 +156,19 @@ def uncordon(fly: Platform, machine: OfApp) -> None:
     fly.cordon(machine, cordoned=False)
 
 
+@router.post("/machines/{machine_id}/metadata/{key}")
+def set_metadata(machine: OfApp, key: str, body: Metadata) -> None:
+    machine.metadata[key] = body.value
+
+
+@router.post("/machines/{machine_id}/exec")
+def execute(machine: OfApp, body: Command) -> dict[str, Any]:
+    if machine.state != "started":
+        raise HTTPException(412, f"machine {machine.id} isn't started")
+    status, output = machine.execute(body.command)
+    return {"exit_code": status, "stdout": output}
+
+
 @router.post("/machines/{machine_id}/stop")
 def stop(machine: OfApp) -> None:
     machine.stop()
@@ -161,4 +187,18 @@ def shown(machine: Machine) -> dict[str, Any]:
         "cordoned": machine.cordoned,
         "image": machine.config.image,
         "exit_status": machine.exit_status,
+    }
+
+
+def listed(machine: Machine) -> dict[str, Any]:
+    """As `flyctl machine list --json` has it: fly-go v0.9.5, machine_types.go, Machine."""
+    registry, _, name = machine.config.image.partition("/")
+    repository, _, tag = name.partition(":")
+    return {
+        "id": machine.id,
+        "state": machine.state,
+        "image_ref": {"registry": registry, "repository": repository, "tag": tag},
+        "config": {"env": machine.config.env, "metadata": machine.metadata},
+        "host_status": "ok",
+        "cordoned": machine.cordoned,
     }

@@ -27,6 +27,10 @@ POLL_SECONDS = 0.1
 PROXY_SECONDS = float(os.environ.get("FLY_STAND_IN_PROXY_SECONDS", "1"))
 
 
+# The worst that flyctl allows for: a deploy token that can't read logs (machines_releasecommand.go waitForLogs).
+NO_LOGS = "Warn: not authorized to retrieve app logs (this can happen when using deploy tokens)."
+
+
 class FlyctlError(Exception):
     """What `flyctl` prints behind "Error:"; it exits with 1."""
 
@@ -60,6 +64,8 @@ def say(text: str) -> None:
 def deploy(options: argparse.Namespace) -> None:
     """https://fly.io/docs/flyctl/deploy/"""
     fly = config.read(Path.cwd())
+    # From the flags and fly.toml alone: an old machine's environment isn't kept (internal/appconfig/machines.go).
+    fly.env.update(each.split("=", 1) for each in options.env)
     api = Api(options.app or fly.app)
     app = api.ask("GET")
     image = options.image or build(api, fly, options)
@@ -78,8 +84,9 @@ def deploy(options: argparse.Namespace) -> None:
             say("Creating 2 machines")
             machines = [create(api, fly, image)["id"] for _ in range(2)]
             wait_until_healthy(api, machines, fly.deploy.wait_timeout)
-    except FlyctlError:
-        api.ask("PUT", f"/releases/{release}/status", params={"status": "failed"})
+    except (FlyctlError, KeyboardInterrupt) as error:
+        ended = "failed" if isinstance(error, FlyctlError) else "interrupted"
+        api.ask("PUT", f"/releases/{release}/status", params={"status": ended})
         raise
     api.ask("PUT", f"/releases/{release}/status", params={"status": "complete"})
     say(f"v{release} deployed successfully")
@@ -102,23 +109,14 @@ def run_release_command(api: Api, fly: FlyToml, image: str) -> None:
     body = {"config": config.releasing(fly, image).model_dump(mode="json")}
     machine = api.ask("POST", "/machines", json=body)["id"]
     deadline = time.monotonic() + fly.deploy.release_command_timeout
-    shown = 0
-    while True:
-        state = api.ask("GET", f"/machines/{machine}")
-        log = api.ask("GET", f"/machines/{machine}/log")
-        stopped = state["state"] == "stopped"
-        end = len(log) if stopped else log.rfind("\n") + 1  # of a line that is being written, a part may be there
-        for line in log[shown:end].splitlines():
-            say(f"  {line}")
-        shown = end
-        if stopped:
-            break
+    while (state := api.ask("GET", f"/machines/{machine}"))["state"] != "stopped":
         if time.monotonic() > deadline:  # it goes on running: flyctl only stops waiting
             raise FlyctlError(f"error waiting for release_command machine {machine} to finish running: timeout")
         time.sleep(POLL_SECONDS)
     api.ask("POST", f"/machines/{machine}/destroy")
     if state["exit_status"]:
         say(f"Error release_command failed running on machine {machine} with exit code {state['exit_status']}.")
+        say(NO_LOGS)
         raise FlyctlError(f"machine {machine} exited with non-zero status of {state['exit_status']}")
     say(f"release_command {machine} completed successfully")
 
@@ -127,24 +125,24 @@ def bluegreen(api: Api, fly: FlyToml, image: str, blue: Sequence[str]) -> None:
     """internal/command/deploy/strategy_bluegreen.go"""
     if not fly.http_service.checks:
         raise FlyctlError("You need to define at least 1 check in order to use blue-green deployments.")
-    images = {api.ask("GET", f"/machines/{each}")["image"] for each in blue}
-    if len(images) > 1:
-        raise FlyctlError("found multiple image versions")
+    detect_multiple_images(api, blue)
     green: list[str] = []
     try:
         say("Creating green machines")
         green.extend(create(api, fly, image, cordoned=True)["id"] for _ in blue)
         say("Waiting for all green machines to be healthy")
         wait_until_healthy(api, green, fly.deploy.wait_timeout)
-    except FlyctlError:
+    except (FlyctlError, KeyboardInterrupt):
         say("Rolling back failed deployment")
         for each in green:
-            say("".join(f"  {line}\n" for line in api.ask("GET", f"/machines/{each}/log").splitlines()[-20:]))
             api.ask("POST", f"/machines/{each}/destroy")
         raise
     say("Marking green machines as ready")
     for each in green:
         api.ask("POST", f"/machines/{each}/uncordon")
+    for each in blue:
+        body = {"value": "safe_to_destroy"}
+        api.ask("POST", f"/machines/{each}/metadata/fly_bluegreen_deployment_tag", json=body)
     time.sleep(PROXY_SECONDS)
     for each in blue:
         api.ask("POST", f"/machines/{each}/cordon")
@@ -155,6 +153,21 @@ def bluegreen(api: Api, fly: FlyToml, image: str, blue: Sequence[str]) -> None:
     for each in blue:
         wait_until_stopped(api, each, fly.deploy.wait_timeout)
         api.ask("POST", f"/machines/{each}/destroy")
+
+
+def detect_multiple_images(api: Api, blue: Sequence[str]) -> None:
+    """DetectMultipleImageVersions: after the release command, and before any machine is made."""
+    images: dict[str, list[str]] = {}
+    for each in blue:
+        images.setdefault(api.ask("GET", f"/machines/{each}")["image"], []).append(each)
+    if len(images) > 1:
+        say(
+            f"\n  Found {len(images)} different images in your app"
+            " (for bluegreen to work, all machines need to run a single image)"
+        )
+        for image, ids in images.items():
+            say(f"    [x] {image} - {len(ids)} machine(s) ({','.join(ids)})")
+        raise FlyctlError("found multiple image versions")
 
 
 def rolling(api: Api, fly: FlyToml, image: str, old: Sequence[str]) -> None:
@@ -237,11 +250,42 @@ def status(options: argparse.Namespace) -> None:
 
 
 def logs(options: argparse.Namespace) -> None:
-    """https://fly.io/docs/flyctl/logs/"""
+    """https://fly.io/docs/flyctl/logs/, with a deploy token that can't read them."""
+    Api(options.app).ask("GET")
+    raise FlyctlError("not authorized to access this app's logs")
+
+
+def machine_list(options: argparse.Namespace) -> None:
+    """internal/command/machine/list.go"""
+    found = Api(options.app).ask("GET", "/machines")
+    if options.json:
+        print(json.dumps(found))
+        return
+    for each in found:
+        image = each["image_ref"]
+        print(f"{each['id']}\t{each['state']}\t{image['repository']}:{image['tag']}")
+
+
+def machine_destroy(options: argparse.Namespace) -> None:
+    """internal/command/machine/destroy.go"""
     api = Api(options.app)
-    for each in api.ask("GET")["machines"]:
-        for line in api.ask("GET", f"/machines/{each['id']}/log").splitlines()[-100:]:
-            print(f"{each['id']}  {line}")
+    for each in options.machines:
+        state = api.ask("GET", f"/machines/{each}")["state"]
+        if state != "stopped" and not options.force:
+            raise FlyctlError(f"machine {each} currently {state}, either stop first or use --force flag")
+        api.ask("POST", f"/machines/{each}/destroy")
+        print(f"{each} has been destroyed")
+
+
+def machine_exec(options: argparse.Namespace) -> None:
+    """internal/command/machine/exec.go"""
+    done = Api(options.app).ask("POST", f"/machines/{options.machine}/exec", json={"command": options.command})
+    if options.json:
+        print(json.dumps(done))
+        return
+    if done["exit_code"]:
+        print(f"Exit code: {done['exit_code']}")
+    print(done["stdout"], end="")
 
 
 def auth_docker(_: argparse.Namespace) -> None:
@@ -268,8 +312,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="flyctl", allow_abbrev=False)
     commands = parser.add_subparsers(required=True)
 
-    def command(name: str, does: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, allow_abbrev=False)
+    def command(
+        name: str,
+        does: Callable[[argparse.Namespace], None],
+        parsers: Any = commands,
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = parsers.add_parser(name, allow_abbrev=False)
         added.set_defaults(does=does)
         added.add_argument("--app", "-a", default="")
         return added
@@ -278,6 +326,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     new.add_argument("--image")
     new.add_argument("--image-label")
     new.add_argument("--build-arg", action="append", default=[])
+    new.add_argument("--env", "-e", action="append", default=[])
     new.add_argument("--strategy", choices=STRATEGIES)
     for flag in ("--remote-only", "--skip-release-command", "--yes"):
         new.add_argument(flag, action="store_true")
@@ -285,6 +334,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     listed.add_argument("--image", action="store_true")
     listed.add_argument("--json", action="store_true")
     command("status", status)
+    machine = commands.add_parser("machine", allow_abbrev=False).add_subparsers(required=True)
+    command("list", machine_list, machine).add_argument("--json", action="store_true")
+    destroys = command("destroy", machine_destroy, machine)
+    destroys.add_argument("--force", "-f", action="store_true")
+    destroys.add_argument("machines", nargs="+")
+    executes = command("exec", machine_exec, machine)
+    executes.add_argument("--json", action="store_true")
+    executes.add_argument("--timeout", type=int)
+    executes.add_argument("machine")
+    executes.add_argument("command")
     command("logs", logs).add_argument("--no-tail", action="store_true")
     command("auth", auth_docker).add_argument("what", choices=["docker"])
     return parser.parse_args(arguments)
@@ -296,6 +355,9 @@ def main(arguments: Sequence[str]) -> int:
         options.does(options)
     except (FlyctlError, ConfigError) as error:
         say(f"Error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("Error: deployment aborted by user")
         return 1
     return 0
 

@@ -1,5 +1,6 @@
 """A machine: the real image in a container, its health check, its end. https://fly.io/docs/machines/"""
 
+import shlex
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ type Health = Literal["unchecked", "passing", "critical"]
 
 RESTARTS = 10  # "on-failure", with 10 retries, is what machines of a service have by default
 RESTART_DELAY_SECONDS = 1
+RELEASE_COMMAND = "fly_app_release_command"  # fly-go v0.9.5, machine_types.go
 
 
 class Machine:
@@ -41,6 +43,7 @@ class Machine:
         self.state: State = "created"
         self.health: Health = "unchecked"
         self.cordoned = False
+        self.metadata: dict[str, str] = {"fly_process_group": RELEASE_COMMAND if config.is_release_command else "app"}
         self.exit_status: int | None = None
         self.log_file = folder / f"{id_}.log"
         # Fly gives each machine a network of its own, so all of them listen on internal_port; here they share one.
@@ -82,6 +85,10 @@ class Machine:
     def wait(self, timeout: float) -> bool:
         """Whether it has ended by then."""
         return self._ended.wait(timeout)
+
+    def execute(self, command: str) -> tuple[int, str]:
+        """Run a command beside the machine's process, in its environment; return exit status and output."""
+        return self._engine.start(self.image, shlex.split(command), self._environment).wait(30)
 
     @property
     def takes_traffic(self) -> bool:

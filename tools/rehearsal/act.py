@@ -6,15 +6,18 @@ of GitHub's. What act leaves out (filters, concurrency), github.py does.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from ruamel.yaml import YAML
 
 from tests.support.api import ROOT
@@ -26,6 +29,7 @@ HERE = Path(__file__).parent
 WORKFLOW = ".github/workflows/backend.yml"
 DEPLOYMENT_TARGETS = "image image-archive"
 """What of Build & Test a deploy can't do without."""
+BAKE_SECONDS = 2  # where the watch after a deploy isn't the case's subject
 
 
 @dataclass
@@ -56,6 +60,7 @@ class Workflow:
         self._concurrency = github.Concurrency()
         self._count = 0
         self._lock = threading.Lock()
+        self._processes: list[subprocess.Popen[str]] = []
 
     def run(
         self,
@@ -64,6 +69,7 @@ class Workflow:
         targets: str = DEPLOYMENT_TARGETS,
         secrets: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
+        bake_seconds: int = BAKE_SECONDS,
     ) -> Run:
         """Start it by an event, and wait for its end.
 
@@ -72,6 +78,7 @@ class Workflow:
             targets: of the Makefile, those that run for real.
             secrets: in place of the usual ones.
             variables: of the jobs' environment.
+            bake_seconds: the repository's variable BAKE_SECONDS.
         """
         with self._lock:
             self._count += 1
@@ -79,13 +86,29 @@ class Workflow:
             # The commit that is pushed now: the checkout may be at another one before the run begins.
             checkout = folder / "repository"
             subprocess.run(["git", "clone", "--quiet", "--shared", self._checkout, checkout], check=True)
-        workflow = YAML(typ="safe").load((checkout / WORKFLOW).read_text())
+        text = (checkout / WORKFLOW).read_text()
+        workflow = YAML(typ="safe").load(text)
         if not github.starts(workflow, event):
             return Run(started=False)
+        # act knows no `queue` (GitHub's since 2026-05-07), and leaves concurrency out anyway.
+        (folder / "workflow.yml").write_text(re.sub(r"^ +queue: .*\n", "", text, flags=re.MULTILINE))
         arguments = _arguments(folder, event, workflow, self._secrets if secrets is None else secrets)
+        arguments += ["--var", f"BAKE_SECONDS={bake_seconds}"]
         environment = self._environment(folder, targets) | dict(variables or {})
         with self._concurrency.of(workflow, event):
-            return _act(checkout, arguments, environment, folder / "log")
+            return _act(checkout, arguments, environment, folder / "log", self._processes)
+
+    def lose_runner(self) -> None:
+        """End the newest run as a machine ends that loses its power: every process at once, without a signal before."""
+        act = psutil.Process(self._processes[-1].pid)
+        for process in [act, *act.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def said(self, words: str) -> bool:
+        """Return whether the newest run's log holds these words so far."""
+        log = self._folder / f"run-{self._count}" / "log"
+        return log.exists() and words in log.read_text()
 
     def _environment(self, folder: Path, targets: str) -> dict[str, str]:
         venv = Path(sys.executable).parent
@@ -125,14 +148,21 @@ def _arguments(folder: Path, event: Event, workflow: Mapping[str, Any], secrets:
     (folder / "secrets").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
     files = {"--eventpath": folder / "event.json", "--secret-file": folder / "secrets", "--env-file": Path(os.devnull)}
     return [
-        *[event.name, "--workflows", WORKFLOW, "--json", "--platform", "ubuntu-26.04=-self-hosted"],
+        *[event.name, "--workflows", str(folder / "workflow.yml"), "--json"],
+        *["--platform", "ubuntu-26.04=-self-hosted"],
         *["--action-offline-mode", "--no-cache-server"],
         *[f"{option}={file}" for option, file in files.items()],
         *[f"--local-repository={each}" for each in local_actions(workflow)],
     ]
 
 
-def _act(checkout: Path, arguments: Sequence[str], environment: dict[str, str], log_file: Path) -> Run:
+def _act(
+    checkout: Path,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    log_file: Path,
+    processes: list[subprocess.Popen[str]],
+) -> Run:
     run = Run()
     with (
         log_file.open("w") as log,
@@ -146,6 +176,7 @@ def _act(checkout: Path, arguments: Sequence[str], environment: dict[str, str], 
             text=True,
         ) as process,
     ):
+        processes.append(process)
         assert process.stdout
         for line in process.stdout:
             log.write(_read(line, run))

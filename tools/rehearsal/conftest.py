@@ -75,7 +75,8 @@ def rehearsal(request: pytest.FixtureRequest, sendgrid_stand_in: SendGrid) -> It
         files = sorted(FOLDER.glob("requests*.jsonl"))
         if files:
             lost = lost_writes(running.database(PRODUCTION), writes_in(*files))
-        shutil.copy(running.fly.events_file, FOLDER / "events.jsonl")
+        if running.fly.events_file.exists():
+            shutil.copy(running.fly.events_file, FOLDER / "events.jsonl")
         report.write_report(FOLDER, request.config.stash[CASES].cases, lost)
         print(f"\n  {(FOLDER / 'report.md').relative_to(ROOT)} and the pictures beside it tell it again.\n")
 

@@ -1,5 +1,6 @@
 """What GitHub does with a workflow file before and beside its jobs, and act doesn't: filters, concurrency."""
 
+import itertools
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ class Event:
     paths: Sequence[str] = ()
     """Files that the push, or the pull request, changes."""
     inputs: Mapping[str, str] = field(default_factory=dict)
+    run_id: int = field(default_factory=itertools.count(1).__next__)
+    """Of the run that it starts; each has its own."""
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -76,7 +79,7 @@ def _value(expression: str, event: Event) -> Any:
     python = re.sub(r"!(?!=)", " not ", expression.replace("&&", " and ").replace("||", " or ")).strip()
     assert re.fullmatch(r"[\w\s.=!'/(){},-]*", python), f"teach this function the expression's characters: {expression}"
     names = {
-        "github": SimpleNamespace(event_name=event.name, ref=event.ref),
+        "github": SimpleNamespace(event_name=event.name, ref=event.ref, run_id=event.run_id),
         "inputs": _Inputs(event.inputs),
         "format": lambda text, *values: text.format(*values),
     }
@@ -104,10 +107,11 @@ def jobs(workflow: Mapping[str, Any], event: Event) -> list[str]:
 
 
 class Concurrency:
-    """One run of a group at a time; the others wait, in order.
+    """One run of a group at a time; the others wait.
 
-    GitHub also drops those that wait but the newest, and cancels the running one where `cancel-in-progress` says so.
-    https://docs.github.com/en/actions/concepts/workflows-and-actions/concurrency
+    With `queue: max`, as the deploys have it, GitHub keeps up to 100 that wait; without it, only the newest. It also
+    cancels the running one where `cancel-in-progress` says so.
+    https://docs.github.com/en/actions/how-tos/write-workflows/choose-when-workflows-run/control-workflow-concurrency
     """
 
     def __init__(self) -> None:

@@ -20,12 +20,15 @@ from tests.support.api import APP_URL, ROOT, SECRETS
 from tools.fly_simulator import api
 from tools.fly_simulator.platform import App, Fly
 from tools.image.containers import Engine
-from tools.rehearsal.act import DEPLOYMENT_TARGETS, Run, Workflow
+from tools.rehearsal.act import BAKE_SECONDS, Run, Workflow
 from tools.rehearsal.checkout import Checkout
 from tools.rehearsal.github import Event
 
 STAGING, PRODUCTION = "audifi-api-staging", "audifi-api"
 APP_OF = {"develop": STAGING, "main": PRODUCTION}
+BRANCH_OF = {app: branch for branch, app in APP_OF.items()}
+MACHINES = 2
+PIN = "ROLL_BACK_PIN"
 
 
 @dataclass(kw_only=True)
@@ -55,20 +58,43 @@ class Rehearsal:
         command = ["nice", "-n", "19", sys.executable, "-m", "tools.image.build", "build"]
         subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
 
-    def push(self, branch: str, commit: str, *, targets: str = DEPLOYMENT_TARGETS, **secrets: str) -> Run:
+    def push(self, branch: str, commit: str, *, bake_seconds: int = BAKE_SECONDS) -> Run:
         """Push a commit, and wait until the workflow has ended."""
         self.checkout.git("checkout", "--quiet", "-B", branch, commit)
         paths = self.checkout.git("diff-tree", "--no-commit-id", "--name-only", "-r", "--root", commit).splitlines()
         event = Event(name="push", ref=f"refs/heads/{branch}", paths=[*paths, "server/"])
         if (build := self.builds.get(commit)) and not build.cancel():
             build.result()
-        return self.workflow.run(event, targets=targets, secrets=self.secrets(APP_OF[branch]) | secrets)
+        return self.workflow.run(event, secrets=self.secrets(APP_OF[branch]), bake_seconds=bake_seconds)
 
-    def dispatch(self, environment: str, **inputs: str) -> Run:
-        """Start the workflow by hand."""
+    def dispatch(self, environment: str, *, commit: str = "", **inputs: str) -> Run:
+        """Start the workflow by hand, with the commit that main is at."""
         app = {"staging": STAGING, "production": PRODUCTION}[environment]
+        if commit:
+            self.checkout.git("checkout", "--quiet", "-B", "main", commit)
         event = Event(name="workflow_dispatch", ref="refs/heads/main", inputs={"environment": environment, **inputs})
         return self.workflow.run(event, secrets=self.secrets(app))
+
+    def restore(self, app: str, commit: str) -> None:
+        """Have two unpinned machines serve a commit, whatever was before; nothing to do where they do."""
+        image = f"registry.fly.io/{app}:{commit}"
+        fly_app = self.fly.apps[app]
+        serving = fly_app.serving()
+        good = [
+            each for each in serving if each.takes_traffic and each.config.image == image and PIN not in each.config.env
+        ]
+        if len(good) == len(serving) == MACHINES and self.served(app) == commit[:7]:
+            return
+        progress(f"    restoring {app} to {commit[:7]}")
+        for each in list(fly_app.machines.values()):
+            self.fly.destroy(fly_app, each)
+        if any(each.image == image for each in fly_app.releases):
+            self.checkout.git("checkout", "--quiet", "--detach", commit)
+            done = self.flyctl("deploy", "--image", image, app=app)
+            assert done.returncode == 0, done.stderr
+        else:
+            run = self.push(BRANCH_OF[app], commit)
+            assert run.succeeded, run.log
 
     def secrets(self, app: str) -> dict[str, str]:
         """Those of the app's GitHub environment."""

@@ -1,5 +1,6 @@
 """The stand-in of Fly refuses what Fly refuses, and more: it is there to find mistakes."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import machines
 from tests.support.api import ROOT
 from tools.fly_simulator import api, config
 from tools.fly_simulator.config import ConfigError
+from tools.fly_simulator.machine import Machine
 from tools.fly_simulator.platform import App, Fly
+from tools.image.containers import Buildah
 
 FLY_TOML = (ROOT / "server" / "fly.toml").read_text()
 NEEDED = "haproxy docker-registry".split()
@@ -88,6 +92,61 @@ def test_an_image_that_was_never_pushed_is_not_deployed(fly: Fly, tmp_path: Path
     assert done.returncode == 1
     assert fly.apps["audifi-api"].machines == {}
     assert fly.apps["audifi-api"].releases[-1].status == "failed"
+
+
+@pytest.fixture
+def two_images(fly: Fly, tmp_path: Path) -> Iterator[list[Machine]]:
+    """Machines of production that nothing runs: an old one, and a new one that is cordoned."""
+    app = fly.apps["audifi-api"]
+    found = []
+    for tag in ("old", "new"):
+        machine = Machine(
+            id_=tag,
+            app=app.name,
+            config=config.MachineConfig(image=f"registry.fly.io/audifi-api:{tag}", env={"ROLL_BACK_PIN": "since then"}),
+            image=tag,
+            environment={},
+            engine=Buildah(),
+            folder=tmp_path,
+            changed=lambda *_: None,
+        )
+        machine.cordoned = tag == "new"
+        app.machines[tag] = machine
+        found.append(machine)
+    yield found
+    app.machines.clear()
+
+
+@needs_an_edge
+def test_bluegreen_refuses_machines_of_two_images(fly: Fly, tmp_path: Path, two_images: list[Machine]) -> None:
+    (tmp_path / "fly.toml").write_text(FLY_TOML)
+    arguments = ["deploy", "--image", "registry.fly.io/audifi-api:x", "--skip-release-command"]
+    done = flyctl(fly, tmp_path, *arguments, token="token-of-audifi-api")
+
+    assert done.returncode == 1
+    assert "[x] registry.fly.io/audifi-api:old - 1 machine(s) (old)" in done.stderr
+    assert done.stderr.endswith("Error: found multiple image versions\n")
+    assert fly.apps["audifi-api"].releases[-1].status == "failed"
+    assert len(two_images) == len(fly.apps["audifi-api"].machines)
+
+
+@needs_an_edge
+@pytest.mark.usefixtures("two_images")
+def test_machines_are_listed_as_deploy_py_reads_them(fly: Fly, tmp_path: Path) -> None:
+    done = flyctl(fly, tmp_path, "machine", "list", "--json", "--app", "audifi-api", token="token-of-audifi-api")
+
+    old, new = [machines.read_machine(each) for each in json.loads(done.stdout)]
+    assert (old.image, old.cordoned, old.pin) == ("audifi-api:old", False, "since then")
+    assert (new.image, new.cordoned) == ("audifi-api:new", True)
+    assert machines.leftovers([old, new]) == [new]
+
+
+@needs_an_edge
+def test_a_deploy_token_reads_no_logs(fly: Fly, tmp_path: Path) -> None:
+    done = flyctl(fly, tmp_path, "logs", "--no-tail", "--app", "audifi-api", token="token-of-audifi-api")
+
+    assert done.returncode == 1
+    assert "not authorized" in done.stderr
 
 
 def test_the_committed_fly_toml_is_read(tmp_path: Path) -> None:
