@@ -81,7 +81,7 @@ def release(version: int, image: str, status: str = "complete") -> dict[str, Any
     return {"ID": f"id{version}", "Version": version, "Status": status, "ImageRef": image, "Reason": ""}
 
 
-def machine(  # noqa: PLR0913
+def machine(
     name: str,
     image: str = IMAGE_BEFORE,
     *,

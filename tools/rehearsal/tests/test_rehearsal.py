@@ -267,7 +267,7 @@ def test_a_version_that_doesnt_work_serves_nobody(
 
 
 @pytest.mark.case("6. A version that breaks a minute after it was deployed well is put back")
-def test_a_version_that_breaks_while_watched_is_put_back(  # noqa: PLR0913, PLR0917
+def test_a_version_that_breaks_while_watched_is_put_back(
     rehearsal: Rehearsal,
     serving: str,
     versions: dict[str, str],
@@ -461,7 +461,7 @@ def rename(machine: Machine, client: Client) -> httpx2.Response:
 
 
 @pytest.mark.case("10. What a deploy that lost its runner leaves is cleared up by the next one")
-def test_a_deploy_that_lost_its_runner_is_cleared_up(  # noqa: PLR0913, PLR0917
+def test_a_deploy_that_lost_its_runner_is_cleared_up(
     rehearsal: Rehearsal,
     serving: str,
     versions: dict[str, str],
