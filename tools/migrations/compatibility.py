@@ -84,8 +84,8 @@ class Stage:
         log = self.folder / "postgres.log"
         errors = {line.partition("ERROR:")[2].strip() for line in log.read_text().splitlines() if "ERROR:" in line}
         if done.returncode:
-            log = "".join(f"\n  PostgreSQL: {error}" for error in sorted(errors))
-            raise BrokenError(f"{otherwise}.\n{done.stdout}{done.stderr}{log}")
+            postgres_errors = "".join(f"\n  PostgreSQL: {error}" for error in sorted(errors))
+            raise BrokenError(f"{otherwise}.\n{done.stdout}{done.stderr}{postgres_errors}")
 
 
 def main() -> None:
