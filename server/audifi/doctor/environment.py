@@ -73,7 +73,7 @@ async def check_addresses(settings: Settings) -> list[Result]:
     return warnings or [Result.ok(check, message)]
 
 
-async def check_email(settings: Settings) -> list[Result]:
+async def check_email(settings: Settings, *, request_seconds: float = REQUEST_SECONDS) -> list[Result]:
     """Check whether SendGrid accepts the key, and whether the key may send.
 
     https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions
@@ -86,7 +86,7 @@ async def check_email(settings: Settings) -> list[Result]:
     host = urlsplit(settings.sendgrid_api_url).netloc
     try:
         status, scopes = await get_json(
-            f"{settings.sendgrid_api_url}/v3/scopes", "scopes", Authorization=f"Bearer {key}"
+            f"{settings.sendgrid_api_url}/v3/scopes", "scopes", request_seconds, Authorization=f"Bearer {key}"
         )
     except (httpx2.HTTPError, OSError) as error:
         return [Result.error(check, f"{host} can't be reached: {type(error).__name__}.", EMAILS_WAIT)]
@@ -107,13 +107,13 @@ def judge_key(check: str, host: str, status: int, scopes: object) -> Result:
     )
 
 
-async def check_server(settings: Settings) -> list[Result]:
+async def check_server(settings: Settings, *, request_seconds: float = REQUEST_SECONDS) -> list[Result]:
     """Check whether this version answers on HOST and PORT."""
     check = "server"
     host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
     url = f"http://{host}:{settings.port}{HEALTH_PATH}"
     try:
-        status, version = await get_json(url, "version")
+        status, version = await get_json(url, "version", request_seconds)
     except httpx2.ConnectError:
         return [
             Result.error(
@@ -135,15 +135,15 @@ def judge_server(check: str, url: str, status: int, version: str, ours: str) -> 
     return Result.ok(check, f"{version} is healthy at {url}.")
 
 
-async def get_json(url: str, name: str, **headers: str) -> tuple[int, object]:
+async def get_json(url: str, name: str, request_seconds: float, **headers: str) -> tuple[int, object]:
     """Return the status and one member of the JSON body, or None.
 
     Raises:
         httpx2.HTTPError, OSError: no response in time.
     """
     async with (
-        asyncio.timeout(REQUEST_SECONDS),
-        httpx2.AsyncClient(timeout=REQUEST_SECONDS, follow_redirects=False, trust_env=False) as http,
+        asyncio.timeout(request_seconds),
+        httpx2.AsyncClient(timeout=request_seconds, follow_redirects=False, trust_env=False) as http,
     ):
         response = await http.get(url, headers=headers)
     try:
