@@ -58,6 +58,10 @@ INSERT INTO auth_events (id, event, user_id, created_at)
 INSERT INTO rate_limit_counters
     SELECT 'LIMITS:' || n, 1, now() + (random() - 0.2) * interval '1 hour' FROM generate_series(1, 20000) AS n;
 
+INSERT INTO idempotency_keys (id, fingerprint, status, body, created_at)
+    SELECT sha256(n::text::bytea), '', 201, '', now() - random() * interval '31 days'
+    FROM generate_series(1, 20000) AS n;
+
 -- The provider of mail was away for a day: what is still tried, and what was given up.
 INSERT INTO pgqueuer (priority, status, entrypoint, execute_after)
     SELECT 0, 'queued', 'sign_in_email', now() + (1 + random()) * interval '1 hour' FROM generate_series(1, 300);

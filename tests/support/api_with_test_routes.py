@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from datetime import timedelta
 
 from fastapi import FastAPI, Request
 from sqlalchemy import Text, bindparam, select
@@ -12,6 +13,7 @@ from audifi.app import create_app
 from audifi.core.config.settings import Settings, load
 from audifi.core.db.statements import Statement
 from audifi.core.http.dependencies import DatabaseDep, services_of
+from audifi.core.rate_limiting.limits import Limit
 from audifi.core.telemetry import logging as logs
 from audifi.serve import EXIT_WITHIN_SECONDS, listen, serve, show_metrics
 from audifi.services import build_services
@@ -63,6 +65,15 @@ def add_routes_about_load(app: FastAPI) -> None:
     async def in_flight(request: Request) -> int:
         """Return how many requests are in flight beside this one."""
         return services_of(request).concurrency_limit.in_flight - 1
+
+    @app.get("/test/statement-and-limit")
+    async def statement_and_limit(request: Request, database: DatabaseDep) -> None:
+        async with database.transaction() as tx:
+            await tx.fetch_sql("SELECT 1")
+            services = services_of(request)
+            await services.rate_limiter.hit(
+                [(Limit("test", 1000, per=timedelta(minutes=1)), "x")], now=services.clock()
+            )
 
     @app.post("/test/slow")
     async def slow_with_body(seconds: float, body: list[int]) -> int:

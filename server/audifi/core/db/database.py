@@ -1,6 +1,6 @@
 """The way to PostgreSQL: reads without a transaction, single statements that write, and transactions.
 
-SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/0024-reads.md.
+SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/0024-database.md.
 """
 
 import asyncio
@@ -93,6 +93,7 @@ class Database:
         """Close the connections."""
         for pool in self.pools:
             await pool.close()
+        await asyncio.sleep(0)  # in which the transports of terminated connections close
 
     # Reads: one round trip on a read-only connection
 
