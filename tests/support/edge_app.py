@@ -124,6 +124,7 @@ async def send_much() -> StreamingResponse:
 @requests.get("/page")
 async def page(response: Response) -> None:
     response.headers["Content-Security-Policy"] = "default-src 'self'"
+    response.headers["Cache-Control"] = "max-age=60"
     response.headers["Vary"] = "Accept"
 
 

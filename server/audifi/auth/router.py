@@ -18,7 +18,7 @@ from audifi.auth.dependencies import (
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import TokenSet
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
-from audifi.core.http.dependencies import DatabaseDep, Now, no_store, services_of
+from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import Problem
 from audifi.core.http.rate_limits import count_request
@@ -27,7 +27,6 @@ from audifi.core.http.schemas import Cursor, PageLimit
 router = APIRouter(
     prefix="/api/v1/auth",
     tags=["auth"],
-    dependencies=[Depends(no_store)],
     generate_unique_id_function=operation_id,
 )
 

@@ -19,7 +19,6 @@ async def get_health(request: Request, response: Response) -> Health:
     """200 when PostgreSQL answers, else 503, within 2 seconds. The log has the cause."""
     services = services_of(request)
     is_connected = await services.database_probe.database_connected()
-    response.headers["Cache-Control"] = "no-store"
     response.status_code = status.HTTP_200_OK if is_connected else status.HTTP_503_SERVICE_UNAVAILABLE
     return Health(
         status="ok" if is_connected else "degraded",

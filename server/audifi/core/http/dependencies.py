@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, Response
+from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from audifi.core.db.database import Database
@@ -33,11 +33,6 @@ async def current_time(connection: HTTPConnection) -> datetime:
 async def database_of(connection: HTTPConnection) -> Database:
     """Return the requests' database."""
     return services_of(connection).database
-
-
-async def no_store(response: Response) -> None:
-    """Forbid caches to keep the answer (RFC 9111, 5.2.2.5)."""
-    response.headers["Cache-Control"] = "no-store"
 
 
 # Dependencies are coroutines: FastAPI runs plain functions in threads.

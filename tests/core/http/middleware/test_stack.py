@@ -28,10 +28,11 @@ RESPONSES = [
 
 
 @pytest.mark.parametrize(("method", "path", "status"), RESPONSES)
-def test_every_response_has_security_headers(client: httpx2.Client, method: str, path: str, status: int) -> None:
+def test_every_response_has_default_headers(client: httpx2.Client, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
 
     assert answer.status_code == status
+    assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
@@ -39,10 +40,11 @@ def test_every_response_has_security_headers(client: httpx2.Client, method: str,
     assert answer.headers["x-request-id"]
 
 
-def test_route_may_replace_security_header(client: httpx2.Client) -> None:
+def test_route_may_replace_default_header(client: httpx2.Client) -> None:
     answer = client.get("/page", headers={"Origin": ORIGIN})
 
     assert answer.headers.get_list("content-security-policy") == ["default-src 'self'"]
+    assert answer.headers.get_list("cache-control") == ["max-age=60"]
     assert answer.headers.get_list("vary") == ["Accept", "Origin"]
 
 

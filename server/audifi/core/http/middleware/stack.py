@@ -24,10 +24,10 @@ from audifi.core.http.middleware.body_limit import (
 from audifi.core.http.middleware.client_address import TrustedProxies
 from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.http.middleware.cors import CorsPolicy, is_preflight
+from audifi.core.http.middleware.default_headers import default_headers
 from audifi.core.http.middleware.errors import IncompleteResponseError, log_error, problem_for
 from audifi.core.http.middleware.instrumentation import Instrumentation, RequestRecord
 from audifi.core.http.middleware.routes import RouteTemplates
-from audifi.core.http.middleware.security_headers import security_headers
 from audifi.core.http.problems import Problem
 from audifi.core.http.rate_limits import count_request
 from audifi.core.rate_limiting.approximate import ApproximateRateLimiter
@@ -158,7 +158,7 @@ class HttpMiddleware:
     """Handles what all requests have in common:
 
     - context: the client's address, the request id, the trace;
-    - headers of every response: security headers, CORS, the request id, rate limits;
+    - headers of every response: no-store, security headers, CORS, the request id, rate limits;
     - refusals: preflights of other origins, too many requests, bodies that are too large or too slow;
     - errors: an unhandled error becomes a problem with these headers, so that pages can read it;
     - records: the log line, metrics, the span, the report of an unexpected error.
@@ -230,7 +230,7 @@ class HttpMiddleware:
             raw_send=send,
             response_headers=(
                 (request_id.RAW_HEADER, identifier.encode()),
-                *security_headers(scope["scheme"]),
+                *default_headers(scope["scheme"]),
                 *self._cors.response_headers(headers.get(b"origin")),
             ),
             record=self._instrumentation.begin(identifier, scope["scheme"], headers),

@@ -1,8 +1,9 @@
-"""Headers that tell browsers to do nothing with responses (OWASP REST Security Cheat Sheet)."""
+"""Headers of every response, unless its route sets them itself (OWASP REST Security Cheat Sheet)."""
 
 type RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 OVER_HTTP: RawHeaders = (
+    (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -13,6 +14,6 @@ OVER_HTTP: RawHeaders = (
 OVER_HTTPS: RawHeaders = (*OVER_HTTP, (b"strict-transport-security", b"max-age=31536000"))
 
 
-def security_headers(scheme: str) -> RawHeaders:
-    """Return what to add to a response, except where the route has set such a header itself."""
+def default_headers(scheme: str) -> RawHeaders:
+    """Return what to add to a response to a request by this scheme."""
     return OVER_HTTPS if scheme == "https" else OVER_HTTP
