@@ -1,4 +1,4 @@
-"""Who asks, as far as a request tells."""
+"""The client's address and user agent."""
 
 import asyncio
 from ipaddress import ip_address
@@ -16,12 +16,12 @@ def client(peer: tuple[str, int] | None, user_agent: bytes = b"") -> ClientInfo:
 
 
 @pytest.mark.parametrize("peer", [None, ("", 0), ("not an address", 0)])
-def test_one_without_an_address_is_one_client_with_the_others(peer: tuple[str, int] | None) -> None:
+def test_clients_without_address_count_as_one(peer: tuple[str, int] | None) -> None:
     assert client(peer) == ClientInfo(ip=None, user_agent=None)
     assert client(peer).network == ""
 
 
-def test_a_user_agent_is_cut_and_holds_nothing_that_moves_a_terminals_cursor() -> None:
+def test_user_agent_is_bounded_and_printable() -> None:
     assert client(("10.0.0.1", 1), b"Studio\x1b[2J\x00/1").user_agent == "Studio[2J/1"
     assert client(("10.0.0.1", 1), b"a" * 1000).user_agent == "a" * 256
 
@@ -33,6 +33,6 @@ def test_a_user_agent_is_cut_and_holds_nothing_that_moves_a_terminals_cursor() -
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", "2001:db8:1:2::/64"),
     ],
 )
-def test_an_address_counts_as_itself_and_a_network_is_shown(ip: str, counted: str, shown: str) -> None:
+def test_address_counts_and_its_network_is_shown(ip: str, counted: str, shown: str) -> None:
     assert client((ip, 1)).network == counted
     assert shortened(ip_address(ip)) == shown

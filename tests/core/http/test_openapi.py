@@ -47,7 +47,7 @@ def codes(answer: dict[str, Any]) -> list[str]:
     return found
 
 
-def test_a_route_tells_what_it_and_its_dependencies_raise() -> None:
+def test_route_documents_problems_of_its_dependencies() -> None:
     router = APIRouter()
 
     @router.get("/things", dependencies=[Depends(existing)])
@@ -72,7 +72,7 @@ def test_what_is_raised_twice_is_told_once() -> None:
     assert codes(document(router)["paths"]["/things"]["get"]["responses"]["409"]) == ["thing.late"]
 
 
-def test_a_route_with_a_body_tells_what_can_be_wrong_with_bodies() -> None:
+def test_route_with_body_documents_body_problems() -> None:
     router = APIRouter()
 
     @router.post("/things")
@@ -110,7 +110,7 @@ def test_a_path_whose_requests_arent_counted_answers_no_429() -> None:
     assert answers["200"]["headers"].keys() == {"X-Request-ID"}
 
 
-def test_a_problem_with_members_of_its_own_has_a_schema_of_its_own() -> None:
+def test_problem_with_extensions_has_its_own_schema() -> None:
     router = APIRouter()
 
     @router.get("/things")
