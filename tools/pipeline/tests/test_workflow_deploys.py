@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -46,51 +45,7 @@ def called(job: str, folder: Path, **variables: str) -> tuple[dict[str, Any], ar
     return step, command_line.parse(arguments)
 
 
-def kinds(job: str) -> list[str]:
-    return [each.get("name") or each["uses"].split("@")[0] for each in steps(job)]
-
-
 # The steps
-
-
-@each_deploy
-def test_a_deploy_pushes_the_image_that_was_tested_and_deploys_that(job: str) -> None:
-    assert kinds(job) == [
-        "actions/checkout",
-        "Check that there is a deploy token",
-        "superfly/flyctl-actions/setup-flyctl",
-        "actions/download-artifact",
-        "Push the image that was tested",
-        "Deploy, and see that the app serves the commit",
-    ]
-
-
-def test_a_roll_back_takes_an_image_that_is_there() -> None:
-    assert kinds(ROLL_BACK) == [
-        "actions/checkout",
-        "Check that there is a deploy token",
-        "superfly/flyctl-actions/setup-flyctl",
-        "Roll back, and see that the app serves the commit",
-    ]
-
-
-def test_no_failure_is_passed_over() -> None:
-    for each in steps(*FLY_JOBS):
-        assert not {"if", "continue-on-error"} & set(each)
-        assert "|| true" not in each.get("run", "")
-
-
-@each_fly_job
-def test_a_missing_token_fails_early_with_a_sentence(job: str, tmp_path: Path) -> None:
-    check = step_running(job, "FLY_API_TOKEN is missing")
-
-    without = run(check["run"], tmp_path, FLY_API_TOKEN="")
-    with_one = run(check["run"], tmp_path, FLY_API_TOKEN="a token")
-
-    assert (without.returncode, without.stderr) == (1, "")
-    assert without.stdout.startswith("::error::FLY_API_TOKEN is missing")
-    assert "an-app" in without.stdout
-    assert (with_one.returncode, with_one.stdout + with_one.stderr) == (0, "")
 
 
 @each_fly_job
@@ -98,32 +53,6 @@ def test_flyctl_is_of_a_known_version(job: str) -> None:
     (setup,) = [each for each in steps(job) if "setup-flyctl" in each.get("uses", "")]
 
     assert re.fullmatch(r"\d+\.\d+\.\d+", setup["with"]["version"])
-
-
-@each_deploy
-def test_the_artifact_is_the_one_that_build_and_test_has_kept(job: str) -> None:
-    (upload,) = [each for each in steps() if "actions/upload-artifact" in each.get("uses", "")]
-    (download,) = [each for each in steps(job) if "actions/download-artifact" in each.get("uses", "")]
-
-    assert download["with"] == {"name": upload["with"]["name"]}
-
-
-@each_deploy
-def test_the_image_goes_to_the_app_s_registry_under_its_commit(job: str, tmp_path: Path) -> None:
-    done = run(step_running(job, "skopeo")["run"], tmp_path, fakes="flyctl skopeo")
-
-    assert done.returncode == 0
-    assert calls(tmp_path) == [
-        *["flyctl", "auth", "docker"],
-        *[
-            "skopeo",
-            "copy",
-            "--retry-times",
-            "3",
-            "docker-archive:image.tar",
-            f"docker://registry.fly.io/an-app:{COMMIT}",
-        ],
-    ]
 
 
 @each_deploy
@@ -195,23 +124,9 @@ def test_it_asks_the_app_itself_as_patiently_as_it_thinks_right(job: str, tmp_pa
 
 
 @each_fly_job
-def test_the_script_s_failure_ends_the_run(job: str, tmp_path: Path) -> None:
-    done = run(step_running(job, "deploy.py")["run"], tmp_path, fakes="python3", FAKE_STATUS="1", ROLL_BACK_TO="v12")
-
-    assert done.returncode == 1
-
-
-@each_fly_job
 def test_the_script_is_the_step_s_own_process_which_is_told_when_the_run_is_cancelled(job: str) -> None:
     *_, last = step_running(job, "deploy.py")["run"].strip().splitlines()
     assert last.strip().startswith("exec python3 ")
-
-
-@each_fly_job
-def test_the_script_is_there_and_the_runner_s_python_runs_it(job: str) -> None:
-    words = shlex.split(step_running(job, "deploy.py")["run"], comments=True)
-
-    assert (ROOT / words[words.index("python3") + 1]).is_file()
 
 
 # Time
