@@ -1,12 +1,12 @@
 """`make run`: serves the API on this machine, with an embedded PostgreSQL 16 unless DATABASE_URL is set."""
 
-import asyncio
 import os
 import signal
 
 # The imports take a while and may swallow an exception; nothing needs cleaning up yet.
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
+import asyncio
 import secrets
 import subprocess
 import sys

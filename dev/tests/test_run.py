@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,7 +65,7 @@ class MakeRun:
 
     def wait_for(self, pattern: str) -> str:
         """Wait until the output matches; return the pattern's group."""
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120
         while not (match := re.search(pattern, self.output)):
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
@@ -76,7 +77,7 @@ class MakeRun:
         assert self.wait() in {0, -signal.SIGINT}, self.output
 
     def wait(self) -> int:
-        status = self.process.wait(30)
+        status = self.process.wait(120)
         self._reader.join()
         assert self.process.stdout
         self.process.stdout.close()
@@ -84,7 +85,7 @@ class MakeRun:
 
 
 def wait_for_health(port: int) -> httpx2.Response:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             return httpx2.get(f"http://127.0.0.1:{port}/api/v1/health", timeout=5)
@@ -152,16 +153,24 @@ def test_missing_locale_is_replaced(checkout: Path) -> None:
     assert "Traceback" not in run.output
 
 
+def is_importing(group: int) -> bool:
+    """Return whether `dev.run` in this process group has imported one of its packages."""
+    for process in psutil.process_iter(["cmdline"]):
+        if "dev.run" in (process.info["cmdline"] or []) and os.getpgid(process.pid) == group:
+            return "pydantic_core" in Path(f"/proc/{process.pid}/maps").read_text()
+    return False
+
+
 @pytest.mark.usefixtures("make_run")
-@pytest.mark.parametrize("seconds_after_start", [0.5, 1.0, 1.4, 5.0])
-def test_ctrl_c_at_any_time_shows_no_traceback(
-    checkout: Path, empty_database_url: str, seconds_after_start: float
-) -> None:
+@pytest.mark.parametrize(
+    "step",
+    ["import", "Migrating", "Ctrl-C stops it", "listens on"],
+)
+def test_ctrl_c_at_any_time_shows_no_traceback(checkout: Path, empty_database_url: str, step: str) -> None:
     run = MakeRun(checkout, PORT=str(free_port()), DATABASE_URL=empty_database_url)
-    time.sleep(seconds_after_start)
+    wait_until(lambda: is_importing(run.process.pid) if step == "import" else step in run.output)
     os.killpg(run.process.pid, signal.SIGINT)
-    time.sleep(0.1)
-    if run.process.poll() is None:
+    with suppress(ProcessLookupError):
         os.killpg(run.process.pid, signal.SIGINT)
     run.wait()
 
@@ -172,8 +181,7 @@ def test_ctrl_c_at_any_time_shows_no_traceback(
 @pytest.mark.usefixtures("make_run")
 def test_ctrl_c_during_initdb_leaves_no_database(checkout: Path) -> None:
     run = MakeRun(checkout, PORT=str(free_port()))
-    wait_until(lambda: any(checkout.glob(".data/postgres*/PG_VERSION")), seconds=40)  # initdb writes it early
-    time.sleep(0.1)
+    wait_until(lambda: any(checkout.glob(".data/postgres*/PG_VERSION")))  # initdb writes it early
     os.killpg(run.process.pid, signal.SIGINT)
     run.wait()
     assert "Traceback" not in run.output
@@ -291,7 +299,7 @@ def test_doctor_checks_the_running_database(checkout: Path) -> None:
     def doctor(port: int) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": os.environ["PATH"], "PORT": str(port)}
         return subprocess.run(
-            ["make", "doctor"], cwd=checkout, env=environment, capture_output=True, text=True, timeout=50, check=False
+            ["make", "doctor"], cwd=checkout, env=environment, capture_output=True, text=True, check=False
         )
 
     port = free_port()

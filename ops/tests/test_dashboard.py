@@ -18,6 +18,7 @@ from tests.support.clients import Client, asking, new_ip
 from tests.support.exported import wait_for
 from tests.support.prometheus import FLY_LABELS, Prometheus
 from tests.support.sendgrid import SendGrid
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,7 +30,6 @@ DASHBOARD: dict[str, Any] = json.loads((ROOT / "ops/grafana/audifi-api.json").re
 ALERT_FILE = ROOT / "ops/prometheus/alerts.yml"
 ALERTS = re.findall(r"- alert: (\w+)", ALERT_FILE.read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-WAIT_SECONDS = 30
 GRAFANA = {"$__rate_interval": "20s", "$app": "audifi-api"}
 """The values of Grafana's variables."""
 
@@ -71,9 +71,15 @@ def watched(
         http = stack.enter_context(asking(api.url))
         for _ in range(2):  # a rate is between two scrapes
             live(api.url, Client(http, shared_sendgrid))
-            time.sleep(2.5)
+            wait_for_scrape(prometheus)
         wait_for(port, lambda now: now.value("jobs_total", result="succeeded") >= 2)
         yield Watched(prometheus=prometheus, metrics_port=port)
+
+
+def wait_for_scrape(prometheus: Prometheus) -> None:
+    """Wait until Prometheus has scraped the server once more."""
+    begin = time.time()
+    wait_until(lambda: any(float(series["value"][1]) > begin for series in prometheus.query("timestamp(up)")))
 
 
 def live(url: str, client: Client) -> None:
@@ -88,10 +94,8 @@ def live(url: str, client: Client) -> None:
 
 @pytest.mark.parametrize("expression", of_panels())
 def test_dashboard_query_returns_series(watched: Watched, expression: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (series := watched.prometheus.query(filled(expression))):
-        assert time.monotonic() < deadline, "nothing"
-        time.sleep(0.5)
+    wait_until(lambda: bool(watched.prometheus.query(filled(expression))))
+    series = watched.prometheus.query(filled(expression))
 
     for labels in re.findall(r"\bby \(([^)]*)\)", expression)[:1]:  # the outermost, of which the result is
         wanted = set(re.split(r", *", labels)) - {"le"}
@@ -118,10 +122,7 @@ def test_named_metrics_and_labels_are_exported(watched: Watched, expressions: st
 
 
 def test_alerts_do_not_fire_on_a_healthy_server(watched: Watched) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not all(rule["health"] == "ok" for rule in watched.prometheus.rules()):
-        assert time.monotonic() < deadline, watched.prometheus.rules()
-        time.sleep(0.5)
+    wait_until(lambda: all(rule["health"] == "ok" for rule in watched.prometheus.rules()))
 
     assert {rule["name"] for rule in watched.prometheus.rules()} == set(ALERTS)
     quiet = {

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -165,7 +164,7 @@ def test_concurrent_upgrade_waits_and_does_nothing(folder: Path, empty_database_
     wait_until(lambda: any("another migration is running; waiting" in log.read_text() for log in logs))
     databases.execute(empty_database_url, "CREATE SCHEMA go_on")
 
-    assert [process.wait(50) for process in processes] == [0, 0]
+    assert [process.wait() for process in processes] == [0, 0]
     first, second = sorted((log.read_text() for log in logs), key=lambda log_text: "nothing to apply" in log_text)
     assert "applied 9001" in first
     assert "another migration is running; waiting" in second
@@ -185,18 +184,16 @@ def test_wait_for_another_migration_is_bounded(folder: Path, empty_database_url:
 def test_waiting_does_not_block_a_concurrent_index(folder: Path, migrated_database_url: str) -> None:
     concurrently = (
         "with op.get_context().autocommit_block():\n"
-        "        op.execute('SELECT pg_sleep(2)')\n"
+        f"        {WAIT_UNTIL_IT_MAY_GO_ON}\n"
         "        op.execute('CREATE INDEX CONCURRENTLY created ON users (created_at)')"
     )
     add_revision(folder, "9001", HEAD, concurrently)
-    with ThreadPoolExecutor(2) as threads:
-        runs = [
-            threads.submit(alembic, "upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
-            for _ in range(2)
-        ]
-        results = [run.result() for run in runs]
+    logs = [folder / "first.log", folder / "second.log"]
+    processes = [start(folder, log, migrated_database_url) for log in logs]
+    wait_until(lambda: any("another migration is running" in log.read_text() for log in logs))
+    databases.execute(migrated_database_url, "CREATE SCHEMA go_on")
 
-    assert [result.returncode for result in results] == [0, 0], [result.stdout for result in results]
+    assert [process.wait() for process in processes] == [0, 0], [log.read_text() for log in logs]
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'created'::regclass"
     assert databases.fetch_value(migrated_database_url, valid) is True
 
@@ -205,7 +202,6 @@ def test_lock_wait_ends_before_traffic_queues(folder: Path, migrated_database_ur
     add_revision(folder, "9001", HEAD, "op.execute('ALTER TABLE users ADD COLUMN note text')")
 
     with databases.holding(migrated_database_url, "SELECT * FROM users"):
-        began = time.monotonic()
         failed = alembic(
             "upgrade",
             "head",
@@ -214,11 +210,10 @@ def test_lock_wait_ends_before_traffic_queues(folder: Path, migrated_database_ur
             MIGRATION_LOCK_TIMEOUT_SECONDS="0.5",
             MIGRATION_LOCK_PATIENCE_SECONDS="8",  # the longest pause is 4
         )
-        took = time.monotonic() - began
 
     assert failed.returncode != 0
     assert "lock timeout" in failed.stdout
-    assert 2 < took < 20, "it has tried again, and not for ever"
+    assert "letting requests through, then trying again" in failed.stderr
     assert databases.fetch_value(migrated_database_url, REVISION) == HEAD
 
 
@@ -261,7 +256,7 @@ def test_waking_database_is_waited_for(folder: Path) -> None:
     process = start(folder, log, f"postgres://postgres@127.0.0.1:{port}/postgres")
     wait_until(lambda: f"waiting for 127.0.0.1:{port}/postgres: ConnectionRefusedError" in log.read_text())
     with databases.own_server(port):
-        assert process.wait(50) == 0
+        assert process.wait() == 0
 
     assert "applied 0001" in log.read_text()
 
@@ -314,8 +309,8 @@ def test_killed_migration_leaves_nothing_behind(folder: Path, migrated_database_
     """
     killed = start_and_wait_until_asleep(folder, migrated_database_url)
     killed.kill()
-    killed.communicate(timeout=10)
-    wait_until(lambda: databases.fetch_value(migrated_database_url, ASLEEP) == 0, seconds=15)
+    killed.communicate()
+    wait_until(lambda: databases.fetch_value(migrated_database_url, ASLEEP) == 0)
     add_revision(folder, "9001", HEAD, "op.execute('CREATE TABLE whole ()')")
 
     again = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
@@ -327,7 +322,7 @@ def test_killed_migration_leaves_nothing_behind(folder: Path, migrated_database_
 def test_ctrl_c_rolls_back_with_a_message(folder: Path, migrated_database_url: str) -> None:
     process = start_and_wait_until_asleep(folder, migrated_database_url)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate()
 
     assert process.returncode == 255
     assert "FAILED: interrupted; the transaction was rolled back" in output

@@ -99,10 +99,10 @@ def free_port() -> int:
                 return port
 
 
-def listens(port: int) -> bool:
+def listens(port: int, *, source_port: int = 0) -> bool:
     """Return whether a server listens on a port of 127.0.0.1."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        with socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.1", source_port)) as connection:
             # A client can connect to itself if the kernel gives it this very port (RFC 9293, 3.5).
             return bool(connection.getsockname() != connection.getpeername())
     except OSError:

@@ -32,7 +32,7 @@ class Relay:
         server.close()
         for writer in self._writers:
             writer.transport.abort()
-        await asyncio.sleep(0.01)  # in which the transports close
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)

@@ -67,8 +67,9 @@ class Database:
             for process in psutil.Process(self._server.pid).children()
             if any(NAME in part for part in process.cmdline())
         ]
-        random.choice(backends).send_signal(signal.SIGKILL)
-        time.sleep(0.1)
+        backend = random.choice(backends)
+        backend.kill()
+        backend.wait()
 
     def connections(self) -> int:
         """Return the number of the API's connections."""

@@ -83,12 +83,12 @@ def test_failures_without_a_fault_fail() -> None:
     failing = seen()
     failing.answers += steady(130, 131, 503, "database.busy")
 
-    assert any("though nothing was wrong" in sentence for sentence in judge.failures(failing, []))
+    assert any("requests failed without a fault" in sentence for sentence in judge.failures(failing, []))
 
 
 def test_wrong_health_fails() -> None:
     assert any("health reported it after" in sentence for sentence in judge.failures(seen(reported_at=104.9), []))
-    assert any("connected again" in sentence for sentence in judge.failures(seen(last_bad_health=112.0), []))
+    assert any("good again after" in sentence for sentence in judge.failures(seen(last_bad_health=112.0), []))
     lying = seen()
     lying.health += watched(140, 141, "disconnected")
     assert any("health reported an outage without a fault" in sentence for sentence in judge.failures(lying, []))
