@@ -16,7 +16,7 @@ from audifi.health.router import PATH as HEALTH_PATH
 from audifi.services import RETENTION_TIMES, Services, running
 
 FEATURES: tuple[Feature, ...] = (HEALTH, AUTH)
-# FastAPI's own telemetry would send queries and exception messages (docs/decisions/0021-traces.md).
+# FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 

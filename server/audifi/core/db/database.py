@@ -1,6 +1,6 @@
 """The way to PostgreSQL: reads without a transaction, single statements that write, and transactions.
 
-SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/0024-database.md.
+SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/0024-database-access.md.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ class PooledConnection:
 class Pool:
     """Connections, each opened at first use.
 
-    asyncpg's own pool takes longer than a query, and isn't fair (docs/decisions/0024-database.md).
+    asyncpg's own pool takes longer than a query, and isn't fair (docs/decisions/0024-database-access.md).
     """
 
     def __init__(

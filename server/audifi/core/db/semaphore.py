@@ -14,7 +14,7 @@ class FairSemaphore:
     """Limits how many tasks use a connection at once; the task that has waited longest is next.
 
     The pools of SQLAlchemy and asyncpg serve a task that arrives before one that was woken, so that under load some
-    tasks wait very long (docs/decisions/0024-database.md).
+    tasks wait very long (docs/decisions/0024-database-access.md).
     """
 
     def __init__(

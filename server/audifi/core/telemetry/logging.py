@@ -1,6 +1,6 @@
 """The log: one JSON object per line, or readable text in development.
 
-Fields have OpenTelemetry's names where it has one (docs/decisions/0020-request-log.md).
+Fields have OpenTelemetry's names where it has one (docs/decisions/0020-telemetry.md).
 """
 
 import asyncio
