@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry. Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-There is a span per request, per statement within one, and per job (docs/decisions/0020-telemetry.md). Attributes have the
-names of https://opentelemetry.io/docs/specs/semconv/; none holds a statement's values, a query string or a path.
+There is a span per request, per statement within one, and per job (docs/decisions/0020-telemetry.md). Attributes have
+the names of https://opentelemetry.io/docs/specs/semconv/; none holds a statement's values, a query string or a path.
 """
 
 import asyncio
