@@ -44,9 +44,11 @@ def insert_accounts(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def url(database_url: str) -> str:
-    insert_accounts(database_url)
-    return database_url
+def url(postgres_server: Postgres) -> str:
+    """A database of its own: its deleted accounts have sessions, which violates an invariant."""
+    url = databases.create_database(postgres_server, databases.TEMPLATE)
+    insert_accounts(url)
+    return url
 
 
 class WatchedDatabase(Database):

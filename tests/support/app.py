@@ -114,4 +114,5 @@ def check_invariants(database_url: str) -> None:
         finally:
             await connection.close()
 
-    assert not asyncio.run(run())
+    violations = asyncio.run(run())
+    assert violations == []
