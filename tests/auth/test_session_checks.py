@@ -15,6 +15,7 @@ from uuid6 import uuid7
 from audifi.auth.session_checks import CheckedUser, SessionChecks
 from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
+from dev.postgres import Postgres
 from tests.support import databases
 
 NOW = datetime(2100, 1, 1, tzinfo=UTC)

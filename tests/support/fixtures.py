@@ -104,17 +104,13 @@ def start_api(tmp_path: Path) -> Iterator[Callable[..., Api]]:
 
 
 @pytest.fixture(scope="session")
-<<<<<<< HEAD
-def health_api(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[Api]:
-    """A server that read-only tests share."""
-    with api.running(tmp_path_factory.mktemp("api"), DATABASE_URL=database_url) as running:
-=======
 def health_api(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -> Iterator[Api]:
-    """A server that tests share when they only ask."""
-    # A database of its own: it would run other servers' jobs, and print their e-mails instead of sending them.
+    """A server that read-only tests share.
+
+    It has a database of its own: it would run other servers' jobs, and print their e-mails instead of sending them.
+    """
     url = databases.create_database(postgres_server, databases.TEMPLATE)
     with api.running(tmp_path_factory.mktemp("api"), DATABASE_URL=url) as running:
->>>>>>> c9d1af3 (Give the tests' shared server a database of its own)
         yield running
 
 

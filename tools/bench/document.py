@@ -5,8 +5,8 @@ from pathlib import Path
 from tools.bench import picture, report
 from tools.bench.ratios import Results
 
-BEGIN = "<!-- `make bench` writes what follows. -->"
-END = "<!-- `make bench` wrote what comes before. -->"
+BEGIN = "<!-- `make bench` writes the text from here -->"
+END = "<!-- `make bench` writes the text up to here -->"
 PICTURE = "![Ratios of throughput and p99 at 64 connections](performance.svg)"
 
 

@@ -46,7 +46,7 @@ def markdown(seen: Seen, failed: list[str]) -> str:
 
 def _overload(seen: Seen) -> list[str]:
     lines = [
-        "| load | offered/s | served/s | p50, ms | p99, ms | sent away/s | p99, ms | database.* | health p99, ms |",
+        "| load | offered/s | served/s | p50, ms | p99, ms | rejected/s | p99, ms | database.* | health p99, ms |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     names = {
