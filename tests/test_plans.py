@@ -24,7 +24,7 @@ from tests.support.sendgrid import SendGrid
 from tests.support.statements import Statement
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 READ_WHOLE = {
     "pgqueuer_schedules": "has one row for each schedule in the code, which is one",

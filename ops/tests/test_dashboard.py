@@ -22,7 +22,6 @@ from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(180),
     pytest.mark.skipif(prometheuses.PROGRAM is None, reason="no prometheus here; apt-get install prometheus"),
 ]
 

@@ -10,7 +10,7 @@ from dev.postgres import Postgres
 from tools.backup_drill import drill
 from tools.backup_drill.drill import Contents, DrillError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 ROWS = 200
 
 

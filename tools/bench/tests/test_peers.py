@@ -19,7 +19,7 @@ from tools.bench.database import Database
 from tools.bench.ratios import OURS
 from tools.bench.workloads import APP_URL, WORKLOADS, Workload
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 LOG_TIMEOUT_SECONDS = 20
 EQUIPPED = [name for name in contenders.TITLES if name != "bare"]

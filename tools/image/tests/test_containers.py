@@ -16,7 +16,6 @@ from tools.image.tests import simulators
 
 pytestmark = [
     pytest.mark.image,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(
         not isinstance(containers.engine(), Buildah) or os.geteuid() != 0 or shutil.which("skopeo") is None,
         reason="needs buildah, skopeo and root; where docker is, test_image.py runs on it",

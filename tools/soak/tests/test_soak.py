@@ -13,7 +13,6 @@ PLAN = Plan.of(1, rate=20)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_server_survives_database_faults() -> None:
     seen, failed = run(PLAN, accounts=12)
 
