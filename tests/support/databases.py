@@ -1,6 +1,7 @@
 """Databases of the shared test server, and separate servers for tests that break them."""
 
 import asyncio
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,12 +23,21 @@ TEMPLATE = "audifi_template"
 # A test server may lose its data: don't wait for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
+MEMORY = Path("/dev/shm")
+MEMORY_MIN_BYTES = 4_000_000_000
+
+
+def data_folder() -> Path | None:
+    """Return a file system in memory, if it has enough space: on a disk, deleting the data takes a minute."""
+    is_large = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_MIN_BYTES
+    return MEMORY if is_large else None
+
 
 @contextmanager
 def own_server(port: int | None = None, **settings: str) -> Iterator[Postgres]:
     """Run a separate server, outside pytest's folder, which PostgreSQL's user can't read."""
     with (
-        TemporaryDirectory(prefix="audifi-tests-") as folder,
+        TemporaryDirectory(prefix="audifi-tests-", dir=data_folder()) as folder,
         postgres.running(Path(folder) / "postgres", port=port, settings=FAST | settings) as server,
     ):
         yield server
