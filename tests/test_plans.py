@@ -20,6 +20,7 @@ from tests.support import databases, statements
 from tests.support.api import ROOT
 from tests.support.app import App
 from tests.support.clients import Browser, Client
+from tests.support.feature import feature_fixtures
 from tests.support.sendgrid import SendGrid
 from tests.support.statements import Statement
 from tests.support.waiting import wait_until
@@ -146,7 +147,7 @@ def url() -> Iterator[str]:
     with databases.own_server(None, **settings) as server:
         assert not databases.make_template(server)
         url = server.url(databases.TEMPLATE)
-        databases.execute(url, ROWS, "ANALYZE")
+        databases.execute(url, ROWS, *(feature.rows for feature in feature_fixtures()), "ANALYZE")
         yield url
 
 
@@ -167,6 +168,8 @@ def sent(url: str, shared_sendgrid: SendGrid, answered: set[str]) -> list[Statem
     with apps.running(url, sendgrid_url=shared_sendgrid.url, retention_times="* * * * * */2") as app:  # every 2 s
         app.http.event_hooks["response"].append(note)
         use_everything(app, shared_sendgrid)
+        for feature in feature_fixtures():
+            feature.use(Client(app.http, shared_sendgrid).sign_in())
         wait_until(lambda: not missing(captured(url)), seconds=60)
     return captured(url)
 

@@ -12,6 +12,7 @@ from schemathesis import AuthContext, Case, HookContext, Response
 from schemathesis.generation import GenerationMode
 
 from tests.support.clients import Client, new_ip
+from tests.support.feature import feature_fixtures
 from tests.support.sendgrid import SendGrid
 
 PEOPLE = 3
@@ -78,8 +79,8 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
             case.body = {"refresh_token": a_session()["refresh_token"]}
         case "endSession":
             case.path_parameters["session_id"] = a_session()["session"]["id"]
-        case "listSessions" | "listActivity":
-            case.query["cursor"] = a_session()["session"]["id"]
+        case _ if case.path_parameters:
+            use_existing_ids(case)
 
 
 @schemathesis.hook
@@ -89,6 +90,15 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
         and response.status_code < 300
     ):
         crowd.gone(str(case.headers.get("Authorization", "")).removeprefix("Bearer "))
+
+
+def use_existing_ids(case: Case[Any]) -> None:
+    """Send the request as a user who has created what its path names."""
+    client = crowd.one()
+    ids = {name: value for feature in feature_fixtures() for name, value in feature.ids(client).items()}
+    if case.path_parameters.keys() <= ids.keys():
+        case.path_parameters = {name: ids[name] for name in case.path_parameters}
+        case.headers["Authorization"] = f"Bearer {client.tokens['access_token']}"
 
 
 def link_or_code() -> dict[str, Any]:

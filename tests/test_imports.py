@@ -1,0 +1,24 @@
+"""Features import core, auth and themselves; anything else is an arrow that is written down here."""
+
+import grimp
+
+from audifi.app import FEATURES
+
+ARROWS: set[tuple[str, str]] = set()
+"""(importer, imported) of two features, as their specification names them."""
+
+
+def test_features_import_each_other_only_along_arrows() -> None:
+    graph = grimp.build_graph("audifi", exclude_type_checking_imports=True)
+    names = {feature.name for feature in FEATURES}
+    imports = {
+        (importer.split(".")[1], imported.split(".")[1])
+        for name in names
+        for importer in graph.find_descendants(f"audifi.{name}")
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if imported.count(".")
+    }
+
+    between = {(importer, imported) for importer, imported in imports if importer != imported}
+    allowed = {(name, package) for name in names for package in ("core", "auth")} | ARROWS
+    assert between <= allowed
