@@ -58,7 +58,9 @@ def main() -> None:
 async def _differences() -> list[str]:
     """Return the differences between the migrated database and one that the models make."""
     creator = partial(connect, load(DatabaseSettings))
-    engine = create_async_engine("postgresql+asyncpg://", async_creator_fn=creator, poolclass=NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", connect_args={"async_creator_fn": creator}, poolclass=NullPool
+    )
     async with engine.begin() as connection:
         migrated = await _constraints_and_indexes(connection)
         await connection.execute(text("CREATE SCHEMA of_models"))
