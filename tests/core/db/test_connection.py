@@ -22,7 +22,7 @@ from dev.postgres import Postgres
 from tests.support import api as apis
 from tests.support import databases, pgbouncer
 from tests.support.relay import Relay, relay
-from tests.support.waiting import wait_until
+from tests.support.waiting import until, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -182,17 +182,15 @@ def test_a_network_that_goes_silent_is_given_up_by_the_client(postgres_server: P
     with relay(postgres_server.socket_folder, postgres_server.port) as network:
 
         async def ask_silence(database: Database) -> None:
-            async with database.transaction() as tx:
-                await tx.fetch_sql("SELECT 1")
-                network.silent = True
-                await tx.fetch_sql("SELECT 2")
+            with pytest.raises(TimeoutError):
+                async with database.transaction() as tx:
+                    await tx.fetch_sql("SELECT 1")
+                    network.silent = True
+                    await tx.fetch_sql("SELECT 2")
+            await until(lambda: len(asyncio.all_tasks()) == 1)  # asyncpg has sent its request to cancel
 
-        with pytest.raises(TimeoutError):
-            with_database(
-                f"postgres://postgres@127.0.0.1:{network.port}/postgres",
-                ask_silence,
-                database_statement_timeout_seconds=1,
-            )
+        url = f"postgres://postgres@127.0.0.1:{network.port}/postgres"
+        with_database(url, ask_silence, database_statement_timeout_seconds=1)
 
 
 def test_two_machines_and_a_blue_green_deploy_fit_a_hundred_connections() -> None:
