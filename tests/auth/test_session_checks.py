@@ -174,6 +174,21 @@ def test_cancelled_request_disturbs_no_other(url: str, cancelled: int) -> None:
     with_checks(url, act)
 
 
+def test_cancelled_request_leaves_a_failed_batch_to_others(url: str) -> None:
+    async def act(checks: SessionChecks, database: WatchedDatabase) -> None:
+        database.gate.clear()
+        database.error = asyncpg.ConnectionDoesNotExistError("gone")
+        tasks = [asyncio.create_task(ask(checks, *account)) for account in LIVE[:2]]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        database.gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError, asyncpg.ConnectionDoesNotExistError]
+
+    with_checks(url, act)
+
+
 def test_check_inside_a_transaction_of_a_request_works(url: str) -> None:
     """The batch belongs to no request, so that it isn't refused as nested use."""
 
