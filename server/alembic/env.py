@@ -1,16 +1,16 @@
-"""How every migration runs, whoever starts it: Fly's release command, `make run`, a person at a console.
+"""Alembic's environment, for Fly's release command, `make run` and a console alike.
 
-- One at a time: an advisory lock is held while it runs. It belongs to a transaction, so that it also works behind
-  PgBouncer in transaction mode, and it is polled: a migration that blocked in pg_advisory_lock() would hold a snapshot
-  that CREATE INDEX CONCURRENTLY in the other waits for.
+- One migration at a time, by an advisory lock. The lock belongs to a transaction, so that it works behind PgBouncer in
+  transaction mode, and is polled: blocking in pg_advisory_lock() would hold a snapshot that CREATE INDEX CONCURRENTLY
+  in the other migration waits for.
 - All or nothing: one transaction for all revisions.
-- It gives way rather than hold up traffic: lock_timeout and statement_timeout are set in each of its sessions. Requests
-  queue behind a lock that it waits for, so it waits a second, lets them through, and tries again.
-- It waits for a database that is waking up, for a bounded time, and for nothing else.
-- When it is killed, so is what it was doing in the database, within a second or two.
-- Why it failed is kept in the database, where the deploy finds it without the log (audifi/core/migration_failures.py).
+- Traffic has priority: lock_timeout and statement_timeout are set in each session. Requests queue behind a lock that a
+  migration waits for, so it waits a second, lets the requests through, and tries again.
+- It waits a bounded time for a database that is waking up. Other connection errors fail at once.
+- If the process is killed, PostgreSQL cancels its statement within two seconds.
+- The reason of a failure is stored in the database, for the deploy (audifi/core/db/migration_failures.py).
 
-Commands that only look (`current`, `check`, `history` …) take no lock.
+Read-only commands (`current`, `check`, `history` …) take no lock.
 """
 
 import asyncio
@@ -72,22 +72,22 @@ def migrate_offline() -> None:
 
 
 async def migrate(settings: MigrationSettings) -> None:
-    lock = await connect_when_awake(settings)  # a connection of its own, apart from the one that migrates
+    lock = await connect_when_awake(settings)  # separate from the connection that migrates
     engine = create_engine(settings)
     try:
-        if not only_looks():
+        if not is_read_only():
             await take_lock(lock, settings.migration_queue_timeout_seconds)
         await run_until_locks_are_free(engine, settings, lock)
     finally:
         await engine.dispose()
-        lock.terminate()  # ends its transaction, and with it the lock
+        lock.terminate()  # ends the transaction, which releases the lock
 
 
 def create_engine(settings: MigrationSettings) -> AsyncEngine:
     """Return Alembic's engine, which opens each connection as the server does."""
     arguments: dict[str, object] = {
         "async_creator_fn": partial(connect, settings, server_settings=session(settings)),
-        # Behind PgBouncer, each transaction may meet another server connection, which knows no prepared statement.
+        # Behind PgBouncer, each transaction may get another server connection, without the prepared statements.
         **({"prepared_statement_cache_size": 0} if settings.behind_pgbouncer else {}),
     }
     return create_async_engine(
@@ -96,7 +96,7 @@ def create_engine(settings: MigrationSettings) -> AsyncEngine:
 
 
 async def run_until_locks_are_free(engine: AsyncEngine, settings: MigrationSettings, lock: asyncpg.Connection) -> None:
-    """Each attempt is a transaction of its own, which leaves nothing behind when it fails."""
+    """Retry the migration while locks aren't available. Each attempt is a transaction of its own."""
 
     async def attempt() -> None:
         async with engine.connect() as connection:
@@ -119,7 +119,7 @@ def is_lock_timeout(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and sqlstate(error.orig or error) == LOCK_NOT_AVAILABLE
 
 
-def only_looks() -> bool:
+def is_read_only() -> bool:
     options = context.config.cmd_opts
     return options is not None and options.cmd[0].__name__ not in {"upgrade", "downgrade", "stamp"}
 
@@ -139,10 +139,10 @@ def run(connection: Connection, settings: MigrationSettings, lock: asyncpg.Conne
     with context.begin_transaction():
         set_timeouts(settings)
         context.run_migrations()
-        if not only_looks():
+        if not is_read_only():
             context.execute(CLEAR)
-        await_only(lock.execute("SELECT"))  # or it is lost, another may be migrating, and this one must not commit
-    if only_looks():
+        await_only(lock.execute("SELECT"))  # raises if the lock was lost, so that this migration doesn't commit
+    if is_read_only():
         return
     revision = ", ".join(context.get_context().get_current_heads()) or "empty"
     for line in applied or ["nothing to apply"]:
@@ -151,7 +151,7 @@ def run(connection: Connection, settings: MigrationSettings, lock: asyncpg.Conne
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Models are compared with our tables; pgqueuer knows its own."""
+    """Exclude pgqueuer's tables from the comparison with the models."""
     return not (kind == "table" and name is not None and name.startswith("pgqueuer"))
 
 
@@ -166,10 +166,9 @@ def session(settings: MigrationSettings) -> dict[str, str]:
 
 
 def set_timeouts(settings: MigrationSettings) -> None:
-    """For printed SQL, and behind PgBouncer, where a session can't be given them at its start.
+    """Set the session's parameters by SQL: for printed SQL, and for PgBouncer, which refuses them at connection.
 
-    Inside begin_transaction(): a statement before it would open a transaction that Alembic takes for its caller's, and
-    doesn't commit.
+    Call it inside begin_transaction(): a statement before would open a transaction that Alembic doesn't commit.
     """
     for name, value in session(settings).items():
         context.execute(f"SET LOCAL {name} = '{value}'")
@@ -191,7 +190,7 @@ async def connect_when_awake(settings: MigrationSettings) -> asyncpg.Connection:
 
 
 def may_be_waking(error: BaseException) -> bool:
-    """Whether waiting can help. A wrong password, an unknown database, a bad certificate or none stay what they are."""
+    """Return whether waiting can help; it can't with a wrong password, an unknown database or a bad certificate."""
     if isinstance(error, ssl.SSLError) or "rejected SSL upgrade" in str(error):
         return False
     return isinstance(
@@ -206,7 +205,7 @@ async def take_lock(connection: asyncpg.Connection, timeout_seconds: float) -> N
         await transaction.start()
         locked: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY)
         if locked:
-            # A simple query closes what asyncpg's extended one has left open, and lets its snapshot go.
+            # A simple query closes the portal of asyncpg's extended query, and releases its snapshot.
             await connection.execute("SELECT")
         else:
             await transaction.rollback()
@@ -235,7 +234,7 @@ def describe(error: BaseException) -> str:
 
 @contextmanager
 def clear_errors(location: str) -> Iterator[None]:
-    """One sentence and exit status 255 instead of a traceback, for what a person can mend without reading code."""
+    """Turn errors that an operator can fix into one sentence and exit status 255, without a traceback."""
     try:
         yield
     except OSError as error:
@@ -245,7 +244,7 @@ def clear_errors(location: str) -> Iterator[None]:
 
 
 class Steps(logging.Handler):
-    """Keeps Alembic's last line about a step: `Running upgrade 0001 -> 0002, Title: `."""
+    """Remembers Alembic's last log line about a step: `Running upgrade 0001 -> 0002, Title: `."""
 
     last = ""
 
@@ -268,14 +267,15 @@ def migrate_online() -> None:
         except KeyboardInterrupt:
             raise CommandError("interrupted; the transaction was rolled back") from None
         except Exception as error:
-            if not only_looks():
+            if not is_read_only():
                 asyncio.run(record_failure(settings, f"{steps.last}{describe(error)}"))
             raise
 
 
 if context.config.cmd_opts is not None:  # started by the command line, not by a program with logging of its own
-    logs.configure(sys.stderr)  # standard output is for what was asked: SQL, revisions
-    logging.getLogger("alembic.util.messaging").disabled = True  # says again what it has printed
+    logs.configure(sys.stderr)  # standard output is for results: SQL, revisions
+    logging.getLogger("alembic.util.messaging").disabled = True  # repeats what Alembic prints
+
 if context.is_offline_mode():
     migrate_offline()
 else:

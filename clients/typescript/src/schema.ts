@@ -32,24 +32,24 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The account
-         * @description As it is now: roles aren't in the access token.
+         * Get the account
+         * @description Return the account, with its current role: access tokens carry no role.
          */
         get: operations["getMe"];
         put?: never;
         post?: never;
         /**
          * Delete the account
-         * @description For ever, and only after a sign-in of the last 5 minutes.
+         * @description Delete the account permanently. Requires a sign-in of the last 5 minutes.
          *
-         *     The address is free for a new account; what others need to keep refers to an empty one.
+         *     The address becomes free for a new account. Records of other users keep a reference to an empty account.
          */
         delete: operations["deleteMe"];
         options?: never;
         head?: never;
         /**
-         * Change the account
-         * @description The answer is the account as it is then.
+         * Update the account
+         * @description Return the updated account.
          */
         patch: operations["updateMe"];
         trace?: never;
@@ -64,8 +64,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ask for a link and a code by mail
-         * @description The answer is the same whether or not there is an account; the first sign-in makes it.
+         * Request a sign-in link and code by e-mail
+         * @description The response doesn't reveal whether the account exists. The first sign-in creates it.
          */
         post: operations["requestMagicLink"];
         delete?: never;
@@ -85,7 +85,7 @@ export interface paths {
         put?: never;
         /**
          * Sign in with a link or a code
-         * @description 409 asks for a person's consent, and uses nothing up: mail scanners open links, and press buttons.
+         * @description 409 asks for the person's confirmation and leaves the link valid: mail scanners open links and press buttons.
          */
         post: operations["verifyMagicLink"];
         delete?: never;
@@ -104,8 +104,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Get the next access token
-         * @description Each refresh token is good for one use; in the 30 s after, the same answer is given again.
+         * Refresh the session
+         * @description A refresh token works once. A repeated request within 30 s gets the same refresh token again.
          */
         post: operations["refreshSession"];
         delete?: never;
@@ -125,7 +125,7 @@ export interface paths {
         put?: never;
         /**
          * End this session
-         * @description Of an access token, which may have expired, or a refresh token. It is no error to do it twice.
+         * @description Takes an access token, even an expired one, or a refresh token. Repeating it is no error.
          */
         post: operations["logOut"];
         delete?: never;
@@ -142,15 +142,15 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Where the account is signed in
-         * @description Return the sessions that haven't ended, newest first.
+         * List the account's sessions
+         * @description Return the active sessions, newest first.
          */
         get: operations["listSessions"];
         put?: never;
         post?: never;
         /**
-         * End all the account's sessions but this one
-         * @description For who thinks that somebody else is signed in.
+         * End all other sessions of the account
+         * @description End every session except the current one, for example after an unknown sign-in.
          */
         delete: operations["endOtherSessions"];
         options?: never;
@@ -170,7 +170,7 @@ export interface paths {
         post?: never;
         /**
          * End one of the account's sessions
-         * @description Its refresh token is no longer good, and in a second or two its access token isn't, either.
+         * @description Revoke the session's refresh token at once, and its access token within 2 s.
          */
         delete: operations["endSession"];
         options?: never;
@@ -186,8 +186,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What happened to the account
-         * @description Return sign-ins, changes, and what operators did, newest first.
+         * List the account's activity
+         * @description Return sign-ins, changes and operators' actions, newest first.
          */
         get: operations["listActivity"];
         put?: never;
@@ -219,48 +219,48 @@ export interface components {
         };
         /**
          * Event
-         * @description Something that happened to an account.
+         * @description An entry of the account's audit log.
          */
         Event: {
             /**
              * Id
              * Format: uuid
-             * @description Its own.
+             * @description Permanent id.
              * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
              */
             id: string;
             /**
-             * @description What happened. There may be others in time.
+             * @description The kind of event. More kinds may be added.
              * @example session.created
              */
             event: components["schemas"]["EventName"];
             /**
              * Created At
              * Format: date-time
-             * @description When.
+             * @description Time of the event.
              * @example 2026-01-31T12:00:00.123456Z
              */
             created_at: string;
             /**
              * Session Id
-             * @description Which session it was, if one.
+             * @description The session concerned, if any.
              */
             session_id: string | null;
             /**
              * Detail
-             * @description More, by event: why a session ended, which fields were changed, the new role.
+             * @description Depends on the event: why a session ended, the changed fields, the new role.
              * @example signed_out
              */
             detail: string | null;
             /**
              * User Agent
-             * @description What whoever did it called itself.
+             * @description The `User-Agent` of the request.
              * @example Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0
              */
             user_agent: string | null;
             /**
              * Ip Prefix
-             * @description The network it came from.
+             * @description The client's network: its address, shortened.
              * @example 203.0.113.0/24
              */
             ip_prefix: string | null;
@@ -269,7 +269,7 @@ export interface components {
         EventName: "user.created" | "user.updated" | "user.deleted" | "user.role_changed" | "user.suspended" | "user.restored" | "session.created" | "session.revoked" | "sign_in.refused" | "code.exhausted" | "refresh_token.reused";
         /**
          * EventPage
-         * @description Events, the newest first.
+         * @description Events, newest first.
          */
         EventPage: {
             /**
@@ -286,31 +286,31 @@ export interface components {
         };
         /**
          * FlowStarted
-         * @description A mail is on its way.
+         * @description A started sign-in: the e-mail is queued.
          */
         FlowStarted: {
             /**
              * Flow Id
              * Format: uuid
-             * @description For the code.
+             * @description Send it to verify together with the code.
              * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
              */
             flow_id: string;
             /**
              * Expires In
-             * @description Seconds for which link and code are good.
+             * @description Seconds until the link and the code expire.
              * @example 600
              */
             expires_in: number;
             /**
              * Resend After
-             * @description Seconds until it makes sense to offer another mail.
+             * @description Seconds to wait before offering another e-mail.
              * @example 60
              */
             resend_after: number;
             /**
              * Flow Secret
-             * @description Where `delivery` is `body`: keep it until verify.
+             * @description Present if `delivery` is `body`. Keep it for verify.
              * @example TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E
              */
             flow_secret?: string;
@@ -348,17 +348,18 @@ export interface components {
             /**
              * Email
              * Format: email
-             * @description Where the mail goes. An account is made at the first sign-in.
+             * @description The recipient. The first sign-in creates the account.
              * @example ana@example.com
              */
             email: string;
             /**
              * Redirect To
-             * @description Where the frontend should go when it is done; kept here meanwhile, and given back by verify.
+             * @description The page of the frontend to open after sign-in; verify returns it.
              */
             redirect_to?: string | null;
             /**
-             * @description Where flow secret and refresh token are kept: `cookie` for pages of the same site, `body` for everything else.
+             * @description Where the client keeps the flow secret and the refresh token: `cookie` for pages of the same site, `body` for all
+             *     other clients.
              * @default cookie
              * @example cookie
              */
@@ -375,34 +376,34 @@ export interface components {
         MagicLinkVerify: {
             /**
              * Token
-             * @description What is behind `#token=` in the link.
+             * @description The value of `#token=` in the link.
              */
             token?: string | null;
             /**
              * Confirm
-             * @description The person has seen whose link it is, and wants to sign in here.
+             * @description `true` if the person has seen the link's address and confirms the sign-in in this browser.
              * @default false
              * @example true
              */
             confirm?: boolean;
             /**
              * Flow Id
-             * @description What the request answered; for a code.
+             * @description `flow_id` from the response to the request. Required with `code`.
              */
             flow_id?: string | null;
             /**
              * Code
-             * @description 8 digits; blanks and hyphens between them don't count.
+             * @description 8 digits; spaces and hyphens between them are ignored.
              */
             code?: string | null;
             /**
              * Flow Secret
-             * @description What the request answered, where `delivery` was `body`.
+             * @description `flow_secret` from the response to the request, if its `delivery` was `body`.
              */
             flow_secret?: string | null;
             /**
-             * @description Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere. In the browser
-             *     that asked, and has the flow secret in a cookie, it is the cookie.
+             * @description Overrides the request's `delivery`, for a link that is opened on another device. Ignored if the flow secret is in
+             *     a cookie: the refresh token is then set as a cookie, too.
              */
             delivery?: components["schemas"]["Delivery"] | null;
         };
@@ -410,7 +411,7 @@ export interface components {
         RefreshRequest: {
             /**
              * Refresh Token
-             * @description Without it, the cookie counts.
+             * @description If absent, the cookie is used.
              */
             refresh_token?: string | null;
         };
@@ -418,93 +419,93 @@ export interface components {
         Role: "fan" | "artist" | "producer" | "admin";
         /**
          * Session
-         * @description Where an account is signed in.
+         * @description A session of an account, on one device.
          */
         Session: {
             /**
              * Id
              * Format: uuid
-             * @description To end it by.
+             * @description Permanent id; use it to end the session.
              * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
              */
             id: string;
             /**
              * Current
-             * @description Whether it is the one that asks.
+             * @description Whether this request belongs to it.
              * @example true
              */
             current: boolean;
             /**
              * Created At
              * Format: date-time
-             * @description When the person signed in.
+             * @description Time of the sign-in.
              * @example 2026-01-31T12:00:00.123456Z
              */
             created_at: string;
             /**
              * Last Used At
              * Format: date-time
-             * @description When it was refreshed last.
+             * @description Time of the last refresh.
              * @example 2026-01-31T12:00:00.123456Z
              */
             last_used_at: string;
             /**
              * Expires At
              * Format: date-time
-             * @description Unless it is refreshed before.
+             * @description Time at which the session ends unless it is refreshed.
              * @example 2026-01-31T12:00:00.123456Z
              */
             expires_at: string;
             /**
              * User Agent
-             * @description What the browser called itself when it was refreshed last.
+             * @description The `User-Agent` of the last refresh.
              * @example Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0
              */
             user_agent: string | null;
             /**
              * Ip Prefix
-             * @description The network from which that was: about where, not who.
+             * @description The client's network at the last refresh: its address, shortened.
              * @example 203.0.113.0/24
              */
             ip_prefix: string | null;
         };
         /**
          * SessionCreated
-         * @description A session, as its tokens come with it.
+         * @description The session of the tokens.
          */
         SessionCreated: {
             /**
              * Id
              * Format: uuid
-             * @description To end it by.
+             * @description Permanent id; use it to end the session.
              * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
              */
             id: string;
             /**
              * Auth Time
              * Format: date-time
-             * @description When the person signed in; refreshing doesn't move it.
+             * @description Time of the sign-in. A refresh doesn't change it.
              * @example 2026-01-31T12:00:00.123456Z
              */
             auth_time: string;
             /**
              * Idle Expires At
              * Format: date-time
-             * @description It ends then, unless it is refreshed before.
+             * @description Time at which the session ends unless it is refreshed.
              * @example 2026-01-31T12:00:00.123456Z
              */
             idle_expires_at: string;
             /**
              * Absolute Expires At
              * Format: date-time
-             * @description It ends then.
+             * @description Time at which the session ends in any case.
              * @example 2026-01-31T12:00:00.123456Z
              */
             absolute_expires_at: string;
         };
         /**
          * SessionPage
-         * @description Sessions, the newest first.
+         * @description Sessions, newest first.
          */
         SessionPage: {
             /**
@@ -521,82 +522,82 @@ export interface components {
         };
         /**
          * SignInTokens
-         * @description Tokens, and what else is of use after a sign-in.
+         * @description The result of a sign-in.
          */
         SignInTokens: {
             /**
              * Access Token
-             * @description Send it as `Authorization: Bearer …`. Keep it in memory alone.
+             * @description Send it as `Authorization: Bearer …`. Keep it in memory only.
              * @example eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkzMGI1YSJ9.c2lnbmF0dXJl
              */
             access_token: string;
             /**
              * Token Type
-             * @description RFC 6750.
+             * @description Always `Bearer` (RFC 6750).
              * @example Bearer
              * @constant
              */
             token_type: "Bearer";
             /**
              * Expires In
-             * @description Seconds for which the access token is good.
+             * @description Seconds until the access token expires.
              * @example 600
              */
             expires_in: number;
             /**
              * Refresh Token
-             * @description Where `delivery` is `body`. It is good for one use, and its answer holds the next.
+             * @description Present if `delivery` is `body`. It works once; the response to a refresh contains the next one.
              * @example TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E
              */
             refresh_token?: string;
-            /** @description Whose tokens they are. */
+            /** @description The session that the tokens belong to. */
             session: components["schemas"]["SessionCreated"];
-            /** @description Who has signed in. */
+            /** @description The account that signed in. */
             user: components["schemas"]["User"];
             /**
              * Created
-             * @description Whether the account is new.
+             * @description Whether this sign-in created the account.
              * @example false
              */
             created: boolean;
             /**
              * Redirect To
-             * @description What the request for the mail had.
+             * @description `redirect_to` from the request for the e-mail.
              * @example /studio
              */
             redirect_to: string | null;
         };
         /**
          * Tokens
-         * @description RFC 6749, 5.1.
+         * @description An access token response (RFC 6749, 5.1).
          */
         Tokens: {
             /**
              * Access Token
-             * @description Send it as `Authorization: Bearer …`. Keep it in memory alone.
+             * @description Send it as `Authorization: Bearer …`. Keep it in memory only.
              * @example eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkzMGI1YSJ9.c2lnbmF0dXJl
              */
             access_token: string;
             /**
              * Token Type
-             * @description RFC 6750.
+             * @description Always `Bearer` (RFC 6750).
              * @example Bearer
              * @constant
              */
             token_type: "Bearer";
             /**
              * Expires In
-             * @description Seconds for which the access token is good.
+             * @description Seconds until the access token expires.
              * @example 600
              */
             expires_in: number;
             /**
              * Refresh Token
-             * @description Where `delivery` is `body`. It is good for one use, and its answer holds the next.
+             * @description Present if `delivery` is `body`. It works once; the response to a refresh contains the next one.
              * @example TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E
              */
             refresh_token?: string;
-            /** @description Whose tokens they are. */
+            /** @description The session that the tokens belong to. */
             session: components["schemas"]["SessionCreated"];
         };
         /**
@@ -607,31 +608,31 @@ export interface components {
             /**
              * Id
              * Format: uuid
-             * @description Its own, for ever.
+             * @description Permanent id.
              * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
              */
             id: string;
             /**
              * Email
-             * @description As it was written at the first sign-in, its domain in lower case and ASCII.
+             * @description As written at the first sign-in, with the domain in lower case and ASCII.
              * @example ana@example.com
              */
             email: string;
             /**
              * Display Name
-             * @description What others see; null where none was chosen.
+             * @description The name that other users see; null if none is set.
              * @example Ana
              */
             display_name: string | null;
             /**
-             * @description What it may do.
+             * @description Determines the account's permissions.
              * @example fan
              */
             role: components["schemas"]["Role"];
             /**
              * Created At
              * Format: date-time
-             * @description When it signed in first.
+             * @description Time of the first sign-in.
              * @example 2026-01-31T12:00:00.123456Z
              */
             created_at: string;
@@ -732,7 +733,7 @@ export interface components {
         };
         /**
          * ConfirmationRequired
-         * @description A link that was opened elsewhere than where it was asked for; what to show the person who is to confirm.
+         * @description The link was opened in another browser than the one that requested it. Show these members to the person.
          */
         ConfirmationRequired: {
             /**
@@ -785,20 +786,20 @@ export interface components {
             errors?: components["schemas"]["FieldError"][];
             /**
              * Email
-             * @description Whose link it is, masked.
+             * @description The link's address, masked.
              * @example a•••@example.com
              */
             email: string;
             /**
              * Requested At
              * Format: date-time
-             * @description When it was asked for.
+             * @description Time of the request.
              * @example 2026-01-31T12:00:00.123456Z
              */
             requested_at: string;
             /**
              * User Agent
-             * @description What the browser that asked for it called itself: text from a stranger, to be shown as such.
+             * @description The `User-Agent` of the request: untrusted text.
              * @example Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0
              */
             user_agent: string | null;
@@ -875,27 +876,27 @@ export interface components {
     requestBodies: never;
     headers: {
         /**
-         * @description What this request is called in the logs; the one that was sent, if there was a good one.
+         * @description The request's id in the logs: the client's `X-Request-ID` if valid, else a new one.
          * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
          */
         "X-Request-ID": string;
         /**
-         * @description The limits that count this request: how many (`q`) in how many seconds (`w`); draft-ietf-httpapi-ratelimit-headers-10.
+         * @description The limits that apply to this request: quota (`q`) and window in seconds (`w`); draft-ietf-httpapi-ratelimit-headers-10.
          * @example "client";q=600;w=60
          */
         "RateLimit-Policy": string;
         /**
-         * @description What is left of them (`r`), and in how many seconds they begin anew (`t`).
+         * @description The remaining quota of each limit (`r`), and the seconds until it resets (`t`).
          * @example "client";r=599;t=42
          */
         RateLimit: string;
         /**
-         * @description Seconds to wait before the next try (RFC 9110, 10.2.3).
+         * @description Seconds to wait before retrying (RFC 9110, 10.2.3).
          * @example 5
          */
         "Retry-After": number;
         /**
-         * @description What it would take (RFC 6750, 3; RFC 9470, 3).
+         * @description The required authentication (RFC 6750, 3; RFC 9470, 3).
          * @example Bearer error="invalid_token"
          */
         "WWW-Authenticate": string;
@@ -1666,7 +1667,7 @@ export interface operations {
     listSessions: {
         parameters: {
             query?: {
-                /** @description How many at most. */
+                /** @description Maximum number of items. */
                 limit?: number;
                 /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
                 cursor?: string | null;
@@ -1845,7 +1846,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description From the list. */
+                /** @description The session's id. */
                 session_id: string;
             };
             cookie?: never;
@@ -1946,7 +1947,7 @@ export interface operations {
     listActivity: {
         parameters: {
             query?: {
-                /** @description How many at most. */
+                /** @description Maximum number of items. */
                 limit?: number;
                 /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
                 cursor?: string | null;

@@ -1,4 +1,4 @@
-"""E-mail addresses: which are taken, when two are one, and how much of one is shown."""
+"""E-mail addresses: validation, normalization and masking."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from email_validator import EmailNotValidError, validate_email
 
 
 class InvalidAddressError(ValueError):
-    """It isn't one, or none to which we would send. The message holds nothing of it."""
+    """The address is invalid or undeliverable. The message doesn't repeat it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,33 +14,34 @@ class Address:
     """A mailbox's address (RFC 5321, 4.1.2), its domain perhaps internationalized (RFC 5890)."""
 
     email: str
-    """As written, but for blanks around it, and for its domain: in lower case and ASCII."""
+    """As written, without surrounding spaces, and with the domain in lower case and ASCII."""
     key: str
-    """The same for all spellings that we take for one mailbox: lower case, the domain in ASCII."""
+    """Identifies the mailbox: all in lower case, the domain in ASCII."""
 
     @property
     def untagged(self) -> str:
-        """The key without a `+tag`, which many providers ignore: for limits alone."""
+        """The key without a `+tag`, which many providers ignore. Only for rate limits."""
         local, _, domain = self.key.rpartition("@")
         return f"{local.partition('+')[0] or local}@{domain}"
 
 
-def parse(given: str) -> Address:
-    """
+def parse(text: str) -> Address:
+    """Validate and normalize an address.
+
     Raises:
-        InvalidAddressError: see there.
+        InvalidAddressError: it is invalid or undeliverable.
     """
     try:
-        valid = validate_email(given.strip(" "), strict=True, allow_smtputf8=False, check_deliverability=False)
+        valid = validate_email(text.strip(" "), strict=True, allow_smtputf8=False, check_deliverability=False)
     except EmailNotValidError:
-        raise InvalidAddressError("isn't an e-mail address") from None
-    # Mail goes to the ASCII form, which any server can carry; without SMTPUTF8 there always is one.
+        raise InvalidAddressError("must be an e-mail address") from None
+    # E-mail goes to the ASCII form, which every server supports; it exists because SMTPUTF8 is off.
     email = valid.ascii_email
     assert email is not None  # noqa: S101
     return Address(email=email, key=email.lower())
 
 
 def mask(email: str) -> str:
-    """Enough for its owner to recognize: `a•••@example.com`."""
+    """Return enough for the owner to recognize: `a•••@example.com`."""
     local, _, domain = email.rpartition("@")
     return f"{local[:1]}•••@{domain}"

@@ -1,4 +1,4 @@
-"""`python -m audifi users …`: roles and suspension are an operator's, and each change is recorded with who made it."""
+"""`python -m audifi users …`: operators' commands. Each change is recorded with the operator's name."""
 
 import getpass
 import os
@@ -27,36 +27,36 @@ users = typer.Typer(
     no_args_is_help=True, help="Accounts: their roles, whether they may sign in, where they are signed in."
 )
 
-Who = Annotated[str, typer.Argument(metavar="EMAIL|ID", help="The account's e-mail address, or its id.")]
+Who = Annotated[str, typer.Argument(metavar="EMAIL|ID", help="The account's e-mail address or id.")]
 
 
-def _of_this_console() -> str:
+def _default_operator() -> str:
     try:
         user = getpass.getuser()
-    except OSError:  # an image's, that has a number and no name
+    except OSError:  # the image's user has no name
         user = f"uid {os.getuid()}"
     return os.environ.get("AUDIFI_OPERATOR") or f"{user} at a console"
 
 
-def _written(given: str) -> str:
-    if not given.strip():
+def _not_blank(value: str) -> str:
+    if not value.strip():
         raise typer.BadParameter("must not be empty")
-    return given.strip()
+    return value.strip()
 
 
-Reason = Annotated[str, typer.Option(help="Why; kept in the account's record, for operators alone.", callback=_written)]
+Reason = Annotated[str, typer.Option(help="The reason, for the audit log; only operators see it.", callback=_not_blank)]
 By = Annotated[
     str,
     typer.Option(
-        help="Who you are; kept in the account's record, for operators alone.",
-        default_factory=_of_this_console,
-        show_default="AUDIFI_OPERATOR, else the user of the system",
-        callback=_written,
+        help="Your name, for the audit log; only operators see it.",
+        default_factory=_default_operator,
+        show_default="AUDIFI_OPERATOR, else the system user",
+        callback=_not_blank,
     ),
 ]
 
 MAX_SESSIONS = 5000
-"""Of a transaction."""
+"""Sessions per transaction."""
 COLUMNS = ["id", "email", "name", "role", "created at", "suspended at"]
 USERS = User.__table__
 
@@ -144,7 +144,7 @@ def list_users(
     role: Annotated[Role | None, typer.Option()] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
-    """The newest accounts."""
+    """List the newest accounts."""
 
     async def work(tx: Transaction) -> list[UserRow]:
         return await tx.fetch_all(LIST, UserRow, search=search.lower(), role=role, limit=limit)
@@ -154,7 +154,7 @@ def list_users(
 
 @users.command("show")
 def show_user(who: Who) -> None:
-    """An account, where it is signed in, and what happened to it; by its id also one that was deleted."""
+    """Show an account with its sessions and events. Deleted accounts are shown by id."""
 
     async def work(tx: Transaction) -> tuple[UserRow, list[SessionRow], list[EventRow]]:
         user = await _find(tx, who, deleted_too=True)
@@ -171,7 +171,7 @@ def show_user(who: Who) -> None:
 
 @users.command("set-role")
 def set_role(who: Who, role: Role, by: By) -> None:
-    """Give an account another role. It counts from the next request on."""
+    """Change an account's role, from the next request on."""
 
     async def work(tx: Transaction) -> UserRow:
         user = await _find(tx, who)
@@ -186,12 +186,12 @@ def set_role(who: Who, role: Role, by: By) -> None:
 
 @users.command("suspend")
 def suspend(who: Who, reason: Reason, by: By) -> None:
-    """Keep an account from signing in, and end its sessions: access tokens, too, within 2 seconds."""
+    """Suspend an account and end its sessions. Access tokens are refused within 2 seconds."""
 
     async def work(tx: Transaction) -> tuple[UserRow, int]:
         user = await _find(tx, who)
         if user.disabled_at is None:
-            # First, because it waits for a sign-in that is under way, whose session the next statement must see.
+            # First: it waits for a concurrent sign-in, whose session the next statement must see.
             await tx.execute(SET_DISABLED, user_id=user.id, new_disabled_at=utc_now())
             await _record(tx, "user.suspended", (user.id, None), by=by, detail=_reason("suspended", reason))
         return user, await _end_sessions(tx, REVOKE_ALL, "suspended", by, owner_id=user.id)
@@ -217,7 +217,7 @@ def restore(who: Who, by: By) -> None:
 
 @users.command("sign-out")
 def sign_out(who: Who, by: By) -> None:
-    """End all sessions of an account, say after its mailbox was broken into."""
+    """End all sessions of an account, for example after its mailbox was compromised."""
 
     async def work(tx: Transaction) -> tuple[UserRow, int]:
         user = await _find(tx, who)
@@ -229,15 +229,15 @@ def sign_out(who: Who, by: By) -> None:
 
 @users.command("sign-out-everyone")
 def sign_out_everyone(reason: Reason, by: By) -> None:
-    """End all sessions of all accounts, say after a secret got out."""
-    until = utc_now() + LEEWAY  # who signs in later does so under what is right by now, and there may be no end of them
+    """End all sessions of all accounts, for example after a secret leaked."""
+    until = utc_now() + LEEWAY  # later sign-ins are legitimate, and could keep this loop from ending
 
     async def work(tx: Transaction) -> int:
         return await _end_sessions(
             tx, REVOKE_SOME, "signed_out_by_operator", by, why=reason, until=until, max_sessions=MAX_SESSIONS
         )
 
-    # Machines look a minute back for what was revoked: a transaction has to be over by then, or they never learn of it.
+    # Machines poll revocations of the last minute, so no transaction may take longer.
     ended = 0
     while some := run(work):
         ended += some
@@ -246,7 +246,7 @@ def sign_out_everyone(reason: Reason, by: By) -> None:
 
 
 async def _find(tx: Transaction, who: str, *, deleted_too: bool = False) -> UserRow:
-    """Return the account, locked until the command has ended; exit with a sentence if there is none."""
+    """Return the account, and lock it for the transaction; exit with a message if there is none."""
     user = await tx.fetch_one(FIND, UserRow, **_key(who))
     if user is None or (user.deleted_at is not None and not deleted_too):
         fail(f"There is no account {who}.")
@@ -278,7 +278,7 @@ async def _end_sessions(
 
 
 def _reason(code: str, why: str) -> str:
-    """A record's detail, of which the account's owner sees the code alone (`queries.events`)."""
+    """Return an event's detail; the account's owner sees only the code (`queries.event_page`)."""
     return f"{code}: {why}"
 
 
@@ -289,7 +289,7 @@ def _ended(sessions: int) -> str:
 async def _record(
     tx: Transaction, event: EventName, *of: tuple[UUID, UUID | None], by: str, detail: str | None
 ) -> None:
-    """Record what was done to accounts, each with the session that it is about."""
+    """Record an event for each pair of account and session."""
     values = {"event": event, "actor": by[:100], "detail": detail and detail[:500], "created_at": utc_now()}
     events = [{"id": uuid7(), "user_id": user_id, "session_id": session_id, **values} for user_id, session_id in of]
     await tx.execute_many(ADD_EVENT, events)

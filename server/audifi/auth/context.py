@@ -1,4 +1,4 @@
-"""What the service functions of sign-in share, and the audit record of an account."""
+"""The context of the auth service functions, and the audit log."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ ADD_EVENT = Statement(insert(AUTH_EVENTS).values(parameters(*EVENT_COLUMNS)))
 
 @dataclass(frozen=True, kw_only=True)
 class AuthContext:
-    """The database, the instant and client of the request, and what the process holds."""
+    """The request's time and client, the database, and the process's keys and revoked sessions."""
 
     database: Database
     now: datetime
@@ -32,7 +32,7 @@ class AuthContext:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """The values of a record that tell when and from where."""
+        """The audit columns that come from the request."""
         return {"ip": self.client.ip, "user_agent": self.client.user_agent, "now": self.now}
 
 
@@ -45,7 +45,7 @@ async def record_audit_event(
     session_id: UUID | None = None,
     detail: str | None = None,
 ) -> None:
-    """Add to what an account's owner and operators can read."""
+    """Add an event to the account's audit log, which its owner and operators can read."""
     await tx.execute_many(
         ADD_EVENT, [event_values(context, event, user_id=user_id, session_id=session_id, detail=detail)]
     )

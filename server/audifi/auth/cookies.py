@@ -1,6 +1,6 @@
-"""Flow secrets and refresh tokens in a browser's cookies, and which pages may use them.
+"""Cookies with flow secrets and refresh tokens, and the check of the page that sends them.
 
-RFC 6265bis, 4.1.3: the prefix `__Host-` keeps other hosts of the domain, and plain http, from setting them.
+The prefix `__Host-` keeps other hosts of the domain, and plain http, from setting them (RFC 6265bis, 4.1.3).
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ type CookieName = Literal["audifi_flow", "audifi_refresh"]
 
 FLOW: CookieName = "audifi_flow"
 REFRESH: CookieName = "audifi_refresh"
-# For the contract; `read_credential` reads the cookies itself.
+# For the contract only; `read_credential` reads the cookies.
 FLOW_SCHEME = APIKeyCookie(
     name=f"__Host-{FLOW}",
     scheme_name="FlowCookie",
-    description="Where `delivery` is `cookie`: ties a link or code to the browser that asked for it.",
+    description="Used if `delivery` is `cookie`. Binds a link or code to the browser that requested it.",
     auto_error=False,
 )
 REFRESH_SCHEME = APIKeyCookie(
     name=f"__Host-{REFRESH}",
     scheme_name="RefreshCookie",
-    description="Where `delivery` is `cookie`: set by sign-in and refresh, and sent by browsers themselves.",
+    description="Used if `delivery` is `cookie`. Sign-in and refresh set it; browsers send it automatically.",
     auto_error=False,
 )
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
@@ -36,7 +36,7 @@ LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, kw_only=True)
 class PresentedCredential:
-    """A secret that a request carries, in the body or in a cookie."""
+    """A secret from the request's body or cookie."""
 
     value: str
     delivery: Delivery
@@ -46,7 +46,7 @@ def read_credential(request: Request, name: CookieName, in_body: str | None) -> 
     """Return the secret from the body or the cookie.
 
     Raises:
-        Problem: 400 if it is in both, or twice; 403 or 415 if the cookie comes from a page that may not use it.
+        Problem: 400 if there are several; 403 or 415 if the page may not use the cookie.
     """
     cookies = _values(request, _full_name(request, name))
     if not cookies:
@@ -74,7 +74,7 @@ def clear_cookie(request: Request, response: Response, name: CookieName) -> None
 
 
 def clearing(request: Request, problem: Problem, name: CookieName) -> Problem:
-    """The problem, with an answer that clears the cookie."""
+    """Add a header that clears the cookie to the problem, and return it."""
     response = Response()
     clear_cookie(request, response, name)
     problem.headers.append(("Set-Cookie", response.headers["set-cookie"]))
@@ -82,19 +82,19 @@ def clearing(request: Request, problem: Problem, name: CookieName) -> Problem:
 
 
 def _values(request: Request, name: str) -> list[str]:
-    """All that the Cookie headers have by this name, byte for byte (RFC 6265, 4.2.1).
+    """Return all values of the cookie, comparing names byte for byte (RFC 6265, 4.2.1).
 
-    Not `request.cookies`: Starlette strips what Python takes for a blank, and lets the last one win. Another host of
-    the site can set a cookie whose name is a no-break space and then ours, and would choose whose session it is.
+    `request.cookies` would be unsafe: Starlette strips Unicode white space from names and keeps the last value. Another
+    host of the site could set a cookie named no-break space + our name, and so choose the session.
     """
     pairs = [pair.strip(" \t") for header in request.headers.getlist("cookie") for pair in header.split(";")]
     return [pair.removeprefix(f"{name}=") for pair in pairs if pair.startswith(f"{name}=")]
 
 
 def _check_page(request: Request) -> None:
-    """SameSite=Strict lets pages of the same site send cookies; this, only those of origins that are named.
+    """Refuse pages outside the allowed origins; SameSite=Strict alone admits every page of the site.
 
-    A form can't send JSON, and a page of another origin that sends it asks first (CORS).
+    A form can't send JSON, and JSON from another origin needs a CORS preflight.
     """
     settings = services_of(request).settings
     headers = request.headers
@@ -109,7 +109,7 @@ def _full_name(request: Request, name: CookieName) -> str:
 
 
 def _is_plain_local(request: Request) -> bool:
-    """Browsers take neither the prefix nor Secure over plain http; a developer's server has nothing else."""
+    """Return whether this is a development server over plain http, where browsers reject `__Host-` and Secure."""
     settings = services_of(request).settings
     return (
         settings.environment == "development" and request.url.scheme == "http" and request.url.hostname in LOCAL_HOSTS

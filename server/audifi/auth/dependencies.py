@@ -1,9 +1,9 @@
-"""What routes depend on to know their user:
+"""FastAPI dependencies that authenticate a request:
 
     async def route(claims: AccessTokenDep): …              # a valid access token; no query
-    async def route(claims: UncountedAccessTokenDep): …     # the same beyond the account's rate limit, too
-    async def route(user: CurrentUser): …                   # session and account, from their rows
-    async def route(user: RecentlyAuthenticatedUser): …     # and a sign-in of the last 5 minutes
+    async def route(claims: UncountedAccessTokenDep): …     # the same, exempt from the account's rate limit
+    async def route(user: CurrentUser): …                   # session and account checked in the database
+    async def route(user: RecentlyAuthenticatedUser): …     # the same, with a sign-in of the last 5 minutes
     async def route(user: Annotated[CheckedUser, Depends(require_role("admin"))]): …
 
 Routes that move money or grant rights depend on CurrentUser (OWASP ASVS 5, 7.4.1).
@@ -34,7 +34,7 @@ RECENT = timedelta(minutes=5)
 BEARER = HTTPBearer(
     scheme_name="AccessToken",
     bearerFormat="JWT",
-    description="An access token, from sign-in or refresh.",
+    description="An access token from sign-in or refresh.",
     auto_error=False,
 )
 Bearer = Annotated[
@@ -43,10 +43,10 @@ Bearer = Annotated[
 ]
 
 
-# A dependency of a dependency costs a request more than a call, here and below.
+# Plain calls instead of nested dependencies, here and below: FastAPI's resolution costs more than a call.
 @raises(*DATABASE_PROBLEMS)
 async def get_context(request: Request) -> AuthContext:
-    """Return what the service functions share."""
+    """Return the context of the service functions."""
     services = services_of(request)
     return AuthContext(
         database=services.database,
@@ -96,7 +96,7 @@ async def uncounted_access_token(request: Request, bearer: Bearer) -> AccessToke
 
 @raises(*NOT_SIGNED_IN)
 async def access_token(request: Request, bearer: Bearer) -> AccessTokenClaims:
-    """Do the same, and count the request for the account: last, so that revoked sessions use up nothing of it.
+    """Return the claims, and count the request for the account. Requests with revoked sessions aren't counted.
 
     Raises:
         Problem: 401.
@@ -110,11 +110,11 @@ async def access_token(request: Request, bearer: Bearer) -> AccessTokenClaims:
 
 AccessTokenDep = Annotated[AccessTokenClaims, Depends(access_token)]
 UncountedAccessTokenDep = Annotated[AccessTokenClaims, Depends(uncounted_access_token)]
-"""For ending sessions: whoever has stolen one can't keep the owner from it by using up the account's limit."""
+"""For ending sessions: a thief who exhausts the account's limit must not keep the owner from ending the session."""
 
 
 async def account_key(claims: AccessTokenDep) -> str:
-    """Return the account that a request counts for, for `rate_limited`."""
+    """Return the key that a request is counted by, for `rate_limited`."""
     return str(claims.user_id)
 
 
@@ -123,7 +123,7 @@ async def current_user(request: Request, claims: AccessTokenDep) -> CheckedUser:
     """Return the account of the request, from its row.
 
     Raises:
-        Problem: 401, also for a session that ended a moment ago on another machine.
+        Problem: 401, also if the session has just ended on another machine.
     """
     services = services_of(request)
     user = await services.session_checks.check(
@@ -142,7 +142,7 @@ async def recently_authenticated_user(user: CurrentUser, now: Now) -> CheckedUse
     """Return the current user, if the sign-in is at most 5 minutes old.
 
     Raises:
-        Problem: 401; the client is to have the person sign in again (RFC 9470).
+        Problem: 401; the person must sign in again (RFC 9470).
     """
     if now - user.auth_time > RECENT:
         raise problems.recent_sign_in_required(int(RECENT.total_seconds()))
@@ -153,7 +153,7 @@ RecentlyAuthenticatedUser = Annotated[CheckedUser, Depends(recently_authenticate
 
 
 def require_role(*roles: Role) -> Callable[[CheckedUser], Awaitable[CheckedUser]]:
-    """Make a dependency on a role that the current user has now; tokens don't carry it, because it would go stale.
+    """Make a dependency on the current user's role, read from the database: a token's copy could be outdated.
 
     Raises:
         Problem: 401, or 403.

@@ -1,4 +1,4 @@
-"""What people get by mail."""
+"""The e-mails of sign-in."""
 
 from functools import cache
 from html import escape
@@ -11,7 +11,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def sign_in_mail(*, to: str, link: str, code: str, minutes: int, message_id: str) -> Email:
-    """A link and a code. The subject holds neither: it is on lock screens, and in logs."""
+    """Return the e-mail with a link and a code. The subject contains neither: lock screens and logs show it."""
     values = {
         "link": link,
         "code_start": code[:4],

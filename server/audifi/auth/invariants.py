@@ -1,4 +1,4 @@
-"""What always holds for accounts and sessions."""
+"""Invariants of accounts and sessions."""
 
 from audifi.core.invariants import Invariant
 

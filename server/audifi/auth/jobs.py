@@ -1,4 +1,4 @@
-"""Jobs of sign-in: its e-mail, and the record of exhausted codes; and how long rows are kept."""
+"""Background jobs of sign-in, and the retention of its rows."""
 
 import math
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 SIGN_IN_EMAIL = "sign_in_email"
 CODE_EXHAUSTED = "code_exhausted"
 ATTEMPTS = 12
-"""Over 7 of the 10 minutes for which a link is valid."""
+"""The attempts take 7 of the link's 10 minutes."""
 FLOWS_KEPT = timedelta(days=1)
 SESSIONS_KEPT = timedelta(days=30)
-EVENTS_KEPT = timedelta(days=366)  # auth_events refuses to lose younger ones
+EVENTS_KEPT = timedelta(days=366)  # a trigger refuses to delete younger events
 
 FIND_FLOW = Statement(
     select(
@@ -49,14 +49,14 @@ class FlowToMail:
     consumed_at: datetime | None
     expires_at: datetime
     email: str
-    """As it was typed in."""
+    """The requested address."""
     user_email: str | None
-    """The account's, if there is one."""
+    """The account's address, if the account exists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignInEmail:
-    """The payload: not the link, but what it is made of together with MAGIC_LINK_SECRET."""
+    """The job's payload: the seed from which the link is derived with MAGIC_LINK_SECRET."""
 
     flow_id: UUID
     seed: bytes = field(repr=False)
@@ -73,15 +73,14 @@ class SignInEmail:
 def sign_in_emails(*, database: Database, keys: Keys, mailer: EmailSender, app_url: str, clock: Clock) -> JobType:
     """Return the job that sends a link and a code.
 
-    It goes to the address of the account, if there is one: the one that was typed in could be spelled in another way,
-    and reach another mailbox.
+    The recipient is the account's address, if the account exists: another spelling could reach another mailbox.
     """
 
     async def send(payload: bytes) -> None:
         job = SignInEmail.from_bytes(payload)
         flow = await database.fetch_one(FIND_FLOW, FlowToMail, flow_id=job.flow_id)
         if flow is None or flow.consumed_at is not None:
-            return  # nobody needs it any more
+            return  # signed in meanwhile
         remaining = flow.expires_at - clock()
         if remaining <= timedelta():
             raise PermanentJobError("the link has expired before its e-mail could be sent")
@@ -122,9 +121,9 @@ RECORD_EXHAUSTED_CODE = Statement(
 
 
 def exhausted_codes(*, database: Database, clock: Clock) -> JobType:
-    """Return the job that records for an account's owner that someone has used up a code's attempts.
+    """Return the job that records in the account's audit log that a code's attempts were exhausted.
 
-    A job, so that nobody learns by it who has an account: a request that looked would take longer where there is one.
+    A job, not a step of the request, whose duration would reveal whether the account exists.
     """
 
     async def record(payload: bytes) -> None:
@@ -134,7 +133,7 @@ def exhausted_codes(*, database: Database, clock: Clock) -> JobType:
 
 
 def job_types(services: "Services") -> list[JobType]:
-    """Return the jobs of sign-in, with what they need."""
+    """Return the jobs of sign-in."""
     return [
         sign_in_emails(
             database=services.background_database,
@@ -155,7 +154,8 @@ def _link(keys: Keys, seed: bytes, token_hash: bytes) -> Link:
 
 
 def expired(now: datetime) -> list[ExpiredRows]:
-    """Return rows that are no longer kept. Flows and sessions are kept a while, to tell clients what became of them."""
+    """Return the expired rows. Ended flows and sessions are kept for a while, so that clients get a precise error."""
+
     return [
         ExpiredRows(table=SignInFlow.__table__, by=SignInFlow.expires_at, before=now - FLOWS_KEPT),
         ExpiredRows(table=Session.__table__, by=Session.idle_expires_at, before=now - SESSIONS_KEPT),

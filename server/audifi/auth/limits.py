@@ -6,7 +6,7 @@ from audifi.core.rate_limiting.limits import Limit
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
-# Counted in this order up to the first that is reached, so that one client can't use up what others share.
+# Checked in this order up to the first that is exceeded, so that one client can't exhaust the shared limits.
 REQUESTS_PER_CLIENT = Limit("sign-in-client", 20, per=HOUR)
 REQUESTS_PER_SITE = Limit("sign-in-site", 60, per=HOUR)
 REQUESTS_PER_ADDRESS_AND_CLIENT = Limit("sign-in-address-client", 5, per=HOUR)

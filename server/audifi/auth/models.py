@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from audifi.core.db.base import Base
 
 type Delivery = Literal["cookie", "body"]
-"""How a client keeps its flow secret and its refresh token: browsers in cookies, native apps by themselves."""
+"""Where a client keeps its flow secret and refresh token: browsers in cookies, native apps in their own storage."""
 type Role = Literal["fan", "artist", "producer", "admin"]
 type RevokedReason = Literal[
     "signed_out", "replaced", "too_many", "reused", "suspended", "account_deleted", "signed_out_by_operator"
@@ -43,12 +43,12 @@ Instant = DateTime(timezone=True)
 
 
 def one_of(column: str, names: object) -> str:
-    """SQL that allows a column the names of a Literal type."""
+    """Return the SQL condition that a column has a value of a Literal type."""
     return f"{column} IN ({', '.join(repr(name) for name in get_args(names))})"
 
 
 class User(Base):
-    """Someone with an account, known by an e-mail address. Deleting it empties the row; features refer to its id."""
+    """An account, identified by an e-mail address. Deleting it empties the row; features refer to its id."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -70,7 +70,7 @@ class User(Base):
 
 
 class SignInFlow(Base):
-    """An address that wants to sign in, from its request until a link or code is used or 10 minutes are over."""
+    """A started sign-in: open until its link or code is used, for 10 minutes at most."""
 
     __tablename__ = "sign_in_flows"
     __table_args__ = (
@@ -87,7 +87,7 @@ class SignInFlow(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(Text)  # as written
     email_key: Mapped[str] = mapped_column(Text)
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary)  # these three: Keys.digests
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary)  # the three hashes are made by Keys.digests
     code_hash: Mapped[bytes] = mapped_column(LargeBinary)
     flow_hash: Mapped[bytes] = mapped_column(LargeBinary)
     code_attempts: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
@@ -101,7 +101,7 @@ class SignInFlow(Base):
 
 
 class Session(Base):
-    """A sign-in that lasts, on one device. Its refresh token is of one generation; each refresh makes the next."""
+    """A session on one device. Each refresh increments the generation of its refresh token."""
 
     __tablename__ = "sessions"
     __table_args__ = (
@@ -133,7 +133,7 @@ class Session(Base):
 
 
 class AuthEvent(Base):
-    """What happened to an account. Rows are only added; a trigger refuses the rest. Refers to rows that may be gone."""
+    """The audit log. A trigger makes it append-only. Without foreign keys, because events outlive sessions."""
 
     __tablename__ = "auth_events"
     __table_args__ = (
@@ -149,7 +149,7 @@ class AuthEvent(Base):
     event: Mapped[str] = mapped_column(Text)
     user_id: Mapped[UUID] = mapped_column()
     session_id: Mapped[UUID | None] = mapped_column()
-    actor: Mapped[str | None] = mapped_column(Text)  # an operator; null where it was the account itself
+    actor: Mapped[str | None] = mapped_column(Text)  # an operator; null for the account's owner
     detail: Mapped[str | None] = mapped_column(Text)
     ip: Mapped[IPv4Address | IPv6Address | None] = mapped_column(INET)
     user_agent: Mapped[str | None] = mapped_column(Text)

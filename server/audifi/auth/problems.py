@@ -1,4 +1,4 @@
-"""The problems of sign-in. Their codes are part of the contract with clients."""
+"""Problems of sign-in and sessions. Their codes are part of the contract."""
 
 from datetime import datetime
 from typing import Any
@@ -89,22 +89,22 @@ def refresh_token_missing() -> Problem:
 
 
 def refresh_token(why: str) -> Problem:
-    """Args: why: invalid, expired, revoked or reused."""
+    """Return the 401; `why` is invalid, expired, revoked or reused."""
     return unauthenticated(f"refresh_token.{why}", f"{why.capitalize()} refresh token", "Sign in again.")
 
 
 class SessionReplaced(Problem):
-    """A sign-in in the same browser has ended the session; the cookie there may be the new session's by now."""
+    """The session was replaced by a sign-in in the same browser, whose cookie must not be cleared."""
 
 
 def session_replaced() -> SessionReplaced:
-    """To a client the same as any session that was ended."""
+    """Return a problem that clients can't tell from any other revoked session."""
     revoked = refresh_token("revoked")
     return SessionReplaced(revoked.status, revoked.code, revoked.title, revoked.detail, headers=revoked.headers)
 
 
 def not_found() -> Problem:
-    return Problem(404, "session.not_found", "Session not found")
+    return Problem(404, "session.not_found", "Session not found", "List the sessions again.")
 
 
 def token_ambiguous() -> Problem:

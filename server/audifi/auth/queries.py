@@ -1,4 +1,4 @@
-"""What is read: lists of sessions and events, newest first. Ids are UUIDv7, so their order is that of time."""
+"""Lists of sessions and events, newest first. Ids are UUIDv7, so they sort by time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,11 +63,11 @@ NEWEST_FIRST = "-id"
 
 
 def session_page(page: Page[SessionRow], *, current: UUID) -> schemas.SessionPage:
-    """Return what a client gets to see of a page of sessions.
+    """Return the response for a page of sessions.
 
     Args:
         page: the rows.
-        current: the session that the request is made in.
+        current: the request's session.
     """
     return schemas.SessionPage(
         data=[
@@ -87,7 +87,7 @@ def session_page(page: Page[SessionRow], *, current: UUID) -> schemas.SessionPag
 
 
 def event_page(page: Page[EventRow]) -> schemas.EventPage:
-    """Return what a client gets to see of a page of events."""
+    """Return the response for a page of events."""
     return schemas.EventPage(
         data=[
             schemas.Event(

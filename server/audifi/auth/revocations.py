@@ -1,4 +1,4 @@
-"""The sessions that were revoked while their access tokens are still valid, known without a query per request."""
+"""In-memory set of revoked sessions whose access tokens haven't expired, so that requests need no query."""
 
 import asyncio
 import logging
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1
 STALE_SECONDS = 5
 COMMIT_DELAY = timedelta(seconds=60)
-"""A row can be seen this long after its revoked_at: while its transaction ran, or because a clock is ahead."""
+"""A row may become visible this long after its revoked_at: its transaction took time, or a clock is ahead."""
 KEEP = ACCESS_TOKEN_LIFETIME + LEEWAY + COMMIT_DELAY
 MAX_ROWS = 100_000
 TOO_MANY_SECONDS = 30
-"""The pause after a poll that found more than that: reading so many takes the event loop's time."""
+"""The pause after a poll that reached MAX_ROWS: reading so many rows occupies the event loop."""
 
 SESSIONS = Session.__table__
 
@@ -36,9 +36,9 @@ class RevokedSession:
 
 
 class RevokedSessions:
-    """A set of session ids. What this process revokes is in it at once; what other machines revoke, within a second.
+    """A set of session ids: those revoked by this process at once, those revoked by other machines within a second.
 
-    It is bounded: an id is forgotten when no access token of its session can be valid any more.
+    Ids are removed when all access tokens of their sessions have expired.
     """
 
     def __init__(self, database: Database, clock: Clock, *, max_rows: int = MAX_ROWS) -> None:
@@ -48,7 +48,7 @@ class RevokedSessions:
         self._revoked: dict[UUID, datetime] = {}
         self._seen_until: datetime | None = None
         self._polled_at = float("-inf")
-        # Not a parameter: PostgreSQL would plan for a limit of a tenth of the rows, and read all sessions for it.
+        # Not a parameter: PostgreSQL would assume a limit of a tenth of the rows, and scan all sessions.
         limit = literal_column(str(max_rows), Integer)
         columns = SESSIONS.c.id, SESSIONS.c.revoked_at
         self._newly_revoked = Statement(select(*columns).where(SESSIONS.c.revoked_at > bindparam("since")).limit(limit))
@@ -61,7 +61,7 @@ class RevokedSessions:
 
     @property
     def is_current(self) -> bool:
-        """Whether the last look into the database was in the last 5 s. If not, ask the session's row."""
+        """Whether the last poll is at most 5 s old. If not, callers must check the session's row."""
         return time.monotonic() - self._polled_at < STALE_SECONDS
 
     async def run(self) -> None:
@@ -69,20 +69,20 @@ class RevokedSessions:
         while True:
             try:
                 can_keep_up = await self.poll()
-            except Exception as error:  # noqa: BLE001 - until it is back, is_current says so
+            except Exception as error:  # noqa: BLE001 - is_current turns False if this lasts
                 logger.warning("revoked sessions unknown; checking rows instead: error=%s", type(error).__name__)
                 can_keep_up = True
             await asyncio.sleep(POLL_SECONDS if can_keep_up else TOO_MANY_SECONDS)
 
     async def poll(self) -> bool:
-        """Read what was revoked since the last poll; return False where that is too much."""
+        """Read the sessions revoked since the last poll; return False if there are too many."""
         started_at = time.monotonic()
         now = self._clock()
-        since = now - KEEP  # what is older matters to no token, however long nobody could look
+        since = now - KEEP  # tokens of older revocations have expired
         if self._seen_until is not None:
-            since = max(since, min(self._seen_until, now) - COMMIT_DELAY)  # or the clock was set back
+            since = max(since, min(self._seen_until, now) - COMMIT_DELAY)  # min: the clock may be set back
         rows = await self._database.fetch_all(self._newly_revoked, RevokedSession, since=since)
-        if len(rows) == self._max_rows:  # leave it to the rows, from now on
+        if len(rows) == self._max_rows:  # not current any more: callers check rows
             self._polled_at = float("-inf")
             return False
         self._revoked = {id_: at for id_, at in self._revoked.items() if at > now - KEEP}

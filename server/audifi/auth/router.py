@@ -30,8 +30,8 @@ router = APIRouter(
     generate_unique_id_function=operation_id,
 )
 
-SessionId = Annotated[UUID, Path(description="From the list.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
-# What the contract shows of a 409; the real one is about the flow.
+SessionId = Annotated[UUID, Path(description="The session's id.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
+# The contract's example of the 409.
 CONFIRMATION_REQUIRED = problems.confirmation_required(
     email="ana@example.com",
     requested_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
@@ -50,22 +50,22 @@ REFRESH_TOKEN_REFUSED = (
     problems.refresh_token_missing(),
     *map(problems.refresh_token, ("invalid", "expired", "revoked", "reused")),
 )
-OPTIONAL: dict[str, Any] = {"security": [{}]}  # it also goes without what the contract would else want
+OPTIONAL: dict[str, Any] = {"security": [{}]}  # the cookie is optional
 BY_REFRESH_COOKIE = [Depends(cookies.REFRESH_SCHEME)]
 
 
-# First, because they are requested most: a request is held against one route after the other.
-@router.get("/me", summary="The account")
+# The most requested routes come first: Starlette matches routes in order.
+@router.get("/me", summary="Get the account")
 async def get_me(user: CurrentUser) -> schemas.User:
-    """As it is now: roles aren't in the access token."""
+    """Return the account, with its current role: access tokens carry no role."""
     return schemas.User.model_validate(user, from_attributes=True)
 
 
-@router.patch("/me", summary="Change the account")
+@router.patch("/me", summary="Update the account")
 async def update_me(
     request: Request, context: AuthContextDep, user: CurrentUser, body: schemas.UserUpdate
 ) -> schemas.User:
-    """The answer is the account as it is then."""
+    """Return the updated account."""
     services = services_of(request)
     limit = limits.account_changes(services.settings.account_changes_per_day)
     count_request(request.scope, services.request_limiter, limit, str(user.id))
@@ -73,11 +73,11 @@ async def update_me(
     return schemas.User.model_validate(changed, from_attributes=True)
 
 
-@router.post("/magic-link/request", status_code=202, summary="Ask for a link and a code by mail")
+@router.post("/magic-link/request", status_code=202, summary="Request a sign-in link and code by e-mail")
 async def request_magic_link(
     request: Request, response: Response, context: AuthContextDep, body: schemas.MagicLinkRequest
 ) -> schemas.FlowStarted:
-    """The answer is the same whether or not there is an account; the first sign-in makes it."""
+    """The response doesn't reveal whether the account exists. The first sign-in creates it."""
     address = addresses.parse(body.email)
     services = services_of(request)
     network = context.client.network
@@ -116,7 +116,7 @@ async def request_magic_link(
 async def verify_magic_link(
     request: Request, response: Response, context: AuthContextDep, body: schemas.MagicLinkVerify
 ) -> schemas.SignInTokens:
-    """409 asks for a person's consent, and uses nothing up: mail scanners open links, and press buttons."""
+    """409 asks for the person's confirmation and leaves the link valid: mail scanners open links and press buttons."""
     services = services_of(request)
     await services.rate_limiter.hit([(limits.VERIFIES_PER_CLIENT, context.client.network)], now=context.now)
     flow_secret = cookies.read_credential(request, cookies.FLOW, body.flow_secret)
@@ -127,7 +127,7 @@ async def verify_magic_link(
             context, token=body.token, flow_secret=secret, confirm=body.confirm, replaces=replaces
         )
     else:
-        assert body.flow_id is not None  # noqa: S101 - the schema has seen to it
+        assert body.flow_id is not None  # noqa: S101 - MagicLinkVerify checks it
         assert body.code is not None  # noqa: S101
         signed_in = await service.verify_code(
             context,
@@ -140,7 +140,7 @@ async def verify_magic_link(
     delivery = body.delivery or signed_in.user.delivery
     if flow_secret and flow_secret.delivery == "cookie":
         cookies.clear_cookie(request, response, cookies.FLOW)
-        delivery = "cookie"  # what scripts couldn't read doesn't become what they can
+        delivery = "cookie"  # a script must not get a token that replaces an HttpOnly cookie
     tokens = _deliver(request, response, context, signed_in.tokens, delivery)
     return schemas.SignInTokens(
         **dict(tokens),
@@ -150,12 +150,12 @@ async def verify_magic_link(
     )
 
 
-@router.post("/refresh", summary="Get the next access token", dependencies=BY_REFRESH_COOKIE, openapi_extra=OPTIONAL)
+@router.post("/refresh", summary="Refresh the session", dependencies=BY_REFRESH_COOKIE, openapi_extra=OPTIONAL)
 @raises(*REFRESH_TOKEN_REFUSED, *COOKIE_REFUSED)
 async def refresh_session(
     request: Request, response: Response, context: AuthContextDep, body: schemas.RefreshRequest | None = None
 ) -> schemas.Tokens:
-    """Each refresh token is good for one use; in the 30 s after, the same answer is given again."""
+    """A refresh token works once. A repeated request within 30 s gets the same refresh token again."""
     credential = cookies.read_credential(request, cookies.REFRESH, body.refresh_token if body else None)
     if credential is None:
         raise problems.refresh_token_missing()
@@ -183,7 +183,7 @@ async def log_out(
     bearer: Bearer,
     body: schemas.RefreshRequest | None = None,
 ) -> None:
-    """Of an access token, which may have expired, or a refresh token. It is no error to do it twice."""
+    """Takes an access token, even an expired one, or a refresh token. Repeating it is no error."""
     credential = cookies.read_credential(request, cookies.REFRESH, body.refresh_token if body else None)
     session_id = None
     if bearer is not None:
@@ -195,7 +195,7 @@ async def log_out(
         cookies.clear_cookie(request, response, cookies.REFRESH)
 
 
-@router.get("/sessions", summary="Where the account is signed in")
+@router.get("/sessions", summary="List the account's sessions")
 async def list_sessions(
     request: Request,
     database: DatabaseDep,
@@ -204,7 +204,7 @@ async def list_sessions(
     limit: PageLimit = 20,
     cursor: Cursor = None,
 ) -> schemas.SessionPage:
-    """Return the sessions that haven't ended, newest first."""
+    """Return the active sessions, newest first."""
     page = await queries.SESSIONS.fetch(
         database,
         services_of(request).cursors,
@@ -220,14 +220,14 @@ async def list_sessions(
 @router.delete("/sessions/{session_id}", status_code=204, summary="End one of the account's sessions")
 @raises(problems.not_found())
 async def end_session(context: AuthContextDep, claims: UncountedAccessTokenDep, session_id: SessionId) -> None:
-    """Its refresh token is no longer good, and in a second or two its access token isn't, either."""
+    """Revoke the session's refresh token at once, and its access token within 2 s."""
     if not await sessions.end_session(context, user_id=claims.user_id, session_id=session_id):
         raise problems.not_found()
 
 
-@router.delete("/sessions", status_code=204, summary="End all the account's sessions but this one")
+@router.delete("/sessions", status_code=204, summary="End all other sessions of the account")
 async def end_other_sessions(context: AuthContextDep, claims: UncountedAccessTokenDep) -> None:
-    """For who thinks that somebody else is signed in."""
+    """End every session except the current one, for example after an unknown sign-in."""
     await sessions.end_other_sessions(context, user_id=claims.user_id, current=claims.session_id)
 
 
@@ -235,19 +235,19 @@ async def end_other_sessions(context: AuthContextDep, claims: UncountedAccessTok
 async def delete_me(
     request: Request, response: Response, context: AuthContextDep, user: RecentlyAuthenticatedUser
 ) -> None:
-    """For ever, and only after a sign-in of the last 5 minutes.
+    """Delete the account permanently. Requires a sign-in of the last 5 minutes.
 
-    The address is free for a new account; what others need to keep refers to an empty one.
+    The address becomes free for a new account. Records of other users keep a reference to an empty account.
     """
     await service.delete_user(context, user_id=user.id, email_key=user.email_key)
     cookies.clear_cookie(request, response, cookies.REFRESH)
 
 
-@router.get("/me/activity", summary="What happened to the account")
+@router.get("/me/activity", summary="List the account's activity")
 async def list_activity(
     request: Request, database: DatabaseDep, claims: AccessTokenDep, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.EventPage:
-    """Return sign-ins, changes, and what operators did, newest first."""
+    """Return sign-ins, changes and operators' actions, newest first."""
     page = await queries.EVENTS.fetch(
         database,
         services_of(request).cursors,
@@ -260,7 +260,7 @@ async def list_activity(
 
 
 def _read(context: AuthContext, credential: cookies.PresentedCredential | None) -> RefreshToken | None:
-    """None for what isn't a refresh token at all."""
+    """Parse a refresh token; None if it is missing or malformed."""
     try:
         return context.keys.read_refresh_token(credential.value) if credential else None
     except InvalidTokenError:

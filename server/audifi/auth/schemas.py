@@ -1,4 +1,4 @@
-"""What travels. Every string that a client sends has a bound."""
+"""Request and response schemas. Every string from a client has a maximum length."""
 
 import re
 import unicodedata
@@ -22,45 +22,46 @@ from audifi.core.http.problems import ProblemDetails
 from audifi.core.http.schemas import Id, Instant, Page, RequestModel, ResponseModel
 
 
-def _email(given: str) -> str:
-    addresses.parse(given)
-    return given
+def _email(value: str) -> str:
+    addresses.parse(value)
+    return value
 
 
-def _local_path(given: str) -> str:
-    """A path of the frontend. Whatever a browser would take for another host, or a header for its end, isn't one.
+def _local_path(value: str) -> str:
+    """Accept a path of the frontend; reject what a browser could read as another host, or what could end a header.
 
-    Two slashes are refused anywhere in the path: a URL parser takes dot segments out, and `/.//host` is then `//host`.
+    Two slashes are rejected anywhere in the path: a URL parser removes dot segments and turns `/.//host` into `//host`.
     """
-    path = unquote(given.partition("?")[0].partition("#")[0])
-    seen = unquote(given)
-    if not (path.startswith("/") and given.startswith("/") and given.isascii()):
+    path = unquote(value.partition("?")[0].partition("#")[0])
+    decoded = unquote(value)
+    if not (path.startswith("/") and value.startswith("/") and value.isascii()):
         raise ValueError("must be a path such as /studio?tab=2")
-    if "//" in path or "\\" in seen or not seen.isprintable():
-        raise ValueError("must hold neither // nor a backslash nor control characters")
-    return given
+    if "//" in path or "\\" in decoded or not decoded.isprintable():
+        raise ValueError("must not contain //, backslashes or control characters")
+    return value
 
 
-def _without_blanks(given: object) -> object:
-    """As people copy a code from a mail, or read it out."""
-    is_short = isinstance(given, str) and len(given) <= MAX_CODE_LENGTH
-    return re.sub(r"[ \u00a0-]", "", str(given)) if is_short else given
+def _without_separators(value: object) -> object:
+    """Remove the spaces and hyphens that people type or copy with a code."""
+    is_short = isinstance(value, str) and len(value) <= MAX_CODE_LENGTH
+    return re.sub(r"[ \u00a0-]", "", str(value)) if is_short else value
 
 
-def _name(given: str) -> str:
-    """Two joiners are of use in names: Persian's, and those of emoji. What looks like nothing isn't a name."""
-    bare = given.replace("\u200c", "").replace("\u200d", "")
+def _name(value: str) -> str:
+    """Reject invisible names. Zero-width joiners are allowed: Persian names and emoji need them."""
+    bare = value.replace("\u200c", "").replace("\u200d", "")
     if not bare.isprintable():
-        raise ValueError("must not hold control characters")
-    if not any(unicodedata.category(character)[0] in "LNPS" for character in set(bare) - BLANK):  # a mark alone isn't
-        raise ValueError("must have a character that can be seen")
-    return given
+        raise ValueError("must not contain control characters")
+    # A combining mark alone is invisible.
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in set(bare) - BLANK):
+        raise ValueError("must contain a visible character")
+    return value
 
 
 MAX_CODE_LENGTH = 32
-# What of it a pattern can say, for the contract; `_local_path` says the rest.
+# The part of `_local_path` that a pattern can express, for the contract.
 LOCAL_PATH = r"^/([ -.0-\[\]-~][ -\[\]-~]*)?$"
-BLANK = set("\u115f\u1160\u2800\u3164\uffa0\U0001d159 ")  # letters and symbols that are drawn as nothing
+BLANK = set("\u115f\u1160\u2800\u3164\uffa0\U0001d159 ")  # letters and symbols without a visible glyph
 Email = Annotated[
     str,
     Field(max_length=320, examples=["ana@example.com"], json_schema_extra={"format": "email"}),
@@ -78,7 +79,7 @@ Secret = Annotated[
     Field(examples=[EXAMPLE]),
 ]
 Code = Annotated[
-    str, BeforeValidator(_without_blanks), StringConstraints(pattern=r"^[0-9]{8}$"), Field(examples=["12345678"])
+    str, BeforeValidator(_without_separators), StringConstraints(pattern=r"^[0-9]{8}$"), Field(examples=["12345678"])
 ]
 DisplayName = Annotated[
     str,
@@ -93,45 +94,46 @@ IpPrefix = Annotated[str | None, Field(examples=["203.0.113.0/24"])]
 
 class MagicLinkRequest(RequestModel):
     email: Email
-    """Where the mail goes. An account is made at the first sign-in."""
+    """The recipient. The first sign-in creates the account."""
     redirect_to: LocalPath | None = None
-    """Where the frontend should go when it is done; kept here meanwhile, and given back by verify."""
+    """The page of the frontend to open after sign-in; verify returns it."""
     delivery: DeliveryField = "cookie"
-    """Where flow secret and refresh token are kept: `cookie` for pages of the same site, `body` for everything else."""
+    """Where the client keeps the flow secret and the refresh token: `cookie` for pages of the same site, `body` for all
+    other clients."""
 
 
 class MagicLinkVerify(RequestModel):
     """`token`, from the link, or `flow_id` and `code`."""
 
-    # Of both at once, which is what tools would show, none is taken.
+    # Tools would generate an example with both, which is invalid.
     model_config = ConfigDict(json_schema_extra={"examples": [{"token": EXAMPLE, "confirm": True}]})
 
     token: Secret | None = None
-    """What is behind `#token=` in the link."""
+    """The value of `#token=` in the link."""
     confirm: StrictBool = Field(default=False, examples=[True])
-    """The person has seen whose link it is, and wants to sign in here."""
+    """`true` if the person has seen the link's address and confirms the sign-in in this browser."""
     flow_id: Id | None = None
-    """What the request answered; for a code."""
+    """`flow_id` from the response to the request. Required with `code`."""
     code: Code | None = None
-    """8 digits; blanks and hyphens between them don't count."""
+    """8 digits; spaces and hyphens between them are ignored."""
     flow_secret: Secret | None = None
-    """What the request answered, where `delivery` was `body`."""
+    """`flow_secret` from the response to the request, if its `delivery` was `body`."""
     delivery: DeliveryField | None = None
-    """Where to keep the refresh token, if not as the request said: for a link that is opened elsewhere. In the browser
-    that asked, and has the flow secret in a cookie, it is the cookie."""
+    """Overrides the request's `delivery`, for a link that is opened on another device. Ignored if the flow secret is in
+    a cookie: the refresh token is then set as a cookie, too."""
 
     @model_validator(mode="after")
     def _link_or_code(self) -> Self:
         by_code = self.flow_id is not None and self.code is not None and not self.confirm
         by_link = self.flow_id is None and self.code is None
         if not (by_link if self.token is not None else by_code):
-            raise ValueError("must hold either token, or flow_id and code")
+            raise ValueError("must contain either token, or flow_id and code")
         return self
 
 
 class RefreshRequest(RequestModel):
     refresh_token: Secret | None = None
-    """Without it, the cookie counts."""
+    """If absent, the cookie is used."""
 
 
 class UserUpdate(RequestModel):
@@ -140,126 +142,126 @@ class UserUpdate(RequestModel):
 
 
 class FlowStarted(ResponseModel):
-    """A mail is on its way."""
+    """A started sign-in: the e-mail is queued."""
 
     flow_id: Id
-    """For the code."""
+    """Send it to verify together with the code."""
     expires_in: int = Field(examples=[600])
-    """Seconds for which link and code are good."""
+    """Seconds until the link and the code expire."""
     resend_after: int = Field(examples=[60])
-    """Seconds until it makes sense to offer another mail."""
+    """Seconds to wait before offering another e-mail."""
     flow_secret: Secret | SkipJsonSchema[None] = Field(exclude_if=lambda value: value is None)
-    """Where `delivery` is `body`: keep it until verify."""
+    """Present if `delivery` is `body`. Keep it for verify."""
 
 
 class User(ResponseModel):
     """An account."""
 
     id: Id
-    """Its own, for ever."""
+    """Permanent id."""
     email: str = Field(examples=["ana@example.com"])
-    """As it was written at the first sign-in, its domain in lower case and ASCII."""
+    """As written at the first sign-in, with the domain in lower case and ASCII."""
     display_name: str | None = Field(examples=["Ana"])
-    """What others see; null where none was chosen."""
+    """The name that other users see; null if none is set."""
     role: Role = Field(examples=["fan"])
-    """What it may do."""
+    """Determines the account's permissions."""
     created_at: Instant
-    """When it signed in first."""
+    """Time of the first sign-in."""
 
 
 class SessionCreated(ResponseModel):
-    """A session, as its tokens come with it."""
+    """The session of the tokens."""
 
     id: Id
-    """To end it by."""
+    """Permanent id; use it to end the session."""
     auth_time: Instant
-    """When the person signed in; refreshing doesn't move it."""
+    """Time of the sign-in. A refresh doesn't change it."""
     idle_expires_at: Instant
-    """It ends then, unless it is refreshed before."""
+    """Time at which the session ends unless it is refreshed."""
     absolute_expires_at: Instant
-    """It ends then."""
+    """Time at which the session ends in any case."""
 
 
 class Tokens(ResponseModel):
-    """RFC 6749, 5.1."""
+    """An access token response (RFC 6749, 5.1)."""
 
     access_token: str = Field(
         examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkzMGI1YSJ9.c2lnbmF0dXJl"]
     )
-    """Send it as `Authorization: Bearer …`. Keep it in memory alone."""
+    """Send it as `Authorization: Bearer …`. Keep it in memory only."""
     token_type: Literal["Bearer"] = Field(examples=["Bearer"])
-    """RFC 6750."""
+    """Always `Bearer` (RFC 6750)."""
     expires_in: int = Field(examples=[600])
-    """Seconds for which the access token is good."""
+    """Seconds until the access token expires."""
     refresh_token: Secret | SkipJsonSchema[None] = Field(exclude_if=lambda value: value is None)
-    """Where `delivery` is `body`. It is good for one use, and its answer holds the next."""
+    """Present if `delivery` is `body`. It works once; the response to a refresh contains the next one."""
     session: SessionCreated
-    """Whose tokens they are."""
+    """The session that the tokens belong to."""
 
 
 class SignInTokens(Tokens):
-    """Tokens, and what else is of use after a sign-in."""
+    """The result of a sign-in."""
 
     user: User
-    """Who has signed in."""
+    """The account that signed in."""
     created: bool = Field(examples=[False])
-    """Whether the account is new."""
+    """Whether this sign-in created the account."""
     redirect_to: str | None = Field(examples=["/studio"])
-    """What the request for the mail had."""
+    """`redirect_to` from the request for the e-mail."""
 
 
 class Session(ResponseModel):
-    """Where an account is signed in."""
+    """A session of an account, on one device."""
 
     id: Id
-    """To end it by."""
+    """Permanent id; use it to end the session."""
     current: bool = Field(examples=[True])
-    """Whether it is the one that asks."""
+    """Whether this request belongs to it."""
     created_at: Instant
-    """When the person signed in."""
+    """Time of the sign-in."""
     last_used_at: Instant
-    """When it was refreshed last."""
+    """Time of the last refresh."""
     expires_at: Instant
-    """Unless it is refreshed before."""
+    """Time at which the session ends unless it is refreshed."""
     user_agent: UserAgent
-    """What the browser called itself when it was refreshed last."""
+    """The `User-Agent` of the last refresh."""
     ip_prefix: IpPrefix
-    """The network from which that was: about where, not who."""
+    """The client's network at the last refresh: its address, shortened."""
 
 
 class Event(ResponseModel):
-    """Something that happened to an account."""
+    """An entry of the account's audit log."""
 
     id: Id
-    """Its own."""
+    """Permanent id."""
     event: EventName = Field(examples=["session.created"])
-    """What happened. There may be others in time."""
+    """The kind of event. More kinds may be added."""
     created_at: Instant
-    """When."""
+    """Time of the event."""
     session_id: Id | None
-    """Which session it was, if one."""
+    """The session concerned, if any."""
     detail: str | None = Field(examples=["signed_out"])
-    """More, by event: why a session ended, which fields were changed, the new role."""
+    """Depends on the event: why a session ended, the changed fields, the new role."""
     user_agent: UserAgent
-    """What whoever did it called itself."""
+    """The `User-Agent` of the request."""
     ip_prefix: IpPrefix
-    """The network it came from."""
+    """The client's network: its address, shortened."""
 
 
 class SessionPage(Page[Session]):
-    """Sessions, the newest first."""
+    """Sessions, newest first."""
 
 
 class EventPage(Page[Event]):
-    """Events, the newest first."""
+    """Events, newest first."""
 
 
 class ConfirmationRequired(ProblemDetails):
-    """A link that was opened elsewhere than where it was asked for; what to show the person who is to confirm."""
+    """The link was opened in another browser than the one that requested it. Show these members to the person."""
 
     email: str = Field(examples=["a•••@example.com"])
-    """Whose link it is, masked."""
+    """The link's address, masked."""
     requested_at: Instant
-    """When it was asked for."""
+    """Time of the request."""
     user_agent: UserAgent
-    """What the browser that asked for it called itself: text from a stranger, to be shown as such."""
+    """The `User-Agent` of the request: untrusted text."""

@@ -1,6 +1,6 @@
-"""What is decided and written when someone signs in, and to their account.
+"""Service functions of sign-in and accounts.
 
-What must survive an error is a statement of its own, or committed, before the error is raised.
+State that must survive an error is committed before the error is raised.
 """
 
 import hmac
@@ -52,7 +52,7 @@ HASHES = ARRAY(LargeBinary)
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """A sign-in that was asked for, as its client continues it."""
+    """A started sign-in, with the secret that its client continues it with."""
 
     id: UUID
     secret: str
@@ -60,7 +60,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class FlowRow:
-    """A flow that is refused, and why."""
+    """A flow that couldn't be consumed."""
 
     email: str
     user_agent: str | None
@@ -100,7 +100,7 @@ class SignInRow(UserRow):
 
 @dataclass(frozen=True, slots=True)
 class NewSession(SessionRow):
-    """A new session, and those that it displaced."""
+    """A new session, and the ids of the sessions that were ended to make room."""
 
     ended_ids: list[UUID] | None
 
@@ -114,23 +114,23 @@ class SignIn:
 IS_OPEN = FLOWS.c.consumed_at.is_(None) & (FLOWS.c.expires_at > NOW)
 BY_TOKEN = FLOWS.c.token_hash == any_(bindparam("token_hashes", type_=HASHES))
 HAS_SECRET = FLOWS.c.flow_hash == any_(bindparam("flow_hashes", type_=HASHES))
-"""No flow has an empty list of secrets."""
+"""An empty list of hashes matches no flow."""
 BY_ID = (FLOWS.c.id == bindparam("flow_id")) & HAS_SECRET
 BY_TOKEN_AND_SECRET = BY_TOKEN & (bindparam("confirm", type_=Boolean) | HAS_SECRET)
 
 
 def _get_or_create_user(condition: ColumnElement[bool]) -> Statement:
-    """Return the statement that consumes an open flow and returns its account, made if there is none.
+    """Return the statement that consumes an open flow and returns its account, creating it if necessary.
 
-    Of requests that consume one flow at once, one gets a row; of those that make one account at once, one makes it. The
-    account stays locked, so that sign-ins of one account come one by one.
+    Only one of several concurrent requests consumes the flow, and only one creates the account. The account's row stays
+    locked, which serializes the sign-ins of one account.
     """
     flow = update(FLOWS).where(condition, IS_OPEN).values(consumed_at=NOW).returning(*FLOWS.c).cte("flow")
     new = upsert(USERS).from_select(
         ["id", "email", "email_key", "created_at"],
         select(bindparam("new_user_id", type_=Uuid), flow.c.email, flow.c.email_key, NOW),
     )
-    # An update leaves the transaction's id in xmax.
+    # xmax is 0 for an inserted row; an update sets it to the transaction's id.
     created = literal_column("(xmax = 0)", Boolean).label("created")
     user = (
         new.on_conflict_do_update(index_elements=["email_key"], set_={"email_key": new.excluded.email_key})
@@ -147,7 +147,7 @@ def _get_or_create_user(condition: ColumnElement[bool]) -> Statement:
 
 
 def _record_statement(event: str, rows: CTE, user_id: Any, session_id: Any = None, detail: Any = None) -> Any:
-    """Return the select of a record of each row."""
+    """Return the select that yields an audit event for each row."""
     return select(
         bindparam("event_id", type_=Uuid),
         literal(event),
@@ -163,7 +163,7 @@ def _record_statement(event: str, rows: CTE, user_id: Any, session_id: Any = Non
 def _begin_session() -> Statement:
     """Return the statement that begins a session, consumes other flows of its address, and ends the oldest sessions.
 
-    Flows that others are using now are left to them: to wait for them would be a deadlock.
+    Flows locked by other transactions are skipped: waiting for them could deadlock.
     """
     session = (
         insert(SESSIONS)
@@ -175,7 +175,7 @@ def _begin_session() -> Statement:
         .returning(*SESSION_COLUMNS)
         .cte("session")
     )
-    # The new session isn't seen by its own statement.
+    # This statement doesn't see the session that it inserts.
     oldest = (
         select(SESSIONS.c.id)
         .where(SESSIONS.c.user_id == bindparam("user_id"), is_live())
@@ -209,7 +209,7 @@ def _consume_open_flows() -> Any:
 
 
 def _change_user() -> Statement:
-    """Return the statement that renames an account that is neither deleted nor suspended, and records it."""
+    """Return the statement that renames an active account and records the change."""
     changed = (
         update(USERS)
         .where(USERS.c.id == bindparam("user_id"), USERS.c.deleted_at.is_(None), USERS.c.disabled_at.is_(None))
@@ -265,7 +265,7 @@ EMPTY_USER = Statement(
 async def request_link(
     context: AuthContext, jobs: JobQueue, *, address: Address, redirect_to: str | None, delivery: Delivery
 ) -> Flow:
-    """Write a flow and queue its e-mail. The same work for every address: nothing is looked up."""
+    """Create a flow and queue its e-mail, without a look-up: the duration must not reveal whether an account exists."""
     seed = secrets.token_bytes(32)
     link, *_ = context.keys.links(seed)
     flow = Flow(id=uuid7(), secret=new_secret())
@@ -292,17 +292,17 @@ async def request_link(
 async def verify_link(
     context: AuthContext, *, token: str, flow_secret: str | None, confirm: bool, replaces: RefreshToken | None
 ) -> SignIn:
-    """Use a link, in the browser that asked for it, or in another if the person agrees.
+    """Sign in with a link, in the browser that requested it, or in another if the person confirms.
 
     Args:
         context: the request's.
         token: from the link.
-        flow_secret: from the browser that asked for it.
-        confirm: whether the person agreed.
-        replaces: the session that the browser has so far; it ends (OWASP ASVS 5, 7.2.4).
+        flow_secret: from the browser that requested the link.
+        confirm: whether the person confirmed.
+        replaces: the browser's current session, which ends (OWASP ASVS 5, 7.2.4).
 
     Raises:
-        Problem: 401, 403, or 409, which leaves the link as it is.
+        Problem: 401, 403, or 409, which leaves the link valid.
     """
     hashes = {
         "token_hashes": context.keys.digests("link token", token),
@@ -325,9 +325,9 @@ async def verify_code(
     flow_secret: str | None,
     replaces: RefreshToken | None,
 ) -> SignIn:
-    """Use a code, in the browser that asked for it.
+    """Sign in with a code, in the browser that requested it.
 
-    The attempt is counted and committed before the code is looked at, so attempts at once get no more than five.
+    The attempt is committed before the code is compared, so concurrent attempts can't exceed the limit.
 
     Raises:
         Problem: 401 or 403.
@@ -337,7 +337,7 @@ async def verify_code(
     if attempt is None:
         raise await _why_code_is_refused(context, flow)
     digests = context.keys.digests("code", flow_id.bytes, code)
-    matches = sum(hmac.compare_digest(attempt.code_hash, digest) for digest in digests)  # each, whatever it finds
+    matches = sum(hmac.compare_digest(attempt.code_hash, digest) for digest in digests)  # no early exit
     if not matches:
         if attempt.code_attempts == CODE_ATTEMPTS:
             async with context.database.transaction() as tx:
@@ -347,11 +347,11 @@ async def verify_code(
         user = await _consume(tx, context, CONSUME_BY_ID, **flow)
         if user is not None:
             return await _sign_in(tx, context, user, amr=["email", "otp"], replaces=replaces)
-    raise await _why_code_is_refused(context, flow)  # another request has consumed it since
+    raise await _why_code_is_refused(context, flow)  # another request has consumed it meanwhile
 
 
 async def update_user(context: AuthContext, *, user_id: UUID, display_name: str | None) -> UserRow:
-    """Change what others see of an account; return it as it is then.
+    """Change an account's public name, and return the account.
 
     Raises:
         Problem: 401 if the account was deleted or suspended since its row was checked.
@@ -365,13 +365,13 @@ async def update_user(context: AuthContext, *, user_id: UUID, display_name: str 
 
 
 async def delete_user(context: AuthContext, *, user_id: UUID, email_key: str) -> None:
-    """Empty the account, and free its address. The row stays, for what refers to it.
+    """Empty the account, and free its address. The row stays, for foreign keys.
 
     Raises:
         Problem: 401 if it was deleted or suspended since its row was checked.
     """
     async with context.database.transaction() as tx:
-        # Can't be an address.
+        # `deleted:<id>` is never a valid address.
         if not await tx.execute(EMPTY_USER, user_id=user_id, gone=f"deleted:{user_id}", now=context.now):
             raise problems.access_token_invalid()
         await tx.execute(CONSUME_OPEN_FLOWS, email_key=email_key, now=context.now)
@@ -384,7 +384,7 @@ def _flow_hashes(keys: Keys, flow_secret: str | None) -> list[bytes]:
 
 
 async def _consume(tx: Transaction, context: AuthContext, statement: Statement, **values: Any) -> SignInRow | None:
-    """Consume the flow and return its account; None if another request was first, or nothing allows it."""
+    """Consume the flow and return its account; None if another request was first, or the conditions don't hold."""
     return await tx.fetch_one(statement, SignInRow, new_user_id=uuid7(), event_id=uuid7(), **values, **context.recorded)
 
 

@@ -1,7 +1,7 @@
-"""Checks that the session and account of a request are live, many requests by one statement.
+"""Batched checks that sessions and accounts are active.
 
-Every request of a checked account needs it. A check that arrives while a batch is under way joins the next one, so that
-under load the database gets one statement for many requests, and without load no check waits.
+A check that arrives while a batch is running joins the next batch. Under load, one statement serves many requests;
+without load, no check waits.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ CHECK = Statement(
 
 @dataclass(frozen=True, slots=True)
 class CheckedUser:
-    """The account of a request, and its session, as their rows are now."""
+    """The account and session of a request, read from their rows."""
 
     id: UUID
     email: str
@@ -85,7 +85,7 @@ class _Check:
 
 
 class SessionChecks:
-    """Batches of checks, one under way at a time."""
+    """Runs batches of checks, one at a time."""
 
     def __init__(self, database: Database, *, max_batch: int = MAX_BATCH) -> None:
         self._database = database
@@ -102,12 +102,12 @@ class SessionChecks:
         result: asyncio.Future[CheckedUser | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Check(session_id, user_id, now, result))
         if self._task is None:
-            # In a context of its own: the batch belongs to no request, and to no request's transaction or trace.
+            # An empty context: the batch must not inherit a request's transaction or trace.
             self._task = asyncio.create_task(self._run(), context=Context())
         return await result
 
     async def _run(self) -> None:
-        """Run batches until nobody waits. A request that was cancelled has left its future, and disturbs nobody."""
+        """Run batches until no check is waiting. Cancelled requests are skipped."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
@@ -123,7 +123,7 @@ class SessionChecks:
             self._task = None
 
     async def _fetch(self, batch: list[_Check]) -> dict[int, CheckedUser]:
-        """Return the accounts by their place in the batch, from 1."""
+        """Return the accounts by their position in the batch, from 1."""
         rows = await self._database.fetch_all(
             CHECK,
             CheckRow,

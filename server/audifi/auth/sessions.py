@@ -1,4 +1,4 @@
-"""Sessions: how one begins, goes on by refresh tokens, and ends."""
+"""Sessions: refresh, revocation and sign-out."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from audifi.core.rate_limiting.exact import RateLimiter
 IDLE_LIFETIME = timedelta(days=7)
 ABSOLUTE_LIFETIME = timedelta(days=30)
 REPLAY_WINDOW = timedelta(seconds=30)
-"""For two tabs that refresh at once, and for answers that got lost."""
+"""For tabs that refresh concurrently, and for lost responses."""
 MAX_SESSIONS = 20
 
 SESSIONS = Session.__table__
@@ -27,7 +27,7 @@ NOW: BindParameter[datetime] = bindparam("now", type_=SESSIONS.c.created_at.type
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session, as its tokens are made from it."""
+    """A session, as needed to make its tokens."""
 
     id: UUID
     user_id: UUID
@@ -44,7 +44,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionOfUser(SessionRow):
-    """A session, and when its account was suspended."""
+    """A session, and the time of its account's suspension."""
 
     disabled_at: datetime | None
 
@@ -57,7 +57,7 @@ class EndedSession:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenSet:
-    """What a client gets when it has signed in, or refreshed."""
+    """The tokens that a client gets from sign-in and refresh."""
 
     access_token: str
     expires_in: int
@@ -66,9 +66,9 @@ class TokenSet:
 
 
 def is_live(now: BindParameter[datetime] = NOW) -> ColumnElement[bool]:
-    """Return the condition of a session that hasn't ended.
+    """Return the condition for an active session.
 
-    A constraint keeps idle_expires_at from being after absolute_expires_at.
+    A constraint guarantees that idle_expires_at is at most absolute_expires_at.
     """
     return SESSIONS.c.revoked_at.is_(None) & (SESSIONS.c.idle_expires_at > now)
 
@@ -108,17 +108,17 @@ REVOKE_OTHERS = _revoke((SESSIONS.c.user_id == bindparam("owner_id")) & (SESSION
 
 
 async def refresh(context: AuthContext, limiter: RateLimiter, token: RefreshToken) -> TokenSet:
-    """Swap a refresh token for the next generation's.
+    """Exchange a refresh token for one of the next generation.
 
-    One that was just used gets the same answer again, for 30 s; an older one means that it was stolen, from this client
-    or by it, and ends the session (RFC 9700, 4.14.2).
+    Within 30 s, a repeated request gets the same refresh token again. Any other reuse means that the token was stolen,
+    and ends the session (RFC 9700, 4.14.2).
 
     Raises:
         Problem: 401 or 429.
     """
     session = await _find(context, token)
     if session.disabled_at is not None and session.revoked_at is None:
-        # The account was suspended by SQL alone: the command ends sessions, too.
+        # The account was suspended by plain SQL; `users suspend` ends sessions, too.
         async with context.database.transaction() as tx:
             await revoke(tx, context, REVOKE_ALL, reason="suspended", owner_id=session.user_id)
         raise problems.refresh_token("revoked")
@@ -137,7 +137,7 @@ async def refresh(context: AuthContext, limiter: RateLimiter, token: RefreshToke
 
 
 async def _replay(context: AuthContext, token: RefreshToken) -> TokenSet:
-    """Answer a refresh token that isn't its session's newest."""
+    """Return the tokens for a refresh token of an old generation, or end the session."""
     session = await _find(context, token)
     if session.revoked_reason == "replaced":
         raise problems.session_replaced()
@@ -154,7 +154,7 @@ async def _replay(context: AuthContext, token: RefreshToken) -> TokenSet:
 
 
 async def _find(context: AuthContext, token: RefreshToken) -> SessionOfUser:
-    """Return the session of a genuine refresh token, of whichever generation.
+    """Return the session of a genuine refresh token of any generation.
 
     Raises:
         Problem: 401.
@@ -166,7 +166,7 @@ async def _find(context: AuthContext, token: RefreshToken) -> SessionOfUser:
 
 
 async def sign_out(context: AuthContext, *, refresh_token: RefreshToken | None, session_id: UUID | None) -> None:
-    """End the sessions of a refresh token and of an access token; one that has ended stays as it is."""
+    """End the sessions of a refresh token and of an access token. Ended sessions are unchanged."""
     if refresh_token is None and session_id is None:
         return
     async with context.database.transaction() as tx:
@@ -179,14 +179,14 @@ async def sign_out(context: AuthContext, *, refresh_token: RefreshToken | None, 
 async def sign_out_by_refresh_token(
     tx: Transaction, context: AuthContext, token: RefreshToken, *, reason: RevokedReason
 ) -> None:
-    """End the session of a genuine refresh token, of whichever generation."""
+    """End the session of a genuine refresh token of any generation."""
     session = await tx.fetch_one(FIND, SessionOfUser, session_id=token.session_id)
     if session is not None and context.keys.is_genuine(token, nonce=session.refresh_nonce):
         await revoke(tx, context, REVOKE_ONE, reason=reason, session_id=session.id)
 
 
 async def end_session(context: AuthContext, *, user_id: UUID, session_id: UUID) -> bool:
-    """End a session of an account; return whether there was one."""
+    """End a session of an account; return whether it was active."""
     async with context.database.transaction() as tx:
         ended = await revoke(
             tx, context, REVOKE_ONE_OF_USER, reason="signed_out", session_id=session_id, owner_id=user_id
@@ -195,7 +195,7 @@ async def end_session(context: AuthContext, *, user_id: UUID, session_id: UUID) 
 
 
 async def end_other_sessions(context: AuthContext, *, user_id: UUID, current: UUID) -> None:
-    """End all sessions of an account but one."""
+    """End all sessions of an account except one."""
     async with context.database.transaction() as tx:
         await revoke(tx, context, REVOKE_OTHERS, reason="signed_out", owner_id=user_id, current_id=current)
 
@@ -203,7 +203,7 @@ async def end_other_sessions(context: AuthContext, *, user_id: UUID, current: UU
 async def revoke(
     tx: Transaction, context: AuthContext, statement: Statement, *, reason: RevokedReason, **values: Any
 ) -> list[EndedSession]:
-    """End sessions: their refresh tokens at once, their access tokens with the commit, on other machines within 2 s."""
+    """End sessions. This process refuses their access tokens after the commit, other machines within 2 s."""
     ended = await tx.fetch_all(statement, EndedSession, now=context.now, reason=reason, **values)
     await record_ended(tx, context, ended, reason=reason)
     return ended
@@ -212,7 +212,7 @@ async def revoke(
 async def record_ended(
     tx: Transaction, context: AuthContext, ended: list[EndedSession], *, reason: RevokedReason
 ) -> None:
-    """Record the end of sessions, and have this process refuse their access tokens after the commit."""
+    """Record the end of sessions, and make this process refuse their access tokens after the commit."""
     await tx.execute_many(
         ADD_EVENT,
         [
@@ -224,7 +224,7 @@ async def record_ended(
 
 
 def token_set(context: AuthContext, session: SessionRow) -> TokenSet:
-    """Make the tokens of a session. The same row makes the same refresh token."""
+    """Make the tokens of a session. The refresh token is deterministic."""
     access_token, expires_in = context.keys.make_access_token(
         user_id=session.user_id,
         session_id=session.id,

@@ -1,8 +1,8 @@
-"""What a client holds to prove something, made and read: access tokens, refresh tokens, links, codes, flow secrets.
+"""Make and verify access tokens, refresh tokens, links, codes and flow secrets.
 
-Nothing here knows HTTP or the database. No kind passes for another: refresh tokens have a key of their own, derived
-from JWT_SECRET (NIST SP 800-57, 5.2), and what is made with MAGIC_LINK_SECRET is an HMAC of its label and itself. A
-secret's predecessor still reads what was made with it.
+Independent of HTTP and the database. No kind is accepted as another: refresh tokens have their own key, derived from
+JWT_SECRET (NIST SP 800-57, 5.2), and each HMAC with MAGIC_LINK_SECRET includes a label. The previous secrets still
+verify.
 """
 
 import hmac
@@ -21,7 +21,7 @@ from audifi.core.config.settings import Settings
 
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=10)
 LEEWAY = timedelta(seconds=5)
-"""How far the clocks of two machines may be apart."""
+"""The tolerated clock difference between two machines."""
 
 ALGORITHM = "HS256"
 TYPE = "at+jwt"  # RFC 9068, 2.1
@@ -33,11 +33,11 @@ LABEL = b"audifi/v1/"
 
 
 class InvalidTokenError(Exception):
-    """It wasn't made by us, or not for this. Says no more, and holds nothing of it."""
+    """The token is malformed, forged or meant for something else. The message contains no part of it."""
 
 
 class ExpiredTokenError(InvalidTokenError):
-    """It was, but its time is over."""
+    """The token is genuine but expired."""
 
 
 class AccessTokenClaims(BaseModel):
@@ -48,9 +48,9 @@ class AccessTokenClaims(BaseModel):
     user_id: UUID = Field(alias="sub", strict=False)
     session_id: UUID = Field(alias="sid", strict=False)
     auth_time: int
-    """When the person proved who they are; seconds since 1970. Refreshing doesn't move it."""
+    """Time of the sign-in, in seconds since 1970. A refresh doesn't change it."""
     amr: tuple[str, ...] = Field(strict=False)
-    """How they did: RFC 8176, with `email` for control of the mailbox."""
+    """The authentication methods (RFC 8176), with `email` for control of the mailbox."""
     jti: str
     iat: int
     exp: int
@@ -58,7 +58,7 @@ class AccessTokenClaims(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class RefreshToken:
-    """What a refresh token says; its MAC can be checked only with the session's nonce."""
+    """The parts of a refresh token; verifying its MAC needs the session's nonce."""
 
     session_id: UUID
     generation: int
@@ -67,7 +67,7 @@ class RefreshToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """What a mail carries."""
+    """The link token and code of an e-mail."""
 
     token: str = field(repr=False)
     """32 bytes in base64url."""
@@ -76,7 +76,7 @@ class Link:
 
 
 class Keys:
-    """Everything that is made with JWT_SECRET and MAGIC_LINK_SECRET. The first of each pair makes; both read."""
+    """All operations with JWT_SECRET and MAGIC_LINK_SECRET. Current secrets sign; current and previous ones verify."""
 
     def __init__(self, settings: Settings) -> None:
         jwt_secrets = _present(settings.jwt_secret, settings.jwt_secret_previous)
@@ -86,14 +86,14 @@ class Keys:
         self._links = link_secrets
         self._issuer = f"https://{settings.fly_app_name}.fly.dev"
         self._audience = settings.fly_app_name
-        # A client sends its token with each request for 10 minutes. What isn't ours isn't kept, so nobody can push
-        # those out with it. Times are looked at each time, and so is whether the session was revoked.
+        # A client sends its token with each request for 10 minutes. Only genuine tokens are cached, so forged ones
+        # can't evict them. Expiry and revocation are checked each time.
         self._verified = lru_cache(VERIFIED_TOKENS)(self._verify)
 
     def make_access_token(
         self, *, user_id: UUID, session_id: UUID, auth_time: datetime, amr: list[str], now: datetime, until: datetime
     ) -> tuple[str, int]:
-        """A signed token and the seconds for which it is good: 10 minutes, or less where the session ends before."""
+        """Return a signed token and its lifetime in seconds: 10 minutes, or less if the session ends before."""
         lifetime = min(ACCESS_TOKEN_LIFETIME, until - now)
         issued_at = int(now.timestamp())
         seconds = int(lifetime.total_seconds())
@@ -112,14 +112,14 @@ class Keys:
         return jwt.encode(claims, secret, algorithm=ALGORITHM, headers={"typ": TYPE, "kid": kid}), seconds
 
     def read_access_token(self, token: str, *, now: datetime, expired_too: bool = False) -> AccessTokenClaims:
-        """What it says, once its signature, type, issuer, audience and times are right.
+        """Verify signature, type, issuer, audience and times, and return the claims.
 
         Args:
-            expired_too: its time may be over, for what an old token can't do harm with: to sign out.
+            expired_too: accept an expired token, where it is harmless: at sign-out.
 
         Raises:
-            ExpiredTokenError: all but its time is right.
-            InvalidTokenError: anything else.
+            ExpiredTokenError: it is genuine but expired.
+            InvalidTokenError: it is invalid otherwise.
         """
         access = self._verified(token)
         at = now.timestamp()
@@ -131,12 +131,12 @@ class Keys:
         return access
 
     def _verify(self, token: str) -> AccessTokenClaims:
-        """All of it that doesn't change with time."""
+        """Verify everything except the times."""
         if not ACCESS_TOKEN.fullmatch(token):
             raise InvalidTokenError
         try:
             header = jwt.get_unverified_header(token)
-            # `crit` names extensions that we would have to understand (RFC 7515, 4.1.11), and we know none.
+            # `crit` names extensions that must be understood (RFC 7515, 4.1.11); we support none.
             if header.get("typ") != TYPE or "crit" in header:
                 raise InvalidTokenError
             claims = jwt.decode(
@@ -149,7 +149,7 @@ class Keys:
                     "require": ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "auth_time", "amr"],
                     "strict_aud": True,
                     "enforce_minimum_key_length": True,
-                    # By our clock, below.
+                    # `read_access_token` checks the times, by the injected clock.
                     "verify_exp": False,
                     "verify_iat": False,
                     "verify_nbf": False,
@@ -163,17 +163,18 @@ class Keys:
         return access
 
     def make_refresh_token(self, *, session_id: UUID, nonce: bytes, generation: int) -> str:
-        """`art1_` and, in base64url, session id (16 bytes), generation (4), HMAC-SHA256 (32).
+        """Return `art1_` and, in base64url, session id (16 bytes), generation (4), HMAC-SHA256 (32).
 
-        The same three make the same token, so that a client that asks twice gets one answer.
+        The token is deterministic, so a client that repeats a refresh gets the same one.
         """
         body = session_id.bytes + generation.to_bytes(4)
         return "art1_" + _encode(body + _mac(self._refresh[0], "refresh token", nonce, body))
 
     def read_refresh_token(self, token: str) -> RefreshToken:
-        """
+        """Parse a refresh token; `is_genuine` verifies it.
+
         Raises:
-            InvalidTokenError: it isn't one. Whether we made it, `is_genuine` tells.
+            InvalidTokenError: it is malformed.
         """
         match = REFRESH_TOKEN.fullmatch(token)
         if not match:
@@ -184,36 +185,36 @@ class Keys:
     def is_genuine(self, token: RefreshToken, *, nonce: bytes) -> bool:
         body = token.session_id.bytes + token.generation.to_bytes(4)
         expected = [_mac(key, "refresh token", nonce, body) for key in self._refresh]
-        return sum(hmac.compare_digest(token.mac, mac) for mac in expected) > 0  # compares with each, whatever it finds
+        return sum(hmac.compare_digest(token.mac, mac) for mac in expected) > 0  # no early exit
 
     def links(self, seed: bytes) -> list[Link]:
-        """The link that a seed stands for, under the current secret, and the one before.
+        """Return the links derived from a seed with the current and the previous secret.
 
-        The seed waits in the queue with its mail; to make the link of it takes the secret, too. So a link is nowhere in
-        the database, neither as it is nor encrypted, and can still be mailed by any machine.
+        The queued job contains only the seed, so the database contains no link, not even encrypted, and any machine
+        with the secret can send the e-mail.
         """
         return [
             Link(
                 token=_encode(_mac(secret, "link token", seed)),
-                # Each code is as likely as any other: what the remainder of 256 bits favours is nothing.
+                # The modulo bias of 256 bits is negligible.
                 code=f"{int.from_bytes(_mac(secret, 'code', seed)) % 10**CODE_DIGITS:0{CODE_DIGITS}}",
             )
             for secret in self._links
         ]
 
     def digests(self, kind: str, *values: bytes | str) -> list[bytes]:
-        """How a link's token, a code or a flow secret is stored: under the current secret, and the one before.
+        """Return the stored digest of a link token, code or flow secret, with the current and the previous secret.
 
         Args:
-            kind: what it is; no digest of one kind is one of another.
-            values: what is hidden, with what it belongs to.
+            kind: separates the digests of different kinds.
+            values: the secret, and what it is bound to.
         """
         parts = [value.encode() if isinstance(value, str) else value for value in values]
         return [_mac(secret, f"digest of {kind}", *parts) for secret in self._links]
 
 
 def new_secret() -> str:
-    """32 random bytes, as text."""
+    """Return 32 random bytes in base64url."""
     return _encode(secrets.token_bytes(32))
 
 
@@ -222,7 +223,7 @@ def _present(*values: SecretStr | None) -> list[bytes]:
 
 
 def _mac(key: bytes, label: str, *parts: bytes) -> bytes:
-    """HMAC-SHA256 over the label and the parts, each with its length, so that no two lists of parts read alike."""
+    """Return HMAC-SHA256 over the label and the parts, each prefixed with its length to prevent ambiguity."""
     message = b"".join(len(part).to_bytes(4) + part for part in (LABEL + label.encode(), *parts))
     return hmac.digest(key, message, "sha256")
 
@@ -232,9 +233,10 @@ def _encode(raw: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """
+    """Decode canonical base64url.
+
     Raises:
-        InvalidTokenError: it isn't base64url as `_encode` writes it (RFC 4648, 3.5: unused bits are zero).
+        InvalidTokenError: it differs from what `_encode` returns (RFC 4648, 3.5: unused bits are zero).
     """
     raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if _encode(raw) != text:

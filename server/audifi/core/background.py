@@ -14,7 +14,7 @@ class BackgroundTasks:
     """Run named coroutines until the block ends; restart one that ends or raises, after a pause.
 
     Args:
-        tasks: the coroutine functions by name; each is expected to run for ever.
+        tasks: the coroutine functions by name; each is expected to run until cancelled.
         on_restart: called with the name each time a task is restarted.
         restart_seconds: the pause before a restart.
     """

@@ -260,7 +260,7 @@ async def queue(check: str, context: CheckContext) -> Result:
         return Result.error(
             check,
             f"A job has been due for {format_duration(late)}; {waiting} jobs wait and no server runs them.",
-            "See `flyctl logs` for `jobs wait`.",
+            "See `flyctl logs` for `job worker restarts`.",
         )
     if given_up:
         return Result.warning(

@@ -24,9 +24,10 @@ class DatabaseProbe:
     """
 
     def __init__(self, settings: DatabaseSettings, on_result: Callable[[bool], None] = lambda _: None) -> None:
-        """
+        """Create the probe.
+
         Args:
-            settings: where the database is.
+            settings: of the database.
             on_result: called after each probe, with whether it succeeded.
         """
         self._settings = settings
@@ -50,7 +51,7 @@ class DatabaseProbe:
     def _probe(self) -> bool:
         try:
             asyncio.run(self._ask())
-        except Exception as error:  # noqa: BLE001 - whatever the cause, the result is the same; the log has it
+        except Exception as error:  # noqa: BLE001 - any error means unavailable; the log has the cause
             connected = False
             cause = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
             logger.warning("database %s is disconnected: %s", self._settings.database_url.location, cause)
@@ -71,4 +72,4 @@ class DatabaseProbe:
                 await connection.execute("SELECT 1")
                 await connection.close()
             finally:
-                connection.terminate()  # if it isn't closed: a silent server can't be told
+                connection.terminate()  # if a server that stopped answering has prevented close()

@@ -80,7 +80,7 @@ class DatabaseURL:
             password=unquote(parts.password or "") or None,
             database=unquote(parts.path.removeprefix("/")) or user,
             ssl=_read_ssl(parameters, host),
-            connect_timeout_seconds=float(timeout) if int(timeout) > 0 else None,  # libpq would wait for ever
+            connect_timeout_seconds=float(timeout) if int(timeout) > 0 else None,  # 0 means no limit to libpq
             pgbouncer=parameters.get("pgbouncer") == "true"
             or any(fnmatchcase(host.lower(), pattern) and at in {None, port} for pattern, at in POOLERS),
             session={"application_name": "audifi-api"}

@@ -1,4 +1,4 @@
-"""Settings from environment variables. A wrong one stops the start with a sentence that names it, never its value."""
+"""Settings from environment variables. An invalid one stops the start; the error names it but not its value."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network
@@ -138,8 +138,8 @@ class Settings(DatabaseSettings):
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
     """E-mails to all addresses together: bounds what an attack on sign-in can cost."""
 
-    # A field's validator sees the fields above it. One of the whole model would run only if all fields are valid, and
-    # hide its refusal from who mends the others.
+    # A field's validator sees the fields above it. A model validator would run only if all fields are valid, and hide
+    # its error until the others are fixed.
 
     @field_validator("metrics_port")
     @classmethod

@@ -1,4 +1,4 @@
-"""Base class of all models, and how their constraints are named."""
+"""Base class of all models, with the naming convention of constraints."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -7,7 +7,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class Base(DeclarativeBase):
-    """Base of all tables. Every constraint has a name: migrations refer to it, and errors are told apart by it."""
+    """Base of all tables. Every constraint has a name, which migrations and error handling refer to."""
 
     metadata = MetaData(
         naming_convention={

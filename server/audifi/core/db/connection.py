@@ -19,12 +19,12 @@ async def connect(
     Args:
         settings: where to.
         connect_timeout_seconds: by default the URL's connect_timeout, else the setting's.
-        command_timeout_seconds: for each command, kept here: it also ends the wait for a server that has gone silent.
-        server_settings: parameters of the session. PgBouncer refuses a start-up packet with any that it doesn't track,
-            so behind it they are left out: where they matter, set them inside the transaction.
+        command_timeout_seconds: for each command, enforced by the client: it also covers a server that stops answering.
+        server_settings: parameters of the session. PgBouncer refuses a start-up packet with parameters that it doesn't
+            track, so they are omitted behind it; set them inside the transaction where they matter.
 
     Raises:
-        OSError, asyncpg.PostgresError, asyncpg.InterfaceError: whatever kept it from connecting, in time or at all.
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the connection failed or timed out.
     """
     url = settings.database_url
     arguments = url.arguments()
@@ -42,7 +42,7 @@ async def connect(
 async def connect_with_limits(
     settings: DatabaseSettings, *, server_settings: Mapping[str, str] | None = None
 ) -> asyncpg.Connection:
-    """A connection for a pool, on which nothing takes for ever. Raises as `connect`."""
+    """Open a connection for a pool, with time limits for statements and locks. Raises as `connect`."""
     statement_timeout_seconds = settings.database_statement_timeout_seconds
     timeouts = {
         "statement_timeout": statement_timeout_seconds,
@@ -51,12 +51,13 @@ async def connect_with_limits(
     }
     return await connect(
         settings,
-        command_timeout_seconds=statement_timeout_seconds + 2,  # the server's own, with its error, comes first
+        command_timeout_seconds=statement_timeout_seconds
+        + 2,  # the server's statement_timeout comes first, with its error
         server_settings={name: milliseconds(seconds) for name, seconds in timeouts.items()}
         | dict(server_settings or {}),
     )
 
 
 def milliseconds(seconds: float) -> str:
-    """A duration as PostgreSQL's settings take it without a unit."""
+    """Return a duration in milliseconds, the default unit of PostgreSQL's settings."""
     return str(round(seconds * 1000))

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: reads without a transaction, single statements that write, and transactions.
+"""Access to PostgreSQL: reads without a transaction, single statements that write, and transactions.
 
 SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/0024-database-access.md.
 """
@@ -20,7 +20,7 @@ from audifi.core.db.statements import Record, Statement
 
 MAX_TRIES = 3
 RETRY_SECONDS = 0.02
-"""For the transaction that has won to take the locks."""
+"""Gives the winning transaction time to take its locks."""
 
 NOT_TRACED = nullcontext()
 
@@ -28,14 +28,14 @@ _in_transaction: ContextVar[tuple["Database", ...]] = ContextVar("_in_transactio
 
 
 def untraced(_sql: str) -> AbstractContextManager[None]:
-    """Return the context of a statement that nobody traces."""
+    """Return the context of an untraced statement."""
     return NOT_TRACED
 
 
 class Database:
-    """Two pools of one database: read-only connections for reads, others for what writes.
+    """Two pools of one database: read-only connections for reads, and connections for writes.
 
-    All that is awaited here may raise asyncpg.PostgresError, asyncpg.InterfaceError, OSError and PoolTimeoutError;
+    All methods may raise asyncpg.PostgresError, asyncpg.InterfaceError, OSError and PoolTimeoutError;
     `db.errors` classifies them.
     """
 
@@ -161,7 +161,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """Lend a connection, outside a transaction, to a library that has SQL of its own."""
+        """Lend a connection, outside a transaction, to a library that writes its own SQL."""
         self.refuse_nested()
         async with self._transactions.semaphore:
             connection = await self._transactions.take()

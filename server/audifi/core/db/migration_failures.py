@@ -20,7 +20,7 @@ CONNECT_SECONDS = 5
 
 
 async def record_failure(settings: DatabaseSettings, reason: str) -> None:
-    """Keep the first line of a reason, with the time and the version. A database that is away keeps nothing.
+    """Store the first line of the reason, with the time and the version, if the database is available.
 
     PostgreSQL's further lines (DETAIL) quote values of rows.
     """

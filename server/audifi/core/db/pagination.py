@@ -1,7 +1,7 @@
-"""Lists that are read page by page, by keyset, on any sort column that has an index.
+"""Keyset pagination on any indexed sort column.
 
-A page begins after the last row of the one before, by (sort column, key): inserted and deleted rows shift nothing, and
-the last page costs as much as the first (https://use-the-index-luke.com/no-offset).
+A page begins after the last row of the previous page, by (sort column, key): inserted and deleted rows don't shift the
+pages, and the last page costs as much as the first (https://use-the-index-luke.com/no-offset).
 """
 
 import base64
@@ -43,7 +43,7 @@ TYPES: dict[str, tuple[type, Callable[[SortValue], str | int], Callable[[Any], S
 
 
 class InvalidCursorError(Exception):
-    """The cursor wasn't made by this API, or for another list, sort or filter."""
+    """The cursor is forged, or belongs to another list, sort or filter."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ class Pool:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: no connection could be opened.
         """
         while self._idle:
-            connection = self._idle.pop()  # the one used last, so that those that aren't needed age
+            connection = self._idle.pop()  # the last one used; connections in excess stay idle until recycled
             if connection.driver.is_closed():
                 continue
             if monotonic() - connection.opened_at < self._recycle_seconds:
@@ -90,7 +90,7 @@ class Pool:
 
 
 def is_stale(connection: PooledConnection, error: BaseException) -> bool:
-    """Return whether PostgreSQL had ended a connection while it was idle; nothing was done on it then."""
+    """Return whether PostgreSQL ended the connection while it was idle, so that nothing was executed on it."""
     return not connection.is_new and not isinstance(error, TimeoutError) and is_unavailable(error)
 
 

@@ -1,4 +1,4 @@
-"""Delete rows that are older than they are kept, in batches, so that no run blocks the tables for long."""
+"""Delete expired rows in batches, so that no run locks rows for long."""
 
 import logging
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ MAX_BATCHES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ExpiredRows:
-    """The rows of a table that are to be deleted."""
+    """The rows of a table to delete."""
 
     table: FromClause
     """Its first column must be its key."""
@@ -41,12 +41,12 @@ class ExpiredRows:
 
 
 async def delete_expired(database: Database, expired: Sequence[ExpiredRows]) -> dict[str, int]:
-    """Delete at most 10,000 rows of each, the oldest first; the rest waits for the next run.
+    """Delete at most 10,000 rows of each table, the oldest first; the next run continues.
 
-    Two machines at once share the work: each passes over rows that the other has locked.
+    Concurrent machines share the work: each skips rows that the other has locked.
 
-    The order and the array leave PostgreSQL one way to do it: by the index, and then by the key. Else it would read the
-    whole table where it takes many rows to be expired, as it does for a prepared statement.
+    The order and the array force a plan by the index and then by the key. A prepared statement, whose planner expects
+    many expired rows, would otherwise scan the whole table.
 
     Returns:
         How many rows of each table were deleted.

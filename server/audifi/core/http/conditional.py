@@ -1,4 +1,4 @@
-"""Optimistic concurrency: rows have a version, answers an ETag, and changes an `If-Match` (RFC 9110, 13.1.1)."""
+"""Optimistic concurrency with version numbers, `ETag` and `If-Match` (RFC 9110, 13.1.1)."""
 
 import re
 from typing import Annotated
@@ -15,7 +15,7 @@ def precondition_required() -> Problem:
         428,
         "precondition.required",
         "Precondition required",
-        "Send If-Match with the ETag of the version that you have read.",
+        "Send If-Match with the ETag of the version you read.",
     )
 
 
@@ -24,7 +24,7 @@ def precondition_failed() -> Problem:
         412,
         "precondition.failed",
         "Precondition failed",
-        "It was changed meanwhile. Read it again and repeat the change.",
+        "The resource was changed meanwhile. Read it again and repeat the change.",
     )
 
 
@@ -32,13 +32,13 @@ def precondition_failed() -> Problem:
 async def expected_version(
     if_match: Annotated[
         str | None,
-        Header(max_length=64, description="The ETag of the version that is to be changed.", examples=['"3"']),
+        Header(max_length=64, description="The ETag of the version to change.", examples=['"3"']),
     ] = None,
 ) -> int:
-    """Return the version that the client has read.
+    """Return the version that the client read.
 
     Raises:
-        Problem: 428 where there is no If-Match, 412 where it isn't an ETag of ours.
+        Problem: 428 without If-Match, 412 if it isn't an ETag of this API.
     """
     if if_match is None:
         raise precondition_required()
@@ -52,5 +52,5 @@ ExpectedVersion = Annotated[int, Depends(expected_version)]
 
 
 def set_etag(response: Response, version: int) -> None:
-    """Put the version of a row on its answer."""
+    """Set the response's ETag to the row's version."""
     response.headers["ETag"] = f'"{version}"'

@@ -1,4 +1,4 @@
-"""What routes of every feature depend on."""
+"""FastAPI dependencies for the routes of all features."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -19,19 +19,19 @@ DATABASE_PROBLEMS = (problems.database_unavailable(), problems.database_busy())
 
 
 def services_of(connection: HTTPConnection) -> "Services":
-    """Return the process's services. The one way from a request to them."""
+    """Return the process's services."""
     services: Services = connection.app.state.services
     return services
 
 
 async def current_time(connection: HTTPConnection) -> datetime:
-    """Return the instant of the request, by the services' clock."""
+    """Return the current time by the services' clock."""
     return services_of(connection).clock()
 
 
 @raises(*DATABASE_PROBLEMS)
 async def database_of(connection: HTTPConnection) -> Database:
-    """Return the requests' database."""
+    """Return the database for requests."""
     return services_of(connection).database
 
 

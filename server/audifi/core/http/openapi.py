@@ -1,7 +1,6 @@
-"""The OpenAPI document: FastAPI's, with every problem that an operation can answer.
+"""The OpenAPI document: FastAPI's, with every problem that an operation can return.
 
-Whatever can raise a problem says so with `raises`: a route, and each dependency that it takes. What any request can run
-into is added for all.
+Routes and dependencies declare their problems with `raises`. Problems of the middleware are added to all operations.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,28 +37,28 @@ SERVERS = [
 ]
 HEADERS: dict[str, dict[str, Any]] = {
     HEADER: {
-        "description": "What this request is called in the logs; the one that was sent, if there was a good one.",
+        "description": "The request's id in the logs: the client's `X-Request-ID` if valid, else a new one.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         "example": "4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21",
     },
     "RateLimit-Policy": {
-        "description": "The limits that count this request: how many (`q`) in how many seconds (`w`); "
+        "description": "The limits that apply to this request: quota (`q`) and window in seconds (`w`); "
         "draft-ietf-httpapi-ratelimit-headers-10.",
         "schema": {"type": "string"},
         "example": '"client";q=600;w=60',
     },
     "RateLimit": {
-        "description": "What is left of them (`r`), and in how many seconds they begin anew (`t`).",
+        "description": "The remaining quota of each limit (`r`), and the seconds until it resets (`t`).",
         "schema": {"type": "string"},
         "example": '"client";r=599;t=42',
     },
     "Retry-After": {
-        "description": "Seconds to wait before the next try (RFC 9110, 10.2.3).",
+        "description": "Seconds to wait before retrying (RFC 9110, 10.2.3).",
         "schema": {"type": "integer", "minimum": 1},
         "example": 5,
     },
     "WWW-Authenticate": {
-        "description": "What it would take (RFC 6750, 3; RFC 9470, 3).",
+        "description": "The required authentication (RFC 6750, 3; RFC 9470, 3).",
         "schema": {"type": "string"},
         "example": 'Bearer error="invalid_token"',
     },
@@ -68,7 +67,7 @@ EXAMPLE_REQUEST_ID = HEADERS[HEADER]["example"]
 
 
 def raises[F: Callable[..., Any]](*raised: Problem) -> Callable[[F], F]:
-    """Tell the contract which problems a route or a dependency can answer with."""
+    """Declare the problems that a route or a dependency can raise, for the contract."""
 
     def mark(function: F) -> F:
         vars(function)["raises"] = raised
@@ -78,16 +77,16 @@ def raises[F: Callable[..., Any]](*raised: Problem) -> Callable[[F], F]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """The route's function in camel case: what a generated client calls its own."""
+    """Return the name of the route's function in camel case; generated clients use it."""
     first, *rest = route.name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
 
 def install(app: FastAPI, *, limited: Callable[[str], bool]) -> None:
-    """Have the app's document say what it lacks.
+    """Complete the app's OpenAPI document.
 
     Args:
-        limited: whether requests for a path are counted, and can be too many.
+        limited: whether rate limits apply to a path.
     """
     generate = app.openapi
 
@@ -107,7 +106,7 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    if schemes := components.get("securitySchemes"):  # what can be typed in before what only a browser can send
+    if schemes := components.get("securitySchemes"):  # the token before the cookies
         components["securitySchemes"] = dict(sorted(schemes.items(), key=lambda item: item[1]["type"] != "http"))
     components["headers"] = HEADERS
     components["responses"] = {}
@@ -123,7 +122,7 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
                 _add_schema(schemas, problem.model)
                 examples[problem.code] = {"summary": problem.title, "value": _example(problem)}
             _document_answers(operation, raised, components["responses"], is_limited=limited(path))
-            operation.setdefault("security", [])  # none, said aloud
+            operation.setdefault("security", [])  # explicitly none
 
 
 def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: bool) -> Iterator[Problem]:
@@ -162,32 +161,32 @@ def _document_answers(
         if answer["description"] == "Successful Response":
             answer["description"] = "Done."
     for status in sorted({problem.status for problem in raised}):
-        these = list({problem.code: problem for problem in raised if problem.status == status}.values())
-        answer = _answer(status, these, headers)
-        if str(status) in answers:  # health's 503 is no problem
+        status_problems = list({problem.code: problem for problem in raised if problem.status == status}.values())
+        answer = _answer(status, status_problems, headers)
+        if str(status) in answers:  # the 503 of health has its own schema
             answer["content"] |= answers[str(status)]["content"]
-        elif all(problem in (*OF_ANY, *OF_ANY_BODY) for problem in these):
+        elif all(problem in (*OF_ANY, *OF_ANY_BODY) for problem in status_problems):
             name = HTTPStatus(status).phrase.title().replace(" ", "")
-            shared[name] = answer | _answer(status, these, [HEADER])
+            shared[name] = answer | _answer(status, status_problems, [HEADER])
             answer = {"$ref": f"#/components/responses/{name}"}
         answers[str(status)] = answer
 
 
-def _answer(status: int, these: Sequence[Problem], headers: Sequence[str]) -> dict[str, Any]:
-    own = {name for problem in these for name, _ in problem.headers} & HEADERS.keys()
-    reference = {"$ref": f"#/components/schemas/{these[0].model.__name__}"}
+def _answer(status: int, raised: Sequence[Problem], headers: Sequence[str]) -> dict[str, Any]:
+    problem_headers = {name for problem in raised for name, _ in problem.headers} & HEADERS.keys()
+    reference = {"$ref": f"#/components/schemas/{raised[0].model.__name__}"}
     codes = {
         "type": "object",
         "required": ["code"],
-        "properties": {"code": {"type": "string", "enum": [each.code for each in these]}},
+        "properties": {"code": {"type": "string", "enum": [problem.code for problem in raised]}},
     }
     return {
         "description": HTTPStatus(status).phrase,
-        "headers": _headers([*headers, *sorted(own - set(headers))]),
+        "headers": _headers([*headers, *sorted(problem_headers - set(headers))]),
         "content": {
             MEDIA_TYPE: {
                 "schema": {"allOf": [reference, codes]},
-                "examples": {each.code: {"$ref": f"#/components/examples/{each.code}"} for each in these},
+                "examples": {problem.code: {"$ref": f"#/components/examples/{problem.code}"} for problem in raised},
             }
         },
     }
@@ -203,5 +202,5 @@ def _headers(names: Sequence[str]) -> dict[str, Any]:
 
 def _add_schema(schemas: dict[str, Any], model: type[ProblemDetails]) -> None:
     if model.__name__ not in schemas:
-        own = model.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-        schemas |= own.pop("$defs", {}) | {model.__name__: own}
+        schema = model.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {}) | {model.__name__: schema}

@@ -217,8 +217,8 @@ def unsupported_media_type() -> Problem:
 
 
 def not_found() -> Problem:
-    """Also for what belongs to another account: a client must not learn that it exists."""
-    return Problem(404, "not_found", "Not found", "There is nothing here, or it isn't yours.")
+    """Return the 404, also for another account's resources: a client must not learn that they exist."""
+    return Problem(404, "not_found", "Not found", "The resource doesn't exist, or belongs to another account.")
 
 
 def cursor_invalid() -> Problem:

@@ -25,7 +25,7 @@ type Key = Callable[..., Awaitable[str]]
 
 
 def count_request(scope: Scope, limiter: ApproximateRateLimiter, limit: Limit, subject: str) -> None:
-    """Count a request, and remember what is left of the limit for the response's headers.
+    """Count a request, and keep the limit's status for the response headers.
 
     Raises:
         RateLimitExceededError: answered with 429.

@@ -27,7 +27,7 @@ Id = Annotated[UUID, Field(examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
 Instant = Annotated[datetime, Field(examples=["2026-01-31T12:00:00.123456Z"])]
 """RFC 3339, UTC."""
 
-PageLimit = Annotated[int, Query(ge=1, le=100, description="How many at most.", examples=[20])]
+PageLimit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items.", examples=[20])]
 EXAMPLE_CURSOR = "yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ"
 Cursor = Annotated[
     str | None,

@@ -26,16 +26,16 @@ from audifi.core.telemetry.redaction import describe_error, format_traceback
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5
-"""Interval of looking for jobs; one that is enqueued on this machine starts at once."""
+"""Polling interval; a job that this machine enqueued starts at once."""
 HEARTBEAT_TIMEOUT_SECONDS = 30
-"""A job without a heartbeat for so long is run by another machine."""
+"""A job without a heartbeat for this long is run by another machine."""
 CONCURRENT_JOBS = 20
 FIRST_RETRY_SECONDS = 1
 LONGEST_RETRY_SECONDS = 60
 RESTART_SECONDS = 5
 STOP_TIMEOUT_SECONDS = 3
 CANCEL_SECONDS = 1
-"""For cancelled jobs to be put back into the queue."""
+"""The time in which cancelled jobs are requeued."""
 
 JOBS_KEPT = timedelta(days=30)
 
@@ -60,18 +60,18 @@ logging.getLogger("pgqueuer").addFilter(without_values)
 
 
 class PermanentJobError(Exception):
-    """Retrying can't help. The message is logged and holds nothing secret."""
+    """A retry can't succeed. The message is logged and must not contain secrets."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobType:
-    """A name, what runs jobs of this name, and how often they are tried."""
+    """A name, the handler of its jobs, and the number of attempts."""
 
     name: str
     handler: Handler
-    """Takes the payload. May be called again for a job that is done, when a machine dies in the wrong moment."""
+    """Takes the payload. Must be idempotent: jobs run at least once."""
     attempts: int
-    """The wait between attempts doubles from a second to a minute. After the last one the job is kept, as `failed`."""
+    """The wait between attempts doubles from a second to a minute. After the last one the job is kept as `failed`."""
 
 
 class JobQueue:
@@ -87,9 +87,9 @@ class JobQueue:
         """Create the queue.
 
         Args:
-            database: of the worker; not the requests' pool.
+            database: the worker's, not the requests'.
             on_result: called after each attempt.
-            report: called with the error that a job failed for in the end.
+            report: called with the error of a failed job.
         """
         self._driver = DatabaseDriver(database.fetch_sql)
         self._on_result = on_result
@@ -101,7 +101,7 @@ class JobQueue:
         self._task: asyncio.Task[None] | None = None
 
     def register(self, job_type: JobType) -> None:
-        """Have the worker run jobs of this type."""
+        """Register a job type with the worker."""
         self._job_types.append(job_type)
 
     @property
@@ -109,11 +109,11 @@ class JobQueue:
         return [job_type.name for job_type in self._job_types]
 
     def schedule(self, name: str, cron: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run it at these times (crontab(5), UTC), on one machine."""
+        """Run a coroutine function at these times (crontab(5), UTC), on one machine."""
         self._schedules.append((name, cron, run))
 
     async def enqueue(self, tx: Transaction, name: str, payload: bytes) -> None:
-        """Enqueue a job that starts when the transaction is committed, and never if it is rolled back."""
+        """Enqueue a job that starts after the commit, and never after a rollback."""
         await Queries(DatabaseDriver(tx.fetch_sql)).enqueue(name, payload)
         tx.after_commit(self._driver.wake)
 
@@ -121,7 +121,7 @@ class JobQueue:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Finish jobs for 3 seconds; those that aren't done by then are put back into the queue."""
+        """Finish jobs for 3 seconds; requeue the rest."""
         assert self._task  # noqa: S101 - start() comes first
         names = [QueueEntrypoint(job_type.name) for job_type in self._job_types]
         try:
@@ -130,11 +130,11 @@ class JobQueue:
                     await asyncio.sleep(0.05)
                 self._end()
                 await asyncio.wait([self._task])
-        except Exception as error:  # noqa: BLE001 - a database that is away must not keep the server from stopping
-            logger.warning("jobs are left for later: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - an unavailable database must not keep the server from stopping
+            logger.warning("job worker stops with jobs queued: error=%s", type(error).__name__)
         self._end()
         while not self._task.done():
-            self._task.cancel()  # where pgqueuer looks for work, this has it wait for its jobs: the next one ends them
+            self._task.cancel()  # the first cancellation may only end pgqueuer's polling, the next one ends its jobs
             await asyncio.wait([self._task], timeout=CANCEL_SECONDS)
         with suppress(asyncio.CancelledError):
             await self._task
@@ -154,8 +154,8 @@ class JobQueue:
                     heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_SECONDS),
                     log_aggregation_interval=timedelta(0),
                 )
-            except Exception as error:  # noqa: BLE001 - whatever it is, jobs wait in the database
-                logger.warning("jobs wait: %s; trying again in %d s", type(error).__name__, RESTART_SECONDS)
+            except Exception as error:  # noqa: BLE001 - jobs stay in the database
+                logger.warning("job worker restarts: error=%s wait_seconds=%d", type(error).__name__, RESTART_SECONDS)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), RESTART_SECONDS)
 
@@ -170,10 +170,10 @@ class JobQueue:
 
 
 def expired_jobs(now: datetime) -> list[ExpiredRows]:
-    """Return failed jobs and pgqueuer's log that are no longer kept."""
+    """Return expired rows of failed jobs and of pgqueuer's log."""
     jobs = table("pgqueuer", column("id"), column("status"), column("updated"))
     log = table("pgqueuer_log", column("id"), column("created"))
-    failed = jobs.c.status == literal_column("'failed'")  # as ix_pgqueuer_failed_updated has it
+    failed = jobs.c.status == literal_column("'failed'")  # the condition of ix_pgqueuer_failed_updated
     return [
         ExpiredRows(table=jobs, by=jobs.c.updated, before=now - JOBS_KEPT, only=failed),
         ExpiredRows(table=log, by=log.c.created, before=now - JOBS_KEPT),
@@ -196,20 +196,21 @@ def _attempting(
             raise RetryRequested(reason="the server stopped") from None
         except PermanentJobError as error:
             give_up(error, job)
-            logger.error("job %d, %s, is given up: %s", job.id, job_type.name, error)  # noqa: TRY400
+            logger.error("job failed: id=%d type=%s error=%s", job.id, job_type.name, error)  # noqa: TRY400
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do better
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
             if job.attempts + 1 >= job_type.attempts:
                 give_up(error, job)
-                line = "job %d, %s, is given up after %d attempts"
-                facts = {"exception": format_traceback(error)}  # not by exc_info, which shows values
-                logger.error(line, job.id, job_type.name, job_type.attempts, extra=facts)  # noqa: TRY400
-                # pgqueuer keeps what an error says, in a table; so not the error itself.
+                line = "job failed: id=%d type=%s attempts=%d"
+                fields = {"exception": format_traceback(error)}  # not exc_info, which shows values
+                logger.error(line, job.id, job_type.name, job_type.attempts, extra=fields)  # noqa: TRY400
+                # pgqueuer stores the message in a table, so it must not contain values.
                 raise PermanentJobError(describe_error(error)) from None
             seconds = min(FIRST_RETRY_SECONDS * 2**job.attempts, LONGEST_RETRY_SECONDS)
             cause = describe_error(error)
             on_result(job_type.name, "retried")
-            logger.warning("job %d, %s, has failed: %s; again in %d s", job.id, job_type.name, cause, seconds)
+            line = "job will be retried: id=%d type=%s wait_seconds=%d error=%s"
+            logger.warning(line, job.id, job_type.name, seconds, cause)
             raise RetryRequested(delay=timedelta(seconds=seconds), reason=cause) from None
 
     return attempt
@@ -223,10 +224,10 @@ def _scheduled(run: Callable[[], Awaitable[None]]) -> Callable[[Schedule], Await
 
 
 class DatabaseDriver(Driver):
-    """pgqueuer's access to PostgreSQL: each query takes a connection of the pool, or runs in a request's transaction.
+    """pgqueuer's driver: each query takes a connection of the pool, or runs in a request's transaction.
 
-    It works behind PgBouncer, where LISTEN doesn't, and keeps no connection: a notification goes to the worker of this
-    process alone. Those of other machines poll.
+    Works behind PgBouncer, because it doesn't LISTEN: a notification reaches only the worker of this process. Other
+    machines poll.
     """
 
     def __init__(self, fetch: Callable[..., Awaitable[Sequence[Record]]]) -> None:
@@ -239,7 +240,7 @@ class DatabaseDriver(Driver):
 
     async def execute(self, query: str, *args: object) -> str:
         await self._fetch(query, *args)
-        return ""  # pgqueuer doesn't look at it
+        return ""  # pgqueuer ignores it
 
     async def notify(self, channel: str, payload: str) -> None:
         if self._listener and self._listener[0] == channel:
@@ -249,7 +250,7 @@ class DatabaseDriver(Driver):
         self._listener = (channel, callback)
 
     def wake(self) -> None:
-        """Have the worker look for jobs now."""
+        """Wake the worker to look for jobs."""
         if self._listener:
             channel, callback = self._listener
             event = TableChangedEvent(

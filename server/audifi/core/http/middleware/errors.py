@@ -19,7 +19,7 @@ class IncompleteResponseError(Exception):
 
 
 def problem_for(error: Exception) -> Problem:
-    """Return the problem that answers an error which no one handled."""
+    """Return the problem for an unhandled error."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RateLimitExceededError):
@@ -34,7 +34,7 @@ def problem_for(error: Exception) -> Problem:
 
 
 def log_error(method: str, path: str, problem: Problem, error: Exception) -> bool:
-    """Log an unhandled error; return whether it calls for a programmer.
+    """Log an unhandled error; return whether to report it to developers.
 
     A full pool doesn't: a traceback takes 6 ms, as much as several requests, and would add to the load.
     """
@@ -48,6 +48,6 @@ def log_error(method: str, path: str, problem: Problem, error: Exception) -> boo
 
 
 def _is_unstorable_text(error: BaseException) -> bool:
-    """Half of a surrogate pair, or NUL: JSON allows both, PostgreSQL doesn't. Schemas should refuse them first."""
+    """Return whether a text has a lone surrogate or NUL, which JSON allows and PostgreSQL doesn't."""
     is_half = isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed"
     return is_half or sqlstate(error) in UNSTORABLE_TEXT
