@@ -64,7 +64,7 @@ def flyctl(fly: Fly, folder: Path, *arguments: str, token: str) -> subprocess.Co
     ],
 )
 @pytest.mark.parametrize("command", [["deploy", "--image", "registry.fly.io/a:b"], ["releases", "--json"], ["status"]])
-def test_a_bad_token_and_an_unknown_app_are_refused(
+def test_invalid_token_and_unknown_app_are_refused(
     fly: Fly, tmp_path: Path, command: list[str], app: str, token: str, sentence: str
 ) -> None:
     (tmp_path / "fly.toml").write_text(FLY_TOML)
@@ -77,7 +77,7 @@ def test_a_bad_token_and_an_unknown_app_are_refused(
 
 @needs_an_edge
 @pytest.mark.parametrize("flag", ["--imagee", "--skip-release", "--force"])
-def test_an_unknown_flag_is_refused(fly: Fly, tmp_path: Path, flag: str) -> None:
+def test_unknown_flag_is_refused(fly: Fly, tmp_path: Path, flag: str) -> None:
     done = flyctl(fly, tmp_path, "deploy", flag, token="token-of-audifi-api")
 
     assert done.returncode == 1
@@ -85,7 +85,7 @@ def test_an_unknown_flag_is_refused(fly: Fly, tmp_path: Path, flag: str) -> None
 
 
 @needs_an_edge
-def test_an_image_that_was_never_pushed_is_not_deployed(fly: Fly, tmp_path: Path) -> None:
+def test_image_that_was_not_pushed_is_not_deployed(fly: Fly, tmp_path: Path) -> None:
     (tmp_path / "fly.toml").write_text(FLY_TOML)
     done = flyctl(fly, tmp_path, "deploy", "--image", "registry.fly.io/audifi-api:x", token="token-of-audifi-api")
 
@@ -132,7 +132,7 @@ def test_bluegreen_refuses_machines_of_two_images(fly: Fly, tmp_path: Path, two_
 
 @needs_an_edge
 @pytest.mark.usefixtures("two_images")
-def test_machines_are_listed_as_deploy_py_reads_them(fly: Fly, tmp_path: Path) -> None:
+def test_machine_list_has_the_fields_that_deploy_py_reads(fly: Fly, tmp_path: Path) -> None:
     done = flyctl(fly, tmp_path, "machine", "list", "--json", "--app", "audifi-api", token="token-of-audifi-api")
 
     old, new = [machines.read_machine(each) for each in json.loads(done.stdout)]
@@ -142,14 +142,14 @@ def test_machines_are_listed_as_deploy_py_reads_them(fly: Fly, tmp_path: Path) -
 
 
 @needs_an_edge
-def test_a_deploy_token_reads_no_logs(fly: Fly, tmp_path: Path) -> None:
+def test_deploy_token_cannot_read_logs(fly: Fly, tmp_path: Path) -> None:
     done = flyctl(fly, tmp_path, "logs", "--no-tail", "--app", "audifi-api", token="token-of-audifi-api")
 
     assert done.returncode == 1
     assert "not authorized" in done.stderr
 
 
-def test_the_committed_fly_toml_is_read(tmp_path: Path) -> None:
+def test_committed_fly_toml_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "fly.toml").write_text(FLY_TOML)
     found = config.read(tmp_path)
 
@@ -172,7 +172,7 @@ def test_the_committed_fly_toml_is_read(tmp_path: Path) -> None:
         ('app = "audifi-api"', "app = audifi-api", "fly.toml: Invalid value"),
     ],
 )
-def test_a_key_or_a_value_that_fly_doesnt_know_is_refused_by_name(
+def test_unknown_key_or_value_is_refused_by_name(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
     assert old in FLY_TOML
@@ -183,7 +183,7 @@ def test_a_key_or_a_value_that_fly_doesnt_know_is_refused_by_name(
     assert sentence in str(refused.value)
 
 
-def test_a_checks_times_are_brought_into_flys_range(tmp_path: Path) -> None:
+def test_check_times_are_clamped_to_flys_range(tmp_path: Path) -> None:
     """1 to 60 seconds (flyctl `internal/appconfig/validation.go`)."""
     text = FLY_TOML.replace('interval = "30s"', 'interval = "2m"').replace('timeout = "10s"', 'timeout = "10ms"')
     (tmp_path / "fly.toml").write_text(text)

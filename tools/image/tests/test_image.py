@@ -108,7 +108,7 @@ def start_server(engine: Engine, image: str, **environment: str) -> tuple[Contai
             return container, url
 
 
-def test_the_release_command_migrates_needing_only_database_url(engine: Engine, image: str, database_url: str) -> None:
+def test_release_command_needs_only_database_url(engine: Engine, image: str, database_url: str) -> None:
     command = shlex.split(FLY["deploy"]["release_command"])
 
     first = run(engine, image, command, DATABASE_URL=database_url, RELEASE_COMMAND="1")
@@ -121,7 +121,7 @@ def test_the_release_command_migrates_needing_only_database_url(engine: Engine, 
     assert "nothing to apply" in second[1]
 
 
-def test_the_release_command_fails_when_the_database_is_away(engine: Engine, image: str) -> None:
+def test_release_command_fails_without_a_database(engine: Engine, image: str) -> None:
     status, output = run(
         engine,
         image,
@@ -135,7 +135,7 @@ def test_the_release_command_fails_when_the_database_is_away(engine: Engine, ima
     assert "s3cr3t" not in output
 
 
-def test_the_server_is_healthy_tells_its_commit_and_exits_0_on_fly_s_signal(
+def test_server_is_healthy_and_exits_0_on_flys_signal(
     engine: Engine, image: str, database_url: str
 ) -> None:
     container, url = start_server(engine, image, DATABASE_URL=database_url)
@@ -151,7 +151,7 @@ def test_the_server_is_healthy_tells_its_commit_and_exits_0_on_fly_s_signal(
     assert "Traceback" not in log
 
 
-def test_an_operators_commands_run_in_it(engine: Engine, image: str, database_url: str) -> None:
+def test_operator_commands_run_in_the_image(engine: Engine, image: str, database_url: str) -> None:
     run(engine, image, shlex.split(FLY["deploy"]["release_command"]), DATABASE_URL=database_url)
     for command in ("users list", "jobs list", "users suspend --help"):
         status, output = run(engine, image, ["python", "-m", "audifi", *command.split()], DATABASE_URL=database_url)
@@ -164,7 +164,7 @@ def test_an_operators_commands_run_in_it(engine: Engine, image: str, database_ur
     assert (status, "✓ migrations   The schema is at " in output) == (1, True), output
 
 
-def test_the_server_starts_and_is_degraded_when_the_database_is_away(engine: Engine, image: str) -> None:
+def test_server_is_degraded_without_a_database(engine: Engine, image: str) -> None:
     container, url = start_server(engine, image, DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d")
     health = httpx2.get(url)
     container.signal(signal.SIGTERM)
@@ -175,7 +175,7 @@ def test_the_server_starts_and_is_degraded_when_the_database_is_away(engine: Eng
     assert "s3cr3t" not in log
 
 
-def test_it_runs_as_a_numbered_user_without_a_shell_and_says_what_it_is(engine: Engine, image: str) -> None:
+def test_image_has_numeric_user_exec_command_and_labels(engine: Engine, image: str) -> None:
     config: dict[str, Any] = engine.config(image)
     user, group = map(int, config["User"].split(":"))
 
@@ -189,7 +189,7 @@ def test_it_runs_as_a_numbered_user_without_a_shell_and_says_what_it_is(engine: 
     assert not [variable for variable in config["Env"] if "SECRET" in variable or "DATABASE" in variable]
 
 
-def test_it_holds_what_it_takes_to_serve_and_migrate_compiled_and_no_more(engine: Engine, image: str) -> None:
+def test_image_has_only_compiled_server_and_migrations(engine: Engine, image: str) -> None:
     status, output = run(engine, image, ["python", "-c", LIST_IMAGE])
     assert status == 0, output
     found = json.loads(output)
@@ -206,7 +206,7 @@ def test_it_holds_what_it_takes_to_serve_and_migrate_compiled_and_no_more(engine
     assert {name.split("-")[0].lower() for name in found["packages"]} <= locked
 
 
-def test_nothing_of_it_is_compiled_when_it_starts(engine: Engine, image: str) -> None:
+def test_nothing_is_compiled_at_start(engine: Engine, image: str) -> None:
     status, output = run(engine, image, ["python", "-v", "-c", "import audifi.serve"])
 
     assert status == 0, output
@@ -217,7 +217,7 @@ def test_nothing_of_it_is_compiled_when_it_starts(engine: Engine, image: str) ->
     assert "bytecode is stale" not in output
 
 
-def test_it_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
+def test_image_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
     """By the layers that the base hasn't: engines tell the size of packed layers, or of both (moby/moby#53426)."""
     (base,) = set(re.findall(r"^FROM (\S+)", (ROOT / "server" / "Dockerfile").read_text(), re.MULTILINE))
     (tmp_path / "Dockerfile").write_text(f"FROM {base}\n")
@@ -233,7 +233,7 @@ def test_it_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str, tm
     assert 0 < over_base <= OVER_BASE_BYTES
 
 
-def test_the_archive_holds_the_very_image_under_its_name(engine: Engine, image: str, tmp_path: Path) -> None:
+def test_archive_has_the_same_image_under_its_name(engine: Engine, image: str, tmp_path: Path) -> None:
     file = tmp_path / "image.tar"
     file.write_bytes(b"an older one")
 
@@ -244,7 +244,7 @@ def test_the_archive_holds_the_very_image_under_its_name(engine: Engine, image: 
     assert saved.config["Labels"]["org.opencontainers.image.revision"] == images.commit()
 
 
-def test_in_a_workflows_run_the_image_that_was_built_is_the_one_that_is_tested(
+def test_workflow_run_reuses_the_built_image(
     engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_SHA", image.rpartition(":")[2])
@@ -254,7 +254,7 @@ def test_in_a_workflows_run_the_image_that_was_built_is_the_one_that_is_tested(
     assert engine.id(image) == before
 
 
-def test_another_commits_image_names_that_commit(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_of_another_commit_names_that_commit(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though nothing else has changed, which a cache may take for nothing at all."""
     monkeypatch.setenv("GITHUB_SHA", "5" * 40)
     other = images.build(engine)
@@ -265,14 +265,14 @@ def test_another_commits_image_names_that_commit(engine: Engine, image: str, mon
     assert labels["org.opencontainers.image.revision"] == "5" * 40
 
 
-def test_what_was_not_built_is_not_kept(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_a_missing_image_fails(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_SHA", "0" * 40)
 
     with pytest.raises(EngineError, match="isn't there; `make image` builds it"):
         images.save(engine, tmp_path / "image.tar")
 
 
-def test_a_container_s_output_goes_where_it_is_told(engine: Engine, image: str, tmp_path: Path) -> None:
+def test_container_output_goes_to_the_given_file(engine: Engine, image: str, tmp_path: Path) -> None:
     file = tmp_path / "log"
     with file.open("wb") as output:
         container = engine.start(image, ["sh", "-c", "echo said; echo wrote > /tmp/file"], {}, output=output)

@@ -15,7 +15,7 @@ def serves(answer: Answer) -> bool:
     return answer.serves(COMMIT)
 
 
-def test_health_that_stays_good_is_watched_to_the_end() -> None:
+def test_good_health_is_watched_to_the_end() -> None:
     with serving(GOOD) as server:
         stayed, answer = Api(server.url, interval=0, in_a_row=1).stays(serves, 1)
 
@@ -24,7 +24,7 @@ def test_health_that_stays_good_is_watched_to_the_end() -> None:
     assert len(server.paths) > TOLERATED_ANSWERS
 
 
-def test_health_that_breaks_ends_the_watch_at_once() -> None:
+def test_failing_health_ends_the_watch_at_once() -> None:
     with serving(GOOD, GOOD, GOOD, BAD) as server:
         stayed, answer = Api(server.url, interval=0, in_a_row=1).stays(serves, 3600)
 
@@ -34,13 +34,13 @@ def test_health_that_breaks_ends_the_watch_at_once() -> None:
 
 
 @pytest.mark.parametrize("answers", [[BAD, AWAY, GOOD], [GOOD, AWAY, GOOD, BAD, GOOD]])
-def test_a_lost_answer_is_tolerated(answers: Sequence[Reply]) -> None:
+def test_few_failed_answers_are_tolerated(answers: Sequence[Reply]) -> None:
     with serving(*answers) as server:
         assert Api(server.url, interval=0, in_a_row=1).stays(serves, 1)[0]
 
 
 @pytest.mark.slow
-def test_a_version_that_breaks_while_watched_is_put_back(fly: FakeFly) -> None:
+def test_version_that_breaks_while_watched_is_put_back(fly: FakeFly) -> None:
     fly.deploys = [Step(replies=[GOOD]), Step(replies=[health(OLD)])]
     process = fly.start("deploy", COMMIT, "--bake", "600")
     assert process.stdout
@@ -62,7 +62,7 @@ def test_a_version_that_breaks_while_watched_is_put_back(fly: FakeFly) -> None:
 
 
 @pytest.mark.slow
-def test_a_deploy_that_is_not_good_is_not_watched(fly: FakeFly) -> None:
+def test_failed_deploy_is_not_watched(fly: FakeFly) -> None:
     fly.deploys = [Step(status=1)]
 
     assert "Watching" not in fly.deploy("--bake", "600").out

@@ -24,21 +24,21 @@ UPDATERS: dict[str, dict[str, Any]] = {
 each_updater = pytest.mark.parametrize("name", MANIFESTS)
 
 
-def test_actions_image_and_packages_are_kept_fresh_and_each_once() -> None:
+def test_every_ecosystem_has_exactly_one_updater() -> None:
     assert CONFIG["version"] == 2
     assert list(UPDATERS) == list(MANIFESTS)
     assert len(CONFIG["updates"]) == len(MANIFESTS)
 
 
 @each_updater
-def test_it_looks_where_the_manifest_is(name: str) -> None:
+def test_updater_directory_has_the_manifest(name: str) -> None:
     manifest = MANIFESTS[name]
 
     assert (ROOT / manifest.removeprefix("/")).is_file()
     assert name.startswith("github-actions ") or UPDATERS[name]["directory"] == str(Path(manifest).parent)
 
 
-def test_no_manifest_is_left_out() -> None:
+def test_every_manifest_has_an_updater() -> None:
     names = {Path(manifest).name for manifest in MANIFESTS.values()}
     skipped = {".venv", ".data", "node_modules", "tests"}
     found = {
@@ -51,25 +51,25 @@ def test_no_manifest_is_left_out() -> None:
 
 
 @each_updater
-def test_it_proposes_weekly_what_is_at_least_a_week_old(name: str) -> None:
+def test_updates_are_weekly_with_a_cooldown_of_a_week(name: str) -> None:
     assert UPDATERS[name]["schedule"]["interval"] == "weekly"
     assert UPDATERS[name]["cooldown"] == {"default-days": 7}
 
 
 @each_updater
-def test_it_opens_one_pull_request_for_all(name: str) -> None:
+def test_updater_opens_one_grouped_pull_request(name: str) -> None:
     (group,) = UPDATERS[name]["groups"].values()
 
     assert group == {"patterns": ["*"]}
 
 
 @each_updater
-def test_staging_sees_an_update_before_production(name: str) -> None:
+def test_updates_go_to_staging_before_production(name: str) -> None:
     assert UPDATERS[name]["target-branch"] == "develop"
 
 
 @each_updater
-def test_it_runs_no_code_of_packages_and_passes_nothing_over(name: str) -> None:
+def test_updater_has_no_other_settings(name: str) -> None:
     assert set(UPDATERS[name]) == {
         *["package-ecosystem", "directory", "target-branch", "schedule", "cooldown", "groups"]
     }

@@ -26,7 +26,7 @@ SCRIPTS = SCRIPT.parent
 # A deploy that is good
 
 
-def test_the_image_of_the_commit_is_deployed_from_the_folder_with_fly_toml(fly: FakeFly) -> None:
+def test_commit_image_is_deployed_from_the_fly_toml_folder(fly: FakeFly) -> None:
     done = fly.deploy()
 
     assert done.status == 0, done.out
@@ -37,7 +37,7 @@ def test_the_image_of_the_commit_is_deployed_from_the_folder_with_fly_toml(fly: 
     assert done.last == f"::notice::an-app: Deployed. Last seen: status 200, version {NEW}"
 
 
-def test_flyctl_s_output_is_folded_and_cannot_give_commands_to_the_runner(fly: FakeFly) -> None:
+def test_flyctl_output_cannot_send_workflow_commands(fly: FakeFly) -> None:
     fly.deploys = [Step(says="::error::forged", replies=[health(NEW)])]
 
     lines = fly.deploy().out.splitlines()
@@ -48,7 +48,7 @@ def test_flyctl_s_output_is_folded_and_cannot_give_commands_to_the_runner(fly: F
     assert lines[start + 2 : start + 5] == ["::error::forged", f"::{resume}::", "::endgroup::"]
 
 
-def test_its_output_comes_while_it_works(fly: FakeFly) -> None:
+def test_flyctl_output_is_streamed(fly: FakeFly) -> None:
     fly.deploys = [Step(says="building", seconds=30)]
     process = fly.start("deploy", COMMIT)
     assert process.stdout
@@ -61,7 +61,7 @@ def test_its_output_comes_while_it_works(fly: FakeFly) -> None:
     process.communicate(timeout=20)
 
 
-def test_a_first_deploy_finds_nothing_before(fly: FakeFly) -> None:
+def test_first_deploy_has_no_previous_version(fly: FakeFly) -> None:
     fly.serve(Reply("", 404))
     fly.releases = []
 
@@ -69,7 +69,7 @@ def test_a_first_deploy_finds_nothing_before(fly: FakeFly) -> None:
     assert "| Served before | `unknown` |" in fly.summary
 
 
-def test_first_deploy_asks_for_no_name_before_it_is_there(fly: FakeFly) -> None:
+def test_first_deploy_does_not_resolve_the_name_too_early(fly: FakeFly) -> None:
     """A resolver would remember that there is none, and the app would look away after a good deploy."""
     fly.releases = []
 
@@ -81,7 +81,7 @@ def test_first_deploy_asks_for_no_name_before_it_is_there(fly: FakeFly) -> None:
     assert min(asked) > deployed
 
 
-def test_the_summary_says_what_runs_where(fly: FakeFly) -> None:
+def test_summary_lists_app_versions_and_image(fly: FakeFly) -> None:
     (fly.folder / "summary").write_text("what an earlier step wrote\n")
     fly.deploy()
 
@@ -128,7 +128,7 @@ def test_the_summary_says_what_runs_where(fly: FakeFly) -> None:
         (1, "", NEW, 1, "but perhaps did so before. Put back: Nothing: the app serves the commit."),
     ],
 )
-def test_the_commit_served_and_flyctl_s_end_decide_together(
+def test_result_depends_on_served_commit_and_flyctl_exit(
     fly: FakeFly,
     status: int,
     before: str,
@@ -146,7 +146,7 @@ def test_the_commit_served_and_flyctl_s_end_decide_together(
     assert len(fly.commands("deploy")) == 1
 
 
-def test_a_flyctl_that_hangs_is_stopped_in_time_and_may_clean_up(fly: FakeFly) -> None:
+def test_hanging_flyctl_is_interrupted_at_its_time_limit(fly: FakeFly) -> None:
     fly.deploys = [Step(seconds=60)]
 
     done = fly.deploy("--time-limit", "5")
@@ -156,7 +156,7 @@ def test_a_flyctl_that_hangs_is_stopped_in_time_and_may_clean_up(fly: FakeFly) -
     assert (fly.folder / "interrupted").exists()
 
 
-def test_without_flyctl_it_says_so(fly: FakeFly) -> None:
+def test_missing_flyctl_is_reported(fly: FakeFly) -> None:
     done = fly.deploy(PATH="/nowhere")
 
     assert done.status == 1
@@ -164,7 +164,7 @@ def test_without_flyctl_it_says_so(fly: FakeFly) -> None:
     assert "flyctl machine: [Errno 2]" in done.out
 
 
-def test_after_a_failure_of_flyctl_it_waits_less() -> None:
+def test_wait_is_shorter_after_a_flyctl_failure() -> None:
     parsed = options.parse(["deploy", "an-app", COMMIT])
 
     assert script.patience(parsed, "succeeded") == 90
@@ -175,7 +175,7 @@ def test_after_a_failure_of_flyctl_it_waits_less() -> None:
 
 
 @pytest.mark.parametrize(("serves", "shown"), [(NEW, 0), (OLD, 1)])
-def test_a_deploy_that_is_not_good_shows_the_app_s_status_and_logs(fly: FakeFly, serves: str, shown: int) -> None:
+def test_failed_deploy_shows_status_and_logs(fly: FakeFly, serves: str, shown: int) -> None:
     fly.deploys = [Step(replies=[health(serves)])]
 
     done = fly.deploy()
@@ -186,7 +186,7 @@ def test_a_deploy_that_is_not_good_shows_the_app_s_status_and_logs(fly: FakeFly,
     assert done.out.count("::group::flyctl logs") == shown
 
 
-def test_a_status_that_flyctl_cannot_tell_changes_nothing(fly: FakeFly) -> None:
+def test_failing_status_command_changes_nothing(fly: FakeFly) -> None:
     fly.status = Step(status=1, says="Error: unauthorized")
 
     done = fly.deploy()
@@ -210,7 +210,7 @@ def test_a_status_that_flyctl_cannot_tell_changes_nothing(fly: FakeFly) -> None:
         ("", ""),
     ],
 )
-def test_an_image_s_commit_is_the_full_hash_in_its_tag(tag: str, commit: str) -> None:
+def test_image_commit_is_the_full_hash_in_its_tag(tag: str, commit: str) -> None:
     assert flyctl.commit_of(f"registry.fly.io/an-app{tag}") == commit
     assert flyctl.commit_of(f"registry.fly.io/{COMMIT}{tag}") == commit
 
@@ -219,7 +219,7 @@ def test_an_image_s_commit_is_the_full_hash_in_its_tag(tag: str, commit: str) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_cancelled_run_stops_flyctl_says_so_and_puts_nothing_back(fly: FakeFly, number: signal.Signals) -> None:
+def test_cancelled_run_stops_flyctl_and_puts_nothing_back(fly: FakeFly, number: signal.Signals) -> None:
     fly.deploys = [Step(replies=[AWAY], seconds=60)]
     process = fly.start("deploy", COMMIT)
     wait_for_a_deploy(fly)
@@ -269,7 +269,7 @@ def wait_for_a_deploy(fly: FakeFly) -> None:
         (["roll-back", "an-app", "v1", "--force"], "unrecognized arguments: --force"),
     ],
 )
-def test_a_wrong_argument_is_named_in_a_sentence(arguments: list[str], sentence: str) -> None:
+def test_invalid_argument_is_named_in_the_error(arguments: list[str], sentence: str) -> None:
     done = subprocess.run(
         [sys.executable, "-EsW", "error", SCRIPT, *arguments], capture_output=True, text=True, timeout=30, check=False
     )
@@ -279,7 +279,7 @@ def test_a_wrong_argument_is_named_in_a_sentence(arguments: list[str], sentence:
     assert "Traceback" not in done.stderr
 
 
-def test_by_itself_it_asks_the_app_s_own_address_ten_times_in_a_row() -> None:
+def test_default_is_ten_answers_in_a_row_from_the_apps_url() -> None:
     parsed = options.parse(["deploy", "an-app", COMMIT])
 
     assert (parsed.url, parsed.answers, parsed.interval) == ("https://an-app.fly.dev", 10, 1)
@@ -288,7 +288,7 @@ def test_by_itself_it_asks_the_app_s_own_address_ten_times_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
-def test_it_is_written_for_the_runners_own_python(script: Path) -> None:
+def test_scripts_import_only_the_standard_library(script: Path) -> None:
     """ubuntu-26.04 has 3.14, ubuntu-24.04 3.12, and neither our packages; the deploy jobs install nothing."""
     tree = ast.parse(script.read_text(), feature_version=(3, 12))
     imported = {

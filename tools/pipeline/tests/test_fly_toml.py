@@ -90,7 +90,7 @@ def seconds(duration: str) -> float:
         "deploy.release_command": "alembic upgrade head",  # npm run db:migrate there
     }.items(),
 )
-def test_it_holds_what_the_specification_says(key: str, value: object) -> None:
+def test_fly_toml_matches_the_specification(key: str, value: object) -> None:
     assert [found for name, found in flat(FLY) if name == key] == [value]
 
 
@@ -126,13 +126,13 @@ def test_every_variable_is_a_setting_of_the_server_and_a_string(monkeypatch: pyt
     assert load(Settings).environment == "production"
 
 
-def test_the_server_listens_where_the_proxy_knocks() -> None:
+def test_server_listens_on_the_internal_port() -> None:
     assert int(FLY["env"]["PORT"]) == FLY["http_service"]["internal_port"]
     assert re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE) == [FLY["env"]["PORT"]]
     assert SETTINGS.host == "0.0.0.0"  # noqa: S104 - the proxy's way in
 
 
-def test_prometheus_asks_where_the_server_tells_and_no_service_leads_there() -> None:
+def test_metrics_port_is_scraped_and_not_public() -> None:
     assert FLY["metrics"] == {"port": int(FLY["env"]["METRICS_PORT"]), "path": "/metrics"}
     assert FLY["metrics"]["port"] != FLY["http_service"]["internal_port"]
     assert "services" not in FLY
@@ -141,7 +141,7 @@ def test_prometheus_asks_where_the_server_tells_and_no_service_leads_there() -> 
 # A deploy
 
 
-def test_a_version_that_never_gets_healthy_takes_no_traffic_and_the_old_one_stays() -> None:
+def test_unhealthy_version_takes_no_traffic() -> None:
     assert FLY["deploy"]["strategy"] == "bluegreen"
     assert len(FLY["http_service"]["checks"]) == 1, "bluegreen waits for a check"
     assert "mounts" not in FLY, "bluegreen can't move a volume"
@@ -153,7 +153,7 @@ def test_a_deploy_waits_for_several_checks_before_it_gives_up() -> None:
     assert wait >= seconds(CHECK["grace_period"]) + 3 * seconds(CHECK["interval"])
 
 
-def test_the_release_command_is_a_program_of_the_image_and_needs_no_shell() -> None:
+def test_release_command_needs_no_shell() -> None:
     program, *arguments = shlex.split(FLY["deploy"]["release_command"])
 
     assert shutil.which(program)
@@ -162,7 +162,7 @@ def test_the_release_command_is_a_program_of_the_image_and_needs_no_shell() -> N
     assert not re.search(r"^ENTRYPOINT", DOCKERFILE, re.MULTILINE)
 
 
-def test_migrations_give_up_by_themselves_before_flyctl_stops_waiting_for_them() -> None:
+def test_migration_limits_are_below_the_release_timeout() -> None:
     bounds = [
         field.default
         for name, field in MigrationSettings.model_fields.items()
@@ -172,7 +172,7 @@ def test_migrations_give_up_by_themselves_before_flyctl_stops_waiting_for_them()
     assert seconds(FLY["deploy"]["release_command_timeout"]) > sum(bounds)
 
 
-def test_two_machines_and_their_successors_fit_into_postgres() -> None:
+def test_connections_during_a_deploy_fit_postgresql() -> None:
     """PostgreSQL has 100 connections, and keeps 3 of them for superusers."""
     probe, background_reads, release = 1, 1, 2
     pools = SETTINGS.database_pool_size + SETTINGS.database_read_pool_size + SETTINGS.database_background_pool_size
@@ -184,18 +184,18 @@ def test_two_machines_and_their_successors_fit_into_postgres() -> None:
 # Health
 
 
-def test_the_check_is_answered_with_200_by_the_server_itself(health_api: Api) -> None:
+def test_health_check_path_returns_200(health_api: Api) -> None:
     answer = httpx2.request(CHECK["method"], health_api.url + CHECK["path"], follow_redirects=False)
 
     assert answer.status_code == 200
 
 
-def test_the_check_waits_for_the_slowest_answer_and_ends_before_the_next() -> None:
+def test_health_check_timeout_fits_probe_and_interval() -> None:
     assert ANSWER_WITHIN_SECONDS < seconds(CHECK["timeout"]) < seconds(CHECK["interval"])
 
 
 @pytest.mark.parametrize("key", ["interval", "timeout", "grace_period"])
-def test_the_checks_times_are_such_as_flyctl_leaves_alone(key: str) -> None:
+def test_health_check_times_are_in_flyctls_range(key: str) -> None:
     """It clamps them to between 1 and 60 seconds."""
     assert 1 <= seconds(CHECK[key]) <= 60
 
@@ -203,12 +203,12 @@ def test_the_checks_times_are_such_as_flyctl_leaves_alone(key: str) -> None:
 # The end of a machine
 
 
-def test_the_server_is_asked_to_stop_by_the_signal_that_the_image_names() -> None:
+def test_kill_signal_is_the_images_stop_signal() -> None:
     assert FLY["kill_signal"] == "SIGTERM"
     assert re.findall(r"^STOPSIGNAL (\w+)$", DOCKERFILE, re.MULTILINE) == [FLY["kill_signal"]]
 
 
-def test_the_server_can_finish_what_is_in_flight_before_it_is_killed() -> None:
+def test_requests_in_flight_end_before_the_kill_timeout() -> None:
     needed = (
         ACCEPT_QUEUE_TIMEOUT_SECONDS
         + SETTINGS.shutdown_drain_seconds
@@ -222,31 +222,31 @@ def test_the_server_can_finish_what_is_in_flight_before_it_is_killed() -> None:
 # Load
 
 
-def test_machines_stop_and_start_with_the_load_and_never_only_one_of_the_two() -> None:
+def test_machines_stop_and_start_with_the_load() -> None:
     service = FLY["http_service"]
 
     assert (service["auto_stop_machines"] != "off") == service["auto_start_machines"]
 
 
-def test_load_is_counted_in_requests_and_bounded() -> None:
+def test_concurrency_limits_count_requests() -> None:
     concurrency = FLY["http_service"]["concurrency"]
 
     assert concurrency["type"] == "requests"
     assert 0 < concurrency["soft_limit"] < concurrency["hard_limit"]
 
 
-def test_fly_asks_another_machine_before_one_sends_requests_away_and_leaves_room_for_its_answers() -> None:
+def test_server_rejects_between_flys_soft_and_hard_limits() -> None:
     concurrency = FLY["http_service"]["concurrency"]
 
     assert concurrency["soft_limit"] < SETTINGS.max_concurrent_requests < concurrency["hard_limit"]
 
 
-def test_the_machine_has_a_size() -> None:
+def test_machine_size_is_set() -> None:
     assert [set(machine) for machine in FLY["vm"]] == [{"size", "memory"}]
     assert int(re.fullmatch(r"(\d+)mb", FLY["vm"][0]["memory"])[1]) >= 512  # type: ignore[index]
 
 
-def test_every_choice_beside_the_specification_says_why() -> None:
+def test_every_setting_has_a_comment_with_its_reason() -> None:
     """A comment above the key, or above the table that it starts."""
     lines = [line.strip() for line in TEXT.splitlines()]
     for choice in ["kill_signal", "release_command_timeout", "strategy", "wait_timeout", "grace_period", "memory"]:

@@ -58,7 +58,7 @@ def direct(group: str | None = None) -> list[str]:
     + [(each, [DEVELOPMENT]) for each in direct("dev")]
     + [(each, [PEERS_LOCK]) for each in PEERS_PYPROJECT["project"]["dependencies"]],
 )
-def test_what_is_asked_for_is_pinned_and_the_locks_hold_that_version(requirement: str, locks: list[Path]) -> None:
+def test_requirement_is_pinned_and_locked_at_that_version(requirement: str, locks: list[Path]) -> None:
     pin = EXACT.fullmatch(requirement)
 
     assert pin, "pin it with =="
@@ -77,11 +77,11 @@ def test_every_package_has_a_version_and_hashes(lock: Path) -> None:
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in package.hashes)
 
 
-def test_what_is_tested_is_what_the_image_runs() -> None:
+def test_dev_lock_contains_the_image_lock() -> None:
     assert read(RUNTIME).items() <= read(RUNNING).items() <= read(DEVELOPMENT).items()
 
 
-def test_tools_stay_out_of_the_image() -> None:
+def test_image_lock_has_no_development_tools() -> None:
     tools = {each.partition("==")[0] for group in ("run", "dev") for each in direct(group)}
 
     assert tools & set(read(RUNTIME)) == set()
@@ -105,7 +105,7 @@ def test_no_lock_names_a_registry(lock: Path) -> None:
 
 
 @each_npm_folder
-def test_npm_packages_are_pinned_and_the_lock_holds_them_with_hashes(folder: Path) -> None:
+def test_npm_packages_are_pinned_and_locked_with_hashes(folder: Path) -> None:
     manifest = json.loads((folder / "package.json").read_text())
     lock = json.loads((folder / "package-lock.json").read_text())["packages"]
     wanted = manifest.get("devDependencies", {}) | manifest.get("dependencies", {})
@@ -119,13 +119,13 @@ def test_npm_packages_are_pinned_and_the_lock_holds_them_with_hashes(folder: Pat
 
 
 @each_npm_folder
-def test_npm_is_told_to_name_no_registry_in_the_lock_and_to_run_nobodys_scripts(folder: Path) -> None:
+def test_npm_locks_omit_registries_and_scripts_do_not_run(folder: Path) -> None:
     told = (folder / ".npmrc").read_text().splitlines()
 
     assert {"omit-lockfile-registry-resolved=true", "ignore-scripts=true"} <= set(told)
 
 
-def test_every_file_means_the_same_python() -> None:
+def test_every_file_names_the_same_python() -> None:
     version = (ROOT / ".python-version").read_text().strip()
     images = re.findall(r"^FROM (\S+)", (SERVER / "Dockerfile").read_text(), re.MULTILINE)
 

@@ -67,7 +67,7 @@ def test_leftovers_are_cordoned_or_tagged_beside_others(app_machines: list[Machi
         (DONE + GREEN, "b1 b2"),  # before old machines were destroyed
     ],
 )
-def test_a_deploy_destroys_what_a_cut_off_one_has_left(
+def test_deploy_destroys_leftovers_of_an_interrupted_one(
     fly: FakeFly, listed: list[dict[str, Any]], destroyed: str
 ) -> None:
     fly.machines = [listed]
@@ -83,7 +83,7 @@ def test_a_deploy_destroys_what_a_cut_off_one_has_left(
 
 
 @pytest.mark.slow
-def test_machines_of_a_release_command_or_destroyed_do_not_count(fly: FakeFly) -> None:
+def test_release_and_destroyed_machines_are_ignored(fly: FakeFly) -> None:
     release_command = machine("r", IMAGE)
     release_command["config"]["metadata"]["fly_process_group"] = "fly_app_release_command"
     fly.machines = [[*BLUE, release_command, machine("d", IMAGE, state="destroyed")]]
@@ -93,7 +93,7 @@ def test_machines_of_a_release_command_or_destroyed_do_not_count(fly: FakeFly) -
 
 
 @pytest.mark.slow
-def test_a_deploy_to_mixed_images_says_what_destroys_which(fly: FakeFly) -> None:
+def test_deploy_to_mixed_images_lists_destroy_commands(fly: FakeFly) -> None:
     fly.machines = [BLUE + GREEN]
 
     done = fly.deploy()
@@ -105,7 +105,7 @@ def test_a_deploy_to_mixed_images_says_what_destroys_which(fly: FakeFly) -> None
 
 
 @pytest.mark.slow
-def test_leftovers_that_stay_are_named_with_the_command(fly: FakeFly) -> None:
+def test_leftovers_that_remain_are_named_with_the_command(fly: FakeFly) -> None:
     fly.machines = [BLUE + WAITING]
     fly.destroy = Step(status=1, says="lease currently held")
 
@@ -121,7 +121,7 @@ def test_leftovers_that_stay_are_named_with_the_command(fly: FakeFly) -> None:
 
 
 @pytest.mark.slow
-def test_a_roll_back_clears_up_and_keeps_the_strategy(fly: FakeFly) -> None:
+def test_roll_back_destroys_leftovers_and_keeps_the_strategy(fly: FakeFly) -> None:
     fly.machines = [BLUE + WAITING]
     fly.deploys = [Step(replies=[health(OLD)])]
 
@@ -131,7 +131,7 @@ def test_a_roll_back_clears_up_and_keeps_the_strategy(fly: FakeFly) -> None:
 
 
 @pytest.mark.slow
-def test_a_roll_back_replaces_mixed_images_at_once(fly: FakeFly) -> None:
+def test_roll_back_replaces_mixed_images_at_once(fly: FakeFly) -> None:
     fly.machines = [BLUE + GREEN]
     fly.deploys = [Step(replies=[health(OLD)])]
 
@@ -151,7 +151,7 @@ def test_a_roll_back_replaces_mixed_images_at_once(fly: FakeFly) -> None:
         (BLUE, 1),  # an image that doesn't start: what serves stays
     ],
 )
-def test_a_roll_back_that_fails_falls_back_where_images_mix(
+def test_failed_roll_back_is_retried_where_images_mix(
     fly: FakeFly, then: list[dict[str, Any]] | None, tries: int
 ) -> None:
     fly.serve(health(NEW))
@@ -165,7 +165,7 @@ def test_a_roll_back_that_fails_falls_back_where_images_mix(
 
 
 @pytest.mark.slow
-def test_a_roll_back_needs_no_list_of_machines(fly: FakeFly) -> None:
+def test_roll_back_needs_no_list_of_machines(fly: FakeFly) -> None:
     fly.machines = [None]
     fly.deploys = [Step(replies=[health(OLD)])]
 
@@ -175,7 +175,7 @@ def test_a_roll_back_needs_no_list_of_machines(fly: FakeFly) -> None:
 # The pin
 
 
-def test_a_pin_says_when_by_whom_and_in_which_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pin_holds_time_author_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "GITHUB_ACTOR": "ana",
         "GITHUB_SERVER_URL": "https://github.example",
@@ -188,7 +188,7 @@ def test_a_pin_says_when_by_whom_and_in_which_run(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_a_roll_back_pins_and_says_how_to_release(fly: FakeFly) -> None:
+def test_roll_back_pins_and_shows_how_to_release(fly: FakeFly) -> None:
     fly.deploys = [Step(replies=[health(OLD)])]
 
     fly.run("roll-back", BEFORE, GITHUB_REF_NAME="main")
@@ -198,7 +198,7 @@ def test_a_roll_back_pins_and_says_how_to_release(fly: FakeFly) -> None:
 
 
 @pytest.mark.slow
-def test_a_pinned_app_is_deployed_to_only_by_force(fly: FakeFly) -> None:
+def test_pinned_app_needs_force(fly: FakeFly) -> None:
     fly.machines = [[machine("m1", pin="2026-11-27T21:00:00Z by ana"), machine("m2")]]
 
     refused = fly.deploy(GITHUB_REF_NAME="main")
@@ -214,7 +214,7 @@ def test_a_pinned_app_is_deployed_to_only_by_force(fly: FakeFly) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_put_back_is_pinned_as_it_was_before(fly: FakeFly) -> None:
+def test_put_back_keeps_the_previous_pin(fly: FakeFly) -> None:
     fly.machines = [[machine("m1", pin="2026-11-27T21:00:00Z")]]
     fly.deploys = [Step(replies=[AWAY]), Step(replies=[health(OLD)])]
 
@@ -228,7 +228,7 @@ def test_what_is_put_back_is_pinned_as_it_was_before(fly: FakeFly) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("version", "shown"), [(NEW, True), (OLD, False)])
-def test_the_summary_says_why_the_migration_failed(fly: FakeFly, version: str, *, shown: bool) -> None:
+def test_summary_has_the_cause_of_a_failed_migration(fly: FakeFly, version: str, *, shown: bool) -> None:
     fly.machines = [[machine("m1", state="stopped"), machine("m2")]]
     fly.deploys = [Step(status=1)]
     fly.last_failure = Step(says=f'{{"stdout": "2026-11-27T21:00:00Z {version}: Running upgrade: division by zero"}}')
@@ -242,7 +242,7 @@ def test_the_summary_says_why_the_migration_failed(fly: FakeFly, version: str, *
 
 
 @pytest.mark.slow
-def test_a_machine_that_cannot_say_why_changes_nothing(fly: FakeFly) -> None:
+def test_machine_without_a_cause_changes_nothing(fly: FakeFly) -> None:
     fly.deploys = [Step(status=1)]
     fly.last_failure = Step(says='{"exit_code": 2, "stdout": "No such command"}')
 

@@ -30,14 +30,14 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_newer_commit_and_the_same_one_may_follow(commit: dict[str, str]) -> None:
+def test_newer_or_same_commit_may_follow(commit: dict[str, str]) -> None:
     assert order.why_not_after(commit["old"], commit["new"]) == ""
     assert order.why_not_after(commit["old"][:7], commit["new"]) == ""
     assert order.why_not_after(commit["new"][:7], commit["new"]) == ""
     assert order.why_not_after("", commit["new"]) == ""
 
 
-def test_an_older_or_unrelated_commit_may_not_follow(commit: dict[str, str]) -> None:
+def test_older_or_unrelated_commit_may_not_follow(commit: dict[str, str]) -> None:
     old, new, other = (commit[name] for name in ("old", "new", "other"))
 
     assert order.why_not_after(new[:7], old) == f"{old[:7]} is older than {new[:7]}, which serves and contains it."
@@ -53,7 +53,7 @@ def test_an_older_or_unrelated_commit_may_not_follow(commit: dict[str, str]) -> 
         ([COMMIT], "0ddba11, which serves, isn't in the Git history of 1a2b3c4"),
     ],
 )
-def test_a_deploy_out_of_order_is_refused_unless_forced(fly: FakeFly, history: list[str], sentence: str) -> None:
+def test_deploy_out_of_order_is_refused_unless_forced(fly: FakeFly, history: list[str], sentence: str) -> None:
     fly.history = history
 
     refused = fly.deploy(GITHUB_REF_NAME="develop")
@@ -69,7 +69,7 @@ def test_a_deploy_out_of_order_is_refused_unless_forced(fly: FakeFly, history: l
 
 
 @pytest.mark.slow
-def test_an_app_that_is_down_is_compared_by_its_release(fly: FakeFly) -> None:
+def test_unavailable_app_is_compared_by_its_release(fly: FakeFly) -> None:
     fly.serve(health(""))
     fly.releases = [release(3, f"registry.fly.io/an-app:{BEFORE}")]
     fly.history = [COMMIT, BEFORE]
@@ -78,7 +78,7 @@ def test_an_app_that_is_down_is_compared_by_its_release(fly: FakeFly) -> None:
 
 
 @pytest.mark.slow
-def test_a_roll_back_goes_to_an_older_commit(fly: FakeFly) -> None:
+def test_roll_back_accepts_an_older_commit(fly: FakeFly) -> None:
     fly.serve(health(NEW))
     fly.deploys = [Step(replies=[health("0.1.0+0ddba11")])]
 

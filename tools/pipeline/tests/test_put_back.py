@@ -24,7 +24,7 @@ BACK = f"deploy --app an-app --image {IMAGE_BEFORE} --skip-release-command"
 THIRD = "0.1.0+7777777"
 
 
-def test_nothing_is_where_the_version_of_before_serves_on(fly: FakeFly) -> None:
+def test_nothing_is_put_back_if_the_old_version_serves(fly: FakeFly) -> None:
     fly.deploys = [Step(status=1)]
 
     done = fly.deploy()
@@ -35,7 +35,7 @@ def test_nothing_is_where_the_version_of_before_serves_on(fly: FakeFly) -> None:
     assert f"| Serves now | `{OLD}` |" in fly.summary
 
 
-def test_nothing_is_where_it_is_as_red_as_it_was_before(fly: FakeFly) -> None:
+def test_nothing_is_put_back_if_health_was_red_before(fly: FakeFly) -> None:
     fly.serve(health(OLD, status=503))
     fly.deploys = [Step(status=1)]
 
@@ -54,7 +54,7 @@ def test_nothing_is_where_it_is_as_red_as_it_was_before(fly: FakeFly) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_image_of_before_is_where_its_version_does_not_serve_steadily(
+def test_previous_image_is_put_back_if_health_is_unstable(
     fly: FakeFly, status: int, answers: list[Reply]
 ) -> None:
     fly.deploys = [Step(status=status, replies=answers), Step(replies=[health(OLD)])]
@@ -70,14 +70,14 @@ def test_the_image_of_before_is_where_its_version_does_not_serve_steadily(
     assert f"| Put back | `{IMAGE_BEFORE}`, which serves again. |" in fly.summary
 
 
-def test_it_is_put_back_at_once_where_nothing_healthy_serves(fly: FakeFly) -> None:
+def test_put_back_is_immediate_if_nothing_healthy_serves(fly: FakeFly) -> None:
     fly.deploys = [Step(replies=[AWAY]), Step(replies=[health(OLD)])]
     fly.deploy()
 
     assert fly.commands("deploy")[1:] == [f"{BACK} --strategy immediate --yes"]
 
 
-def test_it_is_put_back_by_fly_toml_s_strategy_while_something_healthy_serves(fly: FakeFly) -> None:
+def test_put_back_uses_fly_tomls_strategy_if_health_is_good(fly: FakeFly) -> None:
     fly.deploys = [Step(replies=[health(THIRD)]), Step(replies=[health(OLD)])]
     fly.deploy()
 
@@ -85,7 +85,7 @@ def test_it_is_put_back_by_fly_toml_s_strategy_while_something_healthy_serves(fl
 
 
 @pytest.mark.parametrize("first", [Step(status=1), Step(status=0)])
-def test_and_at_once_when_that_has_failed(fly: FakeFly, first: Step) -> None:
+def test_put_back_is_immediate_after_a_failed_attempt(fly: FakeFly, first: Step) -> None:
     fly.deploys = [Step(replies=[health(THIRD)]), first, Step(replies=[health(OLD)])]
 
     done = fly.deploy()
@@ -94,7 +94,7 @@ def test_and_at_once_when_that_has_failed(fly: FakeFly, first: Step) -> None:
     assert "which serves again" in done.last
 
 
-def test_one_that_does_not_serve_again_is_told(fly: FakeFly) -> None:
+def test_failed_put_back_is_reported(fly: FakeFly) -> None:
     fly.deploys = [Step(replies=[AWAY])]
 
     done = fly.deploy()
@@ -104,7 +104,7 @@ def test_one_that_does_not_serve_again_is_told(fly: FakeFly) -> None:
     assert "| Serves now | `unknown` |" in fly.summary
 
 
-def test_the_image_of_the_same_commit_is_not_put_back_by_itself(fly: FakeFly) -> None:
+def test_image_of_the_same_commit_is_not_put_back(fly: FakeFly) -> None:
     fly.serve(health(NEW))
     fly.releases = [release(3, f"{IMAGE}@sha256:{64 * '0'}")]
     fly.deploys = [Step(replies=[AWAY])]
@@ -116,7 +116,7 @@ def test_the_image_of_the_same_commit_is_not_put_back_by_itself(fly: FakeFly) ->
 @pytest.mark.parametrize(
     "listed", [None, [], [release(1, IMAGE_BEFORE.replace(BEFORE, "x"), "failed")], [release(1, "")]]
 )
-def test_without_a_known_image_nothing_is(fly: FakeFly, listed: list[dict[str, Any]] | None) -> None:
+def test_nothing_is_put_back_without_a_known_image(fly: FakeFly, listed: list[dict[str, Any]] | None) -> None:
     fly.releases = listed
     fly.deploys = [Step(replies=[AWAY])]
 
@@ -149,7 +149,7 @@ OTHER = "registry.fly.io/an-app:deployment-9"
         (OLD, [release(3, OTHER)], OTHER, OLD),  # built by hand
     ],
 )
-def test_which_image_is_put_back(
+def test_put_back_chooses_the_newest_image_that_served(
     fly: FakeFly, before: str, listed: list[dict[str, Any]], image: str, again: str
 ) -> None:
     fly.serve(health(before))
@@ -173,7 +173,7 @@ def test_which_image_is_put_back(
         ("", OTHER, health(THIRD, status=503)),
     ],
 )
-def test_another_version_and_a_red_one_is_not_what_was_put_back(
+def test_other_or_unhealthy_version_fails_the_put_back(
     fly: FakeFly, before: str, image: str, answer: Reply
 ) -> None:
     fly.serve(health(before))

@@ -13,7 +13,7 @@ SCRIPT = ROOT / ".github" / "scripts" / "deploy.py"
 
 
 @pytest.mark.parametrize("interpreter", ["python3.12", "python3.13", "python3.14", "/usr/bin/python3"])
-def test_deploy_script_runs_on_its_interpreter(interpreter: str) -> None:
+def test_deploy_script_runs_on_supported_pythons(interpreter: str) -> None:
     """lint-pipeline checks what is in the standard library from 3.12 to 3.14, also where an interpreter is missing."""
     pyenv = map(str, Path.home().glob(".pyenv/versions/*/bin"))
     program = shutil.which(interpreter, path=os.pathsep.join([*pyenv, os.environ["PATH"]]))

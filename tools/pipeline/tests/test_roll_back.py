@@ -34,7 +34,7 @@ def new_serves(fly: FakeFly) -> None:
         (BEFORE, f"{IMAGE_BEFORE}@sha256:13"),
     ],
 )
-def test_the_image_of_a_release_or_a_commit_is_deployed_without_its_release_command(
+def test_roll_back_deploys_without_the_release_command(
     fly: FakeFly, asked: str, image: str
 ) -> None:
     done = fly.run("roll-back", asked)
@@ -47,14 +47,14 @@ def test_the_image_of_a_release_or_a_commit_is_deployed_without_its_release_comm
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_full_commit_needs_no_release(fly: FakeFly, *, known: bool) -> None:
+def test_full_commit_needs_no_release(fly: FakeFly, *, known: bool) -> None:
     fly.releases = [release(15, UNLABELLED)] if known else None
 
     assert fly.run("roll-back", BEFORE).status == 0
     assert f"--image {IMAGE_BEFORE} --skip" in fly.commands("deploy")[0]
 
 
-def test_the_summary_is_that_of_a_deploy(fly: FakeFly) -> None:
+def test_roll_back_summary_has_the_rows_of_a_deploy(fly: FakeFly) -> None:
     fly.run("roll-back", "v12")
 
     for row in (
@@ -90,7 +90,7 @@ def test_the_summary_is_that_of_a_deploy(fly: FakeFly) -> None:
         ("$(reboot)", "'$(reboot)' is neither"),
     ],
 )
-def test_what_cannot_be_rolled_back_to_is_told_in_a_sentence_and_nothing_is_deployed(
+def test_invalid_roll_back_target_is_refused(
     fly: FakeFly, asked: str, sentence: str
 ) -> None:
     done = fly.run("roll-back", asked)
@@ -103,7 +103,7 @@ def test_what_cannot_be_rolled_back_to_is_told_in_a_sentence_and_nothing_is_depl
 
 
 @pytest.mark.parametrize("asked", ["v12", BEFORE[:7]])
-def test_without_the_list_of_releases_it_says_so(fly: FakeFly, asked: str) -> None:
+def test_failure_to_list_releases_is_reported(fly: FakeFly, asked: str) -> None:
     fly.releases = None
 
     done = fly.run("roll-back", asked)
@@ -114,7 +114,7 @@ def test_without_the_list_of_releases_it_says_so(fly: FakeFly, asked: str) -> No
     assert fly.commands("deploy") == []
 
 
-def test_it_fails_when_the_commit_does_not_serve_and_leaves_the_rest_to_a_person(fly: FakeFly) -> None:
+def test_roll_back_fails_if_the_commit_does_not_serve(fly: FakeFly) -> None:
     fly.deploys = [Step(replies=[AWAY])]
 
     done = fly.run("roll-back", "v12")
@@ -125,7 +125,7 @@ def test_it_fails_when_the_commit_does_not_serve_and_leaves_the_rest_to_a_person
     assert fly.commands("logs") == ["logs --app an-app --no-tail"]
 
 
-def test_the_commit_served_decides_as_it_does_for_a_deploy(fly: FakeFly) -> None:
+def test_roll_back_result_depends_on_the_served_commit(fly: FakeFly) -> None:
     fly.deploys = [Step(status=1, replies=[health(OLD)])]
 
     done = fly.run("roll-back", "v12")

@@ -10,7 +10,7 @@ NAMED = sorted(set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").r
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_test_that_is_named_as_evidence_exists(name: str) -> None:
+def test_evidence_names_an_existing_test(name: str) -> None:
     definition = re.compile(rf"^def {name}\(", re.MULTILINE)
 
     assert any(
@@ -19,6 +19,6 @@ def test_a_test_that_is_named_as_evidence_exists(name: str) -> None:
     )
 
 
-def test_every_promise_is_filled_in() -> None:
+def test_every_claim_has_evidence() -> None:
     assert len(NAMED) > 30
     assert "{" not in (ROOT / "docs" / "security.md").read_text()

@@ -26,7 +26,7 @@ def wait(url: str, timeout: float = 1, in_a_row: int = 3) -> tuple[bool, Answer]
     return Api(url, interval=0, in_a_row=in_a_row).wait_until(lambda answer: answer.serves(COMMIT), timeout)
 
 
-def test_the_wait_ends_as_soon_as_the_commit_has_answered_several_times_in_a_row() -> None:
+def test_wait_ends_after_enough_answers_in_a_row() -> None:
     with serving(health(NEW)) as server:
         served, answer = wait(server.url, timeout=20)
 
@@ -35,7 +35,7 @@ def test_the_wait_ends_as_soon_as_the_commit_has_answered_several_times_in_a_row
     assert answer == Answer(200, NEW, f"status 200, version {NEW}")
 
 
-def test_it_goes_on_while_the_old_commit_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wait_continues_while_the_old_commit_answers(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(*[health(OLD)] * 5, health(NEW)) as server:
         served, _ = wait(server.url, timeout=20)
 
@@ -44,12 +44,12 @@ def test_it_goes_on_while_the_old_commit_answers(capsys: pytest.CaptureFixture[s
     assert [line.split("version ")[1] for line in capsys.readouterr().out.splitlines()] == [OLD, NEW]
 
 
-def test_old_and_new_machines_that_answer_in_turns_are_no_finished_deploy() -> None:
+def test_alternating_versions_do_not_end_the_wait() -> None:
     with serving(health(NEW), health(NEW), health(OLD), repeat_all=True) as server:
         assert not wait(server.url)[0]
 
 
-def test_it_gives_up_in_time_with_what_it_saw_last() -> None:
+def test_wait_times_out_with_the_last_answer() -> None:
     with serving(health(OLD)) as server:
         started = time.monotonic()
         served, answer = wait(server.url)
@@ -59,7 +59,7 @@ def test_it_gives_up_in_time_with_what_it_saw_last() -> None:
     assert answer.seen == f"status 200, version {OLD}"
 
 
-def test_it_lets_the_time_pass_between_two_questions() -> None:
+def test_wait_pauses_between_requests() -> None:
     with serving(health(NEW)) as server:
         started = time.monotonic()
         Api(server.url, interval=1, in_a_row=2).wait_until(lambda answer: answer.serves(COMMIT), 20)
@@ -67,7 +67,7 @@ def test_it_lets_the_time_pass_between_two_questions() -> None:
     assert 1 <= time.monotonic() - started < 15
 
 
-def test_health_that_turns_green_ends_it() -> None:
+def test_wait_ends_when_health_turns_green() -> None:
     with serving(*[health(NEW, status=503)] * 4, health(NEW)) as server:
         assert wait(server.url, timeout=20)[0]
         assert len(server.paths) == 7
@@ -87,7 +87,7 @@ def test_health_that_turns_green_ends_it() -> None:
         "\n::add-mask::x\n::error::forged",
     ],
 )
-def test_an_answer_without_a_version_is_none(body: str) -> None:
+def test_answer_without_a_version_does_not_count(body: str) -> None:
     with serving(Reply(body)) as server:
         answer = ask(server.url, 5)
 
@@ -96,7 +96,7 @@ def test_an_answer_without_a_version_is_none(body: str) -> None:
     assert "\n" not in answer.seen, "or it could give commands to the runner"
 
 
-def test_when_the_time_is_up_answers_that_agree_go_on_until_one_does_not() -> None:
+def test_matching_answers_continue_past_the_timeout() -> None:
     with serving(health(NEW)) as server:
         assert wait(server.url, timeout=0)[0]
     for replies in ([health(OLD), health(NEW)], [health(NEW), health(NEW), health(OLD), health(NEW)]):
@@ -105,7 +105,7 @@ def test_when_the_time_is_up_answers_that_agree_go_on_until_one_does_not() -> No
         assert len(server.paths) == len(replies) - 1
 
 
-def test_a_refused_connection_is_waited_for() -> None:
+def test_refused_connection_is_retried() -> None:
     started = time.monotonic()
     served, answer = wait(f"http://127.0.0.1:{free_port()}")
 
@@ -115,7 +115,7 @@ def test_a_refused_connection_is_waited_for() -> None:
     assert answer.seen.startswith("no answer (ConnectionRefusedError")
 
 
-def test_a_server_that_accepts_and_is_silent_does_not_hold_it_up() -> None:
+def test_silent_server_is_given_up_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()
         served, answer = wait(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -126,12 +126,12 @@ def test_a_server_that_accepts_and_is_silent_does_not_hold_it_up() -> None:
 
 
 @pytest.mark.parametrize("version", ["0.1.0+1a2b3c4", "0.1.0+1a2b3c4d5e", f"0.1.0+{COMMIT}", "2.0.0-rc.1+1a2b3c4"])
-def test_seven_or_more_digits_of_the_commit_are_the_commit(version: str) -> None:
+def test_seven_or_more_digits_identify_the_commit(version: str) -> None:
     assert Answer(200, version).serves(COMMIT)
 
 
 @pytest.mark.parametrize("status", [None, 204, 500, 503])
-def test_the_commit_is_not_served_while_its_health_is_red(status: int | None) -> None:
+def test_commit_with_red_health_is_not_served(status: int | None) -> None:
     answer = Answer(status, NEW)
 
     assert answer.names(COMMIT)
@@ -154,12 +154,12 @@ def test_the_commit_is_not_served_while_its_health_is_red(status: int | None) ->
         "1a2b3c4",
     ],
 )
-def test_another_version_is_not_the_commit(version: str) -> None:
+def test_other_version_is_not_the_commit(version: str) -> None:
     assert not Answer(200, version).serves(COMMIT)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_not_followed(status: int) -> None:
+def test_redirect_is_not_followed(status: int) -> None:
     with (
         serving(health(NEW)) as target,
         serving(Reply("", status, {"Location": target.url + "/api/v1/health"})) as server,
@@ -169,7 +169,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     assert target.paths == []
 
 
-def test_a_certificate_that_is_not_trusted_is_no_answer() -> None:
+def test_untrusted_certificate_is_no_answer() -> None:
     with serving(health(NEW), tls=certificate(trustme.CA(), "127.0.0.1")) as server:
         answer = ask(server.url.replace("http:", "https:"), 5)
 
@@ -231,7 +231,7 @@ def behind_proxy(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str = "") 
         yield proxy
 
 
-def test_https_goes_through_the_proxy_with_the_apps_own_certificate(
+def test_https_proxy_is_tunnelled_end_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with behind_proxy(tmp_path, monkeypatch) as proxy:
@@ -243,14 +243,14 @@ def test_https_goes_through_the_proxy_with_the_apps_own_certificate(
     assert proxy.requests == [("an-app.fly.dev:443", None), ("another-app.fly.dev:443", None)]
 
 
-def test_the_proxy_is_told_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_credentials_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with behind_proxy(tmp_path, monkeypatch, user="me:s%40me@") as proxy:
         assert ask("https://an-app.fly.dev", 5).serves(COMMIT)
 
     assert proxy.requests == [("an-app.fly.dev:443", f"Basic {base64.b64encode(b'me:s@me').decode()}")]
 
 
-def test_what_no_proxy_names_is_asked_straight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_host_is_requested_directly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with behind_proxy(tmp_path, monkeypatch) as proxy:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         ask(f"https://127.0.0.1:{free_port()}", 5)
@@ -259,7 +259,7 @@ def test_what_no_proxy_names_is_asked_straight(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:port", "http://"])
-def test_a_proxy_that_cannot_be_is_no_answer(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_proxy_is_no_answer(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("https_proxy", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
 

@@ -10,7 +10,7 @@ PAGE = (ROOT / "docs" / "deploying.md").read_text()
 SET_UP = PAGE[PAGE.index("## First-time set-up") : PAGE.index("### The database")]
 
 
-def test_environments_are_made_each_for_its_branch(tmp_path: Path) -> None:
+def test_environments_are_restricted_to_their_branches(tmp_path: Path) -> None:
     step = SET_UP[SET_UP.index("# 4. ") : SET_UP.index("# 5. ")]
 
     done = run(step, tmp_path, fakes="gh")
@@ -25,12 +25,12 @@ def test_environments_are_made_each_for_its_branch(tmp_path: Path) -> None:
         assert evaluate(JOBS[job]["if"], ref=f"refs/heads/{branch}")
 
 
-def test_tokens_come_after_their_environments() -> None:
+def test_tokens_are_set_after_their_environments() -> None:
     for environment in ("staging", "production"):
         assert SET_UP.index("environments/$environment") < SET_UP.index(f"FLY_API_TOKEN --env {environment}")
 
 
-def test_database_is_managed_and_of_version_16() -> None:
+def test_database_is_managed_postgresql_16() -> None:
     created = re.findall(r"^flyctl (mpg|postgres) create (.*)$", SET_UP, re.MULTILINE)
 
     assert [kind for kind, _ in created] == ["mpg", "mpg"]

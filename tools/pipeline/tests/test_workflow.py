@@ -58,7 +58,7 @@ def tracked_files() -> list[str]:
 # What starts it
 
 
-def test_who_starts_it_may_name_what_to_roll_back_to_and_by_itself_it_deploys() -> None:
+def test_manual_run_may_roll_back_and_deploys_by_default() -> None:
     inputs: dict[str, Any] = WORKFLOW["on"]["workflow_dispatch"]["inputs"]
 
     assert {name: {**each, "description": ""} for name, each in inputs.items()} == {
@@ -75,17 +75,17 @@ def test_who_starts_it_may_name_what_to_roll_back_to_and_by_itself_it_deploys() 
     assert all(each["description"] for each in inputs.values())
 
 
-def test_pull_requests_are_held_to_the_same_paths_as_pushes() -> None:
+def test_pull_requests_and_pushes_have_the_same_paths() -> None:
     assert WORKFLOW["on"]["pull_request"] == WORKFLOW["on"]["push"]
 
 
-def test_every_file_is_watched_or_known_not_to_matter() -> None:
+def test_every_file_is_watched_or_listed_as_unwatched() -> None:
     strays = [path for path in tracked_files() if not starts(path) and not any(matches(u, path) for u in UNWATCHED)]
 
     assert strays == [], "add them to the workflow's paths (both lists), or to UNWATCHED with a reason"
 
 
-def test_every_watched_path_is_there() -> None:
+def test_every_watched_path_exists() -> None:
     assert [pattern for pattern in WORKFLOW["on"]["push"]["paths"] if not any(ROOT.glob(pattern))] == []
 
 
@@ -116,7 +116,7 @@ def test_the_jobs_are_named_as_specified() -> None:
         ("pull_request", "refs/heads/develop", set()),
     ],
 )
-def test_each_branch_deploys_to_its_own_environment_and_to_no_other(event: str, ref: str, deploys: set[str]) -> None:
+def test_branch_deploys_to_its_own_environment_only(event: str, ref: str, deploys: set[str]) -> None:
     assert jobs_of(event, ref, {}) == {BUILD} | deploys
     if event == "workflow_dispatch":
         for environment in ("staging", "production"):
@@ -125,7 +125,7 @@ def test_each_branch_deploys_to_its_own_environment_and_to_no_other(event: str, 
 
 @pytest.mark.parametrize("ref", ["refs/heads/develop", "refs/heads/main", "refs/heads/feature"])
 @pytest.mark.parametrize("environment", ["staging", "production"])
-def test_a_roll_back_is_all_that_runs(ref: str, environment: str) -> None:
+def test_roll_back_run_has_no_other_job(ref: str, environment: str) -> None:
     inputs = {"roll_back_to": "v12", "environment": environment}
 
     assert jobs_of("workflow_dispatch", ref, inputs) == {ROLL_BACK}
@@ -183,13 +183,13 @@ def test_every_job_names_its_runner_image() -> None:
     assert {job["runs-on"] for job in JOBS.values()} == {"ubuntu-26.04"}
 
 
-def test_it_has_the_history_that_earlier_migrations_are_compared_with() -> None:
+def test_build_checks_out_the_full_history() -> None:
     (checkout,) = [each for each in steps(BUILD) if "actions/checkout" in each.get("uses", "")]
 
     assert checkout["with"]["fetch-depth"] == 0
 
 
-def test_the_image_that_was_tested_is_kept_for_the_deploys_and_not_that_of_a_pull_request() -> None:
+def test_tested_image_is_uploaded_except_for_pull_requests() -> None:
     *_, archive, upload = steps(BUILD)
 
     assert archive["run"] == "make image-archive"
@@ -208,14 +208,14 @@ def test_the_image_that_was_tested_is_kept_for_the_deploys_and_not_that_of_a_pul
     assert "save image.tar\n" in (ROOT / "Makefile").read_text()
 
 
-def test_the_python_is_the_one_that_everything_else_names() -> None:
+def test_python_is_that_of_the_version_file() -> None:
     (setup,) = [each for each in steps() if "actions/setup-python" in each.get("uses", "")]
 
     assert setup["with"] == {"python-version-file": ".python-version"}
 
 
 @pytest.mark.parametrize("missing", ["pgbouncer", "haproxy", "docker-registry", None])
-def test_servers_are_installed_where_one_is_missing_before_the_tests_that_need_them(
+def test_missing_servers_are_installed_before_the_tests(
     tmp_path: Path, missing: str | None
 ) -> None:
     servers = {"pgbouncer", "haproxy", "docker-registry", "prometheus"}
@@ -235,7 +235,7 @@ def test_servers_are_installed_where_one_is_missing_before_the_tests_that_need_t
 # One at a time
 
 
-def test_only_a_pull_requests_older_run_is_cancelled() -> None:
+def test_only_superseded_pull_request_runs_are_cancelled() -> None:
     concurrency = WORKFLOW["concurrency"]
 
     assert evaluate(concurrency["cancel-in-progress"], event="pull_request", ref="refs/pull/7/merge") is True
@@ -243,7 +243,7 @@ def test_only_a_pull_requests_older_run_is_cancelled() -> None:
         assert evaluate(concurrency["cancel-in-progress"], event=event, ref="refs/heads/main") is False
 
 
-def test_only_pull_requests_share_a_group_of_runs() -> None:
+def test_only_pull_requests_share_a_concurrency_group() -> None:
     """A run that waits for a reviewer would hold its group, and later pushes would be dropped."""
     group = WORKFLOW["concurrency"]["group"]
 
@@ -253,7 +253,7 @@ def test_only_pull_requests_share_a_group_of_runs() -> None:
             assert evaluate(group, event=event, inputs=inputs) == RUN_ID
 
 
-def test_one_deploy_at_a_time_to_each_environment_and_none_is_cancelled() -> None:
+def test_deploys_to_one_environment_are_queued() -> None:
     def group(job: str, environment: str = "") -> str:
         return expand(JOBS[job]["concurrency"]["group"], inputs={"roll_back_to": "v1", "environment": environment})
 
@@ -267,12 +267,12 @@ def test_one_deploy_at_a_time_to_each_environment_and_none_is_cancelled() -> Non
 # Rights
 
 
-def test_the_token_of_every_job_can_read_the_code_and_nothing_else() -> None:
+def test_job_tokens_can_only_read_the_code() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert [key for key, job in JOBS.items() if "permissions" in job] == [REBUILD]
 
 
-def test_actions_are_pinned_to_a_commit_with_the_version_beside_it() -> None:
+def test_actions_are_pinned_to_a_commit_with_a_version() -> None:
     lines = re.findall(r"^ *- uses: (.*)$", TEXT, re.MULTILINE)
 
     assert len(lines) == len([each for each in steps() if "uses" in each])
@@ -280,30 +280,30 @@ def test_actions_are_pinned_to_a_commit_with_the_version_beside_it() -> None:
         assert re.fullmatch(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40} # v?\d+(\.\d+)+", line), line
 
 
-def test_an_action_has_the_same_version_everywhere() -> None:
+def test_action_has_the_same_version_everywhere() -> None:
     pins = set(re.findall(r"uses: (\S+)@(.*)$", TEXT, re.MULTILINE))
 
     assert len(pins) == len({action for action, _ in pins})
 
 
-def test_the_checkout_leaves_no_credentials() -> None:
+def test_checkout_persists_no_credentials() -> None:
     checkouts = [each for each in steps() if each.get("uses", "").startswith("actions/checkout@")]
 
     assert len(checkouts) == len(JOBS) - 1  # the weekly start needs no code
     assert all(each["with"]["persist-credentials"] is False for each in checkouts)
 
 
-def test_nothing_of_an_earlier_run_gets_into_this_one() -> None:
+def test_no_step_uses_a_cache() -> None:
     for each in steps():
         assert "cache" not in each.get("uses", "")
         assert not [name for name in each.get("with", {}) if "cache" in name]
 
 
-def test_no_expression_is_pasted_into_a_script() -> None:
+def test_scripts_contain_no_expressions() -> None:
     assert [each["run"] for each in steps() if "${{" in each.get("run", "")] == []
 
 
-def test_scripts_run_in_bash_and_fail_with_any_part_of_a_pipe() -> None:
+def test_scripts_run_in_bash_with_pipefail() -> None:
     assert WORKFLOW["defaults"] == {"run": {"shell": "bash"}}
     assert all("shell" not in each for each in steps())
 

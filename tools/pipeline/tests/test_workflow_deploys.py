@@ -49,14 +49,14 @@ def called(job: str, folder: Path, **variables: str) -> tuple[dict[str, Any], ar
 
 
 @each_fly_job
-def test_flyctl_is_of_a_known_version(job: str) -> None:
+def test_flyctl_version_is_pinned(job: str) -> None:
     (setup,) = [each for each in steps(job) if "setup-flyctl" in each.get("uses", "")]
 
     assert re.fullmatch(r"\d+\.\d+\.\d+", setup["with"]["version"])
 
 
 @each_deploy
-def test_a_push_that_fails_is_seen_to_fail(job: str, tmp_path: Path) -> None:
+def test_failed_image_push_fails_the_step(job: str, tmp_path: Path) -> None:
     push = step_running(job, "skopeo")["run"]
 
     assert run(push, tmp_path, fakes="flyctl skopeo", FAKE_STATUS="1").returncode == 1
@@ -67,7 +67,7 @@ def test_a_push_that_fails_is_seen_to_fail(job: str, tmp_path: Path) -> None:
 
 
 @each_deploy
-def test_the_script_deploys_the_commit_to_the_app(job: str, tmp_path: Path) -> None:
+def test_script_deploys_the_commit_to_the_app(job: str, tmp_path: Path) -> None:
     step, options = called(job, tmp_path)
 
     assert step["env"] == TOKEN | {
@@ -79,7 +79,7 @@ def test_the_script_deploys_the_commit_to_the_app(job: str, tmp_path: Path) -> N
 
 @each_deploy
 @pytest.mark.parametrize(("given", "forces"), [("true", True), ("false", False), ("", False)])
-def test_a_deploy_is_forced_by_the_input_alone(job: str, tmp_path: Path, given: str, *, forces: bool) -> None:
+def test_deploy_is_forced_only_by_the_input(job: str, tmp_path: Path, given: str, *, forces: bool) -> None:
     _, options = called(job, tmp_path, FORCE=given)
 
     assert options.force is forces
@@ -90,7 +90,7 @@ def test_a_deploy_is_forced_by_the_input_alone(job: str, tmp_path: Path, given: 
     ("inputs", "variables", "seconds"),
     [({}, {}, 120), ({}, {"BAKE_SECONDS": "30"}, 30), ({"bake_seconds": "600"}, {"BAKE_SECONDS": "30"}, 600)],
 )
-def test_the_bake_time_is_the_input_or_the_variable_or_2_minutes(
+def test_bake_time_is_input_or_variable_or_2_minutes(
     job: str, tmp_path: Path, inputs: dict[str, str], variables: dict[str, str], seconds: int
 ) -> None:
     given = evaluate(step_running(job, "deploy.py")["env"]["BAKE_SECONDS"], inputs=inputs, variables=variables)
@@ -100,14 +100,14 @@ def test_the_bake_time_is_the_input_or_the_variable_or_2_minutes(
 
 
 @each_deploy
-def test_a_deploy_has_the_history_that_its_commit_is_compared_with(job: str) -> None:
+def test_deploy_checks_out_the_full_history(job: str) -> None:
     (checkout,) = [each for each in steps(job) if "actions/checkout" in each.get("uses", "")]
 
     assert checkout["with"]["fetch-depth"] == 0
 
 
 @pytest.mark.parametrize("release", ["v12", "0ddba11", "--help", "", "; false", "$(false)"])
-def test_the_script_rolls_back_to_what_was_asked_for(tmp_path: Path, release: str) -> None:
+def test_script_rolls_back_to_the_input(tmp_path: Path, release: str) -> None:
     step, options = called(ROLL_BACK, tmp_path, ROLL_BACK_TO=release)
 
     assert step["env"] == TOKEN | {"ROLL_BACK_TO": "${{ inputs.roll_back_to }}"}
@@ -115,7 +115,7 @@ def test_the_script_rolls_back_to_what_was_asked_for(tmp_path: Path, release: st
 
 
 @each_fly_job
-def test_it_asks_the_app_itself_as_patiently_as_it_thinks_right(job: str, tmp_path: Path) -> None:
+def test_workflow_keeps_the_scripts_defaults(job: str, tmp_path: Path) -> None:
     _, options = called(job, tmp_path, ROLL_BACK_TO="v12")
 
     by_itself = command_line.parse(["roll-back", "an-app", "v12"])
@@ -124,7 +124,7 @@ def test_it_asks_the_app_itself_as_patiently_as_it_thinks_right(job: str, tmp_pa
 
 
 @each_fly_job
-def test_the_script_is_the_step_s_own_process_which_is_told_when_the_run_is_cancelled(job: str) -> None:
+def test_script_replaces_the_shell_to_receive_signals(job: str) -> None:
     *_, last = step_running(job, "deploy.py")["run"].strip().splitlines()
     assert last.strip().startswith("exec python3 ")
 
@@ -132,14 +132,14 @@ def test_the_script_is_the_step_s_own_process_which_is_told_when_the_run_is_canc
 # Time
 
 
-def test_the_waits_are_those_of_fly_toml() -> None:
+def test_time_limits_match_fly_toml() -> None:
     fly = tomllib.loads((ROOT / "server" / "fly.toml").read_text())["deploy"]
     wait, release = (60 * int(fly[key].removesuffix("m")) for key in ("wait_timeout", "release_command_timeout"))
 
     assert (wait, release) == (time_limits.WAIT_TIMEOUT, time_limits.RELEASE_COMMAND_TIMEOUT)
 
 
-def test_flyctl_may_take_as_long_as_all_of_its_waits() -> None:
+def test_flyctl_time_limit_covers_all_of_its_waits() -> None:
     wait, release = time_limits.WAIT_TIMEOUT, time_limits.RELEASE_COMMAND_TIMEOUT
 
     # A release machine is created, starts, ends, has its exit event; green machines start, get healthy; blue ones stop.
@@ -149,7 +149,7 @@ def test_flyctl_may_take_as_long_as_all_of_its_waits() -> None:
 
 
 @each_fly_job
-def test_a_job_s_own_limit_does_not_cut_the_script_off(job: str) -> None:
+def test_job_timeout_exceeds_the_scripts_time_limits(job: str) -> None:
     """It would end half-way, without a word about the app's state."""
     longest = time_limits.LONGEST_DEPLOY_SECONDS if job in DEPLOYS else time_limits.LONGEST_ROLL_BACK_SECONDS
     before = sum(each.get("timeout-minutes", 1) for each in steps(job))
@@ -158,21 +158,21 @@ def test_a_job_s_own_limit_does_not_cut_the_script_off(job: str) -> None:
     assert longest / 60 + before <= JOBS[job]["timeout-minutes"] <= longest / 60 + before + 30
 
 
-def test_the_table_of_waits_is_of_the_flyctl_that_is_installed() -> None:
+def test_time_limits_are_for_the_installed_flyctl() -> None:
     versions = {each["with"]["version"] for each in steps(*FLY_JOBS) if "setup-flyctl" in each.get("uses", "")}
 
     assert versions == {"0.4.87"}
     assert "flyctl v0.4.87" in " ".join(str(time_limits.__doc__).split())
 
 
-def test_a_push_ends_in_time() -> None:
+def test_image_push_has_a_timeout() -> None:
     assert all(step_running(job, "skopeo")["timeout-minutes"] <= 15 for job in DEPLOYS)
 
 
 # Names
 
 
-def test_the_two_deploys_differ_in_names_alone() -> None:
+def test_deploy_jobs_differ_only_in_names() -> None:
     staging = str(JOBS["deploy-staging"])
     for there, here in [
         ("Deploy Staging", "Deploy Production"),
@@ -189,7 +189,7 @@ def test_the_two_deploys_differ_in_names_alone() -> None:
 
 
 @each_fly_job
-def test_a_roll_back_s_steps_are_a_deploy_s_where_they_do_the_same(job: str) -> None:
+def test_roll_back_shares_its_first_steps_with_deploys(job: str) -> None:
     (checkout, *others), (its_checkout, *its_others) = list(steps(job))[:3], list(steps(ROLL_BACK))[:3]
 
     assert checkout["uses"] == its_checkout["uses"]
@@ -199,7 +199,7 @@ def test_a_roll_back_s_steps_are_a_deploy_s_where_they_do_the_same(job: str) -> 
 @pytest.mark.parametrize("environment", APPS)
 @pytest.mark.parametrize("kept_as", ["default", "secrets", "variables", "both"])
 @pytest.mark.parametrize("rolls_back", [False, True])
-def test_each_environment_has_its_url_and_its_app(environment: str, kept_as: str, *, rolls_back: bool) -> None:
+def test_environment_has_its_url_and_app(environment: str, kept_as: str, *, rolls_back: bool) -> None:
     """The app's name is a variable, which logs show, or a secret, which they mask and a URL can't have."""
     job = JOBS[ROLL_BACK if rolls_back else f"deploy-{environment}"]
     inputs = {"environment": environment} if rolls_back else {}
@@ -223,7 +223,7 @@ def test_each_environment_has_its_url_and_its_app(environment: str, kept_as: str
 
 
 @each_fly_job
-def test_the_deploy_token_goes_to_flyctl_alone(job: str) -> None:
+def test_deploy_token_is_passed_only_to_flyctl(job: str) -> None:
     assert "FLY_API_TOKEN" not in JOBS[job]["env"]
     holders = [each for each in steps(job) if "FLY_API_TOKEN" in str(each.get("env", {}))]
     for each in holders:
@@ -234,7 +234,7 @@ def test_the_deploy_token_goes_to_flyctl_alone(job: str) -> None:
 
 
 @each_fly_job
-def test_a_job_has_no_other_secret_than_the_token_and_the_app_s_name(job: str) -> None:
+def test_job_secrets_are_the_token_and_the_app_name(job: str) -> None:
     assert set(re.findall(r"secrets\.(\w+)", str(JOBS[job]))) <= {
         "FLY_API_TOKEN",
         "FLY_APP_STAGING",

@@ -7,5 +7,5 @@ from tools.rehearsal.tests.test_rehearsal import BROKEN
 
 
 @pytest.mark.parametrize(("path", "old"), [(path, old) for path, old, _ in BROKEN])
-def test_what_the_rehearsal_breaks_is_there_to_be_broken(path: str, old: str) -> None:
+def test_replaced_text_occurs_once_in_the_file(path: str, old: str) -> None:
     assert (ROOT / path).read_text().count(old) == 1

@@ -42,12 +42,12 @@ TARGETS = [
         ("**/migrate-*.sql", ["migrate-10909.sql", "db/migrate-v1.0.sql", "db/sept/migrate-v1.sql"], ["migrate.sql"]),
     ],
 )
-def test_patterns_match_as_githubs_cheat_sheet_has_it(pattern: str, yes: list[str], no: list[str]) -> None:
+def test_patterns_match_githubs_examples(pattern: str, yes: list[str], no: list[str]) -> None:
     assert [text for text in yes if not github.matches(pattern, text)] == []
     assert [text for text in no if github.matches(pattern, text)] == []
 
 
-def test_the_last_pattern_that_matches_decides() -> None:
+def test_last_matching_pattern_decides() -> None:
     patterns = ["server/**", "!server/docs/**", "server/docs/api.md"]
 
     assert github.selected(patterns, "server/app.py")
@@ -79,7 +79,7 @@ SERVER = ["server/audifi/app.py"]
     ],
     ids=lambda value: f"{value.name} {value.base or value.ref} {value.paths}" if isinstance(value, Event) else None,
 )
-def test_what_starts_the_workflow(event: Event, *, starts: bool) -> None:
+def test_event_starts_the_workflow_by_branch_and_path(event: Event, *, starts: bool) -> None:
     assert github.starts(FILE, event) is starts
 
 
@@ -106,7 +106,7 @@ def test_run_installs_no_system_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_fails_in_build_and_test_stops_before_any_deploy(workflow: Workflow, target: str) -> None:
+def test_failed_build_and_test_target_prevents_deploys(workflow: Workflow, target: str) -> None:
     run = workflow.run(MAIN, targets="", variables={"REHEARSED_FAILURE": target})
 
     assert run.status != 0
@@ -115,7 +115,7 @@ def test_what_fails_in_build_and_test_stops_before_any_deploy(workflow: Workflow
 
 
 @pytest.mark.parametrize("base", ["develop", "main"])
-def test_a_pull_request_deploys_nothing(workflow: Workflow, base: str) -> None:
+def test_pull_request_deploys_nothing(workflow: Workflow, base: str) -> None:
     run = workflow.run(Event(name="pull_request", ref="refs/pull/7/merge", base=base, paths=SERVER), targets="")
 
     assert run.succeeded, run.log
@@ -123,7 +123,7 @@ def test_a_pull_request_deploys_nothing(workflow: Workflow, base: str) -> None:
 
 
 @pytest.mark.parametrize(("event", "job"), [(DEVELOP, "deploy-staging"), (MAIN, "deploy-production")])
-def test_without_a_token_a_deploy_ends_early_with_a_sentence(workflow: Workflow, event: Event, job: str) -> None:
+def test_deploy_without_a_token_fails_early(workflow: Workflow, event: Event, job: str) -> None:
     run = workflow.run(event, targets="")
 
     assert run.jobs == {"build-and-test": "success", job: "failure"}
@@ -140,7 +140,7 @@ def test_without_a_token_a_deploy_ends_early_with_a_sentence(workflow: Workflow,
         (MAIN, "FLY_APP_STAGING", "audifi-api"),
     ],
 )
-def test_a_secret_overrides_the_app_of_its_own_environment(
+def test_secret_overrides_the_app_of_its_environment(
     workflow: Workflow, event: Event, secret: str, app: str
 ) -> None:
     run = workflow.run(event, targets="", secrets={secret: "audifi-elsewhere"})
@@ -148,7 +148,7 @@ def test_a_secret_overrides_the_app_of_its_own_environment(
     assert f"add a deploy token of {app} to the secrets" in run.log.replace("***", "audifi-elsewhere")
 
 
-def test_a_roll_back_without_a_token_runs_neither_tests_nor_deploys(workflow: Workflow) -> None:
+def test_roll_back_without_a_token_runs_no_other_job(workflow: Workflow) -> None:
     inputs = {"environment": "production", "roll_back_to": "v1"}
     run = workflow.run(Event(name="workflow_dispatch", ref="refs/heads/main", inputs=inputs), targets="")
 
@@ -156,13 +156,13 @@ def test_a_roll_back_without_a_token_runs_neither_tests_nor_deploys(workflow: Wo
     assert "FLY_API_TOKEN is missing" in run.log
 
 
-def test_a_push_that_starts_nothing_runs_nothing(workflow: Workflow) -> None:
+def test_push_to_another_branch_starts_no_run(workflow: Workflow) -> None:
     run = workflow.run(Event(name="push", ref="refs/heads/feature", paths=SERVER))
 
     assert not run.started
 
 
-def test_second_upload_of_an_artifact_has_to_overwrite_it(tmp_path: Path) -> None:
+def test_second_upload_of_an_artifact_must_overwrite(tmp_path: Path) -> None:
     """As actions/upload-artifact has it: an artifact belongs to a run, whose second attempt finds the first one's."""
     action = YAML(typ="safe").load((ACTIONS / "upload-artifact" / "action.yml").read_text())
     (tmp_path / "image.tar").write_text("image")

@@ -54,7 +54,7 @@ def machines(rehearsal: Rehearsal, app: str) -> list[Machine]:
 
 
 @pytest.mark.case("1. A push to develop deploys staging, and nothing else")
-def test_a_push_to_develop_deploys_staging_and_nothing_else(rehearsal: Rehearsal, tell: Told) -> None:
+def test_push_to_develop_deploys_only_staging(rehearsal: Rehearsal, tell: Told) -> None:
     commit = rehearsal.checkout.good
     run = rehearsal.push("develop", commit)
 
@@ -75,7 +75,7 @@ def test_a_push_to_develop_deploys_staging_and_nothing_else(rehearsal: Rehearsal
 
 
 @pytest.mark.case("1. A push to main deploys production, and nothing else")
-def test_a_push_to_main_deploys_production_and_nothing_else(rehearsal: Rehearsal, tell: Told, production: str) -> None:
+def test_push_to_main_deploys_only_production(rehearsal: Rehearsal, tell: Told, production: str) -> None:
     assert rehearsal.events_since(tell.started, STAGING) == []
     assert rehearsal.served(PRODUCTION) == production[:7]
     assert rehearsal.fly.apps[PRODUCTION].releases[-1].status == "complete"
@@ -105,7 +105,7 @@ def test_a_push_to_main_deploys_production_and_nothing_else(rehearsal: Rehearsal
         ),
     ],
 )
-def test_what_fails_in_build_and_test_is_not_deployed(
+def test_failed_build_and_test_prevents_the_deploy(
     rehearsal: Rehearsal, tell: Told, target: str, file: str, content: str, sign: str
 ) -> None:
     commit = rehearsal.checkout.commit(f"Breaks {target}", {file: content})
@@ -175,7 +175,7 @@ def versions(rehearsal: Rehearsal, migrated: str) -> dict[str, str]:
 
 
 @pytest.mark.case("3. A release with a migration, under traffic, drops no request")
-def test_a_release_with_a_migration_drops_no_request(
+def test_release_with_a_migration_drops_no_request(
     rehearsal: Rehearsal,
     production: str,
     migrated: str,
@@ -205,7 +205,7 @@ def test_a_release_with_a_migration_drops_no_request(
 
 
 @pytest.mark.case("4. A migration that fails half-way changes nothing")
-def test_a_migration_that_fails_half_way_changes_nothing(
+def test_failed_migration_changes_nothing(
     rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
 ) -> None:
     schema = rehearsal.schema(PRODUCTION)
@@ -229,7 +229,7 @@ def test_a_migration_that_fails_half_way_changes_nothing(
 
 
 @pytest.mark.case("5. A migration that can't get its lock gives up, and traffic doesn't queue behind it")
-def test_a_migration_that_cant_get_its_lock_gives_up(
+def test_migration_gives_up_after_its_lock_timeout(
     rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic
 ) -> None:
     schema = rehearsal.schema(PRODUCTION)
@@ -252,7 +252,7 @@ def test_a_migration_that_cant_get_its_lock_gives_up(
 
 @pytest.mark.case("6. A version that never gets healthy, or crashes at its start, serves nobody")
 @pytest.mark.parametrize("version", ["never healthy", "crashes"])
-def test_a_version_that_doesnt_work_serves_nobody(
+def test_broken_version_takes_no_traffic(
     rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, steady_traffic: Traffic, version: str
 ) -> None:
     run = rehearsal.push("main", versions[version])
@@ -267,7 +267,7 @@ def test_a_version_that_doesnt_work_serves_nobody(
 
 
 @pytest.mark.case("6. A version that breaks a minute after it was deployed well is put back")
-def test_a_version_that_breaks_while_watched_is_put_back(
+def test_version_that_breaks_while_watched_is_put_back(
     rehearsal: Rehearsal,
     serving: str,
     versions: dict[str, str],
@@ -302,7 +302,7 @@ def test_a_version_that_breaks_while_watched_is_put_back(
 
 
 @pytest.mark.case("7. Rolled back by hand and by the workflow, the older code works on the newer schema")
-def test_the_older_code_works_on_the_newer_schema(
+def test_older_code_works_on_the_newer_schema(
     rehearsal: Rehearsal, serving: str, tell: Told, production: str, steady_traffic: Traffic
 ) -> None:
     schema = rehearsal.schema(PRODUCTION)
@@ -326,7 +326,7 @@ def test_the_older_code_works_on_the_newer_schema(
 
 
 @pytest.mark.case("7. After a roll-back pushes don't deploy until a person releases it; an older commit never does")
-def test_a_roll_back_stays_until_it_is_released(
+def test_roll_back_stays_until_it_is_released(
     rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, production: str
 ) -> None:
     back = rehearsal.dispatch("production", roll_back_to=production)
@@ -356,7 +356,7 @@ def test_a_roll_back_stays_until_it_is_released(
 
 
 @pytest.mark.case("8. Two deploys at once come one after another")
-def test_two_deploys_at_once_come_one_after_another(
+def test_concurrent_deploys_are_serialized(
     rehearsal: Rehearsal, production: str, versions: dict[str, str], tell: Told, threads: ThreadPoolExecutor
 ) -> None:
     rehearsal.restore(STAGING, production)
@@ -377,7 +377,7 @@ def test_two_deploys_at_once_come_one_after_another(
 
 
 @pytest.mark.case("8. A deploy beside the workflow's is refused while a migration runs")
-def test_a_second_release_command_is_refused(
+def test_second_release_command_is_refused(
     rehearsal: Rehearsal, versions: dict[str, str], tell: Told, threads: ThreadPoolExecutor
 ) -> None:
     """By the stand-in. Fly would end the other's migration, which nobody should find out by trying."""
@@ -400,7 +400,7 @@ def test_a_second_release_command_is_refused(
 
 
 @pytest.mark.case("9. SIGTERM amid slow requests and open connections: all answered, none cut, exit 0")
-def test_a_machine_that_is_stopped_answers_all_that_it_was_asked(
+def test_stopping_machine_answers_all_requests_in_flight(
     rehearsal: Rehearsal,
     serving: str,
     tell: Told,
@@ -461,7 +461,7 @@ def rename(machine: Machine, client: Client) -> httpx2.Response:
 
 
 @pytest.mark.case("10. What a deploy that lost its runner leaves is cleared up by the next one")
-def test_a_deploy_that_lost_its_runner_is_cleared_up(
+def test_deploy_that_lost_its_runner_is_cleaned_up(
     rehearsal: Rehearsal,
     serving: str,
     versions: dict[str, str],
@@ -488,7 +488,7 @@ def test_a_deploy_that_lost_its_runner_is_cleared_up(
 
 
 @pytest.mark.case("10. A roll-back gets through machines of two images")
-def test_a_roll_back_gets_through_machines_of_two_images(
+def test_roll_back_replaces_machines_of_two_images(
     rehearsal: Rehearsal, serving: str, versions: dict[str, str], tell: Told, threads: ThreadPoolExecutor
 ) -> None:
     left = lose_the_runner(rehearsal, versions["is never done"], threads, tell.started)

@@ -48,7 +48,7 @@ def texts(svg: Path) -> str:
     return "\n".join(re.findall("<!-- (.*?) -->", source))
 
 
-def test_what_is_not_200_has_failed_and_its_kind_and_status_are_told() -> None:
+def test_failures_are_counted_by_kind_and_status() -> None:
     lines = [request(0), request(1, status=503), request(2, "read", "TimeoutError"), request(3, "read", "TimeoutError")]
 
     of = figures({"requests": lines}, T, T + 10)
@@ -57,13 +57,13 @@ def test_what_is_not_200_has_failed_and_its_kind_and_status_are_told() -> None:
     assert of.failures == {"health 503": 1, "read TimeoutError": 2}
 
 
-def test_requests_belong_to_the_case_in_which_they_were_due() -> None:
+def test_request_belongs_to_the_case_in_which_it_was_due() -> None:
     lines = [request(-0.001, seconds=5), request(0), request(9.999), request(10)]
 
     assert figures({"requests": lines}, T, T + 10).sent == 2
 
 
-def test_the_longest_gap_is_between_good_answers_or_the_ends_of_the_case() -> None:
+def test_longest_gap_is_between_successes_or_case_bounds() -> None:
     answers = [request(at) for at in (0, 1, 2, 5)]
     failures = [request(at, status=502) for at in (3, 4, 6, 7, 8, 9, 10, 11)]
     streams = {"requests": [*answers, *failures]}
@@ -73,11 +73,11 @@ def test_the_longest_gap_is_between_good_answers_or_the_ends_of_the_case() -> No
     assert figures(streams, T + 6, T + 9).longest_gap == pytest.approx(3)
 
 
-def test_what_was_before_and_after_the_traffic_is_no_gap() -> None:
+def test_time_outside_the_traffic_is_no_gap() -> None:
     assert figures({"requests": [request(5), request(6)]}, T, T + 100).longest_gap == pytest.approx(1)
 
 
-def test_one_traffic_does_not_hide_anothers_gap() -> None:
+def test_gap_of_one_stream_is_not_hidden_by_another() -> None:
     streams = {
         "requests-staging": [request(at) for at in range(10)],
         "requests-production": [request(0), request(9)],
@@ -86,20 +86,20 @@ def test_one_traffic_does_not_hide_anothers_gap() -> None:
     assert figures(streams, T, T + 10).longest_gap == pytest.approx(9)
 
 
-def test_quantiles_are_values_that_were_measured() -> None:
+def test_quantiles_are_measured_values() -> None:
     hundred = [float(number) for number in range(1, 101)]
 
     assert [quantile(hundred, share) for share in (0.5, 0.99, 1)] == [50, 99, 100]
     assert quantile([7], 0.5) == 7
 
 
-def test_latency_is_that_of_good_answers() -> None:
+def test_latency_is_measured_on_successes_only() -> None:
     of = figures({"requests": [request(0, seconds=0.2), request(1, status="TimeoutError", seconds=10)]}, T, T + 20)
 
     assert (of.p50, of.p99, of.slowest) == (0.2, 0.2, 0.2)
 
 
-def test_versions_have_the_times_of_their_first_and_last_answer() -> None:
+def test_versions_have_first_and_last_answer_times() -> None:
     lines = [request(0), request(1), request(1.5, version=NEW), request(2), request(3, version=NEW)]
 
     versions = figures({"requests": lines}, T, T + 10).versions
@@ -108,7 +108,7 @@ def test_versions_have_the_times_of_their_first_and_last_answer() -> None:
     assert seen == [(OLD, 0.01, 2.01), (NEW, 1.51, 3.01)]
 
 
-def test_writes_are_counted_when_acknowledged_and_lost_ones_in_their_case() -> None:
+def test_acknowledged_and_lost_writes_are_counted_by_case() -> None:
     lines = [request(0, "write", user="u", n=1), request(1, "write", 502, user="u", n=2)]
     lost = [Write(user="u", n=1, start=T, acknowledged=True, refused=False)]
 
@@ -118,7 +118,7 @@ def test_writes_are_counted_when_acknowledged_and_lost_ones_in_their_case() -> N
     assert figures({"requests": lines}, T + 1, T + 10, lost).lost == 0
 
 
-def test_a_report_tells_of_each_case_in_a_table_in_markdown_and_in_pictures(
+def test_report_has_each_case_in_table_markdown_and_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_lines(tmp_path / "requests.jsonl", [request(at / 10, version=OLD if at < 50 else NEW) for at in range(100)])
@@ -174,7 +174,7 @@ def test_a_report_tells_of_each_case_in_a_table_in_markdown_and_in_pictures(
     assert "2. A | in a name" not in texts(tmp_path / "timeline-1.svg")
 
 
-def test_failures_are_marked_in_the_picture_with_what_they_were(tmp_path: Path) -> None:
+def test_failures_are_labelled_in_the_picture(tmp_path: Path) -> None:
     failures = [request(5 + at / 10, status=502) for at in range(7)]
     write_lines(tmp_path / "requests.jsonl", [*(request(at / 10) for at in range(100)), *failures])
 
@@ -184,7 +184,7 @@ def test_failures_are_marked_in_the_picture_with_what_they_were(tmp_path: Path) 
     assert "Failures: 7" in texts(tmp_path / "timeline.svg")
 
 
-def test_several_files_of_requests_are_told_apart_and_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+def test_streams_are_separate_and_truncated_lines_skipped(tmp_path: Path) -> None:
     write_lines(tmp_path / "requests-staging.jsonl", [request(at / 10) for at in range(20)])
     write_lines(tmp_path / "requests-production.jsonl", [request(at / 10, version=NEW) for at in range(20)])
     with (tmp_path / "requests-production.jsonl").open("a") as file:
@@ -198,7 +198,7 @@ def test_several_files_of_requests_are_told_apart_and_a_line_that_was_cut_off_is
 
 
 @pytest.mark.parametrize("there", ["requests.jsonl", "events.jsonl", "nothing"])
-def test_what_is_missing_is_left_out(there: str, tmp_path: Path) -> None:
+def test_missing_input_is_left_out(there: str, tmp_path: Path) -> None:
     lines = {"requests.jsonl": [request(0, "read", 502)], "events.jsonl": [event(0, "machine started")]}
     if there in lines:
         write_lines(tmp_path / there, lines[there])
@@ -209,7 +209,7 @@ def test_what_is_missing_is_left_out(there: str, tmp_path: Path) -> None:
     assert "A deploy" in texts(tmp_path / "timeline.svg")
 
 
-def test_the_jobs_summary_gets_the_report_without_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_summary_has_the_report_without_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))

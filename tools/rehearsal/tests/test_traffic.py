@@ -69,7 +69,7 @@ def run(postgres_server: Postgres, shared_run: Run) -> Run:
     return replace(shared_run, database_url=databases.create_database(postgres_server, name))
 
 
-def test_most_ask_health_some_read_and_few_write_and_some_on_connections_of_their_own(
+def test_traffic_mixes_kinds_and_connections(
     run: Run,
 ) -> None:
     lines = sorted(read_lines(run.file), key=lambda line: float(line["start"]))
@@ -85,7 +85,7 @@ def test_most_ask_health_some_read_and_few_write_and_some_on_connections_of_thei
     assert all(abs(later - earlier - 1 / RATE) < 0.001 for earlier, later in pairwise(line["start"] for line in lines))
 
 
-def test_each_accounts_writes_count_up_and_all_of_them_are_in_the_database(run: Run) -> None:
+def test_all_writes_of_an_account_are_in_the_database(run: Run) -> None:
     writes = run.writes
 
     users = {write.user for write in writes}
@@ -97,7 +97,7 @@ def test_each_accounts_writes_count_up_and_all_of_them_are_in_the_database(run: 
     assert lost_writes(run.database_url, writes) == []
 
 
-def test_an_acknowledged_write_without_its_record_is_lost(run: Run) -> None:
+def test_acknowledged_write_without_its_event_is_lost(run: Run) -> None:
     writes = run.writes
     gone = writes[3]
 
@@ -106,7 +106,7 @@ def test_an_acknowledged_write_without_its_record_is_lost(run: Run) -> None:
     assert lost_writes(run.database_url, writes) == [gone]
 
 
-def test_a_last_write_that_the_account_does_not_show_is_lost(run: Run) -> None:
+def test_last_write_missing_from_the_account_is_lost(run: Run) -> None:
     writes = run.writes
     last = writes[-1]
 
@@ -115,7 +115,7 @@ def test_a_last_write_that_the_account_does_not_show_is_lost(run: Run) -> None:
     assert lost_writes(run.database_url, writes) == [last]
 
 
-def test_a_write_that_nobody_was_told_of_is_not_lost_and_may_have_come_late(run: Run) -> None:
+def test_unacknowledged_write_may_be_applied_late(run: Run) -> None:
     *others, last = run.writes
     untold = Write(user=last.user, n=last.n - 1, start=last.start - 0.0001, acknowledged=False, refused=False)
     before = [write for write in others if (write.user, write.n) != (untold.user, untold.n)]
@@ -125,7 +125,7 @@ def test_a_write_that_nobody_was_told_of_is_not_lost_and_may_have_come_late(run:
     assert lost_writes(run.database_url, [*before, untold, last]) == []
 
 
-def test_the_last_write_is_the_one_that_ended_last_whenever_it_was_due(tmp_path: Path) -> None:
+def test_last_write_is_the_one_that_ended_last(tmp_path: Path) -> None:
     file = tmp_path / "requests.jsonl"
     common = {"kind": "write", "user": "u", "status": 200}
     lines = [{"start": 10.0, "seconds": 5.0, "n": 2}, {"start": 10.1, "seconds": 1.0, "n": 1}]
@@ -134,7 +134,7 @@ def test_the_last_write_is_the_one_that_ended_last_whenever_it_was_due(tmp_path:
     assert [write.n for write in writes_in(file)] == [1, 2]
 
 
-def test_a_server_that_is_killed_shows_as_failures_and_a_gap_and_nothing_is_tried_again(
+def test_killed_server_causes_failures_and_no_retries(
     migrated_database_url: str, mails: sendgrid.SendGrid, tmp_path: Path
 ) -> None:
     out = tmp_path / "requests.jsonl"
