@@ -78,6 +78,13 @@ OUR_INDEXES = sorted(str(index.name) for table in Base.metadata.tables.values() 
 OUR_INDEXES += ["ix_pgqueuer_failed_updated"]
 # Without the one all open flows are read, without the other all live sessions, by when they expire.
 REPLACEABLE = {"ix_sign_in_flows_email_key_created_at", "ix_sessions_user_id"}
+REPLACEABLE |= {
+    str(index.name)
+    for table in Base.metadata.tables.values()
+    for index in table.indexes
+    # Another index begins with the same column: it finds the same rows, and they are sorted.
+    if any(other is not index and other.columns[0] is index.columns[0] for other in table.indexes)
+}
 
 BACKGROUND = [
     "SELECT sessions.id, sessions.revoked_at FROM sessions WHERE sessions.revoked_at >",  # each second

@@ -172,9 +172,7 @@ def test_committed_fly_toml_is_accepted(tmp_path: Path) -> None:
         ('app = "audifi-api"', "app = audifi-api", "fly.toml: Invalid value"),
     ],
 )
-def test_unknown_key_or_value_is_refused_by_name(
-    tmp_path: Path, old: str, new: str, sentence: str
-) -> None:
+def test_unknown_key_or_value_is_refused_by_name(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     assert old in FLY_TOML
     (tmp_path / "fly.toml").write_text(FLY_TOML.replace(old, new))
 

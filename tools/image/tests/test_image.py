@@ -135,9 +135,7 @@ def test_release_command_fails_without_a_database(engine: Engine, image: str) ->
     assert "s3cr3t" not in output
 
 
-def test_server_is_healthy_and_exits_0_on_flys_signal(
-    engine: Engine, image: str, database_url: str
-) -> None:
+def test_server_is_healthy_and_exits_0_on_flys_signal(engine: Engine, image: str, database_url: str) -> None:
     container, url = start_server(engine, image, DATABASE_URL=database_url)
     health = httpx2.get(url)
     began = time.monotonic()
@@ -244,9 +242,7 @@ def test_archive_has_the_same_image_under_its_name(engine: Engine, image: str, t
     assert saved.config["Labels"]["org.opencontainers.image.revision"] == images.commit()
 
 
-def test_workflow_run_reuses_the_built_image(
-    engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workflow_run_reuses_the_built_image(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_SHA", image.rpartition(":")[2])
     before = engine.id(image)
 

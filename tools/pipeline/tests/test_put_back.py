@@ -54,9 +54,7 @@ def test_nothing_is_put_back_if_health_was_red_before(fly: FakeFly) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [0, 1])
-def test_previous_image_is_put_back_if_health_is_unstable(
-    fly: FakeFly, status: int, answers: list[Reply]
-) -> None:
+def test_previous_image_is_put_back_if_health_is_unstable(fly: FakeFly, status: int, answers: list[Reply]) -> None:
     fly.deploys = [Step(status=status, replies=answers), Step(replies=[health(OLD)])]
 
     done = fly.deploy()
@@ -173,9 +171,7 @@ def test_put_back_chooses_the_newest_image_that_served(
         ("", OTHER, health(THIRD, status=503)),
     ],
 )
-def test_other_or_unhealthy_version_fails_the_put_back(
-    fly: FakeFly, before: str, image: str, answer: Reply
-) -> None:
+def test_other_or_unhealthy_version_fails_the_put_back(fly: FakeFly, before: str, image: str, answer: Reply) -> None:
     fly.serve(health(before))
     fly.releases = [release(3, image)]
     fly.deploys = [Step(replies=[AWAY]), Step(replies=[answer])]

@@ -34,9 +34,7 @@ def new_serves(fly: FakeFly) -> None:
         (BEFORE, f"{IMAGE_BEFORE}@sha256:13"),
     ],
 )
-def test_roll_back_deploys_without_the_release_command(
-    fly: FakeFly, asked: str, image: str
-) -> None:
+def test_roll_back_deploys_without_the_release_command(fly: FakeFly, asked: str, image: str) -> None:
     done = fly.run("roll-back", asked)
 
     assert done.status == 0, done.out
@@ -90,9 +88,7 @@ def test_roll_back_summary_has_the_rows_of_a_deploy(fly: FakeFly) -> None:
         ("$(reboot)", "'$(reboot)' is neither"),
     ],
 )
-def test_invalid_roll_back_target_is_refused(
-    fly: FakeFly, asked: str, sentence: str
-) -> None:
+def test_invalid_roll_back_target_is_refused(fly: FakeFly, asked: str, sentence: str) -> None:
     done = fly.run("roll-back", asked)
 
     assert done.status == 1

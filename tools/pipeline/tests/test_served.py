@@ -231,9 +231,7 @@ def behind_proxy(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str = "") 
         yield proxy
 
 
-def test_https_proxy_is_tunnelled_end_to_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_https_proxy_is_tunnelled_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with behind_proxy(tmp_path, monkeypatch) as proxy:
         answer = ask("https://an-app.fly.dev", 5)
         other = ask("https://another-app.fly.dev", 5)

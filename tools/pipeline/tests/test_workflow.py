@@ -215,9 +215,7 @@ def test_python_is_that_of_the_version_file() -> None:
 
 
 @pytest.mark.parametrize("missing", ["pgbouncer", "haproxy", "docker-registry", None])
-def test_missing_servers_are_installed_before_the_tests(
-    tmp_path: Path, missing: str | None
-) -> None:
+def test_missing_servers_are_installed_before_the_tests(tmp_path: Path, missing: str | None) -> None:
     servers = {"pgbouncer", "haproxy", "docker-registry", "prometheus"}
     install = step_running(BUILD, "pgbouncer")
     order = [each.get("run", "") for each in steps(BUILD)]

@@ -140,9 +140,7 @@ def test_deploy_without_a_token_fails_early(workflow: Workflow, event: Event, jo
         (MAIN, "FLY_APP_STAGING", "audifi-api"),
     ],
 )
-def test_secret_overrides_the_app_of_its_environment(
-    workflow: Workflow, event: Event, secret: str, app: str
-) -> None:
+def test_secret_overrides_the_app_of_its_environment(workflow: Workflow, event: Event, secret: str, app: str) -> None:
     run = workflow.run(event, targets="", secrets={secret: "audifi-elsewhere"})
 
     assert f"add a deploy token of {app} to the secrets" in run.log.replace("***", "audifi-elsewhere")
