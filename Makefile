@@ -91,7 +91,7 @@ test-client: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_mod
 	@$(IN_VENV) python -m pytest -q -m client clients $(ARGS)
 
 .PHONY: check
-check: lint types test test-slow compatibility fuzz ## Run all checks that a push needs
+check: lint types test test-tools test-slow compatibility fuzz ## Run all checks that a push needs
 
 .PHONY: lint
 lint: lint-python lint-migrations lint-contract lint-pipeline ## Format, lint, imports, migrations, OpenAPI, workflow, scripts, Dockerfile
