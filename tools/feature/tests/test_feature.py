@@ -44,9 +44,9 @@ def test_new_feature_works_and_touches_few_files(checkout: Path) -> None:
     run(checkout, "python", "-m", "tools.migrations.check")
     run(checkout, "python", "-m", "tools.migrations.models")
     run(checkout, "python", "-m", "pytest", "-q", "tests/setlists")
-    touched = git(checkout, "status", "--porcelain", "--untracked-files=all").splitlines()
+    git(checkout, "add", "--all")
+    paths = set(git(checkout, "diff", "--cached", "--name-only").splitlines())
 
-    paths = {line[3:] for line in touched}
     outside = {path for path in paths if not path.startswith(("server/audifi/setlists/", "tests/setlists/"))}
     migrations = {path for path in outside if path.startswith("server/alembic/versions/")}
     assert len(migrations) == 1
