@@ -1,7 +1,7 @@
-"""No statement that the server sends reads a whole table, however many rows it has.
+"""No statement of the server scans a whole large table.
 
-A server does what people and its own clock have it do, on a PostgreSQL with many rows whose log has each statement as
-it was sent; each is then explained there. So a new route needs no line here but a request, which is asked for.
+A server handles requests and scheduled work on a PostgreSQL with many rows. The statements come from PostgreSQL's log,
+and each is explained there. A new route needs only a request in `use_everything`, which a test enforces.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.slow
 
 READ_WHOLE = {
-    "pgqueuer_schedules": "has one row for each schedule in the code, which is one",
+    "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",
 }
-"""Tables that are read from one end to the other, and why that is right."""
+"""Tables that may be scanned, and why."""
 
-# Enough that an index pays; the more, the more it does.
+# Enough rows for PostgreSQL to prefer an index.
 ROWS = """
 INSERT INTO users (id, email, email_key, created_at)
     SELECT gen_random_uuid(), address, address, now() - random() * interval '1 year'
     FROM (SELECT 'u' || n || '@example.org' AS address FROM generate_series(1, 20000) AS n) AS addresses;
 
--- Of each account's three, one has ended by itself, and one was ended; some hundred of them just now.
+-- Three sessions per account, some expired and some revoked; about a hundred were revoked just now.
 INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
         idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
     SELECT gen_random_uuid(), id, '', began, began, '{email}', began, began,
@@ -63,7 +63,7 @@ INSERT INTO idempotency_keys (id, fingerprint, status, body, created_at)
     SELECT sha256(n::text::bytea), '', 201, '', now() - random() * interval '31 days'
     FROM generate_series(1, 20000) AS n;
 
--- The provider of mail was away for a day: what is still tried, and what was given up.
+-- After a day's outage of the e-mail provider: queued and failed jobs.
 INSERT INTO pgqueuer (priority, status, entrypoint, execute_after)
     SELECT 0, 'queued', 'sign_in_email', now() + (1 + random()) * interval '1 hour' FROM generate_series(1, 300);
 INSERT INTO pgqueuer (priority, status, entrypoint, execute_after, updated)
@@ -76,7 +76,7 @@ INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint, created)
 
 OUR_INDEXES = sorted(str(index.name) for table in Base.metadata.tables.values() for index in table.indexes)
 OUR_INDEXES += ["ix_pgqueuer_failed_updated"]
-# Without the one all open flows are read, without the other all live sessions, by when they expire.
+# Without them, PostgreSQL scans all open flows or active sessions by the index on their expiry.
 REPLACEABLE = {"ix_sign_in_flows_email_key_created_at", "ix_sessions_user_id"}
 REPLACEABLE |= {
     str(index.name)
@@ -89,22 +89,22 @@ REPLACEABLE |= {
 BACKGROUND = [
     "SELECT sessions.id, sessions.revoked_at FROM sessions WHERE sessions.revoked_at >",  # each second
     "INSERT INTO rate_limit_counters (key, count, expires_at) SELECT unnest(",  # traffic, each second
-    "SELECT sign_in_flows.token_hash",  # the mail
+    "SELECT sign_in_flows.token_hash",  # the job that sends the e-mail
     "INSERT INTO auth_events (id, event, user_id, ip, user_agent, created_at) SELECT",  # a code is exhausted
-    "DELETE FROM sign_in_flows",  # housekeeping, and what follows
+    "DELETE FROM sign_in_flows",  # retention, and the following
     "FROM sessions WHERE sessions.idle_expires_at <",
     "FROM sessions WHERE sessions.revoked_at <",
     "DELETE FROM auth_events",
     "DELETE FROM rate_limit_counters",
     "DELETE FROM pgqueuer WHERE",
     "DELETE FROM pgqueuer_log",
-    "next_queued AS (",  # jobs are taken
+    "next_queued AS (",  # the worker dequeues jobs
 ]
-"""How statements begin, or what is in them, that no request makes: the capture must have caught them, too."""
+"""Parts of statements that no request sends, which the capture must contain, too."""
 
 
 def use_everything(app: App, sendgrid: SendGrid) -> None:
-    """What people do, and what is refused to them."""
+    """Send a request of each kind, valid and invalid."""
     assert app.http.get("/api/v1/health").is_success
     artist = Client(app.http, sendgrid).sign_in()
     for method, path, body in (
@@ -119,7 +119,7 @@ def use_everything(app: App, sendgrid: SendGrid) -> None:
     for path in ("/auth/sessions?limit=1", "/auth/me/activity?limit=1"):
         cursor = artist.as_signed_in("GET", path).json()["next_cursor"]
         assert artist.as_signed_in("GET", f"{path}&cursor={cursor}").json()["data"]
-    app.services.revoked_sessions._polled_at = float("-inf")  # noqa: SLF001 - as when the database was away
+    app.services.revoked_sessions._polled_at = float("-inf")  # noqa: SLF001 - as after a database outage
     assert artist.as_signed_in("GET", "/auth/sessions").json()["data"]
     assert artist.as_signed_in("DELETE", f"/auth/sessions/{artist.tokens['session']['id']}").is_success
     assert artist.refresh().json()["code"] == "refresh_token.revoked"
@@ -128,7 +128,7 @@ def use_everything(app: App, sendgrid: SendGrid) -> None:
     mail = fan.request_mail()
     assert fan.verify(flow_id=fan.flow["flow_id"], code=mail.code).is_success
     assert fan.verify(token=mail.token).json()["code"] == "magic_link.used"
-    fan.sign_in()  # in place of the session of before
+    fan.sign_in()  # replaces the browser's earlier session
     assert fan.refresh().is_success
     assert fan.ask("POST", "/auth/logout", {}).is_success
 
@@ -149,8 +149,8 @@ def use_everything(app: App, sendgrid: SendGrid) -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A database with many rows, that knows how many, on a server that logs what it is sent."""
-    settings = statements.LOGGING | {"autovacuum": "off"}  # it would look at the rows anew, whenever it has time
+    """An analyzed database with many rows, on a PostgreSQL that logs statements."""
+    settings = statements.LOGGING | {"autovacuum": "off"}  # it would update the statistics at any time
     with databases.own_server(None, **settings) as server:
         assert not databases.make_template(server)
         url = server.url(databases.TEMPLATE)
@@ -159,18 +159,18 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def answered() -> set[str]:
-    """Operations that were asked for, and did what they are for."""
+def succeeded() -> set[str]:
+    """Operations that were requested with success."""
     return set()
 
 
 @pytest.fixture(scope="module")
-def sent(url: str, shared_sendgrid: SendGrid, answered: set[str]) -> list[Statement]:
-    """What a server sends that is asked for everything, and left to itself until housekeeping is done."""
+def sent(url: str, shared_sendgrid: SendGrid, succeeded: set[str]) -> list[Statement]:
+    """All statements of a server, from requests and from background work up to retention."""
 
     def note(answer: httpx2.Response) -> None:
         if answer.is_success:
-            answered.add(f"{answer.request.method} {answer.request.url.path}")
+            succeeded.add(f"{answer.request.method} {answer.request.url.path}")
 
     with apps.running(url, sendgrid_url=shared_sendgrid.url, retention_times="* * * * * */2") as app:  # every 2 s
         app.http.event_hooks["response"].append(note)
@@ -200,8 +200,8 @@ def on[T](url: str, ask: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-async def readers_of_whole_tables(connection: asyncpg.Connection, sent: list[Statement]) -> list[str]:
-    """Those among them, each with its plan."""
+async def table_scans(connection: asyncpg.Connection, sent: list[Statement]) -> list[str]:
+    """Return the statements that scan a whole table, each with its plan."""
     return [
         f"{statement}\n{statements.described(plan)}"
         for statement in sent
@@ -210,8 +210,8 @@ async def readers_of_whole_tables(connection: asyncpg.Connection, sent: list[Sta
     ]
 
 
-def test_every_operation_of_the_contract_was_asked_for(sent: list[Statement], answered: set[str]) -> None:
-    """One that is new has no plan looked at until `use_everything` asks for it."""
+def test_every_operation_was_requested(sent: list[Statement], succeeded: set[str]) -> None:
+    """The statements of a new operation are checked only if `use_everything` requests it."""
     assert sent
     operations = {
         (method.upper(), path)
@@ -221,18 +221,18 @@ def test_every_operation_of_the_contract_was_asked_for(sent: list[Statement], an
     assert not {
         f"{method} {path}"
         for method, path in operations
-        if not any(re.fullmatch(f"{method} " + re.sub(r"\{\w+\}", "[^/]+", path), asked) for asked in answered)
+        if not any(re.fullmatch(f"{method} " + re.sub(r"\{\w+\}", "[^/]+", path), operation) for operation in succeeded)
     }
 
 
 def test_no_statement_reads_a_whole_table(sent: list[Statement], url: str) -> None:
-    found = on(url, lambda connection: readers_of_whole_tables(connection, sent))
+    scans = on(url, lambda connection: table_scans(connection, sent))
 
-    assert not found, "\n\n".join(found)
+    assert not scans, "\n\n".join(scans)
 
 
-def test_each_exception_is_still_one_and_each_of_our_indexes_is_used(sent: list[Statement], url: str) -> None:
-    """An index that no statement needs, but each write pays for, can go."""
+def test_exceptions_are_needed_and_indexes_are_used(sent: list[Statement], url: str) -> None:
+    """An unused index costs each write, and can be dropped."""
 
     async def explained(connection: asyncpg.Connection) -> list[dict[str, Any]]:
         return [plan for statement in sent for plan in await statements.plans(connection, statement)]
@@ -243,14 +243,14 @@ def test_each_exception_is_still_one_and_each_of_our_indexes_is_used(sent: list[
 
 
 @pytest.mark.parametrize("index", [index for index in OUR_INDEXES if index not in REPLACEABLE])
-def test_without_one_of_our_indexes_a_statement_does(sent: list[Statement], url: str, index: str) -> None:
+def test_statement_without_its_index_scans_the_table(sent: list[Statement], url: str, index: str) -> None:
     async def without(connection: asyncpg.Connection) -> list[str]:
         table = await connection.fetchval("SELECT tablename FROM pg_indexes WHERE indexname = $1", index)
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(f"DROP INDEX {index}")
-        found = await readers_of_whole_tables(connection, [one for one in sent if table in one.text])
+        scans = await table_scans(connection, [statement for statement in sent if table in statement.text])
         await transaction.rollback()
-        return found
+        return scans
 
     assert on(url, without)

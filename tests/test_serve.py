@@ -1,4 +1,4 @@
-"""The server process: its start, the settings it refuses, its shutdown."""
+"""The server process: start, invalid settings, shutdown."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ KILL_TIMEOUT_SECONDS = 30  # server/fly.toml
 
 
 def start_and_fail(**variables: str) -> str:
-    """Return the output of a server that refuses to start."""
+    """Return the output of a server that fails to start."""
     done = subprocess.run(
         [sys.executable, "-m", "audifi.serve"],
         env=environment(**variables),
@@ -52,7 +52,7 @@ def start_and_fail(**variables: str) -> str:
 
 
 def wait_for_work(api: Api, requests: int) -> None:
-    """Wait until so many requests are in flight."""
+    """Wait until this number of requests is in flight."""
     wait_until(lambda: httpx2.get(f"{api.url}/test/in-flight", timeout=10).json() >= requests)
 
 
@@ -89,7 +89,7 @@ def test_log_has_version_and_address_and_no_secrets(start_api: StartApi, databas
     assert "/health" not in api.log()
 
 
-def test_taken_port_is_one_clear_sentence() -> None:
+def test_port_in_use_is_one_clear_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         output = start_and_fail(
@@ -106,7 +106,7 @@ def test_taken_port_is_one_clear_sentence() -> None:
 
 
 def test_second_listener_of_a_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel gives it to both, until one of them listens."""
+    """The kernel allows both to bind the port, until one of them listens."""
 
     @asynccontextmanager
     async def start(_: FastAPI) -> AsyncIterator[None]:
@@ -154,7 +154,7 @@ def test_shutdown_finishes_requests_and_refuses_new_ones(
 
 
 async def kept_connection(api: Api, outcomes: Counter[str]) -> None:
-    """Ask now and then on a kept connection, as a proxy does; a new one when told to close, until none is taken."""
+    """Send requests on a kept connection, as a proxy does; reconnect after `Connection: close`, until refused."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
@@ -176,7 +176,7 @@ async def kept_connection(api: Api, outcomes: Counter[str]) -> None:
 
 
 async def connection_for_each_request(api: Api, outcomes: Counter[str]) -> None:
-    """A connection for each request, until none is taken."""
+    """Send each request on a new connection, until refused."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
@@ -197,11 +197,11 @@ def test_traffic_loses_no_request(
     client: Callable[[Api, Counter[str]], Coroutine[Any, Any, None]],
     clients: int,
 ) -> None:
-    """A kept connection that is in use is closed only by an answer that says so, and one that the kernel took is used.
+    """Kept connections are closed only after `Connection: close`, and connections in the accept queue are served.
 
-    Without the drain the first fails; without emptying the accept queue, the second.
+    Without the drain the first client fails; without emptying the accept queue, the second.
     """
-    api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_DRAIN_SECONDS="10")  # the clients are slow at times
+    api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_DRAIN_SECONDS="10")  # enough for slow clients
     outcomes: Counter[str] = Counter()
 
     async def run() -> None:
@@ -220,10 +220,10 @@ def test_traffic_loses_no_request(
 
 @pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/dev/net/tun").exists() or shutil.which("unshare") is None,
-    reason="a slow link takes root, /dev/net/tun and unshare",
+    reason="a slow link requires root, /dev/net/tun and unshare",
 )
 def test_client_on_slow_link_gets_its_response() -> None:
-    """Also one whose handshake had begun before the signal and ended after it. The others are refused."""
+    """Also a client whose handshake began before the signal and ended after it. Later clients are refused."""
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-m", "tests.support.slow_link"],
         env=environment(),
@@ -235,7 +235,7 @@ def test_client_on_slow_link_gets_its_response() -> None:
     outcomes = Counter(json.loads(done.stdout))
 
     assert set(outcomes) == {"HTTP/1.1 404", "refused"}, outcomes
-    assert outcomes["HTTP/1.1 404"] > 15  # those before the signal, and a few
+    assert outcomes["HTTP/1.1 404"] > 15  # the clients before the signal, and a few more
 
 
 def test_endless_request_is_cut_off_at_shutdown(start_api: StartApi, database_url: str) -> None:
@@ -306,7 +306,7 @@ def test_frozen_database_does_not_delay_shutdown(
     start_api: StartApi, own_postgres: Postgres, *, in_flight: bool
 ) -> None:
     api = start_api(own_postgres.url(), module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1")
-    assert httpx2.get(f"{api.url}/test/setting?name=port").status_code == 200  # a connection is in the pool
+    assert httpx2.get(f"{api.url}/test/setting?name=port").status_code == 200  # the pool has a connection
 
     own_postgres.signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
@@ -342,7 +342,7 @@ def test_signal_during_start_ends_the_process(database_url: str) -> None:
 
 
 def test_idle_connection_outlives_proxies_timeouts(start_api: StartApi, database_url: str) -> None:
-    """hyper keeps idle connections for 90 s, nginx for 60 s: the one that closes first loses no request."""
+    """hyper keeps idle connections for 90 s, nginx for 60 s. If the proxy closes first, no request is lost."""
     api = start_api(database_url)
     with socket.create_connection(("127.0.0.1", api.port)) as connection:
         connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: api\r\n\r\n")

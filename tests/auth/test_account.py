@@ -1,4 +1,4 @@
-"""The account: who it is, where it is signed in, what happened to it, and its end."""
+"""The account: its name, sessions, activity and deletion."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from tests.support.waiting import wait_until
 
 
 def another(client: Client) -> Client:
-    """The same person on another device."""
+    """Return the same person's client on another device."""
     return Client(client.http, client.sendgrid, email=client.email, mails=client.mails)
 
 
-def test_a_display_name_is_set_trimmed_and_removed(client: Client) -> None:
+def test_display_name_is_set_trimmed_and_removed(client: Client) -> None:
     client.sign_in()
 
     answer = client.as_signed_in("PATCH", "/auth/me", {"display_name": "  Ana Ruiz \u266b "})
@@ -34,7 +34,7 @@ def test_a_display_name_is_set_trimmed_and_removed(client: Client) -> None:
 @pytest.mark.parametrize(
     "change", [{"display_name": ""}, {"display_name": "  "}, {"display_name": "a" * 81}, {"display_name": "a\x1b[2J"}]
 )
-def test_what_is_no_display_name_is_refused(client: Client, change: dict[str, object]) -> None:
+def test_invalid_display_name_is_refused(client: Client, change: dict[str, object]) -> None:
     client.sign_in()
 
     answer = client.as_signed_in("PATCH", "/auth/me", change)
@@ -56,7 +56,7 @@ UNSEEN = [
 
 
 @pytest.mark.parametrize("name", [*UNSEEN, "\u202eevil", "\u200fAna"])
-def test_a_name_that_cant_be_seen_or_turns_the_text_around_it_is_refused(client: Client, name: str) -> None:
+def test_invisible_or_bidirectional_name_is_refused(client: Client, name: str) -> None:
     client.sign_in()
 
     assert client.as_signed_in("PATCH", "/auth/me", {"display_name": name}).status_code == 422
@@ -72,21 +72,21 @@ def test_a_name_that_cant_be_seen_or_turns_the_text_around_it_is_refused(client:
         "\u0641\u0627\u0637\u0645\u0647\u200c\u0647\u0627",
     ],
 )
-def test_a_name_may_join_what_belongs_together(client: Client, name: str) -> None:
+def test_display_name_may_contain_joiners(client: Client, name: str) -> None:
     client.sign_in()
 
     assert client.as_signed_in("PATCH", "/auth/me", {"display_name": name}).json()["display_name"] == name
 
 
 @pytest.mark.parametrize("change", [{"role": "admin", "display_name": "A"}, {"email": "b@example.com"}, {}])
-def test_nothing_else_can_be_changed_by_its_owner(client: Client, change: dict[str, object]) -> None:
+def test_owner_can_change_only_the_display_name(client: Client, change: dict[str, object]) -> None:
     client.sign_in()
 
     assert client.as_signed_in("PATCH", "/auth/me", change).status_code == 422
     assert client.as_signed_in("GET", "/auth/me").json() == client.tokens["user"]
 
 
-def test_sessions_are_listed_the_newest_first_with_the_one_that_asks(client: Client) -> None:
+def test_sessions_are_listed_newest_first(client: Client) -> None:
     first = client.sign_in()
     second = another(client)
     second.headers = {"User-Agent": "Studio/2\tx"}
@@ -109,7 +109,7 @@ def test_sessions_are_listed_the_newest_first_with_the_one_that_asks(client: Cli
     assert "\t" not in newest["user_agent"]
 
 
-def test_a_session_tells_when_it_was_used_last(client: Client, app: App) -> None:
+def test_session_has_the_time_of_its_last_refresh(client: Client, app: App) -> None:
     client.sign_in()
     app.clock.advance(hours=1)
     client.refresh()
@@ -118,7 +118,7 @@ def test_a_session_tells_when_it_was_used_last(client: Client, app: App) -> None
     assert session["last_used_at"] > session["created_at"]
 
 
-def test_a_session_tells_from_where_it_was_used_last(client: Client) -> None:
+def test_session_has_the_network_of_its_last_refresh(client: Client) -> None:
     client.sign_in()
     client.ip, client.headers = "2001:db8:1:2:3:4:5:6", {"User-Agent": "Studio/3"}
     client.refresh()
@@ -127,7 +127,7 @@ def test_a_session_tells_from_where_it_was_used_last(client: Client) -> None:
     assert (session["ip_prefix"], session["user_agent"]) == ("2001:db8:1:2::/64", "Studio/3")
 
 
-def test_lists_come_in_pages_that_neither_repeat_nor_leave_out(client: Client) -> None:
+def test_pages_contain_each_item_once(client: Client) -> None:
     client.sign_in()
     for _ in range(3):
         another(client).sign_in()
@@ -148,14 +148,14 @@ def test_lists_come_in_pages_that_neither_repeat_nor_leave_out(client: Client) -
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101"])
-def test_a_page_that_cant_be_is_refused(client: Client, query: str) -> None:
+def test_invalid_page_limit_is_refused(client: Client, query: str) -> None:
     client.sign_in()
 
     assert client.as_signed_in("GET", f"/auth/sessions?{query}").status_code == 422
     assert client.as_signed_in("GET", f"/auth/me/activity?{query}").status_code == 422
 
 
-def test_one_session_is_ended_from_another(client: Client) -> None:
+def test_session_can_be_ended_from_another(client: Client) -> None:
     client.sign_in()
     lost = another(client).sign_in()
 
@@ -166,7 +166,7 @@ def test_one_session_is_ended_from_another(client: Client) -> None:
     assert client.as_signed_in("DELETE", f"/auth/sessions/{lost.tokens['session']['id']}").status_code == 404
 
 
-def test_all_sessions_but_this_one_are_ended(client: Client, app: App, sendgrid: SendGrid) -> None:
+def test_all_other_sessions_are_ended(client: Client, app: App, sendgrid: SendGrid) -> None:
     client.sign_in()
     others = [another(client).sign_in()]
     client.mails += 1
@@ -179,14 +179,14 @@ def test_all_sessions_but_this_one_are_ended(client: Client, app: App, sendgrid:
     assert stranger.as_signed_in("GET", "/auth/me").status_code == 200
 
 
-def test_an_unknown_session_is_not_found(client: Client) -> None:
+def test_unknown_session_is_not_found(client: Client) -> None:
     client.sign_in()
 
     answer = client.as_signed_in("DELETE", f"/auth/sessions/{uuid4()}")
     assert (answer.status_code, answer.json()["code"]) == (404, "session.not_found")
 
 
-def test_a_session_that_has_expired_is_not_found(client: Client, app: App) -> None:
+def test_expired_session_is_not_found(client: Client, app: App) -> None:
     client.sign_in()
     session_id = another(client).sign_in().tokens["session"]["id"]
     databases.execute(app.database_url, f"UPDATE sessions SET idle_expires_at = now() WHERE id = '{session_id}'")
@@ -194,7 +194,7 @@ def test_a_session_that_has_expired_is_not_found(client: Client, app: App) -> No
     assert client.as_signed_in("DELETE", f"/auth/sessions/{session_id}").status_code == 404
 
 
-def test_the_end_of_a_session_is_told_once_as_it_was(client: Client) -> None:
+def test_end_of_a_session_is_recorded_once(client: Client) -> None:
     client.sign_in()
     other = another(client).sign_in()
     for _ in range(2):
@@ -206,7 +206,7 @@ def test_the_end_of_a_session_is_told_once_as_it_was(client: Client) -> None:
 
 
 @pytest.mark.parametrize("by", ["bearer", "body"])
-def test_signing_out_ends_the_session_and_can_be_repeated(client: Client, by: str) -> None:
+def test_sign_out_ends_the_session_and_can_be_repeated(client: Client, by: str) -> None:
     client.sign_in()
     for _ in range(2):
         if by == "bearer":
@@ -219,7 +219,7 @@ def test_signing_out_ends_the_session_and_can_be_repeated(client: Client, by: st
     assert client.refresh().json()["code"] == "refresh_token.revoked"
 
 
-def test_a_browser_signs_out_by_its_cookie(browser: Browser) -> None:
+def test_browser_signs_out_with_its_cookie(browser: Browser) -> None:
     browser.sign_in()
     token = browser.cookies[REFRESH_COOKIE]
 
@@ -228,7 +228,7 @@ def test_a_browser_signs_out_by_its_cookie(browser: Browser) -> None:
     assert browser.refresh(token).json()["code"] == "refresh_token.revoked"
 
 
-def test_an_access_token_that_has_expired_still_signs_out(client: Client, app: App) -> None:
+def test_expired_access_token_signs_out(client: Client, app: App) -> None:
     client.sign_in()
     app.clock.advance(hours=1)
     assert client.as_signed_in("POST", "/auth/logout").status_code == 204
@@ -237,12 +237,12 @@ def test_an_access_token_that_has_expired_still_signs_out(client: Client, app: A
 
 
 @pytest.mark.parametrize("token", [None, "x", "art1_" + "A" * 70])
-def test_signing_out_of_nothing_is_no_error(client: Client, token: str | None) -> None:
+def test_sign_out_without_a_session_succeeds(client: Client, token: str | None) -> None:
     assert client.ask("POST", "/auth/logout", bearer=token).status_code == 204
     assert client.ask("POST", "/auth/logout", {"refresh_token": token}).status_code == 204
 
 
-def test_the_activity_tells_what_happened(client: Client) -> None:
+def test_activity_lists_events(client: Client) -> None:
     client.sign_in()
     client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana"})
     client.as_signed_in("POST", "/auth/logout")
@@ -264,7 +264,7 @@ def test_the_activity_tells_what_happened(client: Client) -> None:
 GIVEN_UP = "SELECT count(*) FROM pgqueuer WHERE status = 'failed' AND entrypoint = 'code_exhausted'"
 
 
-def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: Client, app: App) -> None:
+def test_exhausted_code_is_recorded_once(client: Client, app: App) -> None:
     client.sign_in()
     mail = client.request_mail()
     wrong = f"{(int(mail.code) + 1) % 10**8:08}"
@@ -281,7 +281,7 @@ def test_codes_that_were_guessed_at_are_told_to_the_accounts_owner_once(client: 
     assert databases.fetch_value(app.database_url, GIVEN_UP) == 0
 
 
-def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_again(client: Client, app: App) -> None:
+def test_deletion_ends_sessions_and_frees_the_address(client: Client, app: App) -> None:
     client.sign_in()
     client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana"})
     other = another(client).sign_in()
@@ -308,10 +308,8 @@ def test_an_account_is_deleted_with_all_its_sessions_and_its_address_is_free_aga
 
 
 @pytest.mark.parametrize("second", [("PATCH", {"display_name": "Ana"}), ("DELETE", None)])
-def test_what_comes_while_an_account_is_deleted_changes_nothing_of_it(
-    client: Client, app: App, second: tuple[str, dict[str, str] | None]
-) -> None:
-    """Both requests have read the account when the first one's change is committed."""
+def test_change_during_deletion_is_refused(client: Client, app: App, second: tuple[str, dict[str, str] | None]) -> None:
+    """Both requests have read the account before the first commits."""
     client.sign_in()
     method, body = second
     user = client.tokens["user"]["id"]
@@ -329,7 +327,7 @@ def test_what_comes_while_an_account_is_deleted_changes_nothing_of_it(
     assert databases.fetch_value(app.database_url, ends) == 1
 
 
-def test_what_comes_while_an_account_is_suspended_changes_nothing_of_it(client: Client, app: App) -> None:
+def test_change_during_suspension_is_refused(client: Client, app: App) -> None:
     client.sign_in()
     user = client.tokens["user"]["id"]
     suspend = "UPDATE users SET disabled_at = now() WHERE id = $1"
@@ -345,7 +343,7 @@ def test_what_comes_while_an_account_is_suspended_changes_nothing_of_it(client: 
     assert databases.fetch_value(app.database_url, "SELECT display_name FROM users WHERE id = $1", user) is None
 
 
-def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> None:
+def test_deletion_requires_a_recent_sign_in(client: Client, app: App) -> None:
     client.sign_in()
     app.clock.advance(minutes=5, seconds=1)
     client.refresh()
@@ -359,9 +357,7 @@ def test_deleting_an_account_takes_a_fresh_sign_in(client: Client, app: App) -> 
     assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
 
 
-def test_a_session_that_is_deleted_while_it_is_refreshed_is_none(
-    client: Client, app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_deleted_during_refresh_is_refused(client: Client, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     client.sign_in()
 
     async def delete_meanwhile(*_: object, **__: object) -> None:
@@ -386,7 +382,9 @@ ACTIONS: dict[str, Callable[[Client], httpx2.Response]] = {
     "signs out by the refresh token": lambda client: client.ask(
         "POST", "/auth/logout", {"refresh_token": client.tokens["refresh_token"]}
     ),
-    "ends its own session": lambda one: one.as_signed_in("DELETE", f"/auth/sessions/{one.tokens['session']['id']}"),
+    "ends its own session": lambda client: client.as_signed_in(
+        "DELETE", f"/auth/sessions/{client.tokens['session']['id']}"
+    ),
     "ends its other sessions": lambda client: client.as_signed_in("DELETE", "/auth/sessions"),
     "uses an old refresh token": reuse,
     "changes its name": lambda client: client.as_signed_in("PATCH", "/auth/me", {"display_name": "Somebody"}),
@@ -395,12 +393,10 @@ ACTIONS: dict[str, Callable[[Client], httpx2.Response]] = {
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_what_one_account_does_leaves_those_before_and_after_it_alone(
-    app: App, sendgrid: SendGrid, action: str
-) -> None:
-    """Ids are in the order of time, so those around it would be the first to be hit by too wide a condition."""
-    before, one, after = (Client(app.http, sendgrid).sign_in() for _ in range(3))
-    assert ACTIONS[action](one).status_code in {200, 204, 401}
+def test_actions_do_not_affect_neighbouring_accounts(app: App, sendgrid: SendGrid, action: str) -> None:
+    """Ids sort by time, so a condition that is too wide would first match the accounts before and after."""
+    before, acting, after = (Client(app.http, sendgrid).sign_in() for _ in range(3))
+    assert ACTIONS[action](acting).status_code in {200, 204, 401}
 
     for other in (before, after):
         assert other.as_signed_in("GET", "/auth/me").json() == other.tokens["user"]
@@ -410,10 +406,10 @@ def test_what_one_account_does_leaves_those_before_and_after_it_alone(
 
 
 @pytest.mark.parametrize("whose", ["before", "after"])
-def test_nobody_ends_anothers_session(app: App, sendgrid: SendGrid, whose: str) -> None:
-    before, one, after = (Client(app.http, sendgrid).sign_in() for _ in range(3))
+def test_session_of_a_neighbouring_account_is_not_found(app: App, sendgrid: SendGrid, whose: str) -> None:
+    before, acting, after = (Client(app.http, sendgrid).sign_in() for _ in range(3))
     other = {"before": before, "after": after}[whose]
 
-    answer = one.as_signed_in("DELETE", f"/auth/sessions/{other.tokens['session']['id']}")
+    answer = acting.as_signed_in("DELETE", f"/auth/sessions/{other.tokens['session']['id']}")
     assert answer.status_code == 404
     assert other.as_signed_in("GET", "/auth/me").status_code == 200

@@ -1,4 +1,4 @@
-"""`python -m audifi users` and `jobs`, as an operator types them."""
+"""The commands `python -m audifi users` and `jobs`."""
 
 import getpass
 import os
@@ -23,38 +23,38 @@ def audifi(database_url: str, *arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(console, arguments, env=variables)
 
 
-def said(app: App, *arguments: str) -> str:
+def output_of(app: App, *arguments: str) -> str:
     result = audifi(app.database_url, *arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def test_accounts_are_listed_and_found(client: Client, app: App) -> None:
+def test_accounts_are_listed_and_searched(client: Client, app: App) -> None:
     client.sign_in()
 
-    listed = said(app, "users", "list", "--search", client.email[:12].upper())
+    listed = output_of(app, "users", "list", "--search", client.email[:12].upper())
     assert re.search(rf"{client.tokens['user']['id']} +{client.email} +fan +20\d\d-", listed)
-    assert said(app, "users", "list", "--search", client.email, "--role", "admin") == "None.\n"
-    assert said(app, "users", "list", "--search", f"%{client.email[1:]}") == "None.\n"
+    assert output_of(app, "users", "list", "--search", client.email, "--role", "admin") == "None.\n"
+    assert output_of(app, "users", "list", "--search", f"%{client.email[1:]}") == "None.\n"
 
 
-def test_a_role_is_given_at_once_and_recorded(client: Client, app: App) -> None:
+def test_role_change_is_immediate_and_recorded(client: Client, app: App) -> None:
     client.sign_in()
 
-    assert said(app, "users", "set-role", client.email.upper(), "artist") == f"{client.email}: fan, now artist.\n"
-    assert said(app, "users", "set-role", client.email, "artist") == f"{client.email} is artist already.\n"
+    assert output_of(app, "users", "set-role", client.email.upper(), "artist") == f"{client.email}: fan, now artist.\n"
+    assert output_of(app, "users", "set-role", client.email, "artist") == f"{client.email} is artist already.\n"
     assert client.as_signed_in("GET", "/auth/me").json()["role"] == "artist"
     [event, *_] = client.as_signed_in("GET", "/auth/me/activity").json()["data"]
     assert (event["event"], event["detail"]) == ("user.role_changed", "fan to artist")
 
 
-def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(client: Client, app: App) -> None:
+def test_suspended_account_is_refused_until_restored(client: Client, app: App) -> None:
     client.sign_in()
 
-    assert said(app, "users", "suspend", client.email, "--reason", "fraud") == (
+    assert output_of(app, "users", "suspend", client.email, "--reason", "fraud") == (
         f"{client.email} is suspended; 1 session was ended.\n"
     )
-    assert "is suspended already; 0 sessions" in said(app, "users", "suspend", client.email, "--reason", "again")
+    assert "is suspended already; 0 sessions" in output_of(app, "users", "suspend", client.email, "--reason", "again")
     assert client.as_signed_in("GET", "/auth/me").status_code == 401
     assert client.refresh().json()["code"] == "refresh_token.revoked"
     mail = client.request_mail()
@@ -63,10 +63,10 @@ def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(cli
     mail = client.request_mail()
     assert client.verify(token=mail.token, **client.secret()).status_code == 403
 
-    assert said(app, "users", "restore", client.email) == f"{client.email} may sign in again.\n"
-    assert said(app, "users", "restore", client.email) == f"{client.email} isn't suspended.\n"
+    assert output_of(app, "users", "restore", client.email) == f"{client.email} may sign in again.\n"
+    assert output_of(app, "users", "restore", client.email) == f"{client.email} isn't suspended.\n"
     client.sign_in()
-    shown = said(app, "users", "show", client.tokens["user"]["id"])
+    shown = output_of(app, "users", "show", client.tokens["user"]["id"])
     for pattern in (
         r"user\.restored +kim",
         r"user\.suspended +kim +suspended: fraud",
@@ -78,10 +78,8 @@ def test_a_suspended_account_is_signed_out_and_kept_out_until_it_is_restored(cli
     assert client.tokens["session"]["id"] in shown
 
 
-def test_a_sign_in_that_is_under_way_while_its_account_is_suspended_leaves_no_session(
-    browser: Browser, app: App
-) -> None:
-    """It has found the account as it was, and waits: here, to end the session that it replaces."""
+def test_suspension_ends_the_session_of_a_concurrent_sign_in(browser: Browser, app: App) -> None:
+    """The sign-in has read the account, and waits for a lock: here, of the session that it replaces."""
     browser.sign_in()
     first = browser.tokens["session"]["id"]
     mail = browser.request_mail()
@@ -89,7 +87,7 @@ def test_a_sign_in_that_is_under_way_while_its_account_is_suspended_leaves_no_se
         with databases.holding(app.database_url, f"SELECT FROM sessions WHERE id = '{first}' FOR UPDATE") as waiting:
             signing_in = threads.submit(browser.verify, token=mail.token)
             wait_until(lambda: waiting() == 1)
-            suspending = threads.submit(said, app, "users", "suspend", browser.email, "--reason", "fraud")
+            suspending = threads.submit(output_of, app, "users", "suspend", browser.email, "--reason", "fraud")
             wait_until(lambda: waiting() == 2)
         assert signing_in.result().status_code == 200
         assert suspending.result() == f"{browser.email} is suspended; 1 session was ended.\n"
@@ -98,29 +96,29 @@ def test_a_sign_in_that_is_under_way_while_its_account_is_suspended_leaves_no_se
     assert browser.refresh().json()["code"] == "refresh_token.revoked"
 
 
-def test_all_sessions_of_an_account_are_ended(client: Client, app: App) -> None:
+def test_sign_out_ends_all_sessions_of_an_account(client: Client, app: App) -> None:
     client.sign_in()
 
-    assert said(app, "users", "sign-out", client.email) == f"{client.email}: 1 session was ended.\n"
+    assert output_of(app, "users", "sign-out", client.email) == f"{client.email}: 1 session was ended.\n"
     assert client.as_signed_in("GET", "/auth/me").status_code == 401
 
 
-def test_all_sessions_of_all_accounts_are_ended(
+def test_sign_out_everyone_ends_all_sessions(
     start_app: StartApp, migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
     app = start_app(migrated_database_url)
     people = [Client(app.http, sendgrid).sign_in() for _ in range(2)]
 
-    assert said(app, "users", "sign-out-everyone", "--reason", "a secret got out") == "2 sessions were ended.\n"
+    assert output_of(app, "users", "sign-out-everyone", "--reason", "a secret got out") == "2 sessions were ended.\n"
     assert [person.as_signed_in("GET", "/auth/me").status_code for person in people] == [401, 401]
-    shown = said(app, "users", "show", people[0].email)
+    shown = output_of(app, "users", "show", people[0].email)
     assert re.search(r"session\.revoked +kim +signed_out_by_operator: a secret got out", shown)
 
 
-def test_very_many_sessions_are_ended_some_at_a_time_each_with_a_time_that_machines_still_look_at(
+def test_sign_out_everyone_commits_in_batches(
     start_app: StartApp, migrated_database_url: str, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They look for what was revoked in the last minute: one transaction for all could be over too late."""
+    """Machines poll the revocations of the last minute: a single transaction could take longer."""
     monkeypatch.setattr(commands, "MAX_SESSIONS", 2)
     app = start_app(migrated_database_url)
     people = [Client(app.http, sendgrid).sign_in() for _ in range(5)]
@@ -134,12 +132,12 @@ def test_very_many_sessions_are_ended_some_at_a_time_each_with_a_time_that_machi
         "2 sessions so far …\n4 sessions so far …\n5 sessions so far …\n",
     )
     assert [person.as_signed_in("GET", "/auth/me").status_code for person in people] == [401] * 5
-    assert late.as_signed_in("GET", "/auth/me").status_code == 200, "who signs in meanwhile stays"
+    assert late.as_signed_in("GET", "/auth/me").status_code == 200, "a later sign-in is kept"
     times = "SELECT count(DISTINCT revoked_at) FROM sessions WHERE revoked_at IS NOT NULL"
     transactions = "SELECT count(DISTINCT xmin::text) FROM sessions WHERE revoked_at IS NOT NULL"
     events = "SELECT count(DISTINCT session_id) FROM auth_events WHERE event = 'session.revoked' AND actor = 'kim'"
-    found = [databases.fetch_value(migrated_database_url, query) for query in (times, transactions, events)]
-    assert found == [3, 3, 5]
+    counts = [databases.fetch_value(migrated_database_url, query) for query in (times, transactions, events)]
+    assert counts == [3, 3, 5]
 
 
 @pytest.mark.parametrize(
@@ -150,48 +148,48 @@ def test_very_many_sessions_are_ended_some_at_a_time_each_with_a_time_that_machi
         ("x", "x is neither an e-mail address nor an id."),
     ],
 )
-def test_an_unknown_account_is_one_sentence(app: App, who: str, sentence: str) -> None:
+def test_unknown_account_is_one_sentence(app: App, who: str, sentence: str) -> None:
     result = audifi(app.database_url, "users", "set-role", who, "admin")
 
     assert result.exit_code == 1
     assert sentence in result.stderr
 
 
-def test_a_deleted_account_is_no_account_but_its_record_is_there_by_its_id(client: Client, app: App) -> None:
+def test_deleted_account_is_shown_only_by_id(client: Client, app: App) -> None:
     client.sign_in()
     client.as_signed_in("DELETE", "/auth/me")
     user_id = client.tokens["user"]["id"]
 
     assert audifi(app.database_url, "users", "show", client.email).exit_code == 1
     assert audifi(app.database_url, "users", "set-role", user_id, "artist").exit_code == 1
-    shown = said(app, "users", "show", user_id)
+    shown = output_of(app, "users", "show", user_id)
     assert re.search(rf"deleted at *\n{user_id} .*20\d\d-\d\d-\d\d [\d:]{{8}} *\n", shown)
     assert "user.deleted" in shown
     assert client.email not in shown
 
 
-def test_what_an_operator_writes_is_for_operators(
+def test_operators_reasons_are_hidden_from_the_owner(
     start_app: StartApp, migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
     app = start_app(migrated_database_url)
     client = Client(app.http, sendgrid).sign_in()
-    said(app, "users", "suspend", client.email, "--reason", "reported: by bob@example.com")
-    said(app, "users", "restore", client.email)
+    output_of(app, "users", "suspend", client.email, "--reason", "reported: by bob@example.com")
+    output_of(app, "users", "restore", client.email)
     client.sign_in()
-    said(app, "users", "sign-out-everyone", "--reason", "bob has the key: all of them")
+    output_of(app, "users", "sign-out-everyone", "--reason", "bob has the key: all of them")
     client.sign_in()
 
     activity = client.as_signed_in("GET", "/auth/me/activity")
     assert "bob" not in activity.text
     assert "kim" not in activity.text
-    told = [(event["event"], event["detail"]) for event in activity.json()["data"]]
-    assert ("user.suspended", "suspended") in told
-    assert [detail for name, detail in told if name == "session.revoked"] == ["signed_out_by_operator", "suspended"]
-    assert "reported: by bob@example.com" in said(app, "users", "show", client.email)
+    visible = [(event["event"], event["detail"]) for event in activity.json()["data"]]
+    assert ("user.suspended", "suspended") in visible
+    assert [detail for name, detail in visible if name == "session.revoked"] == ["signed_out_by_operator", "suspended"]
+    assert "reported: by bob@example.com" in output_of(app, "users", "show", client.email)
 
 
 @pytest.mark.parametrize("option", ["--by", "--reason"])
-def test_who_and_why_must_be_said(client: Client, app: App, option: str) -> None:
+def test_operator_and_reason_are_required(client: Client, app: App, option: str) -> None:
     command = ["users", "suspend", client.email, "--reason", "fraud"]
     result = audifi(app.database_url, *command, option, " ")
 
@@ -200,7 +198,7 @@ def test_who_and_why_must_be_said(client: Client, app: App, option: str) -> None
     assert "Missing option '--reason'" in audifi(app.database_url, *command[:3]).stderr
 
 
-def test_a_user_of_the_system_without_a_name_is_a_number(
+def test_system_user_without_a_name_is_recorded_by_number(
     client: Client, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_name() -> str:
@@ -211,10 +209,10 @@ def test_a_user_of_the_system_without_a_name_is_a_number(
     result = audifi(app.database_url, "users", "set-role", client.email, "artist", AUDIFI_OPERATOR="")
 
     assert result.exit_code == 0, result.output
-    assert f"uid {os.getuid()} at a console" in said(app, "users", "show", client.email)
+    assert f"uid {os.getuid()} at a console" in output_of(app, "users", "show", client.email)
 
 
-def test_sessions_that_have_expired_arent_ended_again(client: Client, app: App) -> None:
+def test_expired_sessions_are_not_ended_again(client: Client, app: App) -> None:
     client.sign_in()
     past = "now() - interval '1 minute'"
     databases.execute(
@@ -222,13 +220,13 @@ def test_sessions_that_have_expired_arent_ended_again(client: Client, app: App) 
         f"UPDATE sessions SET idle_expires_at = {past} WHERE id = '{client.tokens['session']['id']}'",
     )
 
-    assert said(app, "users", "sign-out", client.email) == f"{client.email}: 0 sessions were ended.\n"
+    assert output_of(app, "users", "sign-out", client.email) == f"{client.email}: 0 sessions were ended.\n"
     client.sign_in()
     assert client.as_signed_in("DELETE", "/auth/sessions").status_code == 204
-    assert "session.revoked" not in said(app, "users", "show", client.email)
+    assert "session.revoked" not in output_of(app, "users", "show", client.email)
 
 
-def test_an_unknown_role_is_refused(app: App) -> None:
+def test_unknown_role_is_refused(app: App) -> None:
     assert "'fan', 'artist', 'producer' or 'admin'" in audifi(app.database_url, "users", "set-role", "x", "king").output
 
 
@@ -239,7 +237,7 @@ def test_an_unknown_role_is_refused(app: App) -> None:
         ("postgres://u:s3cr3t@127.0.0.1:1/d", "127.0.0.1:1/d: ConnectionRefusedError. Run `python -m audifi doctor`"),
     ],
 )
-def test_what_an_operator_can_mend_is_one_sentence_without_the_password(url: str, sentence: str) -> None:
+def test_configuration_error_is_one_sentence_without_password(url: str, sentence: str) -> None:
     result = audifi(url, "users", "list")
 
     assert result.exit_code == 1
@@ -248,7 +246,7 @@ def test_what_an_operator_can_mend_is_one_sentence_without_the_password(url: str
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_jobs_that_were_given_up_are_listed_and_tried_again(migrated_database_url: str) -> None:
+def test_failed_jobs_are_listed_and_retried(migrated_database_url: str) -> None:
     databases.execute(
         migrated_database_url,
         "INSERT INTO pgqueuer (priority, status, entrypoint, attempts) VALUES (0, 'failed', 'sign_in_email', 12)",
@@ -260,7 +258,7 @@ def test_jobs_that_were_given_up_are_listed_and_tried_again(migrated_database_ur
     assert (again.exit_code, again.stderr) == (1, "There is no failed job 1.\n")
 
 
-def test_what_the_database_says_is_named_as_it_names_it(database_url: str) -> None:
+def test_database_error_is_named(database_url: str) -> None:
     assert (
         "/nowhere: InvalidCatalogNameError. "
         in audifi(re.sub(r"/\w+\?", "/nowhere?", database_url), "users", "list").stderr

@@ -1,4 +1,4 @@
-"""The dependencies of features on the user of a request."""
+"""The dependencies that authenticate a request, in routes of features."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -63,7 +63,7 @@ def set_user(app: App, member: Client, values: str) -> None:
     databases.execute(app.database_url, f"UPDATE users SET {values} WHERE id = '{user_id}'")
 
 
-def test_access_token_alone_tells_the_account(app_of_features: App, member: Client) -> None:
+def test_access_token_identifies_the_account(app_of_features: App, member: Client) -> None:
     assert get(member, "/test/signed-in").json() == member.tokens["user"]["id"]
     assert app_of_features.http.get("/test/signed-in").status_code == 401
 
@@ -102,7 +102,7 @@ def test_suspended_or_deleted_user_is_refused(app_of_features: App, member: Clie
 @pytest.mark.parametrize("ended", ["revoked_at = now(), revoked_reason = 'signed_out'", "idle_expires_at = now()"])
 def test_session_that_ended_elsewhere_is_refused(app_of_features: App, member: Client, ended: str) -> None:
     session_id = member.tokens["session"]["id"]
-    replace(member, mails=1).sign_in()  # a newer one of the account, which goes on
+    replace(member, mails=1).sign_in()  # a newer session of the account
     databases.execute(app_of_features.database_url, f"UPDATE sessions SET {ended} WHERE id = '{session_id}'")
 
     assert get(member, "/test/checked").status_code == 401

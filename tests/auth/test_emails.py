@@ -1,4 +1,4 @@
-"""What people read when they sign in. Templates are edited by hand: these are the promises they are to keep."""
+"""The sign-in e-mail: its content, safety and accessibility."""
 
 import re
 from html.parser import HTMLParser
@@ -15,7 +15,7 @@ LOADING = {"src", "srcset", "background", "poster", "data", "action", "formactio
 
 
 class Page(HTMLParser):
-    """What a mail program makes of the HTML: without a style sheet, and without what is hidden."""
+    """The HTML as an e-mail client shows it, without the style sheet and hidden elements."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -65,11 +65,11 @@ def a_mail(*, link: str = LINK, code: str = "01234567", minutes: int = 10) -> Em
 
 
 def words(text: str) -> str:
-    """However lines are broken, and whichever apostrophe is used."""
-    return " ".join(text.replace("’", "'").split())  # noqa: RUF001 - the typographic one
+    """Normalize white space and apostrophes."""
+    return " ".join(text.replace("’", "'").split())  # noqa: RUF001 - a typographic apostrophe
 
 
-def test_a_mail_goes_to_whom_it_is_for() -> None:
+def test_email_has_its_recipient() -> None:
     mail = a_mail()
 
     assert mail.to == "ada@example.com"
@@ -77,18 +77,18 @@ def test_a_mail_goes_to_whom_it_is_for() -> None:
     assert "AudiFi" in mail.subject
 
 
-def test_both_parts_hold_the_link_and_the_code() -> None:
+def test_both_parts_contain_link_and_code() -> None:
     mail = a_mail()
     page = Page(mail.html)
 
-    assert LINK in mail.text.splitlines(), "on a line of its own, or programs take more for the link"
+    assert LINK in mail.text.splitlines(), "on its own line, so that clients recognize the whole link"
     assert "0123 4567" in mail.text.splitlines()
     assert "01234567" in page.visible, "the gap is only looks: what is copied or filled in is what the API takes"
     assert [attributes["href"] for attributes in page.all("a")] == [LINK, LINK], "a button, and the link to be copied"
     assert LINK in page.visible
 
 
-def test_what_lock_screens_and_logs_show_holds_neither_link_nor_code() -> None:
+def test_subject_and_preheader_contain_no_secrets() -> None:
     mail = a_mail()
     shown = f"{mail.subject} {Page(mail.html).preheader} {mail!r}"
 
@@ -105,14 +105,14 @@ def test_what_lock_screens_and_logs_show_holds_neither_link_nor_code() -> None:
         "If you didn't ask for this, ignore it: nobody can sign in without it.",
     ],
 )
-def test_both_parts_say_what_is_to_be_known(sentence: str) -> None:
+def test_both_parts_contain_the_same_sentences(sentence: str) -> None:
     mail = a_mail()
 
     assert sentence in words(mail.text)
     assert sentence in words(Page(mail.html).visible)
 
 
-def test_one_minute_is_one_minute() -> None:
+def test_one_minute_is_singular() -> None:
     mail = a_mail(minutes=1)
 
     assert "valid for 1 minute." in words(mail.text)
@@ -126,7 +126,7 @@ def test_every_placeholder_is_replaced() -> None:
     assert "$" not in mail.html
 
 
-def test_a_value_is_not_read_as_a_template() -> None:
+def test_value_is_not_a_template() -> None:
     link = "https://app.audifi.example/$code/${minutes}/$$"
     mail = a_mail(link=link)
 
@@ -148,8 +148,8 @@ def test_values_are_escaped_in_html_and_only_there() -> None:
     assert "<i>&\"'>" in page.visible
 
 
-def test_the_html_loads_and_runs_nothing() -> None:
-    """Whatever a mail loads tells somebody that it was opened, and by whom."""
+def test_html_loads_and_runs_nothing() -> None:
+    """A loaded resource would reveal who opened the e-mail."""
     mail = a_mail()
     page = Page(mail.html)
     without_namespaces = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", mail.html)
@@ -162,7 +162,7 @@ def test_the_html_loads_and_runs_nothing() -> None:
     assert not [name for name in names if name.startswith("on")]
 
 
-def test_the_html_is_well_formed_and_accessible() -> None:
+def test_html_is_well_formed_and_accessible() -> None:
     page = Page(a_mail().html)
 
     assert not page.unbalanced
@@ -178,8 +178,8 @@ def test_the_html_is_well_formed_and_accessible() -> None:
     assert "maximum-scale" not in (metas["viewport"] or ""), "who needs it larger may zoom"
 
 
-def test_every_colour_has_another_in_the_dark() -> None:
-    """A style that the dark sheet leaves as it is can be dark on dark."""
+def test_every_colour_has_a_dark_variant() -> None:
+    """A colour without a dark variant could be dark on dark."""
     html = a_mail().html
     dark = html[html.index("@media (prefers-color-scheme: dark)") : html.index("</style>\n</head>")]
     forgotten = []
@@ -196,16 +196,16 @@ def test_every_colour_has_another_in_the_dark() -> None:
     assert not forgotten
 
 
-def test_gmail_takes_the_style_sheet_and_shows_all_of_the_mail() -> None:
-    """Gmail drops style sheets above 8 KB (of 8192 characters), and clips mails above 102 KB."""
+def test_email_fits_gmails_limits() -> None:
+    """Gmail drops style sheets above 8192 characters, and clips e-mails above 102 KB."""
     html = a_mail().html
 
     assert all(len(sheet) < 8192 for sheet in re.findall(r"<style>(.*?)</style>", html, re.DOTALL))
     assert len(html.encode()) < 102_000
 
 
-def test_the_parts_are_ascii() -> None:
-    """So that nothing on the way, and no locale here, can take them for something else."""
+def test_parts_are_ascii() -> None:
+    """ASCII can't be garbled by a wrong character set."""
     mail = a_mail()
 
     assert mail.text.isascii()

@@ -1,4 +1,4 @@
-"""Rows that are no longer kept are deleted, and no others."""
+"""Retention: expired rows are deleted, others are kept."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def session(idle: str, revoked: str | None = None) -> str:
 
 
 def add_old_and_new(url: str) -> None:
-    """Of each kind one row that is to stay and one that is to go."""
+    """Insert one row of each kind to keep and one to delete."""
     databases.execute(
         url,
         f"INSERT INTO users (id, email, email_key, created_at) VALUES ({USER}, 'a@b.c', 'a@b.c', now())",
@@ -88,7 +88,7 @@ def test_expired_rows_are_deleted_and_others_kept(migrated_database_url: str) ->
     )
 
 
-def test_run_is_bounded_and_the_next_goes_on(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_is_bounded_and_the_next_continues(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH_ROWS", 10)
     monkeypatch.setattr(retention, "MAX_BATCHES", 3)
     databases.execute(migrated_database_url, FLOW.format("- interval '2 days'", 50))

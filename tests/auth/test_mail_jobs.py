@@ -1,4 +1,4 @@
-"""The job that sends a link: to whom, with what, and when it doesn't."""
+"""The job that sends the sign-in e-mail."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ CONSUME = Statement(update(FLOWS).where(FLOWS.c.email == bindparam("of")).values
 
 
 class Queue:
-    """A flow with its mail in the queue, and what a machine does with it."""
+    """A flow with its queued e-mail, and the machine's handler."""
 
     def __init__(self, database: Database, sendgrid: SendGrid, made_by: Keys) -> None:
         self.email = new_address()
@@ -128,7 +128,7 @@ def test_permanent_errors_fail_and_others_are_retried(
     asyncio.run(run())
 
 
-def test_email_tells_how_long_its_link_is_valid(database_url: str, sendgrid: SendGrid) -> None:
+def test_email_states_how_long_its_link_is_valid(database_url: str, sendgrid: SendGrid) -> None:
     async def run() -> str:
         async with queue(database_url, sendgrid, keys()) as queued:
             queued.clock.advance(minutes=6, seconds=30)

@@ -1,4 +1,4 @@
-"""Sessions that other machines revoke, without a query for each request."""
+"""The in-memory set of revoked sessions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def add_session(url: str, revoked_at: str) -> UUID:
     return id_
 
 
-def test_what_was_revoked_while_tokens_are_good_is_known(migrated_database_url: str) -> None:
+def test_recent_revocations_are_known(migrated_database_url: str) -> None:
     async def run() -> None:
         async with following(migrated_database_url) as revoked:
             recent = await add_session(migrated_database_url, "now() - interval '11 minutes'")
@@ -51,7 +51,7 @@ def test_what_was_revoked_while_tokens_are_good_is_known(migrated_database_url: 
     asyncio.run(run())
 
 
-def test_a_revocation_that_is_committed_late_is_seen_by_the_next_look(migrated_database_url: str) -> None:
+def test_revocation_committed_late_is_found_by_the_next_poll(migrated_database_url: str) -> None:
     async def run() -> None:
         async with following(migrated_database_url) as revoked:
             await revoked.poll()
@@ -62,7 +62,7 @@ def test_a_revocation_that_is_committed_late_is_seen_by_the_next_look(migrated_d
     asyncio.run(run())
 
 
-def test_a_clock_that_is_set_back_hides_nothing(migrated_database_url: str) -> None:
+def test_clock_set_back_hides_no_revocation(migrated_database_url: str) -> None:
     async def run() -> None:
         clock = Clock()
         clock.advance(hours=1)
@@ -76,7 +76,7 @@ def test_a_clock_that_is_set_back_hides_nothing(migrated_database_url: str) -> N
     asyncio.run(run())
 
 
-def test_it_is_forgotten_when_no_token_of_it_can_be_good(migrated_database_url: str) -> None:
+def test_revocation_is_forgotten_after_its_tokens_expire(migrated_database_url: str) -> None:
     async def run() -> None:
         clock = Clock()
         async with following(migrated_database_url, clock) as revoked:
@@ -94,9 +94,7 @@ def test_it_is_forgotten_when_no_token_of_it_can_be_good(migrated_database_url: 
     asyncio.run(run())
 
 
-def test_one_that_has_never_looked_or_not_for_five_seconds_says_so(
-    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_set_is_not_current_without_a_recent_poll(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         async with following(migrated_database_url) as revoked:
             seen = [revoked.is_current]
@@ -109,7 +107,7 @@ def test_one_that_has_never_looked_or_not_for_five_seconds_says_so(
     asyncio.run(run())
 
 
-def test_more_than_it_can_follow_is_left_to_the_rows(migrated_database_url: str) -> None:
+def test_set_is_not_current_with_too_many_revocations(migrated_database_url: str) -> None:
     async def run() -> None:
         async with following(migrated_database_url, max_rows=2) as revoked:
             assert await revoked.poll()
@@ -117,15 +115,13 @@ def test_more_than_it_can_follow_is_left_to_the_rows(migrated_database_url: str)
                 await add_session(migrated_database_url, "now()")
             assert revoked.is_current
             assert not await revoked.poll()
-            assert not revoked.is_current, "at once, and not when the last good look is 5 s old"
+            assert not revoked.is_current, "immediately, not only when the last poll is 5 s old"
 
     asyncio.run(run())
 
 
 @pytest.mark.parametrize("has_looked", [False, True])
-def test_when_they_were_too_many_it_follows_again_as_soon_as_their_tokens_are_over(
-    migrated_database_url: str, *, has_looked: bool
-) -> None:
+def test_set_recovers_after_too_many_revocations(migrated_database_url: str, *, has_looked: bool) -> None:
     async def run() -> None:
         clock = Clock()
         async with following(migrated_database_url, clock, max_rows=2) as revoked:
@@ -144,8 +140,8 @@ def test_when_they_were_too_many_it_follows_again_as_soon_as_their_tokens_are_ov
     asyncio.run(run())
 
 
-def test_while_they_are_too_many_it_looks_seldom(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look would read as many again, a second after the last."""
+def test_polls_are_rare_with_too_many_revocations(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each second would read as many rows again."""
     monkeypatch.setattr(revocations, "POLL_SECONDS", 0.01)
 
     async def run() -> int:
@@ -167,7 +163,7 @@ def test_while_they_are_too_many_it_looks_seldom(migrated_database_url: str, mon
     assert asyncio.run(run()) == 1
 
 
-def test_it_goes_on_looking_when_the_database_was_away(
+def test_polling_resumes_after_a_database_outage(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(revocations, "POLL_SECONDS", 0.05)
@@ -189,12 +185,12 @@ def test_it_goes_on_looking_when_the_database_was_away(
 
 
 @pytest.mark.parametrize("stale", [False, True])
-def test_a_server_that_has_lost_sight_asks_the_sessions_row(
+def test_request_checks_the_row_if_the_set_is_not_current(
     client: Client, app: App, monkeypatch: pytest.MonkeyPatch, *, stale: bool
 ) -> None:
-    """The row says it 61 s before the set would look: so only one who asks the row knows."""
+    """The revocation is older than the polled window, so only the session's row shows it."""
     client.sign_in()
-    Client(client.http, client.sendgrid).sign_in()  # whose row, which is newer, says nothing of it
+    Client(client.http, client.sendgrid).sign_in()  # a newer session, which isn't revoked
     if stale:
         monkeypatch.setattr(revocations, "STALE_SECONDS", 0)
     assert client.as_signed_in("GET", "/auth/sessions").status_code == 200
@@ -204,7 +200,7 @@ def test_a_server_that_has_lost_sight_asks_the_sessions_row(
     assert client.as_signed_in("GET", "/auth/sessions").status_code == (401 if stale else 200)
 
 
-def test_another_machines_sign_out_is_known_within_two_seconds(client: Client, app: App) -> None:
+def test_sign_out_on_another_machine_is_known_in_two_seconds(client: Client, app: App) -> None:
     client.sign_in()
     revoked = "UPDATE sessions SET revoked_at = now(), revoked_reason = 'signed_out' WHERE id = "
     databases.execute(app.database_url, f"{revoked}'{client.tokens['session']['id']}'")
@@ -212,7 +208,7 @@ def test_another_machines_sign_out_is_known_within_two_seconds(client: Client, a
     assert_soon(lambda: client.as_signed_in("GET", "/auth/sessions").status_code == 401, 2)
 
 
-def test_a_sign_out_here_is_forgotten_like_one_elsewhere_and_spoils_no_look(client: Client, app: App) -> None:
+def test_local_sign_out_is_forgotten_like_a_remote_one(client: Client, app: App) -> None:
     client.sign_in()
     assert client.ask("POST", "/auth/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
     session = UUID(client.tokens["session"]["id"])

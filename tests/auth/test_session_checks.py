@@ -1,4 +1,4 @@
-"""The batched check of session and account: no two requests are mixed up, and none disturbs another."""
+"""The batched check of sessions and accounts: results aren't mixed up, and errors don't spread."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ from tests.support import databases
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
 STATES = ("live", "revoked", "expired", "disabled", "deleted", "unknown")
 ACCOUNTS = [(uuid7(), uuid7(), state) for state in STATES for _ in range(3)]
-"""User, session, and how they are."""
+"""User id, session id, and their state."""
 
 
 def insert_accounts(url: str) -> None:
@@ -46,14 +46,14 @@ def insert_accounts(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def url(postgres_server: Postgres) -> str:
-    """A database of its own: its deleted accounts have sessions, which violates an invariant."""
+    """A separate database: deleted accounts with sessions violate an invariant."""
     url = databases.create_database(postgres_server, databases.TEMPLATE)
     insert_accounts(url)
     return url
 
 
 class WatchedDatabase(Database):
-    """Counts batches; one can be held back, or fail."""
+    """Records the sizes of batches; can delay a batch or make it fail."""
 
     def __init__(self, url: str) -> None:
         values = databases.settings_for(url)
@@ -95,7 +95,7 @@ async def ask(checks: SessionChecks, user_id: UUID, session_id: UUID) -> Checked
 def test_each_request_gets_its_own_account(
     url: str, requests: list[tuple[tuple[UUID, UUID, str], tuple[UUID, UUID, str], int]], max_batch: int
 ) -> None:
-    """Of live sessions and others, of one account's user with another's session, at different moments."""
+    """With sessions in all states and mismatched users, at different moments."""
 
     async def act(checks: SessionChecks, database: WatchedDatabase) -> None:
         async def request(user: tuple[UUID, UUID, str], session: tuple[UUID, UUID, str], turns: int) -> None:
@@ -115,7 +115,7 @@ def test_each_request_gets_its_own_account(
     with_checks(url, act, max_batch=max_batch)
 
 
-def test_only_live_sessions_of_live_accounts_pass(url: str) -> None:
+def test_only_active_sessions_of_active_accounts_pass(url: str) -> None:
     async def act(checks: SessionChecks, _: WatchedDatabase) -> list[str]:
         users = await asyncio.gather(*(ask(checks, user_id, session_id) for user_id, session_id, _ in ACCOUNTS))
         return [state for user, (*_, state) in zip(users, ACCOUNTS, strict=True) if user is not None]
@@ -143,7 +143,7 @@ def test_checks_that_arrive_during_a_batch_share_the_next(url: str) -> None:
     assert with_checks(url, act) == [1, 10, 1]
 
 
-def test_error_goes_to_the_whole_batch_and_no_further(url: str) -> None:
+def test_error_fails_the_whole_batch_only(url: str) -> None:
     async def act(checks: SessionChecks, database: WatchedDatabase) -> None:
         database.error = asyncpg.ConnectionDoesNotExistError("gone")
         results = await asyncio.gather(*(ask(checks, *account) for account in LIVE), return_exceptions=True)
@@ -155,7 +155,7 @@ def test_error_goes_to_the_whole_batch_and_no_further(url: str) -> None:
 
 
 @pytest.mark.parametrize("cancelled", [0, 1])
-def test_cancelled_request_disturbs_no_other(url: str, cancelled: int) -> None:
+def test_cancelled_request_does_not_affect_others(url: str, cancelled: int) -> None:
     async def act(checks: SessionChecks, database: WatchedDatabase) -> None:
         database.gate.clear()
         tasks = [asyncio.create_task(ask(checks, *account)) for account in LIVE]
@@ -190,7 +190,7 @@ def test_cancelled_request_leaves_a_failed_batch_to_others(url: str) -> None:
 
 
 def test_check_inside_a_transaction_of_a_request_works(url: str) -> None:
-    """The batch belongs to no request, so that it isn't refused as nested use."""
+    """The batch runs outside the request's context, so it isn't refused as nested use."""
 
     async def act(checks: SessionChecks, database: WatchedDatabase) -> CheckedUser | None:
         async with database.transaction():

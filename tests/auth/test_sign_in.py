@@ -1,4 +1,4 @@
-"""The way in: a request, a mail, a link or a code."""
+"""Sign-in: the request, the e-mail, the link and the code."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from tests.support.app import App
 from tests.support.clients import FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, newest_mail
 
 
-def test_an_app_signs_in_by_the_link_it_asked_for(client: Client) -> None:
+def test_client_signs_in_with_its_link(client: Client) -> None:
     mail = client.request_mail(redirect_to="/studio?tab=2")
     answer = client.verify(token=mail.token, **client.secret())
 
@@ -28,7 +28,7 @@ def test_an_app_signs_in_by_the_link_it_asked_for(client: Client) -> None:
     assert client.as_signed_in("GET", "/auth/me").json() == body["user"]
 
 
-def test_a_code_signs_in_where_it_was_asked_for_while_the_mail_is_read_elsewhere(client: Client) -> None:
+def test_code_signs_in_on_the_requesting_device(client: Client) -> None:
     mail = client.request_mail()
     answer = client.verify(flow_id=client.flow["flow_id"], code=mail.code, **client.secret())
 
@@ -37,7 +37,7 @@ def test_a_code_signs_in_where_it_was_asked_for_while_the_mail_is_read_elsewhere
     assert client.as_signed_in("GET", "/auth/me").status_code == 200
 
 
-def test_whoever_has_an_account_gets_into_the_same_one_by_either(client: Client) -> None:
+def test_link_and_code_sign_in_to_the_same_account(client: Client) -> None:
     mail = client.request_mail()
     first = client.verify(token=mail.token, **client.secret()).json()
     mail = client.request_mail()
@@ -48,9 +48,9 @@ def test_whoever_has_an_account_gets_into_the_same_one_by_either(client: Client)
     assert first["session"]["id"] != second["session"]["id"]
 
 
-def test_a_browser_keeps_its_secrets_in_cookies_that_scripts_cant_read(browser: Browser) -> None:
-    asked = browser.request()
-    assert "flow_secret" not in asked.json()
+def test_browser_gets_its_secrets_as_httponly_cookies(browser: Browser) -> None:
+    requested = browser.request()
+    assert "flow_secret" not in requested.json()
     assert set(browser.cookies) == {FLOW_COOKIE}
     mail = newest_mail(browser.sendgrid, browser.email)
     answer = browser.verify(token=mail.token)
@@ -58,14 +58,14 @@ def test_a_browser_keeps_its_secrets_in_cookies_that_scripts_cant_read(browser: 
     assert answer.status_code == 200, answer.text
     assert "refresh_token" not in answer.json()
     assert set(browser.cookies) == {REFRESH_COOKIE}
-    [flow] = asked.headers.get_list("set-cookie")
+    [flow] = requested.headers.get_list("set-cookie")
     cleared, refresh = answer.headers.get_list("set-cookie")
     for cookie, seconds in ((flow, 600), (cleared, 0), (refresh, 7 * 24 * 3600)):
         attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
         assert attributes == {"httponly", "secure", "samesite=strict", "path=/", f"max-age={seconds}"}
 
 
-def test_a_browser_refreshes_by_its_cookie(browser: Browser) -> None:
+def test_browser_refreshes_with_its_cookie(browser: Browser) -> None:
     browser.sign_in()
     before, first = browser.cookies[REFRESH_COOKIE], browser.tokens
     answer = browser.refresh()
@@ -77,9 +77,7 @@ def test_a_browser_refreshes_by_its_cookie(browser: Browser) -> None:
     assert browser.as_signed_in("GET", "/auth/me").status_code == 200
 
 
-def test_a_link_that_is_opened_on_another_device_signs_in_there_once_the_person_agrees(
-    client: Client, app: App, browser: Browser
-) -> None:
+def test_link_on_another_device_requires_confirmation(client: Client, app: App, browser: Browser) -> None:
     mail = client.request_mail()
     first = browser.verify(token=mail.token)
     agreed = browser.verify(token=mail.token, confirm=True, delivery="cookie")
@@ -94,7 +92,7 @@ def test_a_link_that_is_opened_on_another_device_signs_in_there_once_the_person_
     assert set(browser.cookies) == {REFRESH_COOKIE}
 
 
-def test_without_being_told_otherwise_a_link_is_delivered_as_its_request_said(client: Client, browser: Browser) -> None:
+def test_delivery_defaults_to_the_requests(client: Client, browser: Browser) -> None:
     mail = client.request_mail()
     answer = browser.verify(token=mail.token, confirm=True)
 
@@ -102,15 +100,15 @@ def test_without_being_told_otherwise_a_link_is_delivered_as_its_request_said(cl
     assert browser.cookies == {}
 
 
-def test_the_request_tells_how_long_and_when_to_offer_another(client: Client) -> None:
-    asked = client.request()
+def test_request_returns_lifetime_and_resend_delay(client: Client) -> None:
+    requested = client.request()
 
-    assert asked.status_code == 202
-    assert set(asked.json()) == {"flow_id", "expires_in", "resend_after", "flow_secret"}
-    assert (asked.json()["expires_in"], asked.json()["resend_after"]) == (600, 60)
+    assert requested.status_code == 202
+    assert set(requested.json()) == {"flow_id", "expires_in", "resend_after", "flow_secret"}
+    assert (requested.json()["expires_in"], requested.json()["resend_after"]) == (600, 60)
 
 
-def test_an_access_token_says_what_rfc_9068_asks_for_and_nothing_that_goes_stale(client: Client) -> None:
+def test_access_token_has_the_claims_of_rfc_9068(client: Client) -> None:
     client.sign_in()
     token = client.tokens["access_token"]
     header = jwt.get_unverified_header(token)
@@ -128,7 +126,7 @@ def test_an_access_token_says_what_rfc_9068_asks_for_and_nothing_that_goes_stale
 
 
 @pytest.mark.parametrize(("by", "amr"), [("link", ["email"]), ("code", ["email", "otp"])])
-def test_an_access_token_tells_how_the_person_signed_in(client: Client, by: str, amr: list[str]) -> None:
+def test_access_token_has_the_authentication_methods(client: Client, by: str, amr: list[str]) -> None:
     mail = client.request_mail()
     proof = {"token": mail.token} if by == "link" else {"flow_id": client.flow["flow_id"], "code": mail.code}
     client.verify(**proof, **client.secret())
@@ -136,7 +134,7 @@ def test_an_access_token_tells_how_the_person_signed_in(client: Client, by: str,
     assert jwt.decode(client.tokens["access_token"], options={"verify_signature": False})["amr"] == amr
 
 
-def test_an_access_token_ends_with_its_session(client: Client, app: App) -> None:
+def test_access_token_expires_with_its_session(client: Client, app: App) -> None:
     client.sign_in()
     for days in (6, 12, 18, 24):
         app.clock.ahead = timedelta(days=days)
@@ -149,7 +147,7 @@ def test_an_access_token_ends_with_its_session(client: Client, app: App) -> None
     assert answer.json()["session"]["idle_expires_at"] == answer.json()["session"]["absolute_expires_at"]
 
 
-def test_a_link_or_a_code_but_not_both_nor_neither(client: Client) -> None:
+def test_verify_requires_either_link_or_code(client: Client) -> None:
     mail = client.request_mail()
     flow = {"flow_id": client.flow["flow_id"]}
     for fields in ({}, flow, {"code": mail.code}, flow | {"code": mail.code, "token": mail.token}, {"confirm": True}):
@@ -158,7 +156,7 @@ def test_a_link_or_a_code_but_not_both_nor_neither(client: Client) -> None:
     assert client.verify(token=mail.token, **client.secret()).status_code == 200
 
 
-def test_nobody_is_looked_up_before_a_link_is_used(client: Client, app: App) -> None:
+def test_account_is_created_at_the_first_sign_in(client: Client, app: App) -> None:
     client.request_mail()
 
     query = f"SELECT count(*) FROM users WHERE email = '{client.email}'"

@@ -1,4 +1,4 @@
-"""Tokens by themselves: what is made is read, and nothing else is."""
+"""Making and verifying tokens, without HTTP and database."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def access(made_by: Keys, until: datetime = NOW + timedelta(days=1)) -> str:
     return token
 
 
-def test_an_access_token_is_read_as_it_was_made() -> None:
+def test_access_token_round_trips() -> None:
     token = keys().read_access_token(access(keys()), now=NOW)
 
     assert (token.user_id, token.session_id, token.amr) == (USER, SESSION, ("email",))
@@ -45,21 +45,19 @@ def test_an_access_token_is_read_as_it_was_made() -> None:
     assert (token.iat, token.exp) == (NOW.timestamp(), NOW.timestamp() + 600)
 
 
-def test_of_verified_tokens_the_newest_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_of_verified_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "VERIFIED_TOKENS", 2)
     reader, kept = keys(), [access(keys()) for _ in range(3)]
     for token in (*kept, kept[2], kept[0]):
         reader.read_access_token(token, now=NOW)
 
-    assert reader._verified.cache_info() == (1, 4, 2, 2)  # noqa: SLF001 - hits, misses, the bound, how many are in it
+    assert reader._verified.cache_info() == (1, 4, 2, 2)  # noqa: SLF001 - hits, misses, maximum size, size
 
 
 @pytest.mark.parametrize(
     ("seconds", "good"), [(-6, False), (-5, True), (0, True), (604, True), (604.9, True), (605, False), (9999, False)]
 )
-def test_an_access_token_is_good_for_ten_minutes_and_five_seconds_of_clocks_apart(
-    seconds: float, *, good: bool
-) -> None:
+def test_access_token_lifetime_includes_clock_leeway(seconds: float, *, good: bool) -> None:
     token, at = access(keys()), NOW + timedelta(seconds=seconds)
     if good:
         assert keys().read_access_token(token, now=at).session_id == SESSION
@@ -68,13 +66,13 @@ def test_an_access_token_is_good_for_ten_minutes_and_five_seconds_of_clocks_apar
             keys().read_access_token(token, now=at)
 
 
-def test_an_access_token_that_has_expired_is_read_where_that_does_no_harm() -> None:
+def test_expired_access_token_is_read_if_allowed() -> None:
     at = NOW + timedelta(days=1)
 
     assert keys().read_access_token(access(keys()), now=at, expired_too=True).session_id == SESSION
 
 
-def test_an_access_token_ends_with_its_session() -> None:
+def test_access_token_expires_with_its_session() -> None:
     token, seconds = keys().make_access_token(
         user_id=USER, session_id=SESSION, auth_time=NOW, amr=[], now=NOW, until=NOW + timedelta(seconds=90)
     )
@@ -83,11 +81,11 @@ def test_an_access_token_ends_with_its_session() -> None:
     assert keys().read_access_token(token, now=NOW).exp == NOW.timestamp() + 90
 
 
-def test_two_access_tokens_are_never_the_same() -> None:
+def test_access_tokens_are_unique() -> None:
     assert access(keys()) != access(keys())
 
 
-def test_what_an_earlier_secret_made_is_read_until_it_is_taken_away() -> None:
+def test_previous_secret_verifies_until_it_is_removed() -> None:
     token, refresh = access(keys(OLD)), refresh_token(keys(OLD))
     [link] = keys(OLD).links(b"seed")
     rotated = keys(NEW, OLD)
@@ -103,7 +101,7 @@ def test_what_an_earlier_secret_made_is_read_until_it_is_taken_away() -> None:
         assert link not in stranger.links(b"seed")
 
 
-def test_the_current_secret_makes_not_the_one_before() -> None:
+def test_only_the_current_secret_signs() -> None:
     rotated = keys(NEW, OLD)
 
     assert keys(NEW).read_access_token(access(rotated), now=NOW).session_id == SESSION
@@ -112,7 +110,7 @@ def test_the_current_secret_makes_not_the_one_before() -> None:
     assert rotated.digests("code", "1")[0] == keys(NEW).digests("code", "1")[0]
 
 
-def test_tokens_of_staging_are_nothing_to_production() -> None:
+def test_production_refuses_tokens_of_staging() -> None:
     with pytest.raises(InvalidTokenError):
         keys().read_access_token(access(keys(app="audifi-api-staging")), now=NOW)
 
@@ -122,7 +120,7 @@ def refresh_token(made_by: Keys, session_id: UUID = SESSION, nonce: bytes = b"no
 
 
 @given(session_id=st.uuids(), generation=st.integers(0, 2**31 - 1), nonce=st.binary(min_size=32, max_size=32))
-def test_a_refresh_token_is_read_as_it_was_made(session_id: UUID, generation: int, nonce: bytes) -> None:
+def test_refresh_token_round_trips(session_id: UUID, generation: int, nonce: bytes) -> None:
     text = refresh_token(keys(), session_id, nonce, generation)
     token = keys().read_refresh_token(text)
 
@@ -134,7 +132,7 @@ def test_a_refresh_token_is_read_as_it_was_made(session_id: UUID, generation: in
 
 
 @given(position=st.integers(0, 51), bit=st.integers(0, 7))
-def test_a_refresh_token_with_any_bit_changed_is_not_genuine(position: int, bit: int) -> None:
+def test_refresh_token_with_a_changed_bit_is_not_genuine(position: int, bit: int) -> None:
     raw = bytearray(urlsafe_b64decode(refresh_token(keys()).removeprefix("art1_") + "=="))
     raw[position] ^= 1 << bit
     changed = keys().read_refresh_token("art1_" + urlsafe_b64encode(raw).rstrip(b"=").decode())
@@ -143,15 +141,15 @@ def test_a_refresh_token_with_any_bit_changed_is_not_genuine(position: int, bit:
 
 
 @given(st.text(max_size=100))
-def test_what_is_no_token_is_read_as_none(text: str) -> None:
+def test_malformed_token_is_invalid(text: str) -> None:
     with pytest.raises(InvalidTokenError):
         keys().read_refresh_token(text)
     with pytest.raises(InvalidTokenError):
         keys().read_access_token(text, now=NOW)
 
 
-def test_a_refresh_token_is_written_in_one_way() -> None:
-    """The last character holds four bits that say nothing; RFC 4648, 3.5."""
+def test_refresh_token_encoding_is_canonical() -> None:
+    """The last character has four unused bits, which must be zero (RFC 4648, 3.5)."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     by_end = {text[-1]: text for text in (refresh_token(keys(), generation=number) for number in range(100))}
     assert set(by_end) == set("AQgw")
@@ -162,17 +160,17 @@ def test_a_refresh_token_is_written_in_one_way() -> None:
                 keys().read_refresh_token(text[:-1] + other)
 
 
-def test_codes_have_eight_digits_whatever_their_value() -> None:
+def test_codes_have_eight_digits() -> None:
     codes = {keys().links(str(number).encode())[0].code for number in range(2000)}
 
     assert {len(code) for code in codes} == {8}
     assert any(code.startswith("0") for code in codes)
     assert len(codes) > 1990
     assert all(code.isdecimal() for code in codes)
-    assert max(codes) > "99"  # each of the 10 ** 8 is as likely
+    assert max(codes) > "99"  # all 10 ** 8 codes are equally likely
 
 
-def test_a_digest_of_one_kind_or_flow_is_none_of_another() -> None:
+def test_digests_differ_by_kind_and_flow() -> None:
     made = [
         keys().digests("code", b"flow", "12345678"),
         keys().digests("code", b"flo", "w12345678"),
@@ -184,8 +182,8 @@ def test_a_digest_of_one_kind_or_flow_is_none_of_another() -> None:
     assert {len(digest) for digests in made for digest in digests} == {32}
 
 
-def test_what_was_made_before_a_deploy_is_read_after_it() -> None:
-    """Makers and readers that change together agree on anything, and sign everyone out."""
+def test_tokens_of_earlier_releases_are_read() -> None:
+    """Signing and verifying could change together unnoticed, and sign everyone out at the next deploy."""
     [link] = keys().links(b"seed")
 
     assert refresh_token(keys()) == "art1_AAAAAAAAAAAAAAAAAAAAAgAAAAfaz5Zw5KKhcmbQsZgIvXKDb0M3a7GAh5a3m4e9TJf_wg"
@@ -196,14 +194,14 @@ def test_what_was_made_before_a_deploy_is_read_after_it() -> None:
     assert jwt.get_unverified_header(access(keys()))["kid"] == "c449f40ab1861e63"
 
 
-def test_secrets_are_256_bits_and_never_the_same() -> None:
+def test_secrets_are_unique_and_have_256_bits() -> None:
     made = {new_secret() for _ in range(100)}
 
     assert len(made) == 100
     assert {len(urlsafe_b64decode(secret + "=")) for secret in made} == {32}
 
 
-def test_what_a_mail_carries_is_not_printed() -> None:
+def test_repr_contains_no_secret() -> None:
     [link] = keys().links(b"seed")
 
     assert link.token not in repr(link)
@@ -227,8 +225,8 @@ def test_what_a_mail_carries_is_not_printed() -> None:
         ({}, {"iss": "https://audifi-api-staging.fly.dev"}),
     ],
 )
-def test_a_good_signature_doesnt_make_good_what_it_signs(header: dict[str, Any], claims: dict[str, Any]) -> None:
-    """As one with the secret, or another service that has it, could sign."""
+def test_signed_but_invalid_claims_are_refused(header: dict[str, Any], claims: dict[str, Any]) -> None:
+    """Another service with the same secret could sign them."""
     token = access(keys())
     made_header = jwt.get_unverified_header(token)
     made_claims = jwt.decode(token, options={"verify_signature": False})
@@ -241,8 +239,9 @@ def test_a_good_signature_doesnt_make_good_what_it_signs(header: dict[str, Any],
         keys().read_access_token(signed(header, claims), now=NOW)
 
 
-def test_a_key_that_is_too_short_for_its_hash_signs_nothing() -> None:
-    """Settings refuse one; so does this, were they to let it through."""
+def test_too_short_key_is_refused() -> None:
+    """The second line of defence after the settings."""
+
     with pytest.warns(jwt.InsecureKeyLengthWarning):
         token = access(keys("short"))
     with pytest.raises(InvalidTokenError):

@@ -93,7 +93,7 @@ def test_a_server_that_is_frozen_and_thawed(start_api: StartApi, own_postgres: P
     assert_connected(api)
 
 
-def test_a_network_that_goes_silent_in_the_middle(start_api: StartApi, postgres_server: Postgres) -> None:
+def test_silent_network_signs_nobody_out(start_api: StartApi, postgres_server: Postgres) -> None:
     with relay(postgres_server.socket_folder, postgres_server.port) as network:
         api = start_api(f"postgres://postgres@127.0.0.1:{network.port}/postgres")
         assert_connected(api)

@@ -1,4 +1,4 @@
-"""Access tokens that are forged, or bent."""
+"""Forged and altered access tokens."""
 
 import hmac
 import json
@@ -27,13 +27,13 @@ def encoded(raw: bytes) -> str:
 
 
 def signed(header: object, claims: object, *, key: str = SECRET, digest: str = "sha256") -> str:
-    """By hand: a library refuses to make most of what attackers make."""
+    """Sign by hand: a library refuses to make invalid tokens."""
     content = ".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
     return f"{content}.{encoded(hmac.digest(key.encode(), content.encode(), digest))}"
 
 
 def parts(client: Client) -> Parts:
-    """Header and claims of the client's good token."""
+    """Return the header and claims of the client's valid token."""
     token = client.tokens["access_token"]
     return jwt.get_unverified_header(token), jwt.decode(token, options={"verify_signature": False})
 
@@ -47,18 +47,18 @@ def assert_refused(answer: httpx2.Response, code: str = "access_token.invalid", 
 
 
 def assert_no_use(client: Client, token: str) -> None:
-    """To either kind of route: the one asks the session's row, the other doesn't."""
+    """Check a route that reads the session's row and one that doesn't."""
     for path in ("/auth/me", "/auth/sessions"):
         assert_refused(client.ask("GET", path, bearer=token))
 
 
 @pytest.fixture(scope="module")
 def reader(shared_app: App, shared_sendgrid: SendGrid) -> Client:
-    """Signed in once: nothing here changes that, or it should."""
+    """A client that stays signed in: no test may end its session."""
     return Client(shared_app.http, shared_sendgrid).sign_in()
 
 
-def test_what_these_tests_forge_is_good_until_something_in_it_is_changed(reader: Client) -> None:
+def test_unchanged_forged_token_is_accepted(reader: Client) -> None:
     header, claims = parts(reader)
 
     for path in ("/auth/me", "/auth/sessions"):
@@ -93,14 +93,14 @@ def test_what_these_tests_forge_is_good_until_something_in_it_is_changed(reader:
         pytest.param({"b64": False}, id="a payload that isn't encoded"),
     ],
 )
-def test_a_header_with_anything_else_in_it_is_refused(reader: Client, change: dict[str, Any]) -> None:
+def test_changed_token_header_is_refused(reader: Client, change: dict[str, Any]) -> None:
     header, claims = parts(reader)
 
     assert_no_use(reader, signed(header | change, claims))
 
 
 @pytest.mark.parametrize("name", ["alg", "typ", "kid"])
-def test_a_header_without_what_it_must_hold_is_refused(reader: Client, name: str) -> None:
+def test_incomplete_token_header_is_refused(reader: Client, name: str) -> None:
     header, claims = parts(reader)
     del header[name]
 
@@ -108,7 +108,7 @@ def test_a_header_without_what_it_must_hold_is_refused(reader: Client, name: str
 
 
 @pytest.mark.parametrize(("algorithm", "digest"), [("HS512", "sha512"), ("HS384", "sha384")])
-def test_the_right_secret_with_another_algorithm_is_refused(reader: Client, algorithm: str, digest: str) -> None:
+def test_other_signature_algorithm_is_refused(reader: Client, algorithm: str, digest: str) -> None:
     header, claims = parts(reader)
 
     assert_no_use(reader, signed(header | {"alg": algorithm}, claims, digest=digest))
@@ -116,7 +116,7 @@ def test_the_right_secret_with_another_algorithm_is_refused(reader: Client, algo
 
 @pytest.mark.parametrize("header", [{"alg": "none", "typ": "at+jwt"}, {"alg": "none"}])
 @pytest.mark.parametrize("signature", ["", "AA"])
-def test_a_token_without_a_signature_is_refused(reader: Client, header: dict[str, str], signature: str) -> None:
+def test_unsigned_token_is_refused(reader: Client, header: dict[str, str], signature: str) -> None:
     real, claims = parts(reader)
     for head in (header, real | header):
         assert_no_use(reader, signed(head, claims).rpartition(".")[0] + "." + signature)
@@ -159,7 +159,7 @@ def test_a_token_without_a_signature_is_refused(reader: Client, header: dict[str
         pytest.param({"amr": "email"}, id="text for how"),
     ],
 )
-def test_a_claim_of_another_value_is_refused(reader: Client, change: dict[str, Any]) -> None:
+def test_changed_claim_is_refused(reader: Client, change: dict[str, Any]) -> None:
     header, claims = parts(reader)
     answer = reader.ask("GET", "/auth/sessions", bearer=signed(header, claims | change))
 
@@ -169,7 +169,7 @@ def test_a_claim_of_another_value_is_refused(reader: Client, change: dict[str, A
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "auth_time", "amr"])
-def test_a_token_without_a_claim_is_refused(reader: Client, name: str) -> None:
+def test_missing_claim_is_refused(reader: Client, name: str) -> None:
     header, claims = parts(reader)
     del claims[name]
 
@@ -177,7 +177,7 @@ def test_a_token_without_a_claim_is_refused(reader: Client, name: str) -> None:
 
 
 @pytest.mark.parametrize("claims", [[], "text", 1, None, {}])
-def test_claims_that_are_no_claims_are_refused(reader: Client, claims: object) -> None:
+def test_malformed_claims_are_refused(reader: Client, claims: object) -> None:
     header, _ = parts(reader)
 
     assert_no_use(reader, signed(header, claims))
@@ -192,15 +192,13 @@ def test_claims_that_are_no_claims_are_refused(reader: Client, claims: object) -
         pytest.param(SECRET + "\n", id="the secret and a line break"),
     ],
 )
-def test_the_signature_of_another_key_is_refused(reader: Client, key: str) -> None:
+def test_signature_of_another_key_is_refused(reader: Client, key: str) -> None:
     header, claims = parts(reader)
 
     assert_no_use(reader, signed(header, claims, key=key))
 
 
-def test_claims_of_somebody_else_under_ones_own_signature_are_refused(
-    reader: Client, app: App, sendgrid: SendGrid
-) -> None:
+def test_claims_with_another_tokens_signature_are_refused(reader: Client, app: App, sendgrid: SendGrid) -> None:
     other = Client(app.http, sendgrid).sign_in()
     header, _, signature = reader.tokens["access_token"].split(".")
     _, claims, _ = other.tokens["access_token"].split(".")
@@ -208,17 +206,17 @@ def test_claims_of_somebody_else_under_ones_own_signature_are_refused(
     assert_no_use(reader, f"{header}.{claims}.{signature}")
 
 
-def test_a_session_of_one_account_opens_no_other(reader: Client, app: App, sendgrid: SendGrid) -> None:
-    """Though it is signed: what an account is asked for with is compared with the session's row."""
+def test_session_of_another_account_is_refused(reader: Client, app: App, sendgrid: SendGrid) -> None:
+    """Even correctly signed: the claims are compared with the session's row."""
     other = Client(app.http, sendgrid).sign_in()
-    for one, another in ((other, reader), (reader, other)):
-        header, claims = parts(one)
+    for client, another in ((other, reader), (reader, other)):
+        header, claims = parts(client)
         mixed = signed(header, claims | {"sub": another.tokens["user"]["id"]})
-        assert_refused(one.ask("GET", "/auth/me", bearer=mixed))
-        assert_refused(one.ask("PATCH", "/auth/me", {"display_name": "Eve"}, bearer=mixed))
-        assert_refused(one.ask("DELETE", "/auth/me", bearer=mixed))
+        assert_refused(client.ask("GET", "/auth/me", bearer=mixed))
+        assert_refused(client.ask("PATCH", "/auth/me", {"display_name": "Eve"}, bearer=mixed))
+        assert_refused(client.ask("DELETE", "/auth/me", bearer=mixed))
         nowhere = signed(header, claims | {"sid": str(uuid4())})
-        assert_refused(one.ask("GET", "/auth/me", bearer=nowhere))
+        assert_refused(client.ask("GET", "/auth/me", bearer=nowhere))
     for each in (reader, other):
         assert each.as_signed_in("GET", "/auth/me").json()["display_name"] is None
 
@@ -247,14 +245,16 @@ def test_a_session_of_one_account_opens_no_other(reader: Client, app: App, sendg
         pytest.param(lambda token: "." * 2**15 + token, id="many parts"),
     ],
 )
-def test_a_token_that_isnt_exactly_as_it_was_made_is_refused(reader: Client, bend: Callable[[str], str]) -> None:
+def test_altered_access_token_is_refused(reader: Client, bend: Callable[[str], str]) -> None:
     token = reader.tokens["access_token"]
-    assert reader.ask("GET", "/auth/me", bearer=token).status_code == 200  # so that a cache of good ones would know it
+    assert (
+        reader.ask("GET", "/auth/me", bearer=token).status_code == 200
+    )  # so that the cache of verified tokens contains it
 
     assert_no_use(reader, bend(token))
 
 
-def test_what_isnt_ascii_is_refused(reader: Client) -> None:
+def test_non_ascii_access_token_is_refused(reader: Client) -> None:
     token = reader.tokens["access_token"]
     for more in (b"\xff", b"\xc3\xa9"):
         answer = reader.ask("GET", "/auth/me", headers={"Authorization": b"Bearer " + token.encode() + more})

@@ -1,4 +1,4 @@
-"""What is done with addresses: two spellings for one account, one look for two, and what isn't an address at all."""
+"""Attacks with addresses: several spellings of one mailbox, lookalikes, invalid addresses."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.support.sendgrid import SendGrid
 
 DOMAIN = "example.com"
 CYRILLIC = "\u0435\u0445ample.com"
-"""Looks like the one above; its first two letters are Cyrillic."""
+"""A lookalike of DOMAIN with two Cyrillic letters."""
 CYRILLIC_IN_ASCII = "xn--ample-ywe6i.com"
 
 LONG_DOMAIN = ".".join(["d" * 60] * 4) + ".com"
@@ -74,7 +74,7 @@ def flows(app: App) -> object:
 
 
 def recipients(sendgrid: SendGrid, client: Client) -> set[str]:
-    """To which spellings of an address mails went."""
+    """Return the spellings of the client's address that got e-mails."""
     return {spelling for spelling in spellings(client) if sendgrid.mails_to(spelling.strip())}
 
 
@@ -88,9 +88,9 @@ def spellings(client: Client) -> list[str]:
     ]
 
 
-def sign_in(client: Client, *, asked: str, mailed: str, count: int = 1) -> dict[str, object]:
-    """Ask with one spelling, and read the mail that went to another. Returns the account."""
-    answer = client.request(email=asked)
+def sign_in(client: Client, *, requested: str, mailed: str, count: int = 1) -> dict[str, object]:
+    """Request with one spelling, use the e-mail sent to another, and return the account."""
+    answer = client.request(email=requested)
     assert answer.status_code == 202, answer.text
     answer = client.verify(token=newest_mail(client.sendgrid, mailed, count).token, **client.secret())
     assert answer.status_code == 200, answer.text
@@ -98,14 +98,12 @@ def sign_in(client: Client, *, asked: str, mailed: str, count: int = 1) -> dict[
     return user
 
 
-def test_all_spellings_of_an_address_are_one_account_and_its_mail_goes_to_the_first(
-    client: Client, app: App, sendgrid: SendGrid
-) -> None:
-    """Some providers tell `Ana` from `ana`: mail for the second mustn't get into the account of the first."""
+def test_spellings_of_an_address_share_account_and_recipient(client: Client, app: App, sendgrid: SendGrid) -> None:
+    """At some providers `Ana` and `ana` are different people: the second must not get into the first's account."""
     first, *others = spellings(client)
-    ids = {sign_in(client, asked=first, mailed=first)["id"]}
+    ids = {sign_in(client, requested=first, mailed=first)["id"]}
     for number, spelling in enumerate(others):
-        user = sign_in(client, asked=spelling, mailed=first, count=number + 2)
+        user = sign_in(client, requested=spelling, mailed=first, count=number + 2)
         assert user["email"] == first
         ids.add(user["id"])
 
@@ -114,7 +112,7 @@ def test_all_spellings_of_an_address_are_one_account_and_its_mail_goes_to_the_fi
     assert count_rows(app.database_url, "users", client.email) == 1
 
 
-def test_spellings_that_are_used_at_once_are_one_account_too(client: Client, app: App, sendgrid: SendGrid) -> None:
+def test_spellings_used_concurrently_share_an_account(client: Client, app: App, sendgrid: SendGrid) -> None:
     calls = []
     for spelling in spellings(client)[:3:2]:
         assert client.request(email=spelling).status_code == 202
@@ -128,21 +126,21 @@ def test_spellings_that_are_used_at_once_are_one_account_too(client: Client, app
     assert count_rows(app.database_url, "users", client.email) == 1
 
 
-def test_a_domain_that_only_looks_the_same_is_another_account(client: Client, sendgrid: SendGrid) -> None:
+def test_lookalike_domain_is_another_account(client: Client, sendgrid: SendGrid) -> None:
     local = client.email.partition("@")[0]
-    latin = sign_in(client, asked=client.email, mailed=client.email)
-    cyrillic = sign_in(client, asked=f"{local}@{CYRILLIC}", mailed=f"{local}@{CYRILLIC_IN_ASCII}")
+    latin = sign_in(client, requested=client.email, mailed=client.email)
+    cyrillic = sign_in(client, requested=f"{local}@{CYRILLIC}", mailed=f"{local}@{CYRILLIC_IN_ASCII}")
 
     assert latin["id"] != cyrillic["id"]
-    assert cyrillic["email"] == f"{local}@{CYRILLIC_IN_ASCII}", "which doesn't look the same"
+    assert cyrillic["email"] == f"{local}@{CYRILLIC_IN_ASCII}", "the ASCII form doesn't look the same"
     assert len(sendgrid.mails_to(client.email)) == 1
 
 
-def test_an_internationalized_domain_is_one_however_it_is_written(client: Client) -> None:
+def test_spellings_of_an_international_domain_share_an_account(client: Client) -> None:
     local = client.email.partition("@")[0]
     mailed = f"{local}@xn--bcher-kva.example.com"
     ids = {
-        sign_in(client, asked=f"{local}@{domain}.example.com", mailed=mailed, count=number + 1)["id"]
+        sign_in(client, requested=f"{local}@{domain}.example.com", mailed=mailed, count=number + 1)["id"]
         for number, domain in enumerate(
             ["b\u00fccher", "B\u00dcCHER", "bu\u0308cher", "xn--bcher-kva", "XN--BCHER-KVA"]
         )
@@ -151,15 +149,15 @@ def test_an_internationalized_domain_is_one_however_it_is_written(client: Client
     assert len(ids) == 1
 
 
-def test_a_tag_makes_another_account(client: Client) -> None:
-    """Limits ignore it; accounts don't, since not all providers do."""
+def test_tagged_address_is_another_account(client: Client) -> None:
+    """Limits ignore the tag. Accounts don't, because some providers don't either."""
     tagged = client.email.replace("@", "+tag@")
-    untagged = sign_in(client, asked=client.email, mailed=client.email)
+    untagged = sign_in(client, requested=client.email, mailed=client.email)
 
-    assert sign_in(client, asked=tagged, mailed=tagged)["id"] != untagged["id"]
+    assert sign_in(client, requested=tagged, mailed=tagged)["id"] != untagged["id"]
 
 
-def test_all_spellings_and_tags_of_an_address_count_as_one_for_limits(client: Client) -> None:
+def test_spellings_and_tags_share_the_address_limit(client: Client) -> None:
     local, _, domain = client.email.partition("@")
     spellings = [
         f"{local}@{domain}",
@@ -174,24 +172,24 @@ def test_all_spellings_and_tags_of_an_address_count_as_one_for_limits(client: Cl
     assert client.request(email=new_address()).status_code == 202
 
 
-@pytest.mark.parametrize("given", NOT_ADDRESSES.values(), ids=NOT_ADDRESSES)
-def test_what_isnt_an_address_is_refused_and_not_repeated(client: Client, app: App, given: str) -> None:
+@pytest.mark.parametrize("value", NOT_ADDRESSES.values(), ids=NOT_ADDRESSES)
+def test_invalid_address_is_refused_and_not_repeated(client: Client, app: App, value: str) -> None:
     before = flows(app)
-    answer = ask(client, given)
+    answer = ask(client, value)
 
     assert answer == (422, "/email")
     assert flows(app) == before
 
 
-@pytest.mark.parametrize("given", [None, 5, True, ["mallory@example.com"], {"email": "mallory@example.com"}])
-def test_an_address_is_a_string(client: Client, given: object) -> None:
-    assert ask(client, given) == (422, "/email")
+@pytest.mark.parametrize("value", [None, 5, True, ["mallory@example.com"], {"email": "mallory@example.com"}])
+def test_address_must_be_a_string(client: Client, value: object) -> None:
+    assert ask(client, value) == (422, "/email")
 
 
-def ask(client: Client, given: object) -> tuple[int, str]:
-    """What it answers, and to which field it points. Whatever that is, nothing of the address is in it."""
-    # By hand: half a surrogate pair can be written only escaped.
-    body = json.dumps({"email": given, "delivery": "body"}).encode()
+def ask(client: Client, value: object) -> tuple[int, str]:
+    """Return the status and the pointer of the error; check that the response doesn't repeat the address."""
+    # Encoded here: a lone surrogate can be sent only as an escape.
+    body = json.dumps({"email": value, "delivery": "body"}).encode()
     answer = client.ask("POST", "/auth/magic-link/request", content=body, headers={"Content-Type": "application/json"})
     for part in ("mallory", "eve@", "Ann", "evil", "d" * 40):
         assert part not in answer.text
@@ -199,28 +197,28 @@ def ask(client: Client, given: object) -> tuple[int, str]:
     return answer.status_code, answer.json()["errors"][0]["pointer"]
 
 
-def test_what_isnt_an_address_gets_no_mail(start_app: Callable[..., App], migrated_database_url: str) -> None:
-    with sendgrids.running() as own:
-        app = start_app(migrated_database_url, sendgrid_api_url=own.url)
-        for given in NOT_ADDRESSES.values():
-            ask(Client(app.http, own), given)
-        Client(app.http, own).request_mail()
+def test_invalid_address_gets_no_email(start_app: Callable[..., App], migrated_database_url: str) -> None:
+    with sendgrids.running() as provider:
+        app = start_app(migrated_database_url, sendgrid_api_url=provider.url)
+        for value in NOT_ADDRESSES.values():
+            ask(Client(app.http, provider), value)
+        Client(app.http, provider).request_mail()
 
-        assert own.requests == 1
+        assert provider.requests == 1
 
 
-def test_the_longest_address_that_smtp_can_carry_gets_its_mail(client: Client) -> None:
+def test_longest_valid_address_gets_an_email(client: Client) -> None:
     """64 characters before the @, 254 in all (RFC 5321, 4.5.3.1)."""
     local = new_address().partition("@")[0].ljust(64, "x")
     domain = ".".join(["d" * 61] * 3) + ".com"
     email = f"{local}@{domain}"
     assert len(email) == 254
 
-    assert sign_in(client, asked=email, mailed=email)["email"] == email
+    assert sign_in(client, requested=email, mailed=email)["email"] == email
 
 
 @pytest.mark.parametrize("name", ["o'hara", "a.b.c", "a_b", "a-b", "a=b", "a/b", "{a}", "a!b", "a%b", "a&b"])
-def test_unusual_addresses_are_addresses(client: Client, name: str) -> None:
+def test_unusual_addresses_are_accepted(client: Client, name: str) -> None:
     email = f"{name}.{client.email}"
 
-    assert sign_in(client, asked=email, mailed=email)["email"] == email
+    assert sign_in(client, requested=email, mailed=email)["email"] == email

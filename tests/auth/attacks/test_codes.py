@@ -1,4 +1,4 @@
-"""What is done to codes: eight digits can be guessed, so few may try, and only where the code was asked for."""
+"""Attacks on codes: eight digits can be guessed, so attempts are few and need the flow's secret."""
 
 from collections import Counter
 from functools import partial
@@ -17,7 +17,7 @@ def proof(client: Client, code: str) -> dict[str, str]:
 
 
 def wrong(mail: Mail, number: int = 1) -> str:
-    """One of many codes that the mail doesn't hold."""
+    """Return a wrong code."""
     return f"{(int(mail.code) + number) % 10**8:08}"
 
 
@@ -28,7 +28,7 @@ def attempts(app: App, client: Client) -> object:
 
 @pytest.fixture
 def compared(app: App, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The codes that the app has looked at."""
+    """Record the codes that the app compares."""
     keys = app.services.keys
     digests, seen = keys.digests, []
 
@@ -41,7 +41,7 @@ def compared(app: App, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_after_six_wrong_codes_the_right_one_is_wrong_too(client: Client, app: App, compared: list[str]) -> None:
+def test_correct_code_is_refused_after_too_many_attempts(client: Client, app: App, compared: list[str]) -> None:
     mail = client.request_mail()
     compared.clear()
     codes = [wrong(mail, number) for number in range(1, 7)]
@@ -55,7 +55,7 @@ def test_after_six_wrong_codes_the_right_one_is_wrong_too(client: Client, app: A
     assert count_rows(app.database_url, "sessions", client.email) == 0
 
 
-def test_four_wrong_codes_are_forgiven(client: Client) -> None:
+def test_correct_code_is_accepted_after_four_wrong_ones(client: Client) -> None:
     mail = client.request_mail()
     for number in range(1, 5):
         assert client.verify(**proof(client, wrong(mail, number))).status_code == 401
@@ -63,7 +63,7 @@ def test_four_wrong_codes_are_forgiven(client: Client) -> None:
     assert client.verify(**proof(client, mail.code)).status_code == 200
 
 
-def test_of_fifty_wrong_codes_at_once_five_are_looked_at(client: Client, app: App, compared: list[str]) -> None:
+def test_concurrent_wrong_codes_get_five_attempts(client: Client, app: App, compared: list[str]) -> None:
     mail = client.request_mail()
     compared.clear()
     codes = [wrong(mail, number) for number in range(1, 51)]
@@ -75,8 +75,8 @@ def test_of_fifty_wrong_codes_at_once_five_are_looked_at(client: Client, app: Ap
     assert client.verify(**proof(client, mail.code)).status_code == 401
 
 
-def test_codes_that_are_used_up_leave_the_link_as_it_is(client: Client) -> None:
-    """Or whoever knows a flow could lock its owner out."""
+def test_exhausted_code_leaves_the_link_valid(client: Client) -> None:
+    """Otherwise an attacker could lock the owner out."""
     mail = client.request_mail()
     for number in range(1, 7):
         client.verify(**proof(client, wrong(mail, number)))
@@ -84,7 +84,7 @@ def test_codes_that_are_used_up_leave_the_link_as_it_is(client: Client) -> None:
     assert client.verify(token=mail.token, **client.secret()).status_code == 200
 
 
-def test_another_request_gets_another_five_attempts(client: Client) -> None:
+def test_new_request_gets_new_attempts(client: Client) -> None:
     mail = client.request_mail()
     for number in range(1, 7):
         client.verify(**proof(client, wrong(mail, number)))
@@ -93,7 +93,7 @@ def test_another_request_gets_another_five_attempts(client: Client) -> None:
     assert client.verify(**proof(client, mail.code)).status_code == 200
 
 
-def test_of_twenty_who_use_the_right_code_at_once_one_gets_in(client: Client, app: App) -> None:
+def test_code_used_concurrently_signs_in_once(client: Client, app: App) -> None:
     mail = client.request_mail()
     answers = at_once([partial(elsewhere(client).verify, **proof(client, mail.code)) for _ in range(20)])
 
@@ -101,7 +101,7 @@ def test_of_twenty_who_use_the_right_code_at_once_one_gets_in(client: Client, ap
     assert count_rows(app.database_url, "sessions", client.email) == 1
 
 
-def test_of_two_whose_code_was_right_before_either_used_it_one_gets_in(client: Client, app: App) -> None:
+def test_code_checked_twice_before_use_signs_in_once(client: Client, app: App) -> None:
     mail = client.request_mail()
     waits_for_both = f"""
         CREATE FUNCTION wait_for_both() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -126,10 +126,8 @@ def test_of_two_whose_code_was_right_before_either_used_it_one_gets_in(client: C
     assert count_rows(app.database_url, "sessions", client.email) == 1
 
 
-def test_the_right_code_is_nothing_without_the_secret_of_its_flow(
-    client: Client, app: App, sendgrid: SendGrid, browser: Browser
-) -> None:
-    """Who reads a code over a shoulder hasn't asked for it; nor do such attempts count, and lock out who has."""
+def test_code_requires_the_secret_of_its_flow(client: Client, app: App, sendgrid: SendGrid, browser: Browser) -> None:
+    """A thief who sees the code lacks the secret; such attempts aren't counted, so they can't lock the owner out."""
     mail = client.request_mail()
     same_address, other_address = elsewhere(client), Client(app.http, sendgrid)
     assert same_address.request().status_code == other_address.request().status_code == 202
@@ -156,8 +154,8 @@ def test_the_right_code_is_nothing_without_the_secret_of_its_flow(
     assert client.verify(**proof(client, mail.code)).status_code == 200
 
 
-def test_a_code_is_good_for_its_own_flow_alone(client: Client, app: App) -> None:
-    """An attacker asks for a victim's address, and hopes for the code of the mail that the victim asked for."""
+def test_code_of_another_flow_is_refused(client: Client, app: App) -> None:
+    """An attacker starts a flow for the victim's address and gets the code of the victim's own e-mail."""
     mail = client.request_mail()
     attacker = elsewhere(client)
     assert attacker.request().status_code == 202
@@ -168,7 +166,7 @@ def test_a_code_is_good_for_its_own_flow_alone(client: Client, app: App) -> None
 
 
 @pytest.mark.parametrize("flow_id", ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
-def test_a_flow_that_isnt_there_answers_as_a_wrong_code_does(client: Client, app: App, flow_id: str) -> None:
+def test_unknown_flow_and_wrong_code_look_the_same(client: Client, app: App, flow_id: str) -> None:
     mail = client.request_mail()
     there = client.verify(**proof(client, wrong(mail)))
     answer = client.verify(**proof(client, mail.code) | {"flow_id": flow_id})
@@ -178,7 +176,7 @@ def test_a_flow_that_isnt_there_answers_as_a_wrong_code_does(client: Client, app
     assert attempts(app, client) == 1
 
 
-def test_a_flow_that_was_used_takes_its_code_no_more(client: Client) -> None:
+def test_code_of_a_used_flow_is_refused(client: Client) -> None:
     mail = client.request_mail()
     assert client.verify(token=mail.token, **client.secret()).status_code == 200
     answer = client.verify(**proof(client, mail.code))
@@ -186,7 +184,7 @@ def test_a_flow_that_was_used_takes_its_code_no_more(client: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.used")
 
 
-def test_a_code_that_was_used_is_used_up_and_so_is_its_link(client: Client) -> None:
+def test_code_and_its_link_work_only_once(client: Client) -> None:
     mail = client.request_mail()
     assert client.verify(**proof(client, mail.code)).status_code == 200
 
@@ -195,7 +193,7 @@ def test_a_code_that_was_used_is_used_up_and_so_is_its_link(client: Client) -> N
         assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.used")
 
 
-def test_a_code_is_good_for_ten_minutes_and_no_longer(client: Client, app: App) -> None:
+def test_code_expires_after_ten_minutes(client: Client, app: App) -> None:
     mail = client.request_mail()
     app.clock.advance(minutes=9, seconds=50)
     assert client.verify(**proof(client, wrong(mail))).json()["code"] == "code.invalid"
@@ -206,7 +204,7 @@ def test_a_code_is_good_for_ten_minutes_and_no_longer(client: Client, app: App) 
     assert attempts(app, client) == 1
 
 
-def test_what_became_of_a_flow_is_told_only_to_whom_it_belongs(client: Client, app: App) -> None:
+def test_flow_state_is_hidden_without_its_secret(client: Client, app: App) -> None:
     used = client.request_mail()
     thief = elsewhere(client)
     right = {"flow_id": client.flow["flow_id"], "code": used.code, "flow_secret": "A" * 43}
@@ -234,8 +232,8 @@ def test_what_became_of_a_flow_is_told_only_to_whom_it_belongs(client: Client, a
         "0x123456",
         "1_234_56",
         "\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18",  # full-width digits
-        "\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",  # Arabic ones
-        "1234567\u00b2",  # a superscript, which isdigit() takes for one
+        "\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",  # Arabic digits
+        "1234567\u00b2",  # a superscript, for which isdigit() is true
         12345678,
         12345678.0,
         ["12345678"],
@@ -243,7 +241,7 @@ def test_what_became_of_a_flow_is_told_only_to_whom_it_belongs(client: Client, a
         True,
     ],
 )
-def test_a_code_is_eight_ascii_digits(client: Client, app: App, code: object) -> None:
+def test_malformed_code_is_refused(client: Client, app: App, code: object) -> None:
     assert client.request().status_code == 202
     answer = client.verify(flow_id=client.flow["flow_id"], code=code, **client.secret())
 
@@ -254,15 +252,15 @@ def test_a_code_is_eight_ascii_digits(client: Client, app: App, code: object) ->
 
 
 @pytest.mark.parametrize("between", [" ", "-", " - ", "\u00a0"])
-def test_blanks_and_hyphens_in_a_code_dont_count(client: Client, between: str) -> None:
+def test_spaces_and_hyphens_in_a_code_are_ignored(client: Client, between: str) -> None:
     mail = client.request_mail()
     code = f" {mail.code[:4]}{between}{mail.code[4:]} "
 
     assert client.verify(flow_id=client.flow["flow_id"], code=code, **client.secret()).status_code == 200
 
 
-def test_a_code_that_is_used_up_tells_nobody_whether_there_is_an_account(client: Client, app: App) -> None:
-    """The account is looked up later: with its record locked, a request that did so would wait."""
+def test_exhausted_code_does_not_reveal_an_account(client: Client, app: App) -> None:
+    """The job looks the account up: with the audit log locked, a request that did so would wait."""
     known = elsewhere(client.sign_in())
     unknown = Client(client.http, client.sendgrid)
     answers = []
@@ -276,7 +274,7 @@ def test_a_code_that_is_used_up_tells_nobody_whether_there_is_an_account(client:
 
 
 @pytest.mark.parametrize("flow_id", ["", "x", "' OR 1=1--", 1, [], {}, "0" * 100])
-def test_a_flow_is_named_by_its_id_alone(client: Client, flow_id: object) -> None:
+def test_malformed_flow_id_is_refused(client: Client, flow_id: object) -> None:
     assert client.request().status_code == 202
     answer = client.verify(flow_id=flow_id, code="12345678", **client.secret())
 
@@ -284,14 +282,14 @@ def test_a_flow_is_named_by_its_id_alone(client: Client, flow_id: object) -> Non
     assert answer.json()["errors"][0]["pointer"] == "/flow_id"
 
 
-def test_consent_is_no_substitute_for_the_secret_of_a_code(client: Client) -> None:
+def test_confirm_with_a_code_is_refused(client: Client) -> None:
     mail = client.request_mail()
     answer = client.verify(flow_id=client.flow["flow_id"], code=mail.code, confirm=True)
 
     assert answer.status_code == 422
 
 
-def test_a_browsers_code_wants_its_cookie(browser: Browser) -> None:
+def test_code_of_a_browser_requires_its_cookie(browser: Browser) -> None:
     mail = browser.request_mail()
     fields = {"flow_id": browser.flow["flow_id"], "code": mail.code}
     stranger = Client(browser.http, browser.sendgrid)
@@ -302,7 +300,7 @@ def test_a_browsers_code_wants_its_cookie(browser: Browser) -> None:
     assert browser.verify(**fields).status_code == 200
 
 
-def test_a_client_may_try_thirty_links_and_codes_in_five_minutes(client: Client, app: App, sendgrid: SendGrid) -> None:
+def test_client_has_thirty_attempts_in_five_minutes(client: Client, app: App, sendgrid: SendGrid) -> None:
     mail = client.request_mail()
     right = {"token": mail.token, **client.secret()}
     guesses: list[dict[str, Any]] = [{"token": "A" * 43}, {"token": "A" * 43, "confirm": True}, {"token": mail.token}]
@@ -314,6 +312,6 @@ def test_a_client_may_try_thirty_links_and_codes_in_five_minutes(client: Client,
         assert answer.headers.get_list("ratelimit-policy")[0] == '"verify-client";q=30;w=300'
         assert 0 < int(answer.headers["retry-after"]) <= 301
 
-    Client(app.http, sendgrid).sign_in()  # others aren't held up
+    Client(app.http, sendgrid).sign_in()  # other clients aren't limited
     app.clock.advance(seconds=int(refused[0].headers["retry-after"]))
     assert client.verify(**right).status_code == 200

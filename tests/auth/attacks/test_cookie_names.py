@@ -1,4 +1,4 @@
-"""What is done by cookies that are called almost as ours: other hosts of the site may set those (RFC 6265bis, 5.7)."""
+"""Cookies with lookalike names, which other hosts of the site can set (RFC 6265bis, 5.7)."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.support.app import App
 from tests.support.clients import FLOW_COOKIE, REFRESH_COOKIE, Browser
 from tests.support.sendgrid import SendGrid
 
-# Python's str.strip() takes each of these for a blank; browsers send it as part of a name.
+# Python's str.strip() removes these characters; browsers send them as part of the name.
 NO_BLANKS = ["\xa0", "\x85"]
 
 
@@ -18,9 +18,7 @@ def attacker(app: App, sendgrid: SendGrid) -> Browser:
 
 
 @pytest.mark.parametrize("blank", NO_BLANKS)
-def test_nobody_is_signed_in_to_an_attackers_session_by_a_name_that_only_looks_like_ours(
-    browser: Browser, attacker: Browser, blank: str
-) -> None:
+def test_lookalike_refresh_cookie_is_ignored(browser: Browser, attacker: Browser, blank: str) -> None:
     browser.sign_in()
     browser.cookies[f"{blank}{REFRESH_COOKIE}"] = attacker.cookies[REFRESH_COOKIE]
     answer = browser.refresh()
@@ -30,7 +28,7 @@ def test_nobody_is_signed_in_to_an_attackers_session_by_a_name_that_only_looks_l
 
 
 @pytest.mark.parametrize("blank", NO_BLANKS)
-def test_nor_to_their_account_by_a_flow_of_theirs(browser: Browser, attacker: Browser, blank: str) -> None:
+def test_lookalike_flow_cookie_is_ignored(browser: Browser, attacker: Browser, blank: str) -> None:
     mail = attacker.request_mail()
     browser.request_mail()
     browser.cookies[f"{blank}{FLOW_COOKIE}"] = attacker.cookies[FLOW_COOKIE]
@@ -39,7 +37,7 @@ def test_nor_to_their_account_by_a_flow_of_theirs(browser: Browser, attacker: Br
     assert (answer.status_code, answer.json()["code"]) == (409, "magic_link.confirmation_required")
 
 
-def test_of_two_cookies_by_one_name_neither_is_believed(browser: Browser, attacker: Browser) -> None:
+def test_duplicate_cookies_are_refused(browser: Browser, attacker: Browser) -> None:
     browser.sign_in()
     both = [f"{REFRESH_COOKIE}={each.cookies[REFRESH_COOKIE]}" for each in (browser, attacker)]
     answer = browser.ask("POST", "/auth/refresh", {}, headers={"Cookie": "; ".join(both)})

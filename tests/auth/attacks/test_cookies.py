@@ -1,4 +1,4 @@
-"""What is done to cookies: by pages of other sites, by other hosts of ours, by whoever used the browser before."""
+"""Attacks on cookies: by other sites, by other hosts of the site, by an earlier user of the browser."""
 
 from functools import partial
 from typing import Any
@@ -30,13 +30,13 @@ OTHER_ORIGINS = [
 
 
 def column(app: App, browser: Client, name: str) -> object:
-    """Of the session's row."""
+    """Return a column of the session's row."""
     query = f"SELECT {name} FROM sessions WHERE id = '{browser.tokens['session']['id']}'"
     return databases.fetch_value(app.database_url, query)
 
 
 def as_page(browser: Browser, path: str, *, origin: str | None = APP_URL, **headers: str) -> httpx2.Response:
-    """What a page has the browser send, with its cookies; ours doesn't look at the answer."""
+    """Send what a page can make the browser send, with its cookies; keep the browser's own state."""
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     sent = {"Fly-Client-IP": browser.ip, "Fly-Forwarded-Proto": "https", "Cookie": cookie} | headers
     if origin is not None:
@@ -63,7 +63,7 @@ ATTACKS = [
 
 @pytest.fixture(scope="module")
 def victim(shared_app: App, shared_sendgrid: SendGrid) -> Browser:
-    """Signed in once: no attack here changes that, or it should."""
+    """A browser that stays signed in: no attack may end its session."""
     browser = Browser(shared_app.http, shared_sendgrid)
     browser.sign_in()
     return browser
@@ -71,7 +71,7 @@ def victim(shared_app: App, shared_sendgrid: SendGrid) -> Browser:
 
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
 @pytest.mark.parametrize(("sent", "status"), ATTACKS)
-def test_another_page_can_neither_refresh_nor_sign_out_by_the_cookie(
+def test_other_pages_cannot_use_the_refresh_cookie(
     victim: Browser, app: App, path: str, sent: dict[str, Any], status: int
 ) -> None:
     answer = as_page(victim, path, **sent)
@@ -85,7 +85,7 @@ def test_another_page_can_neither_refresh_nor_sign_out_by_the_cookie(
     assert column(app, victim, "revoked_at") is None
 
 
-def test_a_cookie_without_a_body_is_refused_too(browser: Browser, app: App) -> None:
+def test_cookie_without_a_body_is_refused(browser: Browser, app: App) -> None:
     browser.sign_in()
     cookie = {"Cookie": f"{REFRESH_COOKIE}={browser.cookies[REFRESH_COOKIE]}"}
     for path in ("/auth/refresh", "/auth/logout"):
@@ -98,19 +98,17 @@ def test_a_cookie_without_a_body_is_refused_too(browser: Browser, app: App) -> N
 
 @pytest.mark.parametrize("site", ["same-origin", "same-site", None])
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
-def test_a_page_of_the_frontend_can_refresh_by_the_cookie(
+def test_frontend_page_can_refresh_with_the_cookie(
     browser: Browser, app: App, site: str | None, content_type: str
 ) -> None:
     browser.sign_in()
-    told = {"Sec-Fetch-Site": site} if site else {}
+    site_header = {"Sec-Fetch-Site": site} if site else {}
 
-    assert as_page(browser, "/auth/refresh", **{"Content-Type": content_type}, **told).status_code == 200
+    assert as_page(browser, "/auth/refresh", **{"Content-Type": content_type}, **site_header).status_code == 200
     assert column(app, browser, "generation") == 1
 
 
-def test_a_page_of_another_origin_that_is_named_can_refresh_by_the_cookie(
-    start_app: StartApp, database_url: str, sendgrid: SendGrid
-) -> None:
+def test_allowed_origin_can_refresh_with_the_cookie(start_app: StartApp, database_url: str, sendgrid: SendGrid) -> None:
     app = start_app(database_url, allowed_origins="https://admin.audifi.test")
     browser = Browser(app.http, sendgrid).sign_in()
     assert isinstance(browser, Browser)
@@ -119,8 +117,8 @@ def test_a_page_of_another_origin_that_is_named_can_refresh_by_the_cookie(
     assert as_page(browser, "/auth/refresh", origin="https://evil.test", **JSON).status_code == 403
 
 
-def test_an_app_without_cookies_needs_no_origin(client: Client) -> None:
-    """Nothing is sent by itself there; or a native app couldn't sign in."""
+def test_client_without_cookies_needs_no_origin(client: Client) -> None:
+    """Native apps send no credentials automatically, and have no origin."""
     client.sign_in()
     for headers in ({}, {"Origin": "https://evil.test"}, {"Sec-Fetch-Site": "cross-site"}):
         client.headers = headers
@@ -128,10 +126,10 @@ def test_an_app_without_cookies_needs_no_origin(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
-def test_a_token_in_two_places_is_refused(browser: Browser, app: App, path: str) -> None:
+def test_refresh_token_in_cookie_and_body_is_refused(browser: Browser, app: App, path: str) -> None:
     browser.sign_in()
-    for given in (browser.cookies[REFRESH_COOKIE], "art1_" + "A" * 70):
-        answer = browser.ask("POST", path, {"refresh_token": given})
+    for token in (browser.cookies[REFRESH_COOKIE], "art1_" + "A" * 70):
+        answer = browser.ask("POST", path, {"refresh_token": token})
         assert (answer.status_code, answer.json()["code"]) == (400, "token.ambiguous")
         assert "set-cookie" not in answer.headers
 
@@ -139,10 +137,10 @@ def test_a_token_in_two_places_is_refused(browser: Browser, app: App, path: str)
     assert column(app, browser, "revoked_at") is None
 
 
-def test_cookies_are_out_of_reach_for_scripts_other_hosts_other_sites_and_plain_http(browser: Browser) -> None:
-    asked = browser.request()
+def test_cookies_have_secure_attributes(browser: Browser) -> None:
+    requested = browser.request()
     mail = newest_mail(browser.sendgrid, browser.email)
-    answers = [asked, browser.verify(token=mail.token), browser.refresh(), browser.ask("POST", "/auth/logout", {})]
+    answers = [requested, browser.verify(token=mail.token), browser.refresh(), browser.ask("POST", "/auth/logout", {})]
 
     cookies = [cookie for answer in answers for cookie in answer.headers.get_list("set-cookie")]
     names = [cookie.partition("=")[0] for cookie in cookies]
@@ -154,7 +152,7 @@ def test_cookies_are_out_of_reach_for_scripts_other_hosts_other_sites_and_plain_
 
 
 @pytest.mark.parametrize("way", ["link", "code"])
-def test_a_script_in_the_browser_that_asked_gets_no_refresh_token_by_asking_for_it(browser: Browser, way: str) -> None:
+def test_script_cannot_request_the_token_in_the_body(browser: Browser, way: str) -> None:
     mail = browser.request_mail()
     typed = {"token": mail.token} if way == "link" else {"flow_id": browser.flow["flow_id"], "code": mail.code}
     answer = browser.verify(**typed, delivery="body")
@@ -164,8 +162,8 @@ def test_a_script_in_the_browser_that_asked_gets_no_refresh_token_by_asking_for_
     assert set(browser.cookies) == {REFRESH_COOKIE}
 
 
-def test_a_browsers_answers_hold_neither_of_its_secrets(browser: Browser) -> None:
-    """Or a script that was smuggled into a page could read them."""
+def test_browser_responses_contain_no_cookie_secrets(browser: Browser) -> None:
+    """Otherwise an injected script could read them."""
     mail = browser.request_mail()
     secrets = [browser.cookies[FLOW_COOKIE]]
     answers = [browser.verify(token=mail.token)]
@@ -183,7 +181,7 @@ def names_of(answer: httpx2.Response) -> set[str]:
     return {cookie.partition("=")[0] for cookie in answer.headers.get_list("set-cookie")}
 
 
-def test_over_plain_http_on_localhost_in_development_alone_cookies_are_plain(
+def test_only_local_development_gets_insecure_cookies(
     start_app: StartApp, app: App, database_url: str, sendgrid: SendGrid
 ) -> None:
     development = partial(start_app, database_url, environment="development")
@@ -202,22 +200,22 @@ def test_over_plain_http_on_localhost_in_development_alone_cookies_are_plain(
         assert names_of(ask_as(plain, host)) == {"audifi_flow"}
     for host in ("audifi.test", "localhost.evil.test", "evil.test:8080", "127.0.0.1.evil.test", "10.0.0.1"):
         assert names_of(ask_as(plain, host)) == {FLOW_COOKIE}, host
-    behind_tls = Browser(development().http, sendgrid)  # a proxy that is trusted says https
+    behind_tls = Browser(development().http, sendgrid)  # the trusted proxy's header says https
     assert names_of(ask_as(behind_tls, "localhost")) == {FLOW_COOKIE}
     production = Browser(app.http, sendgrid, headers={"Origin": APP_URL, "Fly-Forwarded-Proto": "http"})
     assert names_of(ask_as(production, "localhost")) == {FLOW_COOKIE}
 
 
 def ask_as(browser: Browser, host: str) -> httpx2.Response:
-    """Somebody new asks for a link under this name of the server."""
+    """Request a link with this Host header."""
     new = Browser(browser.http, browser.sendgrid, headers=browser.headers | {"Host": host})
     answer = new.request()
     assert answer.status_code == 202, answer.text
     return answer
 
 
-def test_in_production_a_cookie_without_the_prefix_is_none(browser: Browser, app: App) -> None:
-    """Another host of the domain, or whoever is on the line, can set those."""
+def test_cookie_without_prefix_is_ignored_in_production(browser: Browser, app: App) -> None:
+    """Another host of the domain, or an attacker on the network, can set it."""
     browser.sign_in()
     browser.cookies = {"audifi_refresh": browser.cookies[REFRESH_COOKIE]}
     answer = browser.refresh()
@@ -227,9 +225,7 @@ def test_in_production_a_cookie_without_the_prefix_is_none(browser: Browser, app
 
 
 @pytest.mark.parametrize("by", ["link", "code"])
-def test_whatever_was_planted_a_sign_in_makes_a_session_of_its_own(
-    browser: Browser, app: App, sendgrid: SendGrid, by: str
-) -> None:
+def test_sign_in_ignores_a_planted_session(browser: Browser, app: App, sendgrid: SendGrid, by: str) -> None:
     attacker = Browser(app.http, sendgrid)
     attacker.sign_in()
     mail = browser.request_mail()
@@ -246,7 +242,7 @@ def test_whatever_was_planted_a_sign_in_makes_a_session_of_its_own(
 
 
 @pytest.mark.parametrize("planted", ["x", "art1_" + "A" * 70, "art1_" + "_" * 70, '"', "%00", "a" * 4000])
-def test_rubbish_for_a_cookie_neither_keeps_anyone_out_nor_breaks_anything(browser: Browser, planted: str) -> None:
+def test_malformed_cookie_does_not_prevent_sign_in(browser: Browser, planted: str) -> None:
     mail = browser.request_mail()
     browser.cookies[REFRESH_COOKIE] = planted
     assert browser.verify(token=mail.token).status_code == 200
@@ -259,7 +255,7 @@ def test_rubbish_for_a_cookie_neither_keeps_anyone_out_nor_breaks_anything(brows
     assert browser.cookies == {}
 
 
-def test_signing_in_again_in_a_browser_ends_its_former_session(browser: Browser, app: App) -> None:
+def test_new_sign_in_in_a_browser_ends_its_session(browser: Browser, app: App) -> None:
     browser.sign_in()
     former = Browser(browser.http, browser.sendgrid, cookies=dict(browser.cookies), tokens=browser.tokens)
     browser.sign_in()
@@ -271,8 +267,8 @@ def test_signing_in_again_in_a_browser_ends_its_former_session(browser: Browser,
     assert browser.refresh().status_code == 200
 
 
-def test_a_late_answer_about_the_former_session_leaves_the_new_ones_cookie(browser: Browser) -> None:
-    """A tab refreshed while another signed in: the browser keeps what came last, and has no session by it."""
+def test_late_refresh_of_old_session_keeps_the_new_cookie(browser: Browser) -> None:
+    """One tab refreshes while another signs in: the late response must not clear the new cookie."""
     browser.sign_in()
     former = browser.cookies[REFRESH_COOKIE]
     browser.sign_in()
@@ -286,14 +282,14 @@ def test_a_late_answer_about_the_former_session_leaves_the_new_ones_cookie(brows
     assert browser.refresh().status_code == 200
 
 
-def test_a_failed_sign_in_leaves_the_browsers_session_alone(browser: Browser) -> None:
+def test_failed_sign_in_keeps_the_browsers_session(browser: Browser) -> None:
     browser.sign_in()
     assert browser.verify(token="A" * 43, confirm=True).status_code == 401
 
     assert browser.refresh().status_code == 200
 
 
-def test_signing_out_clears_the_cookie_and_ends_the_session(browser: Browser, app: App) -> None:
+def test_sign_out_clears_the_cookie_and_ends_the_session(browser: Browser, app: App) -> None:
     browser.sign_in()
     kept = browser.cookies[REFRESH_COOKIE]
     answer = browser.ask("POST", "/auth/logout", {})
@@ -305,12 +301,15 @@ def test_signing_out_clears_the_cookie_and_ends_the_session(browser: Browser, ap
 
 
 def preflight(app: App, path: str, origin: str) -> httpx2.Response:
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,authorization"}
-    return app.http.options(API + path, headers={"Origin": origin, **asked})
+    request_headers = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,authorization",
+    }
+    return app.http.options(API + path, headers={"Origin": origin, **request_headers})
 
 
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/magic-link/verify", "/auth/logout"])
-def test_browsers_let_pages_of_the_frontend_ask_and_no_others(app: App, path: str) -> None:
+def test_preflight_allows_only_the_frontends_origin(app: App, path: str) -> None:
     granted = preflight(app, path, APP_URL)
     assert granted.status_code == 200
     assert granted.headers["access-control-allow-origin"] == APP_URL

@@ -1,4 +1,4 @@
-"""Refresh tokens that we didn't make, or that aren't sent as they should be."""
+"""Forged and malformed refresh tokens."""
 
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -30,7 +30,7 @@ def packed(raw: bytes) -> str:
 
 
 def column(app: App, client: Client, name: str) -> object:
-    """Of the session's row."""
+    """Return a column of the session's row."""
     query = f"SELECT {name} FROM sessions WHERE id = '{client.tokens['session']['id']}'"
     return databases.fetch_value(app.database_url, query)
 
@@ -74,9 +74,7 @@ def with_bit(position: int, raw: bytes) -> bytes:
         pytest.param(lambda _: "null", id="null"),
     ],
 )
-def test_one_that_we_didnt_make_is_refused_and_does_no_harm(
-    client: Client, app: App, bend: Callable[[str], str]
-) -> None:
+def test_forged_refresh_token_is_refused_and_harmless(client: Client, app: App, bend: Callable[[str], str]) -> None:
     token = client.sign_in().tokens["refresh_token"]
     assert bend(token) != token
 
@@ -87,35 +85,33 @@ def test_one_that_we_didnt_make_is_refused_and_does_no_harm(
 
 
 @pytest.mark.parametrize("session", [slice(0, 16), slice(0, 20)])
-def test_the_mac_of_one_session_is_nothing_to_another(
-    client: Client, app: App, sendgrid: SendGrid, session: slice
-) -> None:
+def test_mac_of_another_session_is_refused(client: Client, app: App, sendgrid: SendGrid, session: slice) -> None:
     victim = Client(app.http, sendgrid).sign_in()
-    own, other = unpacked(client.sign_in().tokens["refresh_token"]), unpacked(victim.tokens["refresh_token"])
-    mixed = packed(other[session] + own[session.stop :])
+    mine, other = unpacked(client.sign_in().tokens["refresh_token"]), unpacked(victim.tokens["refresh_token"])
+    mixed = packed(other[session] + mine[session.stop :])
 
     assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": mixed}))
     assert client.ask("POST", "/auth/logout", {"refresh_token": mixed}).status_code == 204
     assert victim.refresh().status_code == 200
 
 
-@pytest.mark.parametrize("given", ["", " ", "a b", "art1_\u0430", "art1_\x00", 1, True, [], {}, ["art1_"]])
-def test_what_cant_be_one_is_refused_by_its_form(client: Client, given: object) -> None:
-    answer = client.ask("POST", "/auth/refresh", {"refresh_token": given})
+@pytest.mark.parametrize("value", ["", " ", "a b", "art1_\u0430", "art1_\x00", 1, True, [], {}, ["art1_"]])
+def test_malformed_refresh_token_is_refused(client: Client, value: object) -> None:
+    answer = client.ask("POST", "/auth/refresh", {"refresh_token": value})
 
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/refresh_token"]
 
 
 @pytest.mark.parametrize(("size", "status"), [(4097, 422), (60_000, 422), (2**20, 413)])
-def test_one_that_is_huge_is_refused_unread(client: Client, size: int, status: int) -> None:
+def test_huge_refresh_token_is_refused(client: Client, size: int, status: int) -> None:
     answer = client.ask("POST", "/auth/refresh", {"refresh_token": "art1_" + "A" * size})
 
     assert answer.status_code == status
     assert "AAAA" not in answer.text
 
 
-def test_it_counts_in_the_body_or_the_cookie_alone(client: Client) -> None:
+def test_refresh_token_elsewhere_is_ignored(client: Client) -> None:
     token = client.sign_in().tokens["refresh_token"]
     for answer in (
         client.ask("POST", f"/auth/refresh?refresh_token={token}"),
@@ -134,7 +130,7 @@ def test_it_counts_in_the_body_or_the_cookie_alone(client: Client) -> None:
 
 
 def made_with(app: App, client: Client, *, secret: str, nonce: bytes | None = None) -> str:
-    """The token that someone makes who knows the secret, or the nonce, or both."""
+    """Make a token with this secret and nonce."""
     settings = Settings.model_construct(
         jwt_secret=SecretStr(secret), magic_link_secret=SecretStr("x" * 32), fly_app_name="audifi-api"
     )
@@ -146,7 +142,7 @@ def made_with(app: App, client: Client, *, secret: str, nonce: bytes | None = No
     )
 
 
-def test_to_make_one_takes_both_the_database_and_the_secret(client: Client, app: App) -> None:
+def test_forging_requires_the_database_and_the_secret(client: Client, app: App) -> None:
     client.sign_in()
     secret = SECRETS["JWT_SECRET"]
     for forged in (
@@ -160,8 +156,8 @@ def test_to_make_one_takes_both_the_database_and_the_secret(client: Client, app:
     assert made_with(app, client, secret=secret) == client.tokens["refresh_token"]
 
 
-def test_forgeries_dont_use_up_what_a_session_may(client: Client) -> None:
-    """Ids of sessions are no secret: or whoever knows one could lock its owner out."""
+def test_forged_refresh_tokens_do_not_use_up_the_limit(client: Client) -> None:
+    """Session ids aren't secret: an attacker with the id must not lock the owner out."""
     raw = unpacked(client.sign_in().tokens["refresh_token"])
     forged = packed(with_bit(51, raw))
     for answer in at_once([partial(client.ask, "POST", "/auth/refresh", {"refresh_token": forged})] * 65):

@@ -1,4 +1,4 @@
-"""What is done to links: by scanners, by those who guess, by those who have somebody else's."""
+"""Attacks on links: by scanners, by guessing, with another person's link."""
 
 from collections import Counter
 from datetime import datetime
@@ -15,7 +15,7 @@ VERIFY = "/auth/magic-link/verify"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_scanner_that_gets_the_link_ten_times_doesnt_use_it_up(client: Client, method: str) -> None:
+def test_get_requests_do_not_use_up_the_link(client: Client, method: str) -> None:
     mail = client.request_mail()
     for _ in range(10):
         answer = client.ask(method, f"{VERIFY}?token={mail.token}&confirm=true", headers={"Accept": "text/html"})
@@ -25,7 +25,7 @@ def test_a_scanner_that_gets_the_link_ten_times_doesnt_use_it_up(client: Client,
     assert client.verify(token=mail.token, **client.secret()).status_code == 200
 
 
-def test_a_scanner_that_posts_the_link_five_times_is_asked_for_a_persons_consent(client: Client, app: App) -> None:
+def test_scanners_post_requires_confirmation(client: Client, app: App) -> None:
     mail = client.request_mail()
     scanner = Client(client.http, client.sendgrid, headers={"User-Agent": "Scanner/1.0"})
     for _ in range(5):
@@ -37,7 +37,7 @@ def test_a_scanner_that_posts_the_link_five_times_is_asked_for_a_persons_consent
         assert problem["code"] == "magic_link.confirmation_required"
         assert problem["email"] == "a•••@example.com"
         assert datetime.fromisoformat(problem["requested_at"]) <= app.clock()
-        assert problem["user_agent"].startswith("python-httpx2"), "of who asked, not of who opens it"
+        assert problem["user_agent"].startswith("python-httpx2"), "the requesting browser's, not the scanner's"
         assert client.email not in answer.text
         assert client.email.partition("@")[0] not in answer.text
         assert "set-cookie" not in answer.headers
@@ -51,7 +51,7 @@ def test_a_scanner_that_posts_the_link_five_times_is_asked_for_a_persons_consent
     assert (asker.status_code, asker.json()["code"]) == (401, "magic_link.used")
 
 
-def test_of_fifty_who_use_one_link_at_once_one_gets_in(client: Client, app: App) -> None:
+def test_link_used_concurrently_signs_in_once(client: Client, app: App) -> None:
     mail = client.request_mail()
     answers = at_once([partial(elsewhere(client).verify, token=mail.token, confirm=True) for _ in range(50)])
 
@@ -60,7 +60,7 @@ def test_of_fifty_who_use_one_link_at_once_one_gets_in(client: Client, app: App)
     assert count_rows(app.database_url, "sessions", client.email) == 1
 
 
-def test_two_links_of_a_new_address_that_are_used_at_once_make_one_account(app: App, sendgrid: SendGrid) -> None:
+def test_links_used_concurrently_create_one_account(app: App, sendgrid: SendGrid) -> None:
     for _ in range(10):
         client = Client(app.http, sendgrid)
         tokens = [client.request_mail().token for _ in range(2)]
@@ -74,7 +74,7 @@ def test_two_links_of_a_new_address_that_are_used_at_once_make_one_account(app: 
         assert count_rows(app.database_url, "sessions", client.email) == len(signed_in)
 
 
-def test_whoever_signs_in_uses_up_all_open_links_and_codes_of_the_address(client: Client) -> None:
+def test_sign_in_consumes_all_open_links_of_the_address(client: Client) -> None:
     first = client.request_mail()
     first_flow = {"flow_id": client.flow["flow_id"], "code": first.code, **client.secret()}
     second = client.request_mail()
@@ -86,7 +86,7 @@ def test_whoever_signs_in_uses_up_all_open_links_and_codes_of_the_address(client
 
 
 @pytest.mark.parametrize("before_or_after", ["0", "z"])
-def test_whoever_signs_in_leaves_other_addresses_links_alone(
+def test_sign_in_keeps_links_of_other_addresses(
     client: Client, app: App, sendgrid: SendGrid, before_or_after: str
 ) -> None:
     other = Client(app.http, sendgrid, ip=client.ip, email=before_or_after + client.email)
@@ -96,7 +96,7 @@ def test_whoever_signs_in_leaves_other_addresses_links_alone(
     assert other.verify(token=mail.token, **other.secret()).status_code == 200
 
 
-def test_another_request_doesnt_cancel_the_link_that_is_on_its_way(client: Client) -> None:
+def test_new_request_keeps_earlier_links_valid(client: Client) -> None:
     mail, secret = client.request_mail(), client.secret()
     stranger = elsewhere(client)
     assert stranger.request().status_code == 202
@@ -104,7 +104,7 @@ def test_another_request_doesnt_cancel_the_link_that_is_on_its_way(client: Clien
     assert client.verify(token=mail.token, **secret).status_code == 200
 
 
-def test_a_link_is_good_for_ten_minutes_and_no_longer(client: Client, app: App) -> None:
+def test_link_expires_after_ten_minutes(client: Client, app: App) -> None:
     mail = client.request_mail()
     app.clock.advance(minutes=9, seconds=50)
     assert client.verify(token=mail.token).status_code == 409
@@ -115,10 +115,10 @@ def test_a_link_is_good_for_ten_minutes_and_no_longer(client: Client, app: App) 
         assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.expired")
 
 
-def test_a_link_and_its_code_have_expired_at_the_very_instant_that_ends_them(
+def test_link_and_code_are_expired_exactly_at_expires_at(
     client: Client, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who may not use them is told why by another look at the row: both must call it expired."""
+    """A second query finds the reason for the refusal: both must agree on the time of expiry."""
     mail = client.request_mail()
     flow_id = client.flow["flow_id"]
     end = databases.fetch_value(app.database_url, "SELECT expires_at FROM sign_in_flows WHERE id = $1", flow_id)
@@ -129,7 +129,7 @@ def test_a_link_and_its_code_have_expired_at_the_very_instant_that_ends_them(
         assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.expired")
 
 
-def test_what_isnt_a_links_token_opens_nothing(client: Client) -> None:
+def test_guessed_link_token_is_refused(client: Client) -> None:
     mail = client.request_mail()
     token = mail.token
     guesses = {"x", "A" * 43, "A" * 256, mail.code, client.flow["flow_id"], client.flow["flow_secret"], "'OR'1'='1"}
@@ -145,7 +145,7 @@ def test_what_isnt_a_links_token_opens_nothing(client: Client) -> None:
 @pytest.mark.parametrize(
     "token", ["", "A" * 4097, "A" * 60_000, "with space", "\u0430" * 43, "nul\0", "line\n", 5, True, [], ["A" * 43], {}]
 )
-def test_what_cant_be_a_token_is_refused_and_not_repeated(client: Client, token: object) -> None:
+def test_malformed_link_token_is_refused_and_not_repeated(client: Client, token: object) -> None:
     answer = client.verify(token=token, confirm=True)
 
     assert answer.status_code == 422
@@ -172,7 +172,7 @@ def test_what_cant_be_a_token_is_refused_and_not_repeated(client: Client, token:
         1,
     ],
 )
-def test_consent_is_true_and_nothing_else(client: Client, confirm: object) -> None:
+def test_confirm_must_be_a_boolean(client: Client, confirm: object) -> None:
     mail = client.request_mail()
     answer = client.verify(token=mail.token, confirm=confirm)
 
@@ -180,7 +180,7 @@ def test_consent_is_true_and_nothing_else(client: Client, confirm: object) -> No
     assert answer.json()["errors"][0]["pointer"] == "/confirm"
 
 
-def test_no_header_of_a_request_changes_where_its_mailed_link_leads(client: Client) -> None:
+def test_request_headers_do_not_change_the_links_host(client: Client) -> None:
     evil = "evil.example"
     client.headers = {
         "Host": evil,
@@ -192,12 +192,12 @@ def test_no_header_of_a_request_changes_where_its_mailed_link_leads(client: Clie
         "Origin": f"https://{evil}",
         "Referer": f"https://{evil}/",
     }
-    client.request_mail()  # which finds the link only on APP_URL, and in its fragment
+    client.request_mail()  # asserts that the link is on APP_URL, with the token in its fragment
 
     assert evil not in str(client.sendgrid.mails_to(client.email))
 
 
-def test_a_token_counts_in_the_body_alone(client: Client) -> None:
+def test_link_token_outside_the_body_is_ignored(client: Client) -> None:
     mail = client.request_mail()
     path = f"{VERIFY}?token={mail.token}&confirm=true"
     form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -214,10 +214,10 @@ def test_a_token_counts_in_the_body_alone(client: Client) -> None:
     assert client.verify(token=mail.token, **client.secret()).status_code == 200
 
 
-def test_nobody_is_signed_in_to_an_attackers_account_without_being_asked(
+def test_attackers_link_requires_the_victims_confirmation(
     client: Client, app: App, sendgrid: SendGrid, browser: Browser
 ) -> None:
-    """Login CSRF: a page, or a mail, gets the victim's browser to send a link that isn't the victim's."""
+    """Login CSRF: a page or an e-mail makes the victim's browser use the attacker's link."""
     browser.sign_in()
     victim = browser.tokens["user"]
     mail = client.request_mail()
@@ -235,9 +235,7 @@ def test_nobody_is_signed_in_to_an_attackers_account_without_being_asked(
     assert browser.as_signed_in("GET", "/auth/me").json() == victim
 
 
-def test_a_flow_cookie_that_was_planted_neither_opens_a_link_nor_fixes_a_session(
-    app: App, sendgrid: SendGrid, browser: Browser
-) -> None:
+def test_planted_flow_cookie_is_harmless(app: App, sendgrid: SendGrid, browser: Browser) -> None:
     attacker = Browser(app.http, sendgrid, email=browser.email)
     attacker.request_mail()
     planted = attacker.cookies[FLOW_COOKIE]
@@ -254,7 +252,7 @@ def test_a_flow_cookie_that_was_planted_neither_opens_a_link_nor_fixes_a_session
     assert attacker.refresh(planted).status_code == 401
 
 
-def test_a_refresh_cookie_that_was_planted_doesnt_become_the_victims_session(client: Client, browser: Browser) -> None:
+def test_planted_refresh_cookie_is_replaced(client: Client, browser: Browser) -> None:
     client.sign_in()
     planted = client.tokens["refresh_token"]
     mail = browser.request_mail()
@@ -268,7 +266,7 @@ def test_a_refresh_cookie_that_was_planted_doesnt_become_the_victims_session(cli
     assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token.revoked")
 
 
-def test_a_flow_cookie_counts_only_under_the_name_that_other_hosts_cant_set(browser: Browser) -> None:
+def test_flow_cookie_without_prefix_is_ignored(browser: Browser) -> None:
     mail = browser.request_mail()
     browser.cookies = {FLOW_COOKIE.removeprefix("__Host-"): browser.cookies[FLOW_COOKIE]}
 
@@ -289,9 +287,7 @@ def test_a_flow_cookie_counts_only_under_the_name_that_other_hosts_cant_set(brow
         ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
     ],
 )
-def test_a_page_of_another_origin_cant_use_a_link_with_the_browsers_cookie(
-    browser: Browser, headers: dict[str, str], status: int
-) -> None:
+def test_other_origins_cannot_use_the_flow_cookie(browser: Browser, headers: dict[str, str], status: int) -> None:
     mail = browser.request_mail()
     answer = browser.ask("POST", VERIFY, {"token": mail.token}, headers=headers)
     assert answer.status_code == status
@@ -300,7 +296,7 @@ def test_a_page_of_another_origin_cant_use_a_link_with_the_browsers_cookie(
     assert browser.verify(token=mail.token).status_code == 200
 
 
-def test_a_flow_secret_in_two_places_is_refused_and_uses_nothing_up(browser: Browser) -> None:
+def test_flow_secret_in_cookie_and_body_is_refused(browser: Browser) -> None:
     mail = browser.request_mail()
     answer = browser.verify(token=mail.token, flow_secret=browser.cookies[FLOW_COOKIE])
     assert (answer.status_code, answer.json()["code"]) == (400, "token.ambiguous")

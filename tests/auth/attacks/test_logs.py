@@ -1,4 +1,4 @@
-"""A full sign-in and every failure, on a real process: what is looked for afterwards, in all it has written down."""
+"""Secrets and addresses in the outputs of a real server, after sign-ins and all kinds of failures."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ WAIT_SECONDS = 20
 
 @dataclass
 class Watched:
-    """A server, and everything that was sent to it or by it and is nobody else's business."""
+    """A server, and the secrets and addresses in its requests and responses."""
 
     api: Api
     sentry: Sentry
@@ -63,7 +63,7 @@ class Watched:
         return made
 
     def mailed(self, client: Client) -> dict[str, str]:
-        """What a link proves it with; and its code is a secret, too."""
+        """Return the token, code and flow id of an e-mail; remember them as secrets."""
         mail = client.request_mail()
         self.secrets |= {mail.token, mail.code, f"{mail.code[:4]} {mail.code[4:]}"}
         return {"token": mail.token, "code": mail.code, "flow_id": client.flow["flow_id"]}
@@ -89,7 +89,7 @@ def by_code(proof: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def watched(start_api: StartApi, migrated_database_url: str, sendgrid: SendGrid) -> Iterator[Watched]:
-    """A server that tells all that it can, to everybody whom it can tell."""
+    """A server with all outputs enabled: logs, metrics, traces, Sentry."""
     with sentries.running() as sentry, collectors.running() as collector:
         yield from _watched(start_api, migrated_database_url, sendgrid, sentry, collector)
 
@@ -122,7 +122,7 @@ def _watched(
 
 
 def live(watched: Watched, sendgrid: SendGrid) -> None:
-    """All that goes well, up to the account's end; reuse and signing out among it."""
+    """Go through an account's life, up to its deletion."""
     for kind, proof_of in ((Client, by_link), (Browser, by_code)):
         client = watched.client(kind, sendgrid)
         proof = watched.mailed(client)
@@ -144,7 +144,7 @@ def live(watched: Watched, sendgrid: SendGrid) -> None:
 
 
 def fail(watched: Watched, sendgrid: SendGrid) -> None:
-    """Everything that a client can get wrong, with what it should keep to itself in each place of the request."""
+    """Send all kinds of invalid requests, with secrets in each place of a request."""
     client = watched.client(Client, sendgrid)
     proof = watched.mailed(client)
     assert client.verify(token=proof["token"]).status_code == 409
@@ -182,11 +182,11 @@ def fail(watched: Watched, sendgrid: SendGrid) -> None:
 
 BREAK = "ALTER TABLE {0} RENAME TO mislaid", "ALTER TABLE mislaid RENAME TO {0}"
 REFUSE = "ALTER TABLE {0} ADD CONSTRAINT none CHECK (false) NOT VALID", "ALTER TABLE {0} DROP CONSTRAINT none"
-"""PostgreSQL quotes the row that it doesn't take."""
+"""PostgreSQL's error quotes the row that it refuses."""
 
 
 def break_down(watched: Watched, sendgrid: SendGrid) -> None:
-    """What goes wrong here: the tables, and the provider of mail, for a while or for good."""
+    """Make the database and the e-mail provider fail, temporarily and permanently."""
     client = watched.client(Client, sendgrid)
     client.sign_in()
     for table in ("users", "sign_in_flows", "sessions", "auth_events"):
@@ -215,23 +215,23 @@ async def _rows(url: str) -> dict[str, str]:
     connection = await asyncpg.connect(url)
     try:
         tables = await connection.fetch("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid >= 16384")
-        found = {}
+        rows_by_table = {}
         for (table,) in tables:
             rows = await connection.fetch(f"SELECT row::text FROM {table} row")
-            found[table] = "\n".join(row[0] for row in rows)
-        return found
+            rows_by_table[table] = "\n".join(row[0] for row in rows)
+        return rows_by_table
     finally:
         await connection.close()
 
 
 def plain(value: str) -> Iterator[str]:
-    """As it is, and as PostgreSQL shows its characters where they are kept as bytes."""
+    """Yield the value, and its bytes as PostgreSQL prints them."""
     yield value
     yield value.encode().hex()
 
 
 def of_token(secret: str) -> Iterator[str]:
-    """And the bytes that it encodes. Of a refresh token the MAC by itself: session id and generation are no secret."""
+    """Yield also the decoded bytes; only the MAC of a refresh token, whose session id and generation aren't secret."""
     yield from plain(secret)
     if len(secret) > len("1234 5678"):
         for part in secret.removeprefix("art1_").split("."):
@@ -246,13 +246,13 @@ def assert_nowhere(hidden: set[str], text: str, where: str, forms: Callable[[str
             assert at < 0, f"{where}: …{text[max(0, at - 150) : at + len(form) + 20]}"
 
 
-def test_neither_logs_nor_errors_nor_the_database_give_anything_away(watched: Watched, sendgrid: SendGrid) -> None:
+def test_outputs_and_database_contain_no_secrets(watched: Watched, sendgrid: SendGrid) -> None:
     live(watched, sendgrid)
     fail(watched, sendgrid)
     break_down(watched, sendgrid)
     tables = asyncio.run(_rows(watched.database_url))
     metrics = httpx2.get(f"http://127.0.0.1:{watched.metrics_port}/metrics").text
-    assert watched.api.stop() == 0  # what waits to be sent is sent
+    assert watched.api.stop() == 0  # flushes reports and traces
     log = watched.api.log()
     outputs = {
         "the log": log,
@@ -261,7 +261,7 @@ def test_neither_logs_nor_errors_nor_the_database_give_anything_away(watched: Wa
         "a trace": b"\n".join(watched.collector.bodies).decode("latin-1"),
     }
 
-    # What was looked for is there to be found, and what was provoked has happened.
+    # The outputs are complete, and the failures have happened.
     assert {400, 401, 404, 405, 409, 413, 415, 422, 429, 500} <= watched.statuses
     assert len(watched.secrets) > 40
     assert len(watched.errors) > 200
@@ -290,7 +290,7 @@ def test_neither_logs_nor_errors_nor_the_database_give_anything_away(watched: Wa
         assert_nowhere(settings, rows, table)
 
 
-def test_an_address_is_kept_with_its_account_and_its_sign_ins_alone(watched: Watched, sendgrid: SendGrid) -> None:
+def test_addresses_are_stored_only_with_users_and_flows(watched: Watched, sendgrid: SendGrid) -> None:
     live(watched, sendgrid)
     tables = asyncio.run(_rows(watched.database_url))
 
@@ -300,8 +300,8 @@ def test_an_address_is_kept_with_its_account_and_its_sign_ins_alone(watched: Wat
     assert_nowhere(watched.addresses, tables["users"], "an account that was deleted")
 
 
-def test_what_a_mail_that_waits_is_made_of_is_no_link(watched: Watched, sendgrid: SendGrid) -> None:
-    """Whoever can read the queue, or a backup, can't sign in with what is in it."""
+def test_queued_email_contains_no_link(watched: Watched, sendgrid: SendGrid) -> None:
+    """A thief of the queue or of a backup can't sign in with it."""
     sendgrid.status = 500
     client = watched.client(Client, sendgrid)
     assert client.request().status_code == 202
@@ -314,7 +314,7 @@ def test_what_a_mail_that_waits_is_made_of_is_no_link(watched: Watched, sendgrid
     assert urlsafe_b64decode(mail.token + "=") not in payload
     for text in (mail.token, mail.code, client.email):
         assert text.encode() not in payload
-    # All that the payload has is a seed; what is made of it without the secret is another link.
+    # The payload contains only a seed: the link can't be derived without the secret.
     for guess in (payload, payload[16:]):
         token = urlsafe_b64encode(guess).rstrip(b"=").decode()
         assert client.verify(token=token, **client.secret()).status_code == 401

@@ -1,4 +1,4 @@
-"""A database that is away while people are signed in: an answer soon, nobody signed out, and all well afterwards."""
+"""Database outages: requests fail fast, nobody is signed out, and the server recovers."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from tests.support.sendgrid import SendGrid
 pytestmark = pytest.mark.slow
 
 
-def assert_away(ask: Callable[[], httpx2.Response], *, within: float) -> None:
+def assert_unavailable(ask: Callable[[], httpx2.Response], *, within: float) -> None:
     began = time.monotonic()
     answer = ask()
     took = time.monotonic() - began
@@ -35,12 +35,12 @@ def assert_away(ask: Callable[[], httpx2.Response], *, within: float) -> None:
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["cache-control"] == "no-store"
     assert "set-cookie" not in answer.headers
-    assert "www-authenticate" not in answer.headers, "or clients would sign out"
+    assert "www-authenticate" not in answer.headers, "clients would sign out"
     assert took < within
 
 
-def asks(browser: Browser, client: Client) -> list[Callable[[], httpx2.Response]]:
-    """One of each kind of route: whatever is asked, it takes the database."""
+def requests_of(browser: Browser, client: Client) -> list[Callable[[], httpx2.Response]]:
+    """Return a request of each kind of route; all need the database."""
     return [
         lambda: browser.ask("POST", "/auth/refresh", {}),
         lambda: client.ask("POST", "/auth/refresh", {"refresh_token": client.tokens["refresh_token"]}),
@@ -61,16 +61,16 @@ def signed_in(http: httpx2.Client, sendgrid: SendGrid) -> tuple[Browser, Client]
     return browser, client
 
 
-def assert_all_is_well(browser: Browser, client: Client, cookie: str) -> None:
+def assert_still_signed_in(browser: Browser, client: Client, cookie: str) -> None:
     assert browser.cookies == {REFRESH_COOKIE: cookie}
     assert browser.refresh().status_code == client.refresh().status_code == 200
-    for one in (browser, client):
-        assert one.as_signed_in("GET", "/auth/me").json()["display_name"] is None
+    for person in (browser, client):
+        assert person.as_signed_in("GET", "/auth/me").json()["display_name"] is None
     new = Client(client.http, client.sendgrid).sign_in()
     assert new.as_signed_in("GET", "/auth/me").status_code == 200
 
 
-def test_a_database_that_is_stopped_and_started_again(
+def test_stopped_database_signs_nobody_out(
     start_app: StartApp, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "RESTART_SECONDS", 0.2)
@@ -86,28 +86,28 @@ def test_a_database_that_is_stopped_and_started_again(
         browser, client = signed_in(start_app(url).http, sendgrid)
         cookie = browser.cookies[REFRESH_COOKIE]
         server.close()
-        for ask in asks(browser, client):
-            assert_away(ask, within=2)
+        for ask in requests_of(browser, client):
+            assert_unavailable(ask, within=2)
 
         start()
-        assert_all_is_well(browser, client, cookie)
+        assert_still_signed_in(browser, client, cookie)
 
 
-def test_a_network_that_goes_silent_in_the_middle(
+def test_silent_network_signs_nobody_out(
     start_app: StartApp, sendgrid: SendGrid, postgres_server: Postgres, migrated_database_url: str
 ) -> None:
-    """Nothing refuses a connection here; only the time limits end the wait."""
+    """Connections aren't refused, so only time limits end the wait."""
     name = migrated_database_url.partition("?")[0].rpartition("/")[2]
     with relay(postgres_server.socket_folder, postgres_server.port) as network:
         app = start_app(
             f"postgres://postgres@127.0.0.1:{network.port}/{name}",
-            database_statement_timeout_seconds=2,  # here, by two seconds more
+            database_statement_timeout_seconds=2,  # 2 s more in the client
             database_connect_timeout_seconds=2,
         )
         browser, client = signed_in(app.http, sendgrid)
         cookie = browser.cookies[REFRESH_COOKIE]
         network.silent = True
-        at_once([partial(assert_away, ask, within=14) for ask in asks(browser, client)])
+        at_once([partial(assert_unavailable, ask, within=14) for ask in requests_of(browser, client)])
 
         network.silent = False
-        assert_all_is_well(browser, client, cookie)
+        assert_still_signed_in(browser, client, cookie)

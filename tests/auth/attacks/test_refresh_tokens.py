@@ -1,4 +1,4 @@
-"""Good refresh tokens: used again, raced, kept too long."""
+"""Genuine refresh tokens: reused, used concurrently, expired."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,13 +15,13 @@ from tests.support.sendgrid import SendGrid
 
 
 def column(app: App, client: Client, name: str) -> object:
-    """Of the session's row."""
+    """Return a column of the session's row."""
     query = f"SELECT {name} FROM sessions WHERE id = '{client.tokens['session']['id']}'"
     return databases.fetch_value(app.database_url, query)
 
 
 def recorded(app: App, client: Client) -> object:
-    """What the record of the session holds, in its order."""
+    """Return the session's audit events in order."""
     query = f"""
         SELECT array_agg(event || coalesce(' ' || detail, '') ORDER BY id)
         FROM auth_events WHERE session_id = '{client.tokens["session"]["id"]}'
@@ -36,7 +36,7 @@ def assert_refused(answer: httpx2.Response, why: str) -> None:
 
 
 def assert_dead(app: App, client: Client, *access_tokens: str) -> None:
-    """The whole family: whoever holds what of it."""
+    """Check that all tokens of the session are refused."""
     assert_refused(client.refresh(), "revoked")
     for token in (client.tokens["access_token"], *access_tokens):
         assert client.ask("GET", "/auth/me", bearer=token).status_code == 401
@@ -45,7 +45,7 @@ def assert_dead(app: App, client: Client, *access_tokens: str) -> None:
     assert recorded(app, client) == ["session.created", "session.revoked reused", "refresh_token.reused"]
 
 
-def test_one_that_was_just_used_gets_the_same_successor_again(client: Client, app: App) -> None:
+def test_replay_within_thirty_seconds_gets_the_same_token(client: Client, app: App) -> None:
     app.clock.stop()
     old = client.sign_in().tokens["refresh_token"]
     new = client.refresh(old).json()["refresh_token"]
@@ -61,7 +61,7 @@ def test_one_that_was_just_used_gets_the_same_successor_again(client: Client, ap
     assert client.refresh(new).status_code == 200
 
 
-def test_one_that_was_used_over_thirty_seconds_ago_ends_the_session(client: Client, app: App) -> None:
+def test_reuse_after_thirty_seconds_ends_the_session(client: Client, app: App) -> None:
     old, first = client.sign_in().tokens["refresh_token"], client.tokens["access_token"]
     client.refresh(old)
     app.clock.advance(seconds=30.1)
@@ -70,8 +70,8 @@ def test_one_that_was_used_over_thirty_seconds_ago_ends_the_session(client: Clie
     assert_dead(app, client, first)
 
 
-def test_the_thirty_seconds_count_from_the_use_of_a_token(client: Client, app: App) -> None:
-    """Not from the sign-in: or two tabs that refresh at once would end every session that is older."""
+def test_replay_window_starts_with_the_tokens_first_use(client: Client, app: App) -> None:
+    """Not with the sign-in: concurrent tabs must not end an older session."""
     client.sign_in()
     for _ in range(2):
         app.clock.advance(hours=1)
@@ -80,7 +80,7 @@ def test_the_thirty_seconds_count_from_the_use_of_a_token(client: Client, app: A
         assert client.refresh(old).json()["refresh_token"] == new
 
 
-def test_one_two_generations_back_ends_the_session_however_soon(client: Client, app: App) -> None:
+def test_reuse_two_generations_back_ends_the_session(client: Client, app: App) -> None:
     old, first = client.sign_in().tokens["refresh_token"], client.tokens["access_token"]
     client.refresh()
     client.refresh()
@@ -89,7 +89,7 @@ def test_one_two_generations_back_ends_the_session_however_soon(client: Client, 
     assert_dead(app, client, first)
 
 
-def test_replaying_doesnt_prolong_the_time_in_which_one_may(client: Client, app: App) -> None:
+def test_replay_does_not_extend_the_replay_window(client: Client, app: App) -> None:
     old = client.sign_in().tokens["refresh_token"]
     client.refresh(old)
     app.clock.advance(seconds=20)
@@ -99,7 +99,7 @@ def test_replaying_doesnt_prolong_the_time_in_which_one_may(client: Client, app:
     assert_refused(client.ask("POST", "/auth/refresh", {"refresh_token": old}), "reused")
 
 
-def test_reuse_of_one_session_leaves_the_accounts_others_alone(client: Client) -> None:
+def test_reuse_keeps_the_accounts_other_sessions(client: Client) -> None:
     client.sign_in()
     other = replace(client, ip=new_ip(), mails=client.mails).sign_in()
     old = client.tokens["refresh_token"]
@@ -114,22 +114,22 @@ def test_reuse_of_one_session_leaves_the_accounts_others_alone(client: Client) -
     ]
 
 
-def test_an_account_that_was_suspended_by_sql_alone_is_out_with_its_next_refresh(client: Client, app: App) -> None:
-    """Whoever is called at night may not know the console, which ends the sessions as well."""
+def test_refresh_ends_sessions_of_account_suspended_by_sql(client: Client, app: App) -> None:
+    """An operator may suspend an account by plain SQL, which doesn't end its sessions."""
     client.sign_in()
     other = replace(client, ip=new_ip(), mails=client.mails).sign_in()
     suspend = "UPDATE users SET disabled_at = now() WHERE id = $1"
     databases.fetch_value(app.database_url, suspend, client.tokens["user"]["id"])
 
     assert_refused(client.refresh(), "revoked")
-    for one in (client, other):
-        assert column(app, one, "revoked_reason") == "suspended"
-        assert one.as_signed_in("GET", "/auth/sessions").status_code == 401
+    for device in (client, other):
+        assert column(app, device, "revoked_reason") == "suspended"
+        assert device.as_signed_in("GET", "/auth/sessions").status_code == 401
     assert_refused(other.refresh(), "revoked")
     assert recorded(app, client) == ["session.created", "session.revoked suspended"]
 
 
-def test_forty_refreshes_at_once_get_one_value(client: Client, app: App) -> None:
+def test_concurrent_refreshes_get_the_same_token(client: Client, app: App) -> None:
     old = client.sign_in().tokens["refresh_token"]
     answers = at_once([partial(client.ask, "POST", "/auth/refresh", {"refresh_token": old})] * 40)
 
@@ -140,7 +140,7 @@ def test_forty_refreshes_at_once_get_one_value(client: Client, app: App) -> None
 
 
 @pytest.mark.slow
-def test_nothing_is_left_of_a_session_that_was_refreshed_while_it_was_ended(app: App, sendgrid: SendGrid) -> None:
+def test_session_ended_during_refresh_stays_ended(app: App, sendgrid: SendGrid) -> None:
     rounds = 20
     clients = [Client(app.http, sendgrid) for _ in range(rounds)]
     at_once([client.sign_in for client in clients])
@@ -164,7 +164,7 @@ def test_nothing_is_left_of_a_session_that_was_refreshed_while_it_was_ended(app:
     assert outcomes.total() == rounds
 
 
-def test_a_session_ends_when_it_isnt_used_for_seven_days(client: Client, app: App) -> None:
+def test_session_expires_after_seven_idle_days(client: Client, app: App) -> None:
     client.sign_in()
     app.clock.advance(days=7, minutes=-1)
     assert client.refresh().status_code == 200
@@ -174,10 +174,10 @@ def test_a_session_ends_when_it_isnt_used_for_seven_days(client: Client, app: Ap
     assert_refused(client.refresh(), "expired")
 
 
-def test_a_session_has_ended_at_the_very_instant_that_ends_it(
+def test_session_is_expired_exactly_at_idle_expires_at(
     client: Client, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And isn't taken for stolen: what rotates and what says why not agree on when it is over."""
+    """It isn't reported as reused: both statements agree on the time of expiry."""
     client.sign_in()
     end = column(app, client, "idle_expires_at")
     monkeypatch.setattr(Clock, "__call__", lambda _: end)
@@ -185,7 +185,7 @@ def test_a_session_has_ended_at_the_very_instant_that_ends_it(
     assert_refused(client.refresh(), "expired")
 
 
-def test_an_old_one_is_no_way_back_into_a_session_that_has_expired(client: Client, app: App) -> None:
+def test_old_token_of_an_expired_session_is_refused(client: Client, app: App) -> None:
     old = client.sign_in().tokens["refresh_token"]
     app.clock.advance(days=1)
     client.refresh()
@@ -194,7 +194,7 @@ def test_an_old_one_is_no_way_back_into_a_session_that_has_expired(client: Clien
     assert_refused(client.refresh(old), "expired")
 
 
-def test_a_session_ends_after_thirty_days_however_much_it_is_used(client: Client, app: App) -> None:
+def test_session_expires_after_thirty_days(client: Client, app: App) -> None:
     client.sign_in()
     for _ in range(4):
         app.clock.advance(days=6)
@@ -205,11 +205,11 @@ def test_a_session_ends_after_thirty_days_however_much_it_is_used(client: Client
     app.clock.advance(seconds=11)
 
     assert_refused(client.refresh(), "expired")
-    app.clock.advance(seconds=10)  # past what clocks may be apart: no access token outlives the session
+    app.clock.advance(seconds=10)  # the clock leeway: no access token outlives its session
     assert client.ask("GET", "/auth/sessions", bearer=last.json()["access_token"]).status_code == 401
 
 
-def test_the_61st_in_five_minutes_is_too_many_and_does_no_harm(browser: Browser, app: App) -> None:
+def test_sixty_first_refresh_is_limited_and_harmless(browser: Browser, app: App) -> None:
     browser.sign_in()
     for _ in range(60):
         assert browser.refresh().status_code == 200
@@ -228,7 +228,7 @@ def test_the_61st_in_five_minutes_is_too_many_and_does_no_harm(browser: Browser,
 
 
 @pytest.mark.parametrize("why", ["invalid", "expired", "revoked", "reused"])
-def test_a_cookie_that_is_no_good_any_more_is_cleared(browser: Browser, app: App, why: str) -> None:
+def test_invalid_refresh_cookie_is_cleared(browser: Browser, app: App, why: str) -> None:
     browser.sign_in()
     token = browser.cookies[REFRESH_COOKIE]
     if why == "invalid":
@@ -250,8 +250,8 @@ def test_a_cookie_that_is_no_good_any_more_is_cleared(browser: Browser, app: App
     assert browser.cookies == {}
 
 
-def test_of_21_sessions_the_oldest_ends(client: Client, app: App) -> None:
-    """21 sign-ins would be more than an address may have in a day."""
+def test_twenty_first_session_ends_the_oldest(client: Client, app: App) -> None:
+    """The clock moves because an address may request only 20 links a day."""
     devices = [replace(client, ip=new_ip()) for _ in range(21)]
     for number, device in enumerate(devices):
         device.mails = number
@@ -270,10 +270,10 @@ def test_of_21_sessions_the_oldest_ends(client: Client, app: App) -> None:
 
 
 @pytest.mark.parametrize("whose", ["ended ones", "another account's"])
-def test_only_live_sessions_of_the_account_count_among_its_twenty(
+def test_only_the_accounts_active_sessions_are_counted(
     client: Client, app: App, sendgrid: SendGrid, whose: str
 ) -> None:
-    """Or signing in and out again would end one's other sessions, and whoever has many those of others."""
+    """Otherwise repeated sign-ins, or another account's sessions, would end the account's other sessions."""
     client.sign_in()
     other = Client(app.http, sendgrid).sign_in()
     copied = (client if whose == "ended ones" else other).tokens["session"]["id"]
@@ -291,7 +291,7 @@ def test_only_live_sessions_of_the_account_count_among_its_twenty(
     assert [each.refresh().status_code for each in (client, second)] == [200, 200]
 
 
-def test_a_mailbox_that_was_lost_gives_no_way_to_prolong_a_session_that_was_ended(client: Client) -> None:
+def test_new_sign_in_does_not_revive_an_ended_session(client: Client) -> None:
     client.sign_in()
     token = client.tokens["refresh_token"]
     assert client.ask("POST", "/auth/logout", {"refresh_token": token}).status_code == 204

@@ -1,4 +1,4 @@
-"""What is done with requests for links: to learn who has an account, to flood people with mail, to lead them astray."""
+"""Attacks with requests for links: account enumeration, floods of e-mail, open redirects."""
 
 import random
 import time
@@ -24,7 +24,7 @@ EVERYBODYS_NETWORK = IPv6Network("2001:db8::/32")
 
 
 def accounts(app: App, count: int, *, suspended: bool) -> list[str]:
-    """The addresses of new accounts."""
+    """Create accounts and return their addresses."""
     emails = [new_address() for _ in range(count)]
     disabled_at = "now()" if suspended else "NULL"
     values = ", ".join(f"(gen_random_uuid(), '{email}', '{email}', now(), {disabled_at})" for email in emails)
@@ -36,7 +36,7 @@ def accounts(app: App, count: int, *, suspended: bool) -> list[str]:
 
 
 def assert_limited(answer: httpx2.Response, policy: str, quota: int, window: str) -> int:
-    """It says so with the fields of the standards, and tells nothing else. Returns for how long."""
+    """Check the 429 with its headers, and return Retry-After."""
     assert answer.status_code == 429, answer.text
     assert answer.json()["code"] == "rate_limit.exceeded"
     assert answer.headers.get_list("ratelimit-policy")[0] == f'"{policy}";q={quota};w={window}'
@@ -50,12 +50,12 @@ def assert_limited(answer: httpx2.Response, policy: str, quota: int, window: str
 
 
 @pytest.mark.slow
-def test_a_request_tells_nobody_whether_there_is_an_account(
+def test_request_does_not_reveal_an_account(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
-    """Neither in what it answers nor in how long that takes.
+    """Neither by the response nor by its duration.
 
-    Measured by turns, in changing order, so that a busy machine delays all; and again, if it didn't.
+    The kinds are measured in random order, so that a busy machine delays all of them, and again if the result is bad.
     """
     app = start_app(migrated_database_url, mail_limit_per_hour=1_000_000)
     rounds = 40
@@ -64,11 +64,11 @@ def test_a_request_tells_nobody_whether_there_is_an_account(
         "unknown": [new_address() for _ in range(rounds)],
         "suspended": accounts(app, rounds, suspended=True),
     }
-    Client(app.http, sendgrid).request_mail()  # the first of a server takes longer
+    Client(app.http, sendgrid).request_mail()  # warms up the server
     looks = set()
 
     def slowest_by_fastest() -> float:
-        """Of the kinds' lower quartiles, which a busy machine moves less than their medians."""
+        """Compare lower quartiles, which a busy machine affects less than medians."""
         seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
         for number in range(rounds):
             for kind in sorted(kinds, key=lambda _: random.random()):
@@ -86,10 +86,10 @@ def test_a_request_tells_nobody_whether_there_is_an_account(
     assert next(iter(looks))[0] == 202
 
 
-def test_a_request_looks_nobody_up(
+def test_request_reads_no_account(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
-    """So that no time can be measured: it doesn't even need the table of accounts."""
+    """The request works without the table of accounts, so its duration can't depend on it."""
     app = start_app(migrated_database_url)
     databases.execute(migrated_database_url, "ALTER TABLE users RENAME TO mislaid")
     client = Client(app.http, sendgrid)
@@ -97,7 +97,7 @@ def test_a_request_looks_nobody_up(
     databases.execute(migrated_database_url, "ALTER TABLE mislaid RENAME TO users")
 
 
-def test_a_suspended_account_isnt_signed_in_to_and_only_its_owner_learns_why(client: Client, app: App) -> None:
+def test_suspended_account_is_refused_after_proof(client: Client, app: App) -> None:
     client.sign_in()
     databases.execute(app.database_url, f"UPDATE users SET disabled_at = now() WHERE email_key = '{client.email}'")
     mail = client.request_mail()
@@ -108,17 +108,17 @@ def test_a_suspended_account_isnt_signed_in_to_and_only_its_owner_learns_why(cli
     assert (answer.status_code, answer.json()["code"]) == (403, "account.disabled")
     assert answer.json().keys() <= {"type", "title", "status", "detail", "instance", "code", "request_id"}
     assert "set-cookie" not in answer.headers
-    assert count_rows(app.database_url, "sessions", client.email) == 1, "the one of before"
+    assert count_rows(app.database_url, "sessions", client.email) == 1, "the first session"
     assert client.verify(**by_code).json()["code"] == "magic_link.used"
     mail = client.request_mail()
     by_code = {"flow_id": client.flow["flow_id"], "code": mail.code, **client.secret()}
     assert client.verify(**by_code).json()["code"] == "account.disabled"
 
 
-def test_a_mail_provider_that_hangs_keeps_nobody_waiting(
+def test_hanging_email_provider_delays_no_request(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
-    """Nor do mails that wait for it hold connections to the database, of which there are fewer here."""
+    """E-mails that wait for the provider hold no database connections, of which there are only few here."""
     app = start_app(migrated_database_url, database_pool_size=2, database_background_pool_size=2)
     sendgrid.seconds = 1.5
     seconds = []
@@ -131,24 +131,22 @@ def test_a_mail_provider_that_hangs_keeps_nobody_waiting(
 
 
 @pytest.mark.slow
-def test_a_mail_provider_that_is_down_gets_the_mail_when_it_is_back(
-    start_app: Callable[..., App], migrated_database_url: str
-) -> None:
-    with sendgrids.running() as own:
-        client = Client(start_app(migrated_database_url, sendgrid_api_url=own.url).http, own)
-        own.status = 500
+def test_email_is_retried_after_a_provider_outage(start_app: Callable[..., App], migrated_database_url: str) -> None:
+    with sendgrids.running() as provider:
+        client = Client(start_app(migrated_database_url, sendgrid_api_url=provider.url).http, provider)
+        provider.status = 500
         assert client.request().status_code == 202
-        wait_until(lambda: own.requests > 0)
-        assert own.mails_to(client.email) == []
-        own.status = 202
+        wait_until(lambda: provider.requests > 0)
+        assert provider.mails_to(client.email) == []
+        provider.status = 202
         time.sleep(1.2)  # the wait before the first retry
-        Client(client.http, own).request_mail()  # has the queue look at what is due, which else it does each 5 s
+        Client(client.http, provider).request_mail()  # wakes the worker, which otherwise polls every 5 s
 
-        own.wait_for(client.email)
-        assert len(own.mails_to(client.email)) == 1
+        provider.wait_for(client.email)
+        assert len(provider.mails_to(client.email)) == 1
 
 
-def test_the_sixth_request_of_a_client_for_an_address_in_an_hour_is_refused(client: Client, app: App) -> None:
+def test_sixth_request_for_an_address_and_client_is_limited(client: Client, app: App) -> None:
     answers = [client.request() for _ in range(5)]
     assert [answer.status_code for answer in answers] == [202] * 5
     wait = assert_limited(client.request(), "sign-in-address-client", 5, HOUR)
@@ -159,10 +157,10 @@ def test_the_sixth_request_of_a_client_for_an_address_in_an_hour_is_refused(clie
     app.clock.advance(seconds=wait - 10)
     assert client.request().status_code == 429
     app.clock.advance(seconds=10)
-    assert client.request().status_code == 202, "and the first, as soon as it was told"
+    assert client.request().status_code == 202, "the first client after Retry-After"
 
 
-def test_the_twenty_first_request_of_a_client_in_an_hour_is_refused(client: Client, app: App) -> None:
+def test_twenty_first_request_of_a_client_is_limited(client: Client, app: App) -> None:
     for _ in range(20):
         assert client.request(email=new_address()).status_code == 202
     wait = assert_limited(client.request(email=new_address()), "sign-in-client", 20, HOUR)
@@ -172,7 +170,7 @@ def test_the_twenty_first_request_of_a_client_in_an_hour_is_refused(client: Clie
     assert client.request(email=new_address()).status_code == 202
 
 
-def test_the_twenty_first_request_for_an_address_in_a_day_is_refused_whoever_asks(client: Client, app: App) -> None:
+def test_twenty_first_request_for_an_address_is_limited(client: Client, app: App) -> None:
     for _ in range(20):
         assert elsewhere(client).request().status_code == 202
     wait = assert_limited(elsewhere(client).request(), "sign-in-address", 20, DAY)
@@ -184,15 +182,15 @@ def test_the_twenty_first_request_for_an_address_in_a_day_is_refused_whoever_ask
     assert elsewhere(client).request().status_code == 202
 
 
-def test_of_thirty_requests_at_once_five_get_through(client: Client, app: App) -> None:
+def test_concurrent_requests_respect_the_limit(client: Client, app: App) -> None:
     answers = at_once([client.request] * 30)
 
     assert Counter(answer.status_code for answer in answers) == {202: 5, 429: 25}
     assert count_rows(app.database_url, "sign_in_flows", client.email) == 5
 
 
-def test_all_addresses_of_one_ipv6_network_are_one_client(client: Client) -> None:
-    """A host may choose any of a /64 (RFC 4291, 2.5.4)."""
+def test_ipv6_network_counts_as_one_client(client: Client) -> None:
+    """A host can use any address of its /64 (RFC 4291, 2.5.4)."""
     network = int(EVERYBODYS_NETWORK.network_address) + (randrange(2**32) << 64)
     for _ in range(5):
         client.ip = str(IPv6Address(network + randrange(2**64)))
@@ -204,14 +202,12 @@ def test_all_addresses_of_one_ipv6_network_are_one_client(client: Client) -> Non
     assert client.request().status_code == 202
 
 
-def test_whoever_has_many_ipv6_networks_gets_no_more_than_sixty_mails_an_hour(
-    client: Client, sendgrid: SendGrid
-) -> None:
-    """A /48 has 65,536 of them, which would be enough to use up everybody's mails."""
+def test_ipv6_site_gets_sixty_emails_an_hour(client: Client, sendgrid: SendGrid) -> None:
+    """A /48 has 65,536 networks, enough to exhaust the limit on all e-mails."""
     site = int(EVERYBODYS_NETWORK.network_address) + (1 << 126) + (randrange(2**16) << 80)
     for number in range(60):
-        one = Client(client.http, sendgrid, ip=str(IPv6Address(site + (number << 64) + 1)))
-        assert one.request().status_code == 202
+        neighbour = Client(client.http, sendgrid, ip=str(IPv6Address(site + (number << 64) + 1)))
+        assert neighbour.request().status_code == 202
     another = Client(client.http, sendgrid, ip=str(IPv6Address(site + (60 << 64) + 1)))
     assert_limited(another.request(), "sign-in-site", 60, HOUR)
 
@@ -219,7 +215,7 @@ def test_whoever_has_many_ipv6_networks_gets_no_more_than_sixty_mails_an_hour(
     assert another.request().status_code == 202
 
 
-def test_an_ipv4_address_is_one_client_even_when_it_is_written_as_ipv6(client: Client) -> None:
+def test_ipv4_mapped_address_counts_as_ipv4(client: Client) -> None:
     ip = client.ip
     for _ in range(5):
         assert client.request().status_code == 202
@@ -231,7 +227,7 @@ def test_an_ipv4_address_is_one_client_even_when_it_is_written_as_ipv6(client: C
 @pytest.mark.parametrize(
     "header", "X-Forwarded-For X-Real-IP X-Client-IP True-Client-IP CF-Connecting-IP X-Envoy-External-Address".split()
 )
-def test_a_client_cant_give_itself_another_address(client: Client, header: str) -> None:
+def test_client_cannot_forge_its_address(client: Client, header: str) -> None:
     for _ in range(5):
         client.headers = {header: new_ip(), "Forwarded": f"for={new_ip()}"}
         assert client.request().status_code == 202
@@ -240,7 +236,7 @@ def test_a_client_cant_give_itself_another_address(client: Client, header: str) 
     assert_limited(client.request(), "sign-in-address-client", 5, HOUR)
 
 
-def test_flys_header_is_believed_from_flys_proxy_alone(
+def test_fly_header_of_untrusted_peer_is_ignored(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
     client = Client(start_app(migrated_database_url, trusted_proxies="").http, sendgrid)
@@ -250,7 +246,7 @@ def test_flys_header_is_believed_from_flys_proxy_alone(
     assert_limited(elsewhere(client).request(), "sign-in-address-client", 5, HOUR)
 
 
-def test_all_together_get_no_more_mail_than_is_paid_for(
+def test_all_emails_together_are_limited(
     start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
     app = start_app(migrated_database_url, mail_limit_per_hour=7)
@@ -259,14 +255,16 @@ def test_all_together_get_no_more_mail_than_is_paid_for(
         client.request()
     assert count_rows(app.database_url, "sign_in_flows", client.email) == 5
     for _ in range(2):
-        assert Client(app.http, sendgrid).request().status_code == 202, "what was refused before didn't count"
+        assert Client(app.http, sendgrid).request().status_code == 202, "refused requests aren't counted"
     wait = assert_limited(Client(app.http, sendgrid).request(), "sign-in-emails", 7, HOUR)
 
     app.clock.advance(seconds=wait)
     assert Client(app.http, sendgrid).request().status_code == 202
 
 
-def test_machines_count_together(app: App, start_app: Callable[..., App], client: Client, sendgrid: SendGrid) -> None:
+def test_machines_share_request_limits(
+    app: App, start_app: Callable[..., App], client: Client, sendgrid: SendGrid
+) -> None:
     other = Client(start_app(app.database_url).http, sendgrid, ip=client.ip, email=client.email)
     statuses = [each.request().status_code for each in (client, other, client, other, client)]
     assert statuses == [202] * 5
@@ -275,7 +273,7 @@ def test_machines_count_together(app: App, start_app: Callable[..., App], client
     assert_limited(client.request(), "sign-in-address-client", 5, HOUR)
 
 
-def test_what_isnt_a_request_doesnt_count(client: Client) -> None:
+def test_invalid_request_is_not_counted(client: Client) -> None:
     for _ in range(25):
         assert client.request(redirect_to="//evil.example").status_code == 422
 
@@ -292,23 +290,27 @@ ELSEWHERE = r"""
 CONTROLS = ["/\r\nSet-Cookie: x", "/\t/evil.example", "/\n/evil.example", "\t//evil.example", " //evil.example", "/\0"]
 NEITHER = ["/\x7f", "/\u2028", "/\u0430", "", "/" + "a" * 2048, 5, ["/studio"], {"path": "/studio"}]
 
-DOTTED = ["/.//evil.example", "/a/..//evil.example", "/%2e//evil.example"]  # WHATWG URL takes dots out
+DOTTED = [
+    "/.//evil.example",
+    "/a/..//evil.example",
+    "/%2e//evil.example",
+]  # URL parsers remove the dot segments (WHATWG URL)
 
 
 @pytest.mark.parametrize("redirect_to", [*ELSEWHERE.split(), *CONTROLS, *NEITHER, *DOTTED])
-def test_nobody_is_led_elsewhere_after_signing_in(client: Client, app: App, redirect_to: object) -> None:
+def test_external_redirect_is_refused(client: Client, app: App, redirect_to: object) -> None:
     answer = client.request(redirect_to=redirect_to)
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/redirect_to"
     assert "evil" not in answer.text
-    assert count_rows(app.database_url, "sign_in_flows", client.email) == 0, "so there is no mail"
+    assert count_rows(app.database_url, "sign_in_flows", client.email) == 0, "no e-mail is sent"
 
 
 @pytest.mark.parametrize(
     "redirect_to", ["/", "/ok", "/studio?tab=2&q=a%20b#top", "/search?q=%C3%A9", "/" + "a" * 2047, None]
 )
-def test_a_path_of_the_frontend_is_where_one_gets(client: Client, redirect_to: str | None) -> None:
+def test_redirect_path_is_returned(client: Client, redirect_to: str | None) -> None:
     mail = client.request_mail(redirect_to=redirect_to)
     answer = client.verify(token=mail.token, **client.secret())
 
@@ -325,7 +327,7 @@ def test_a_path_of_the_frontend_is_where_one_gets(client: Client, redirect_to: s
         *((field, "x") for field in "role user_id created flow_secret app_url expires_at ip".split()),
     ],
 )
-def test_a_request_takes_nothing_that_it_doesnt_know(client: Client, app: App, field: str, value: object) -> None:
+def test_invalid_or_unknown_field_is_refused(client: Client, app: App, field: str, value: object) -> None:
     answer = client.request(**{field: value})
 
     assert answer.status_code == 422

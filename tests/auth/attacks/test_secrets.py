@@ -1,4 +1,4 @@
-"""The server's own secrets: replaced while people are signed in, missing, or too short."""
+"""The server's secrets: rotated, leaked, missing, too short."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ PREVIOUS = {f"{name.lower()}_previous": SecretStr(value) for name, value in SECR
 
 
 class Before:
-    """What was made under the old secrets: a session, an open link, an open code, and a mail that waits."""
+    """Clients from before the rotation: two sessions, an open link, an open code, and a queued e-mail."""
 
     def __init__(self, app: App, sendgrid: SendGrid) -> None:
         self.client = Client(app.http, sendgrid).sign_in()
@@ -37,7 +37,7 @@ class Before:
         self.everyone = (self.client, self.browser, self.by_link, self.by_code, self.by_waiting_mail)
 
     def use_links(self, sendgrid: SendGrid) -> list[int]:
-        """What the answers to the link, the code, and the mail that had to wait are."""
+        """Return the statuses of using the link, the code and the queued e-mail."""
         link, code = self.mails
         late = newest_mail(sendgrid, self.by_waiting_mail.email)
         return [
@@ -57,7 +57,7 @@ def before(migrated_database_url: str, sendgrid: SendGrid) -> Before:
 
 @contextmanager
 def after(url: str, sendgrid: SendGrid, before: Before, **secrets: Any) -> Iterator[App]:
-    """The same people, and a server that was deployed anew."""
+    """Start a server with other secrets, for the same clients."""
     databases.execute(url, "UPDATE pgqueuer SET execute_after = now() - interval '1 second'")
     sendgrid.status = 202
     with apps.running(url, sendgrid_url=sendgrid.url, **secrets) as app:
@@ -66,7 +66,7 @@ def after(url: str, sendgrid: SendGrid, before: Before, **secrets: Any) -> Itera
         yield app
 
 
-def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
+def test_rotated_secrets_keep_sessions_and_emails(
     before: Before, migrated_database_url: str, sendgrid: SendGrid
 ) -> None:
     client, browser = before.client, before.browser
@@ -76,7 +76,7 @@ def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
         old = client.tokens["refresh_token"]
         assert client.refresh().status_code == browser.refresh().status_code == 200
         assert before.use_links(sendgrid) == [200, 200, 200]
-        # What is made now is made with the new ones, and what was made with the old ones is used up just the same.
+        # New tokens are made with the new secrets, and reuse of old ones is detected.
         assert client.refresh(old).json()["refresh_token"] == client.tokens["refresh_token"]
         assert client.refresh().status_code == 200
         assert client.ask("POST", "/auth/refresh", {"refresh_token": old}).json()["code"] == "refresh_token.reused"
@@ -85,10 +85,8 @@ def test_secrets_that_are_replaced_sign_nobody_out_and_spoil_no_mail(
         assert browser.as_signed_in("GET", "/auth/me").status_code == 200
 
 
-def test_while_machines_change_over_each_reads_what_the_others_make(
-    migrated_database_url: str, sendgrid: SendGrid
-) -> None:
-    """First all learn to read the new secrets, then one after the other makes with them (docs/runbook.md)."""
+def test_machines_accept_each_others_secrets_during_rotation(migrated_database_url: str, sendgrid: SendGrid) -> None:
+    """First all machines accept the new secrets, then one after the other signs with them (docs/runbook.md)."""
     learning: dict[str, Any] = {f"{name}_previous": secret for name, secret in NEW.items()}
     making: dict[str, Any] = NEW | PREVIOUS
     with (
@@ -98,7 +96,7 @@ def test_while_machines_change_over_each_reads_what_the_others_make(
         for here, there in ((before, after), (after, before)):
             client, browser = Client(here.http, sendgrid), Browser(here.http, sendgrid)
             for person in (client, browser):
-                mail = person.request_mail()  # which either of the two has made and sent
+                mail = person.request_mail()  # either machine may have sent it
                 person.http = there.http
                 assert person.verify(token=mail.token, **person.secret()).status_code == 200
                 person.http = here.http
@@ -116,9 +114,7 @@ def test_while_machines_change_over_each_reads_what_the_others_make(
         assert databases.fetch_value(migrated_database_url, given_up) == 0
 
 
-def test_what_is_made_after_secrets_were_replaced_doesnt_need_the_previous_ones(
-    migrated_database_url: str, sendgrid: SendGrid
-) -> None:
+def test_previous_secrets_are_not_needed_after_rotation(migrated_database_url: str, sendgrid: SendGrid) -> None:
     both: dict[str, Any] = NEW | PREVIOUS
     with apps.running(migrated_database_url, sendgrid_url=sendgrid.url, **both) as app:
         before = Before(app, sendgrid)
@@ -128,9 +124,7 @@ def test_what_is_made_after_secrets_were_replaced_doesnt_need_the_previous_ones(
         assert before.use_links(sendgrid) == [200, 200, 200]
 
 
-def test_secrets_that_got_out_are_replaced_without_previous_ones_and_nothing_of_theirs_is_good(
-    before: Before, migrated_database_url: str, sendgrid: SendGrid
-) -> None:
+def test_tokens_of_leaked_secrets_are_refused(before: Before, migrated_database_url: str, sendgrid: SendGrid) -> None:
     client, browser = before.client, before.browser
     with after(migrated_database_url, sendgrid, before, **NEW):
         for path in ("/auth/me", "/auth/sessions"):
@@ -148,11 +142,11 @@ def test_secrets_that_got_out_are_replaced_without_previous_ones_and_nothing_of_
         assert Client(client.http, sendgrid).sign_in().refresh().status_code == 200
         given_up = "SELECT count(*) FROM pgqueuer WHERE status = 'failed'"
         wait_until(lambda: databases.fetch_value(migrated_database_url, given_up) == 1)
-        assert sendgrid.mails_to(before.by_waiting_mail.email) == [], "a link that can't work isn't mailed"
+        assert sendgrid.mails_to(before.by_waiting_mail.email) == [], "an invalid link isn't sent"
 
 
 @pytest.mark.parametrize("kept", ["jwt_secret", "magic_link_secret"])
-def test_each_secret_can_be_replaced_by_itself(
+def test_each_secret_can_be_rotated_alone(
     before: Before, migrated_database_url: str, sendgrid: SendGrid, kept: str
 ) -> None:
     with after(migrated_database_url, sendgrid, before, **{name: new for name, new in NEW.items() if name != kept}):
@@ -185,12 +179,12 @@ SHORT = "only-31-characters-of-a-secret!"
         ("APP_URL", "javascript:alert(1)"),
     ],
 )
-def test_a_setting_that_would_make_sign_in_unsafe_is_named_and_not_shown(
+def test_unsafe_setting_is_named_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
 ) -> None:
     for other, good in GOOD.items():
         monkeypatch.setenv(other, good)
-    assert load(Settings).environment == "production", "unless it is said otherwise"
+    assert load(Settings).environment == "production", "the default"
     if value is None:
         monkeypatch.delenv(name)
     else:
@@ -205,7 +199,7 @@ def test_a_setting_that_would_make_sign_in_unsafe_is_named_and_not_shown(
 
 
 @pytest.mark.slow
-def test_a_server_without_its_secrets_doesnt_start_and_says_which() -> None:
+def test_server_names_missing_secrets_and_exits() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "audifi.serve"],
         cwd=ROOT / "server",
@@ -217,10 +211,10 @@ def test_a_server_without_its_secrets_doesnt_start_and_says_which() -> None:
     )
 
     assert done.returncode == 1
-    said = done.stdout + done.stderr
-    named = {line.partition(":")[0] for line in said.splitlines() if ": " in line}
+    output = done.stdout + done.stderr
+    named = {line.partition(":")[0] for line in output.splitlines() if ": " in line}
     missing = {"MAGIC_LINK_SECRET", "SENDGRID_API_KEY", "APP_URL"}
     assert named == {"JWT_SECRET", "MAGIC_LINK_SECRET_PREVIOUS"} | missing
-    assert SHORT not in said
-    assert SHORT[::-1] not in said
-    assert "Traceback" not in said
+    assert SHORT not in output
+    assert SHORT[::-1] not in output
+    assert "Traceback" not in output

@@ -1,4 +1,4 @@
-"""Two real processes on one database: what one of them knows, the other does, and neither is missed."""
+"""Two server processes on one database: shared state, and no lost e-mail."""
 
 import subprocess
 import sys
@@ -43,9 +43,9 @@ class Pair:
     database_url: str
 
     def client(self, sendgrid: SendGrid) -> tuple[Client, Client]:
-        """One person, with the two ways that a request may take."""
-        one = Client(self.here, sendgrid).sign_in()
-        return one, replace(one, http=self.there)
+        """Sign in, and return the same client for each server."""
+        here = Client(self.here, sendgrid).sign_in()
+        return here, replace(here, http=self.there)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sen
 
 
 def assert_ends(ask: Callable[[], httpx2.Response]) -> None:
-    """Within 2 s, and then for good."""
+    """Check that requests are refused within 2 s and from then on."""
     answers: list[httpx2.Response] = []
 
     def has_ended() -> bool:
@@ -75,18 +75,18 @@ def assert_ends(ask: Callable[[], httpx2.Response]) -> None:
         assert again.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
-def test_whoever_signs_out_on_one_is_signed_out_on_the_other_within_two_seconds(pair: Pair, sendgrid: SendGrid) -> None:
+def test_sign_out_reaches_the_other_server_in_two_seconds(pair: Pair, sendgrid: SendGrid) -> None:
     here, there = pair.client(sendgrid)
     assert there.as_signed_in("GET", "/auth/sessions").status_code == 200
     assert here.as_signed_in("POST", "/auth/logout").status_code == 204
 
     assert here.as_signed_in("GET", "/auth/sessions").status_code == 401
-    assert there.as_signed_in("GET", "/auth/me").status_code == 401, "what asks the row knows at once"
+    assert there.as_signed_in("GET", "/auth/me").status_code == 401, "this route reads the session's row"
     assert_ends(partial(there.as_signed_in, "GET", "/auth/sessions"))
     assert there.refresh().json()["code"] == "refresh_token.revoked"
 
 
-def test_whoever_an_operator_suspends_is_out_on_both_within_two_seconds(pair: Pair, sendgrid: SendGrid) -> None:
+def test_suspension_reaches_both_servers_in_two_seconds(pair: Pair, sendgrid: SendGrid) -> None:
     here, there = pair.client(sendgrid)
     assert there.as_signed_in("GET", "/auth/sessions").status_code == 200
     suspended = subprocess.run(
@@ -100,46 +100,49 @@ def test_whoever_an_operator_suspends_is_out_on_both_within_two_seconds(pair: Pa
     )
 
     assert suspended.returncode == 0, suspended.stderr
-    for one in (here, there):
-        assert one.as_signed_in("GET", "/auth/me").status_code == 401
-        assert_ends(partial(one.as_signed_in, "GET", "/auth/sessions"))
-        assert one.refresh().json()["code"] == "refresh_token.revoked"
+    for client in (here, there):
+        assert client.as_signed_in("GET", "/auth/me").status_code == 401
+        assert_ends(partial(client.as_signed_in, "GET", "/auth/sessions"))
+        assert client.refresh().json()["code"] == "refresh_token.revoked"
     mail = here.request_mail()
     refused = there.verify(token=mail.token, confirm=True)
     assert (refused.status_code, refused.json()["code"]) == (403, "account.disabled")
 
 
-def test_a_refresh_token_that_was_used_on_one_is_used_on_the_other(pair: Pair, sendgrid: SendGrid) -> None:
+def test_refresh_token_reuse_is_detected_across_servers(pair: Pair, sendgrid: SendGrid) -> None:
     here, there = pair.client(sendgrid)
     old = here.tokens["refresh_token"]
-    asked = [lambda one=one: one.ask("POST", "/auth/refresh", {"refresh_token": old}) for one in (here, there) * 10]
-    [new] = {answer.json()["refresh_token"] for answer in at_once(asked)}
+    requests = [
+        lambda client=client: client.ask("POST", "/auth/refresh", {"refresh_token": old})
+        for client in (here, there) * 10
+    ]
+    [new] = {answer.json()["refresh_token"] for answer in at_once(requests)}
     assert here.refresh(new).status_code == 200
 
     assert there.ask("POST", "/auth/refresh", {"refresh_token": old}).json()["code"] == "refresh_token.reused"
     assert here.refresh().json()["code"] == "refresh_token.revoked"
 
 
-def test_a_link_that_was_asked_for_on_one_works_on_the_other_and_once(pair: Pair, sendgrid: SendGrid) -> None:
+def test_link_works_once_on_either_server(pair: Pair, sendgrid: SendGrid) -> None:
     here = Client(pair.here, sendgrid)
     mail = here.request_mail()
     there = replace(here, http=pair.there)
-    asked = [lambda one=one: one.verify(token=mail.token, **here.secret()) for one in (here, there) * 5]
+    requests = [lambda client=client: client.verify(token=mail.token, **here.secret()) for client in (here, there) * 5]
 
-    assert sorted(answer.status_code for answer in at_once(asked)) == [200] + [401] * 9
+    assert sorted(answer.status_code for answer in at_once(requests)) == [200] + [401] * 9
 
 
-def test_limits_count_what_was_asked_on_either(pair: Pair, sendgrid: SendGrid) -> None:
+def test_servers_share_request_limits(pair: Pair, sendgrid: SendGrid) -> None:
     here = Client(pair.here, sendgrid)
     there = replace(here, http=pair.there)
-    assert [one.request().status_code for one in (here, there, here, there, here)] == [202] * 5
+    assert [client.request().status_code for client in (here, there, here, there, here)] == [202] * 5
     answer = there.request()
 
     assert (answer.status_code, answer.json()["code"]) == (429, "rate_limit.exceeded")
     assert here.request().status_code == 429
 
 
-def test_of_two_one_sends_each_mail(pair: Pair, sendgrid: SendGrid) -> None:
+def test_only_one_server_sends_each_email(pair: Pair, sendgrid: SendGrid) -> None:
     clients = [Client(http, sendgrid) for http in (pair.here, pair.there) * 10]
     assert [answer.status_code for answer in at_once([client.request for client in clients])] == [202] * 20
     for client in clients:
@@ -151,45 +154,41 @@ def test_of_two_one_sends_each_mail(pair: Pair, sendgrid: SendGrid) -> None:
     assert [len(sendgrid.mails_to(client.email)) for client in clients] == [1] * 20
 
 
-def asked_while_the_provider_hangs(api: Api, database_url: str, sendgrid: SendGrid) -> Client:
-    """Somebody whose mail that server is about to hand over."""
+def request_while_the_provider_hangs(api: Api, database_url: str, sendgrid: SendGrid) -> Client:
+    """Return a client whose e-mail the server is sending."""
     sendgrid.seconds = 60
     with asking(api.url) as http:
         client = Client(http, sendgrid)
-        assert client.request().status_code == 202, "which waits for no provider"
+        assert client.request().status_code == 202, "the request doesn't wait for the provider"
     wait_until(lambda: databases.fetch_value(database_url, "SELECT status::text FROM pgqueuer") == "picked")
     return client
 
 
 def assert_sent_by(api: Api, client: Client, sendgrid: SendGrid) -> None:
-    """By another server, and what it sends works there."""
+    """Check that this server has sent the e-mail, and that its link works."""
     with asking(api.url) as http:
         client.http = http
         mail = newest_mail(sendgrid, client.email)
         assert client.verify(token=mail.token, **client.secret()).status_code == 200
 
 
-def test_a_server_that_is_killed_loses_no_mail(
-    start_api: StartApi, migrated_database_url: str, sendgrid: SendGrid
-) -> None:
+def test_killed_server_loses_no_email(start_api: StartApi, migrated_database_url: str, sendgrid: SendGrid) -> None:
     killed = start_api(migrated_database_url, **production(sendgrid))
-    client = asked_while_the_provider_hangs(killed, migrated_database_url, sendgrid)
+    client = request_while_the_provider_hangs(killed, migrated_database_url, sendgrid)
     killed.stop(SIGKILL)
     sendgrid.seconds = 0
-    # Instead of the half minute after which its job is anybody's.
+    # Instead of waiting for the heartbeat timeout.
     databases.execute(migrated_database_url, "UPDATE pgqueuer SET heartbeat = now() - interval '31 seconds'")
 
     assert_sent_by(start_api(migrated_database_url, **production(sendgrid)), client, sendgrid)
 
 
-def test_a_server_that_is_stopped_while_the_provider_is_slow_loses_no_mail(
-    start_api: StartApi, migrated_database_url: str, sendgrid: SendGrid
-) -> None:
+def test_stopped_server_loses_no_email(start_api: StartApi, migrated_database_url: str, sendgrid: SendGrid) -> None:
     stopped = start_api(migrated_database_url, **production(sendgrid))
-    client = asked_while_the_provider_hangs(stopped, migrated_database_url, sendgrid)
+    client = request_while_the_provider_hangs(stopped, migrated_database_url, sendgrid)
     began = time.monotonic()
     assert stopped.stop(SIGTERM) == 0
-    assert time.monotonic() - began < 10, "it waits for no provider, either"
+    assert time.monotonic() - began < 10, "the shutdown doesn't wait for the provider"
     sendgrid.seconds = 0
 
     assert_sent_by(start_api(migrated_database_url, **production(sendgrid)), client, sendgrid)

@@ -1,4 +1,4 @@
-"""Good access tokens, where and when they aren't."""
+"""Genuine access tokens: expired, revoked, in the wrong place, for another account."""
 
 import json
 from datetime import timedelta
@@ -24,12 +24,12 @@ def assert_refused(answer: httpx2.Response, code: str = "access_token.invalid", 
 
 
 def assert_no_use(client: Client, token: str) -> None:
-    """To either kind of route: the one asks the session's row, the other doesn't."""
+    """Check a route that reads the session's row and one that doesn't."""
     for path in ("/auth/me", "/auth/sessions"):
         assert_refused(client.ask("GET", path, bearer=token))
 
 
-def test_a_token_is_good_for_ten_minutes(client: Client, app: App) -> None:
+def test_access_token_expires_after_ten_minutes(client: Client, app: App) -> None:
     client.sign_in()
     app.clock.advance(minutes=9, seconds=55)
     assert client.as_signed_in("GET", "/auth/me").status_code == 200
@@ -39,7 +39,7 @@ def test_a_token_is_good_for_ten_minutes(client: Client, app: App) -> None:
         assert_refused(client.as_signed_in("GET", path), "access_token.expired")
 
 
-def test_a_token_isnt_good_before_it_was_issued(client: Client, app: App) -> None:
+def test_access_token_issued_in_the_future_is_refused(client: Client, app: App) -> None:
     app.clock.ahead = timedelta(seconds=60)
     client.sign_in()
     app.clock.ahead = timedelta()
@@ -47,7 +47,7 @@ def test_a_token_isnt_good_before_it_was_issued(client: Client, app: App) -> Non
     assert_no_use(client, client.tokens["access_token"])
 
 
-def test_a_refresh_token_is_no_access_token_nor_the_reverse(client: Client) -> None:
+def test_token_kinds_are_not_interchangeable(client: Client) -> None:
     mail = client.request_mail()
     secret = client.flow["flow_secret"]
     assert client.verify(token=mail.token, flow_secret=secret).status_code == 200
@@ -63,8 +63,8 @@ def test_a_refresh_token_is_no_access_token_nor_the_reverse(client: Client) -> N
     assert client.as_signed_in("GET", "/auth/me").status_code == 200
 
 
-def test_a_token_counts_in_its_header_alone(client: Client) -> None:
-    """What is in an address is in logs, in histories, and in Referer (RFC 6750, 5.3)."""
+def test_access_token_outside_its_header_is_ignored(client: Client) -> None:
+    """URLs are in logs, histories and Referer (RFC 6750, 5.3)."""
     token = client.sign_in().tokens["access_token"]
     for answer in (
         client.ask("GET", f"/auth/me?access_token={token}"),
@@ -79,8 +79,8 @@ def test_a_token_counts_in_its_header_alone(client: Client) -> None:
 
 
 @pytest.mark.parametrize("credentials", [None, "", "Basic dXNlcjpwYXNz", "Bearer", "Token x", "Digest a=b", "{token}"])
-def test_whoever_sends_no_bearer_token_is_only_told_to(client: Client, credentials: str | None) -> None:
-    """RFC 6750, 3.1: no error where nothing was sent."""
+def test_request_without_bearer_token_gets_a_challenge(client: Client, credentials: str | None) -> None:
+    """RFC 6750, 3.1: the challenge has no error code if the request has no token."""
     client.sign_in()
     headers = {}
     if credentials is not None:
@@ -99,7 +99,7 @@ def test_whoever_sends_no_bearer_token_is_only_told_to(client: Client, credentia
     assert client.as_signed_in("GET", "/auth/me").json()["display_name"] is None
 
 
-def test_a_token_tells_neither_who_nor_what_may_change(client: Client) -> None:
+def test_access_token_contains_no_personal_data(client: Client) -> None:
     tokens = [client.sign_in().tokens["access_token"]]
     assert client.as_signed_in("PATCH", "/auth/me", {"display_name": "Ana Maria"}).status_code == 200
     tokens.append(client.refresh().json()["access_token"])
@@ -112,7 +112,7 @@ def test_a_token_tells_neither_who_nor_what_may_change(client: Client) -> None:
 
 
 @pytest.mark.parametrize("how", ["bearer", "refresh", "old refresh", "list", "all others"])
-def test_when_a_session_ends_its_access_token_does_at_once(client: Client, how: str) -> None:
+def test_ended_session_revokes_its_access_token_at_once(client: Client, how: str) -> None:
     client.sign_in()
     old, former = client.tokens["access_token"], client.tokens["refresh_token"]
     assert client.refresh().status_code == 200
@@ -133,7 +133,7 @@ def test_when_a_session_ends_its_access_token_does_at_once(client: Client, how: 
         assert_refused(client.ask("PATCH", "/auth/me", {"display_name": "Eve"}, bearer=token))
 
 
-def test_an_access_token_outlives_no_account(client: Client) -> None:
+def test_deleted_account_revokes_its_access_tokens(client: Client) -> None:
     elsewhere = client.sign_in().tokens["access_token"]
     assert client.sign_in().as_signed_in("DELETE", "/auth/me").status_code == 204
 
@@ -141,8 +141,8 @@ def test_an_access_token_outlives_no_account(client: Client) -> None:
         assert_no_use(client, token)
 
 
-def test_an_account_that_was_suspended_has_no_use_of_a_session_that_was_left(client: Client, app: App) -> None:
-    """As when somebody sets it by hand, in the database."""
+def test_account_suspended_by_sql_is_refused(client: Client, app: App) -> None:
+    """An operator may suspend an account by plain SQL, which doesn't end its sessions."""
     client.sign_in()
     databases.execute(
         app.database_url,
@@ -153,7 +153,7 @@ def test_an_account_that_was_suspended_has_no_use_of_a_session_that_was_left(cli
     assert_refused(client.as_signed_in("PATCH", "/auth/me", {"display_name": "Eve"}))
 
 
-def test_anothers_session_is_not_found_and_goes_on(client: Client, app: App, sendgrid: SendGrid) -> None:
+def test_session_of_another_account_is_not_found(client: Client, app: App, sendgrid: SendGrid) -> None:
     victim = Client(app.http, sendgrid).sign_in()
     path = f"/auth/sessions/{victim.tokens['session']['id']}"
     answer = client.sign_in().as_signed_in("DELETE", path)
@@ -163,12 +163,12 @@ def test_anothers_session_is_not_found_and_goes_on(client: Client, app: App, sen
     ours = {"instance", "request_id"}
     assert {name: value for name, value in answer.json().items() if name not in ours} == {
         name: value for name, value in unknown.json().items() if name not in ours
-    }, "nobody learns which ids there are"
+    }, "the response doesn't reveal which ids exist"
     assert victim.as_signed_in("GET", "/auth/me").status_code == 200
     assert victim.refresh().status_code == 200
 
 
-def test_whoever_ends_all_other_sessions_ends_nobody_elses(client: Client, app: App, sendgrid: SendGrid) -> None:
+def test_ending_other_sessions_keeps_other_accounts_sessions(client: Client, app: App, sendgrid: SendGrid) -> None:
     other = Client(app.http, sendgrid).sign_in()
     assert client.sign_in().as_signed_in("DELETE", "/auth/sessions").status_code == 204
 
@@ -176,8 +176,8 @@ def test_whoever_ends_all_other_sessions_ends_nobody_elses(client: Client, app: 
     assert other.refresh().status_code == 200
 
 
-def test_neither_a_refresh_nor_a_sign_in_elsewhere_makes_a_sign_in_fresh(client: Client, app: App) -> None:
-    """Or whoever has got hold of a session could delete the account: RFC 9470, 3."""
+def test_only_own_sign_in_counts_as_recent(client: Client, app: App) -> None:
+    """Otherwise a thief of a session could delete the account (RFC 9470, 3)."""
     client.sign_in()
     app.clock.advance(minutes=5, seconds=1)
     assert client.refresh().status_code == 200
@@ -189,8 +189,8 @@ def test_neither_a_refresh_nor_a_sign_in_elsewhere_makes_a_sign_in_fresh(client:
     assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
 
 
-def test_a_cookie_opens_nothing_that_wants_an_access_token(browser: Browser) -> None:
-    """So that no other page can have a browser do it: what needs a header isn't sent by itself."""
+def test_cookie_does_not_replace_an_access_token(browser: Browser) -> None:
+    """Prevents CSRF: browsers don't send the Authorization header automatically."""
     browser.sign_in()
     for method, path in (
         ("GET", "/auth/me"),

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL, with a real one at its end: TLS, addresses, the pool, time limits, PgBouncer."""
+"""Connections to a real PostgreSQL: TLS, addresses, pools, time limits, PgBouncer."""
 
 import asyncio
 import signal
@@ -36,7 +36,7 @@ def settings_for(url: str, **settings: object) -> DatabaseSettings:
 
 
 def ask(url: str, query: str = "SELECT 1") -> object:
-    """Connect as the API does, ask, and return the answer."""
+    """Connect as the API does, and return the result of a query."""
 
     async def run() -> object:
         connection = await connect(settings_for(url))
@@ -66,7 +66,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def root(authority: trustme.CA, tmp_path: Path) -> str:
-    """A file with the authority's certificate, as a parameter's value."""
+    """The path of the authority's certificate, as a value in a URL's query."""
     file = tmp_path / "root.pem"
     authority.cert_pem.write_to_path(str(file))
     return quote(str(file), safe="")
@@ -124,7 +124,7 @@ def test_verify_ca_takes_another_name_of_the_right_authority(tls_relay: Relay, r
     "query",
     ["sslmode=verify-full", "sslmode=verify-ca", "sslrootcert=system", "sslmode=require&channel_binding=require"],
 )
-def test_an_authority_that_the_system_does_not_know_is_refused(tls_relay: Relay, query: str) -> None:
+def test_unknown_authority_is_refused(tls_relay: Relay, query: str) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         ask(f"postgres://postgres@localhost:{tls_relay.port}/postgres?{query}")
 
@@ -132,18 +132,18 @@ def test_an_authority_that_the_system_does_not_know_is_refused(tls_relay: Relay,
 # --- addresses and parameters ---
 
 
-def test_unix_socket_is_reached(postgres_server: Postgres) -> None:
+def test_unix_socket_is_supported(postgres_server: Postgres) -> None:
     folder, port = postgres_server.socket_folder, postgres_server.port
 
     assert ask(f"postgresql://postgres@/postgres?host={folder}&port={port}") == 1
 
 
-def test_ipv6_is_reached() -> None:
+def test_ipv6_is_supported() -> None:
     with databases.own_server(apis.free_port(), listen_addresses="::1") as server:
         assert ask(f"postgres://postgres@[::1]:{server.port}/postgres") == 1
 
 
-def test_a_password_of_special_characters_is_understood(own_postgres: Postgres) -> None:
+def test_password_may_contain_special_characters(own_postgres: Postgres) -> None:
     password = "p@ss:/?#[]%&=+ wörd"
     databases.execute(own_postgres.url(), f"ALTER USER postgres PASSWORD '{password}'")
 
@@ -160,7 +160,7 @@ def test_application_name_and_options_take_effect(database_url: str) -> None:
 # --- the pool and its limits ---
 
 
-def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(database_url: str) -> None:
+def test_slow_statement_is_cancelled_by_the_server(database_url: str) -> None:
     async def sleep(database: Database) -> None:
         await database.fetch_sql("SELECT pg_sleep(5)")
 
@@ -168,7 +168,7 @@ def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(database_url
         with_database(database_url, sleep, database_statement_timeout_seconds=0.1)
 
 
-def test_a_lock_that_is_not_freed_is_given_up(database_url: str) -> None:
+def test_wait_for_a_lock_times_out(database_url: str) -> None:
     async def lock_twice(database: Database) -> None:
         async with database.transaction() as tx:
             await tx.fetch_sql("LOCK TABLE users")
@@ -178,7 +178,7 @@ def test_a_lock_that_is_not_freed_is_given_up(database_url: str) -> None:
         with_database(database_url, lock_twice, database_lock_timeout_seconds=0.1)
 
 
-def test_a_network_that_goes_silent_is_given_up_by_the_client(postgres_server: Postgres) -> None:
+def test_silent_network_times_out_in_the_client(postgres_server: Postgres) -> None:
     with relay(postgres_server.socket_folder, postgres_server.port) as network:
 
         async def ask_silence(database: Database) -> None:
@@ -193,7 +193,7 @@ def test_a_network_that_goes_silent_is_given_up_by_the_client(postgres_server: P
         with_database(url, ask_silence, database_statement_timeout_seconds=1)
 
 
-def test_two_machines_and_a_blue_green_deploy_fit_a_hundred_connections() -> None:
+def test_blue_green_deploy_fits_a_hundred_connections() -> None:
     defaults = {name: field.default for name, field in DatabaseSettings.model_fields.items()}
     probe, background_reads = 1, 1
     pools = ("pool_size", "read_pool_size", "background_pool_size")
@@ -208,21 +208,21 @@ def test_two_machines_and_a_blue_green_deploy_fit_a_hundred_connections() -> Non
 
 @needs_pgbouncer
 @pytest.mark.parametrize("how", ["?pgbouncer=true", ""])
-def test_concurrent_transactions_behind_pgbouncer_do_not_break(postgres_server: Postgres, how: str) -> None:
-    """Two server connections for twenty clients: each transaction may meet a server that another one prepared on."""
+def test_concurrent_transactions_work_behind_pgbouncer(postgres_server: Postgres, how: str) -> None:
+    """Twenty clients share two server connections, so prepared statements of other transactions could collide."""
 
     async def transactions(database: Database) -> list[int]:
         async def add(number: int) -> int:
             total = 0
             for offset in range(20):
                 async with database.transaction() as tx:
-                    [[one]] = await tx.fetch_sql("SELECT $1::int + 1", number)
-                    [[two]] = await tx.fetch_sql(f"SELECT $1::int + {offset}", one)
-                    total += two
+                    [[incremented]] = await tx.fetch_sql("SELECT $1::int + 1", number)
+                    [[shifted]] = await tx.fetch_sql(f"SELECT $1::int + {offset}", incremented)
+                    total += shifted
             return total
 
         totals = await asyncio.gather(*(add(number) for number in range(20)))
-        # A name would collide with another process's.
+        # Named statements would collide with those of another process.
         assert [tuple(row) for row in await database.fetch_sql("SELECT count(*) FROM pg_prepared_statements")] == [(0,)]
         return totals
 
@@ -238,8 +238,8 @@ def test_concurrent_transactions_behind_pgbouncer_do_not_break(postgres_server: 
 
 
 @needs_pgbouncer
-def test_without_the_setting_pgbouncer_does_break(postgres_server: Postgres) -> None:
-    """What the setting is for; should this ever pass, the setting can go."""
+def test_pgbouncer_breaks_without_the_setting(postgres_server: Postgres) -> None:
+    """Shows that the setting is needed. If this stops raising, remove the setting."""
 
     async def transact(database: Database) -> None:
         await database.fetch_sql("SELECT $1::int", 1)
@@ -249,7 +249,7 @@ def test_without_the_setting_pgbouncer_does_break(postgres_server: Postgres) -> 
 
 
 @needs_pgbouncer
-def test_health_tells_through_pgbouncer_whether_the_database_is_there(tmp_path: Path) -> None:
+def test_health_detects_an_outage_behind_pgbouncer(tmp_path: Path) -> None:
     with (
         databases.own_server() as server,
         pgbouncer.running(server) as port,

@@ -1,4 +1,4 @@
-"""Reads: fair waiting, reuse of connections, and connections that end."""
+"""Reads: fair queueing, reuse of connections, and lost connections."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ def test_read_whose_connection_ends_is_retried_or_unavailable(own_postgres: Post
         while True:
             try:
                 backends.add(await backend(database))
-            except Exception as error:  # noqa: BLE001 - whatever it is
+            except Exception as error:  # noqa: BLE001 - classified below
                 errors.append(error)
             await asyncio.sleep(0.002)
 
@@ -81,7 +81,7 @@ def test_reads_are_served_in_the_order_of_their_arrival(database_url: str) -> No
             await backend(database)
             served.append(number)
             if again:
-                await read(number, again - 1)  # at once, when the one who waits has been woken and not yet run
+                await read(number, again - 1)  # immediately, while the woken task hasn't run yet
 
         await asyncio.gather(*(read(number, again=9) for number in range(5)))
         return served
@@ -102,11 +102,11 @@ def test_exhausted_pool_is_contention(database_url: str) -> None:
 
 def test_connection_is_reused_until_it_is_too_old(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(database: Database) -> list[int]:
-        found = []
+        backends = []
         for seconds in (0, 0, 599, 600):
             monkeypatch.setattr("audifi.core.db.pool.monotonic", lambda seconds=seconds: seconds)
-            found.append(await backend(database))
-        return found
+            backends.append(await backend(database))
+        return backends
 
     first, again, once_more, later = with_database(database_url, act, database_pool_recycle_seconds=600)
 
@@ -135,7 +135,9 @@ def test_connection_ended_while_idle_fails_no_read(own_postgres: Postgres) -> No
         with ThreadPoolExecutor(1) as thread:
             for _ in range(30):
                 backends.add(await backend(database))
-                thread.submit(databases.execute, url, END_OTHERS).result()  # the loop stands still, and sees nothing
+                thread.submit(
+                    databases.execute, url, END_OTHERS
+                ).result()  # the blocked loop can't see the socket close
         return backends
 
     assert len(with_database(url, act)) == 30
@@ -153,7 +155,7 @@ def test_statement_that_times_out_is_not_retried(database_url: str) -> None:
 
 
 def test_reads_cannot_write(migrated_database_url: str) -> None:
-    """Were a query to call a function that writes, PostgreSQL would refuse it."""
+    """A query that calls a writing function is refused by PostgreSQL."""
 
     async def act(database: Database) -> None:
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):

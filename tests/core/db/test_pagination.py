@@ -1,4 +1,4 @@
-"""Lists read page by page: every row once, in every order, whatever is written meanwhile."""
+"""Keyset pagination: every row once, in every order, under concurrent writes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -54,7 +54,7 @@ def things() -> PagedList[Thing]:
 
 @pytest.fixture
 def url(empty_database_url: str) -> str:
-    """40 things of owner 1, in pairs that are alike but for their ids, and one of owner 2."""
+    """40 things of owner 1, in pairs that differ only in their ids, and one of owner 2."""
     rows = [
         f"('{UUID(int=n)}', 1, 't{n // 2 % 7}', {n // 2}, '{EPOCH + timedelta(microseconds=n // 2)}')"
         for n in range(40)
@@ -102,7 +102,7 @@ def test_filters_apply_only_when_they_are_given(url: str) -> None:
     assert with_database(url, act) == (40, 20, 6, 2)
 
 
-def test_rows_written_between_pages_shift_nothing(url: str) -> None:
+def test_rows_written_between_pages_do_not_shift_them(url: str) -> None:
     async def act(database: Database) -> list[int]:
         first = await things().fetch(database, CODEC, sort="-size", limit=10, owner=1)
         new = f"('{UUID(int=500)}', 1, 'new', 1000, now())"

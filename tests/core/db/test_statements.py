@@ -47,12 +47,12 @@ def test_optional_filter_applies_when_its_value_is_given() -> None:
     statement = Statement(select(User.id), optional=optional)
 
     plain, _ = statement.bind({"role": None})
-    one, one_argument = statement.bind({"role": "fan"})
+    filtered, filter_argument = statement.bind({"role": "fan"})
     both, two_arguments = statement.bind({"name": "Ana", "role": "fan"})
 
-    assert (plain.sql.count("$"), one.sql.count("$"), both.sql.count("$")) == (0, 1, 2)
-    assert (one_argument, two_arguments) == (["fan"], ["fan", "Ana"])
-    assert statement.bind({"name": None, "role": "artist"})[0] is one
+    assert (plain.sql.count("$"), filtered.sql.count("$"), both.sql.count("$")) == (0, 1, 2)
+    assert (filter_argument, two_arguments) == (["fan"], ["fan", "Ana"])
+    assert statement.bind({"name": None, "role": "artist"})[0] is filtered
 
 
 def test_shapes_are_bounded() -> None:

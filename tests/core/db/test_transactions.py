@@ -1,4 +1,4 @@
-"""Transactions: what is kept, what is rolled back, and which connections are used again."""
+"""Transactions: commit, rollback, and reuse of connections."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -121,7 +121,7 @@ def test_statement_that_times_out_costs_the_connection(url: str) -> None:
     assert with_database(url, act) is None
 
 
-def test_commit_on_purpose_survives_a_later_error(url: str) -> None:
+def test_explicit_commit_survives_a_later_error(url: str) -> None:
     async def act(database: Database) -> Any:
         with pytest.raises(RuntimeError):
             async with database.transaction() as tx:
@@ -161,7 +161,7 @@ def test_callback_runs_after_commit_only(url: str) -> None:
     assert called == ["first", "second"]
 
 
-def test_caught_error_of_a_statement_is_no_commit(url: str) -> None:
+def test_commit_after_a_caught_error_raises(url: str) -> None:
     async def act(database: Database) -> Any:
         with pytest.raises(TransactionAbortedError):
             async with database.transaction() as tx:
@@ -185,7 +185,7 @@ def test_nested_use_is_refused(url: str) -> None:
                 with pytest.raises(RuntimeError, match="a transaction is open here"):
                     await use()
         async with database.transaction():
-            pass  # it is free again
+            pass  # the connection is free again
 
     with_database(url, act)
 
@@ -199,7 +199,7 @@ def test_two_databases_may_be_used_together(url: str) -> None:
     assert with_database(url, act) == 1
 
 
-def test_exhausted_pool_is_told_from_an_error(url: str) -> None:
+def test_exhausted_pool_is_distinguished_from_errors(url: str) -> None:
     async def act(database: Database) -> None:
         entered, done = asyncio.Event(), asyncio.Event()
 
@@ -221,7 +221,7 @@ def test_exhausted_pool_is_told_from_an_error(url: str) -> None:
     with_database(url, act, database_pool_timeout_seconds=0.05)
 
 
-def test_deadlock_is_run_again(url: str) -> None:
+def test_deadlock_is_retried(url: str) -> None:
     """Two transactions lock two rows in opposite order."""
     databases.execute(url, "INSERT INTO marks VALUES ('a'), ('b')")
 
@@ -250,7 +250,7 @@ def test_deadlock_is_run_again(url: str) -> None:
     assert databases.fetch_value(url, "SELECT sum(number) FROM marks") == 4
 
 
-def test_other_errors_are_not_run_again(url: str) -> None:
+def test_other_errors_are_not_retried(url: str) -> None:
     tries = 0
 
     async def act(database: Database) -> None:
@@ -286,7 +286,7 @@ def test_connection_ended_while_idle_fails_no_transaction(own_postgres: Postgres
             for _ in range(20):
                 async with database.transaction() as tx:
                     backends.add(await tx.fetch_value(BACKEND))
-                # The loop stands still, and sees no socket close.
+                # The blocked loop can't see the socket close.
                 thread.submit(databases.execute, own_postgres.url(), end_others).result()
         return len(backends)
 

@@ -1,4 +1,4 @@
-"""E-mails, as SendGrid receives them and as a developer sees them, and their failures."""
+"""E-mail senders: SendGrid's requests, the console's output, and failures."""
 
 import asyncio
 import email
@@ -44,14 +44,14 @@ class Request:
 
 @dataclass
 class Provider:
-    """An HTTP server that keeps what it gets, and answers what it is told to."""
+    """An HTTP server that records requests and returns configured responses."""
 
     url: str = ""
     status: int = 202
     body: bytes = b""
     location: str = ""
     drips: bool = False
-    """Whether it answers with a byte now and then, and never ends."""
+    """Whether it sends single bytes and never completes the response."""
     hangs: bool = False
     requests: list[Request] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -83,7 +83,7 @@ def running() -> Iterator[Provider]:
                     self.send_header("x-more", "to come")
                     self.flush_headers()
             except OSError:
-                pass  # the client has had enough
+                pass  # the client has disconnected
             self.close_connection = True
 
     with web.serving(Handler) as provider.url:
@@ -137,7 +137,7 @@ def test_sendgrid_request_has_exactly_the_email(provider: Provider) -> None:
         "personalizations": [{"to": [{"email": "ada@example.com"}]}],
         "from": {"email": "hello@audifi.example", "name": "AudiFi"},
         "subject": "Sign in to AudiFi",
-        # SendGrid refuses them in the other order.
+        # SendGrid refuses the other order.
         "content": [
             {"type": "text/plain", "value": "As text: 1234 5678\n"},
             {"type": "text/html", "value": "<p>As HTML: 1234 5678</p>\n"},
@@ -218,7 +218,7 @@ def test_invalid_key_is_refused_without_being_shown(key: str) -> None:
 
 
 def test_connections_are_limited() -> None:
-    """The provider answers none before as many have come as may; then the others take their places."""
+    """The provider answers only when the maximum number of requests has arrived; then the others follow."""
     open_now, most = 0, 0
 
     async def send_more_than_fit() -> None:
@@ -229,7 +229,7 @@ def test_connections_are_limited() -> None:
             open_now += 1
             most = max(most, open_now)
             if open_now == senders.CONNECTIONS:
-                asyncio.get_running_loop().call_later(0.1, full.set)  # time for one too many to show
+                asyncio.get_running_loop().call_later(0.1, full.set)  # time for an excess request to arrive
             head = await reader.readuntil(b"\r\n\r\n")
             headers = email.message_from_bytes(head.partition(b"\r\n")[2])
             await reader.readexactly(int(headers["content-length"]))
@@ -272,7 +272,7 @@ def test_failure_of_sendgrid_is_transient(provider: Provider, status: int) -> No
 
 @pytest.mark.parametrize("status", [200, 204, 302])
 def test_other_success_statuses_are_failures(provider: Provider, status: int) -> None:
-    """Such an answer is not SendGrid's, but of something in between."""
+    """SendGrid doesn't send them; they come from an intermediary."""
     provider.status = status
 
     assert not failure(create_sendgrid_sender(provider.url)).permanent
@@ -280,7 +280,7 @@ def test_other_success_statuses_are_failures(provider: Provider, status: int) ->
 
 def test_refused_connection_is_transient() -> None:
     with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))  # and doesn't listen
+        unheard.bind(("127.0.0.1", 0))  # bound, but not listening
         error = failure(create_sendgrid_sender(f"http://127.0.0.1:{unheard.getsockname()[1]}"))
 
     assert not error.permanent
@@ -288,7 +288,7 @@ def test_refused_connection_is_transient() -> None:
 
 @pytest.mark.parametrize("way", ["hangs", "drips"])
 def test_endless_response_times_out(provider: Provider, way: str) -> None:
-    """One that drips answers each read in time."""
+    """A slow stream of bytes satisfies each read's timeout, but not the total one."""
     setattr(provider, way, True)
     began = time.monotonic()
 
@@ -321,17 +321,17 @@ def test_unused_sender_can_be_closed(provider: Provider) -> None:
 
 
 def test_errors_and_reprs_show_no_secret(provider: Provider) -> None:
-    provider.body = " ".join(SECRETS).encode()  # SendGrid's errors quote what they are about
+    provider.body = " ".join(SECRETS).encode()  # SendGrid's errors quote the request
     sender = create_sendgrid_sender(provider.url, seconds=0.3)
-    told = [repr(EMAIL), str(EMAIL), repr(sender)]
+    texts = [repr(EMAIL), str(EMAIL), repr(sender)]
     for status, hangs in ((400, False), (503, False), (202, True)):
         provider.status, provider.hangs = status, hangs
         error = failure(create_sendgrid_sender(provider.url, seconds=0.3))
         assert error.__cause__ is None
         assert error.__context__ is None or error.__suppress_context__, "tracebacks would go on to what httpx2 says"
-        told += [str(error), repr(error), "".join(traceback.format_exception(error))]
+        texts += [str(error), repr(error), "".join(traceback.format_exception(error))]
 
-    assert not [(secret, text) for secret in SECRETS for text in told if secret in text]
+    assert not [(secret, text) for secret in SECRETS for text in texts if secret in text]
     assert "0199-message" in repr(EMAIL)
 
 
@@ -357,7 +357,7 @@ def content(message: EmailMessage, subtype: str) -> str:
     part = message.get_body([subtype])
     assert isinstance(part, EmailMessage)
     text: str = part.get_content()
-    return text.replace("\r\n", "\n")  # lines of a mail end so
+    return text.replace("\r\n", "\n")  # the line ending of e-mails
 
 
 def test_console_sender_saves_html_and_eml(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_console_sender_saves_html_and_eml(tmp_path: Path) -> None:
 
 
 def test_saved_email_keeps_long_lines_and_any_text(tmp_path: Path) -> None:
-    """Lines of a mail end at 998 bytes (RFC 5322, 2.1.1); a header folds much earlier."""
+    """A line has at most 998 bytes (RFC 5322, 2.1.1); headers are folded much earlier."""
     text = f"♫ {'x' * 3000}\n.\nFrom here\n"
     mail = a_mail(to="jörg@exämple.com", subject=f"♫ {'long ' * 40}end", text=text)
     send(ConsoleSender(folder=tmp_path, stream=io.StringIO()), mail)

@@ -25,7 +25,7 @@ def test_only_successful_requests_write(start_api: StartApi, empty_database_url:
 
 
 def test_requests_that_count_a_limit_in_a_transaction_finish(start_api: StartApi, database_url: str) -> None:
-    """Each holds a connection of the requests' pool and waits for one of the limiter's: not of the same pool."""
+    """Each holds a connection of the requests' pool and waits for one of the limiter's pool, so none deadlocks."""
     sizes = {"DATABASE_POOL_SIZE": "2", "DATABASE_BACKGROUND_POOL_SIZE": "1"}
     api = start_api(database_url, module="tests.support.api_with_test_routes", **sizes)
 

@@ -1,4 +1,4 @@
-"""`If-Match`: which versions it names, and what is refused."""
+"""`If-Match` and `ETag`."""
 
 import asyncio
 

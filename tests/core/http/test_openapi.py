@@ -1,4 +1,4 @@
-"""What the OpenAPI document of an app says of problems, without anybody having written it there."""
+"""The problems that are added to an app's OpenAPI document."""
 
 from typing import Annotated, Any
 
@@ -16,10 +16,10 @@ TAKEN = Problem(409, "thing.taken", "It is taken")
 
 
 class SoldOut(ProblemDetails):
-    """With one member more."""
+    """A problem with an extension member."""
 
     left: int
-    """How many."""
+    """The remaining number."""
 
 
 class Body(BaseModel):
@@ -43,8 +43,8 @@ def document(router: APIRouter) -> dict[str, Any]:
 
 def codes(answer: dict[str, Any]) -> list[str]:
     (content,) = answer["content"].values()
-    found: list[str] = content["schema"]["allOf"][1]["properties"]["code"]["enum"]
-    return found
+    codes: list[str] = content["schema"]["allOf"][1]["properties"]["code"]["enum"]
+    return codes
 
 
 def test_route_documents_problems_of_its_dependencies() -> None:
@@ -62,7 +62,7 @@ def test_route_documents_problems_of_its_dependencies() -> None:
     assert answers["409"]["content"].keys() == {"application/problem+json"}
 
 
-def test_what_is_raised_twice_is_told_once() -> None:
+def test_problem_raised_twice_is_documented_once() -> None:
     router = APIRouter()
 
     @router.get("/things", dependencies=[Depends(existing), Depends(on_time)])
@@ -89,7 +89,7 @@ def test_route_with_body_documents_body_problems() -> None:
     assert codes(shared["ContentTooLarge"]) == ["request.too_large"]
 
 
-def test_a_route_with_a_parameter_tells_that_it_can_be_wrong() -> None:
+def test_route_with_parameter_documents_422() -> None:
     router = APIRouter()
 
     @router.get("/things")
@@ -98,7 +98,7 @@ def test_a_route_with_a_parameter_tells_that_it_can_be_wrong() -> None:
     assert "422" in document(router)["paths"]["/things"]["get"]["responses"]
 
 
-def test_a_path_whose_requests_arent_counted_answers_no_429() -> None:
+def test_unlimited_path_documents_no_429() -> None:
     router = APIRouter()
 
     @router.get("/free/things")
@@ -125,7 +125,7 @@ def test_problem_with_extensions_has_its_own_schema() -> None:
     assert whole["components"]["examples"]["thing.sold_out"]["value"]["left"] == 0
 
 
-def test_headers_of_a_problem_are_told_with_it() -> None:
+def test_headers_of_a_problem_are_documented() -> None:
     router = APIRouter()
 
     @router.get("/things")
@@ -140,7 +140,7 @@ def test_headers_of_a_problem_are_told_with_it() -> None:
 
 
 @pytest.mark.parametrize(("name", "expected"), [("refresh", "refresh"), ("list_my_things", "listMyThings")])
-def test_operations_are_called_as_functions_of_clients_are(name: str, expected: str) -> None:
+def test_operation_ids_are_camel_case(name: str, expected: str) -> None:
     router = APIRouter()
 
     async def route() -> None: ...
@@ -150,7 +150,7 @@ def test_operations_are_called_as_functions_of_clients_are(name: str, expected: 
     assert document(router)["paths"]["/things"]["get"]["operationId"] == expected
 
 
-def test_the_document_is_made_once() -> None:
+def test_document_is_generated_once() -> None:
     router = APIRouter()
 
     @router.get("/things")

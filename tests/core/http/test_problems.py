@@ -1,4 +1,4 @@
-"""Each kind of error, over HTTP: its form, its code, and what it keeps to itself."""
+"""All kinds of errors, over HTTP: status, code, members, and no leaked values."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
-    """Return the members that not every problem has."""
+    """Return the optional members."""
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
@@ -35,7 +35,7 @@ def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
 
 
 def logged(record: logging.LogRecord) -> str:
-    """A line's message, and the traceback that goes with it."""
+    """Return a log record's message and traceback."""
     return f"{logging.Formatter('%(message)s').format(record)}\n{record.__dict__.get('exception', '')}"
 
 
@@ -155,7 +155,7 @@ def test_malformed_json_gets_400(client: httpx2.Client, content: bytes) -> None:
 
 @pytest.mark.parametrize("escape", [rb"\ud800", rb"\u0000"])
 def test_unstorable_text_gets_400(client: httpx2.Client, caplog: pytest.LogCaptureFixture, escape: bytes) -> None:
-    """Half a character, and NUL: JSON and pydantic let both through."""
+    """A lone surrogate and NUL: JSON and Pydantic accept both."""
     answer = client.post("/text", content=b'{"token": "' + TOKEN.encode() + escape + b'"}', headers=JSON)
 
     assert problem(answer, 400, "request.malformed")
@@ -255,7 +255,7 @@ def test_error_after_the_response_is_logged(client: httpx2.Client, caplog: pytes
 def unavailable(client: httpx2.Client, path: str, code: str = "database.unavailable", **parameters: str) -> None:
     began = time.monotonic()
     answer = client.get(path, params=parameters, headers={"Origin": ORIGIN})
-    assert time.monotonic() - began < 8  # the limits here are of 1.5 s and less, and what they end takes 10
+    assert time.monotonic() - began < 8  # the time limits are 1.5 s at most; without them it would take 10 s
     assert problem(answer, 503, code) == {"detail": "Try again in a moment."}
     assert answer.headers["retry-after"] == "5"
     assert answer.headers["access-control-allow-origin"] == ORIGIN

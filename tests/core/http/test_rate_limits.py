@@ -54,7 +54,7 @@ def limited(start_app: Callable[..., App], migrated_database_url: str, clock: Cl
 # --- per client ---
 
 
-def test_response_says_what_is_left(limited: App) -> None:
+def test_response_has_the_remaining_quota(limited: App) -> None:
     ip = new_ip()
     headers = [get(limited, path, ip=ip).headers["ratelimit"] for path in (ME, "/api/v1/nowhere", "/", "/openapi.json")]
 
@@ -156,7 +156,7 @@ def test_invalid_token_counts_for_no_account(limited: App, sendgrid: SendGrid) -
 
 
 def test_revoked_token_counts_for_no_account(limited: App, sendgrid: SendGrid) -> None:
-    """Otherwise an intruder who was signed out could keep the owner out."""
+    """Otherwise a signed-out intruder could exhaust the owner's limit."""
     client = Client(limited.http, sendgrid).sign_in()
     revoked = client.tokens["access_token"]
     assert client.ask("POST", "/auth/logout", {"refresh_token": client.tokens["refresh_token"]}).status_code == 204
@@ -172,12 +172,12 @@ def test_sessions_can_be_ended_above_the_account_limit(limited: App, sendgrid: S
     thief.sign_in()
     owner.mails = thief.mails
     owner.sign_in()
-    stolen, own = (client.tokens["access_token"] for client in (thief, owner))
+    stolen, owners = (client.tokens["access_token"] for client in (thief, owner))
 
     assert [get_as(limited, stolen) for _ in range(4)] == [200, 200, 200, 429]
-    assert owner.ask("DELETE", f"/auth/sessions/{thief.tokens['session']['id']}", bearer=own).status_code == 204
+    assert owner.ask("DELETE", f"/auth/sessions/{thief.tokens['session']['id']}", bearer=owners).status_code == 204
     assert get_as(limited, stolen) == 401
-    assert owner.ask("DELETE", "/auth/sessions", bearer=own).status_code == 204
+    assert owner.ask("DELETE", "/auth/sessions", bearer=owners).status_code == 204
 
 
 # --- machines and the database ---
@@ -227,7 +227,7 @@ async def name_key(x_name: Annotated[str, Header()]) -> str:
 
 @pytest.fixture
 def app() -> FastAPI:
-    """Two features with limits of their own: one on writes per name, one on all requests per client."""
+    """Two features with separate limits: one on writes per name, one on all requests per client."""
     database = databases.connect_pools("postgres://nobody@localhost/nothing")
     counters = ReplicatedCounters(database, CounterKeys(SecretStr("s" * 32)))
     many = Limit("unused", 100, per=timedelta(minutes=1))

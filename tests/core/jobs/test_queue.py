@@ -1,4 +1,4 @@
-"""The queue: what is written with a job, who does it, and what becomes of it when something fails."""
+"""The job queue: commit, retries, several machines, shutdown and outages."""
 
 import asyncio
 import time
@@ -54,10 +54,8 @@ async def until_value(database: Database, query: str, value: object) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_a_job_starts_when_its_transaction_is_committed_and_not_before(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 50)  # it is told, and doesn't find it by looking
+def test_job_starts_after_the_commit(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 50)  # so the notification starts the job, not polling
     done: list[bytes] = []
 
     async def handler(payload: bytes) -> None:
@@ -65,7 +63,7 @@ def test_a_job_starts_when_its_transaction_is_committed_and_not_before(
 
     async def run() -> None:
         async with databases.connect_pools(url) as database, working(database, handler) as jobs:
-            await asyncio.sleep(0.3)  # it waits for work
+            await asyncio.sleep(0.3)  # until the worker is idle
             async with database.transaction() as tx:
                 await jobs.enqueue(tx, JOB_TYPE, b"kept")
                 await asyncio.sleep(0.2)
@@ -82,7 +80,7 @@ def test_a_job_starts_when_its_transaction_is_committed_and_not_before(
     assert done == [b"kept"]
 
 
-def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_attempt_is_retried(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "FIRST_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(jobs_module, "POLL_SECONDS", 0.2)
     tries = 0
@@ -109,7 +107,7 @@ def test_a_job_that_fails_is_tried_again(url: str, monkeypatch: pytest.MonkeyPat
         (PermanentJobError("the link has expired"), 1, "error=the link has expired"),
     ],
 )
-def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(
+def test_failed_job_is_kept(
     url: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -135,7 +133,7 @@ def test_a_job_that_cant_be_done_is_kept_for_an_operator_to_see(
     assert any(sentence in record.getMessage() and record.levelname == "ERROR" for record in caplog.records)
 
 
-def test_the_wait_between_attempts_doubles(url: str) -> None:
+def test_wait_between_attempts_doubles(url: str) -> None:
     waits = []
 
     async def handler(_: bytes) -> None:
@@ -155,7 +153,7 @@ def test_the_wait_between_attempts_doubles(url: str) -> None:
     assert waits == [1, 2, 4, 8]
 
 
-def test_two_machines_do_each_job_once(url: str) -> None:
+def test_two_machines_run_each_job_once(url: str) -> None:
     done: list[bytes] = []
 
     async def handler(payload: bytes) -> None:
@@ -165,18 +163,18 @@ def test_two_machines_do_each_job_once(url: str) -> None:
     async def run() -> None:
         async with (
             databases.connect_pools(url) as database,
-            working(database, handler) as one,
-            working(database, handler) as two,
+            working(database, handler) as first,
+            working(database, handler) as second,
         ):
             payloads = [str(number).encode() for number in range(60)]
-            await asyncio.gather(enqueue(one, database, *payloads[::2]), enqueue(two, database, *payloads[1::2]))
+            await asyncio.gather(enqueue(first, database, *payloads[::2]), enqueue(second, database, *payloads[1::2]))
             await until_value(database, COUNT, 0)
             assert sorted(done) == sorted(payloads)
 
     asyncio.run(run())
 
 
-def test_a_stop_finishes_what_is_queued(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_finishes_queued_jobs(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "STOP_TIMEOUT_SECONDS", 20)
     done: list[bytes] = []
 
@@ -201,10 +199,8 @@ class SlowQueries(Queries):
 
 
 @pytest.mark.parametrize("queries", [Queries, SlowQueries])
-def test_a_stop_leaves_what_takes_too_long_to_be_done_again(
-    url: str, monkeypatch: pytest.MonkeyPatch, queries: type[Queries]
-) -> None:
-    """Also where its time is up before it knows what is left to do."""
+def test_stop_requeues_unfinished_jobs(url: str, monkeypatch: pytest.MonkeyPatch, queries: type[Queries]) -> None:
+    """Also if the time is up before the worker knows the number of queued jobs."""
     monkeypatch.setattr(jobs_module, "STOP_TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(jobs_module, "Queries", queries)
     started = done = 0
@@ -232,7 +228,7 @@ def test_a_stop_leaves_what_takes_too_long_to_be_done_again(
     asyncio.run(run())
 
 
-def test_jobs_of_a_machine_that_was_killed_are_anybodys(url: str) -> None:
+def test_jobs_of_a_killed_machine_are_taken_over(url: str) -> None:
     done: list[bytes] = []
 
     async def handler(payload: bytes) -> None:
@@ -241,7 +237,7 @@ def test_jobs_of_a_machine_that_was_killed_are_anybodys(url: str) -> None:
     async def run() -> None:
         async with databases.connect_pools(url) as database:
             await enqueue(JobQueue(database), database, b"orphan")
-            # What a machine leaves when it dies with a job in its hands.
+            # The state that a machine leaves if it is killed while running a job.
             picked = "status = 'picked', queue_manager_id = gen_random_uuid(), heartbeat = now() - interval '31 s'"
             await fetch(database, f"UPDATE pgqueuer SET {picked} RETURNING 1")
             async with working(database, handler):
@@ -250,7 +246,7 @@ def test_jobs_of_a_machine_that_was_killed_are_anybodys(url: str) -> None:
     asyncio.run(run())
 
 
-def test_it_goes_on_when_the_database_was_away(
+def test_worker_resumes_after_a_database_outage(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(jobs_module, "RESTART_SECONDS", 0.1)
@@ -272,7 +268,7 @@ def test_it_goes_on_when_the_database_was_away(
     assert "Traceback" not in caplog.text
 
 
-def test_a_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
+def test_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
     ran_at: list[int] = []
     twice = asyncio.Event()
 
@@ -295,7 +291,7 @@ def test_a_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
     assert len(set(ran_at)) == len(ran_at)
 
 
-def test_what_pgqueuer_says_of_an_error_holds_no_values(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_pgqueuers_log_contains_no_values(url: str, caplog: pytest.LogCaptureFixture) -> None:
     async def handler(_: bytes) -> None:
         async with databases.connect_pools(url) as database:
             await database.fetch_sql(

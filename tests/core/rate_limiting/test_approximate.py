@@ -1,4 +1,4 @@
-"""Counters in memory, and how machines share them. tests/core/http/test_rate_limits.py has the limits over HTTP."""
+"""In-memory counters and their replication. tests/core/http/test_rate_limits.py has the limits over HTTP."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,9 @@ from audifi.core.rate_limiting.limits import CounterKeys, Limit
 from tests.support import databases
 from tests.support.waiting import until, wait_until
 
-NOW = datetime(2100, 1, 1, 12, 0, 30, tzinfo=UTC).timestamp()  # retention deletes counters whose window is over
+NOW = datetime(
+    2100, 1, 1, 12, 0, 30, tzinfo=UTC
+).timestamp()  # in the future, so that retention doesn't delete the counters
 LIMIT = Limit("requests", 100, per=timedelta(minutes=1))
 KEYS = CounterKeys(SecretStr("s" * 32))
 

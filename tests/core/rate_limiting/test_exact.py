@@ -1,4 +1,4 @@
-"""Exact limits, which all machines count together."""
+"""Exact rate limits, counted in the database by all machines."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from audifi.core.rate_limiting.exact import RateLimiter
 from audifi.core.rate_limiting.limits import CounterKeys, Limit, RateLimitExceededError
 from tests.support import databases
 
-NOW = datetime(2100, 1, 1, tzinfo=UTC)  # retention deletes counters whose window is over
+NOW = datetime(2100, 1, 1, tzinfo=UTC)  # in the future, so that retention doesn't delete the counters
 ONE = Limit("one", 1, per=timedelta(minutes=5))
 THREE = Limit("three", 3, per=timedelta(minutes=1))
 FOUR = Limit("four", 4, per=timedelta(minutes=1))
@@ -26,7 +26,7 @@ async def running(url: str) -> AsyncIterator[RateLimiter]:
 
 
 async def hit(limiter: RateLimiter, *limits: tuple[Limit, str], now: datetime = NOW) -> str:
-    """Return the name of the limit that is reached, or nothing."""
+    """Return the name of the exceeded limit, or an empty string."""
     try:
         await limiter.hit(limits, now=now)
     except RateLimitExceededError as error:
@@ -35,7 +35,7 @@ async def hit(limiter: RateLimiter, *limits: tuple[Limit, str], now: datetime = 
 
 
 async def count_allowed(limiter: RateLimiter, *limits: tuple[Limit, str], requests: int, now: datetime = NOW) -> int:
-    """Return how many of these requests, made at once, are allowed."""
+    """Return how many concurrent requests are allowed."""
     return (await asyncio.gather(*(hit(limiter, *limits, now=now) for _ in range(requests)))).count("")
 
 
@@ -55,7 +55,7 @@ def test_limit_holds_for_requests_at_once_on_two_machines(database_url: str, sub
 
 
 def test_several_limits_hold_for_requests_at_once(database_url: str, subject: str) -> None:
-    """Clients that share an address: the order of locks is that of the limits, so none deadlocks with another."""
+    """Clients share a limit: counters are locked in the order of the limits, so they can't deadlock."""
 
     async def run() -> list[int]:
         async with running(database_url) as first, running(database_url) as second:

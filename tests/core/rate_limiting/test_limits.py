@@ -15,7 +15,7 @@ FIVE = Limit("five", 5, per=timedelta(minutes=2))
     [
         (1, 100.0, '"five";r=4;t=50'),
         (5, 100.0, '"five";r=0;t=50'),
-        (2, 100.001, '"five";r=3;t=50'),  # rounded up: a client that waits so long finds a new window
+        (2, 100.001, '"five";r=3;t=50'),  # rounded up, so that a client that waits gets a new window
         (2, 149.999, '"five";r=3;t=1'),
         (2, 150.0, '"five";r=3;t=1'),
     ],
@@ -40,9 +40,9 @@ def test_counter_key_depends_on_secret_limit_and_subject() -> None:
     named = [Limit(name, 1, per=timedelta(minutes=1)) for name in ("a", "ab", "a-b")]
     every = [(limit, subject) for limit in named for subject in ("", "b", "b\0", "ab", "203.0.113.7/32")]
 
-    found = [source.key(limit, subject) for source in (keys, others) for limit, subject in every]
+    counter_keys = [source.key(limit, subject) for source in (keys, others) for limit, subject in every]
 
-    assert len(set(found)) == len(found)
+    assert len(set(counter_keys)) == len(counter_keys)
     assert keys.key(named[0], "b") == CounterKeys(SecretStr("s" * 32)).key(named[0], "b")
 
 

@@ -1,4 +1,4 @@
-"""Bodies that are too large or too slow, over sockets: what is answered, when, and whether the answer arrives."""
+"""Request bodies that are too large or too slow, over real sockets."""
 
 import json
 import socket
@@ -80,20 +80,20 @@ def test_declared_size_over_limit_is_refused_before_body(port: int, monkeypatch:
     assert closed_after < body_limit.DISCARD_SECONDS + 5
 
 
-def test_oversized_body_is_not_asked_for(port: int) -> None:
+def test_oversized_body_gets_no_100_continue(port: int) -> None:
     """RFC 9110, 10.1.1."""
     assert_too_large(post(port, headers=f"Content-Length: {MEGABYTE}\r\nExpect: 100-continue"))
 
 
 @pytest.fixture
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Discard for 9 s, which a busy machine doesn't take; clients wait for 10."""
+    """Discard for 9 s: longer than a busy machine needs, shorter than the clients' timeout of 10 s."""
     monkeypatch.setattr(body_limit, "DISCARD_SECONDS", 9)
 
 
 @pytest.mark.usefixtures("long_linger")
 def test_client_that_sends_body_first_reads_the_answer(port: int) -> None:
-    """If the connection were reset under it, some would not."""
+    """A reset of the connection would lose some responses."""
     for _ in range(20):
         began = time.monotonic()
         assert_too_large(post(port, b"x" * MEGABYTE, headers=f"Content-Length: {MEGABYTE}"))
@@ -127,7 +127,7 @@ def test_invalid_content_length_gets_400(port: int, length: str) -> None:
 
 
 def test_content_length_may_have_many_leading_zeros(port: int) -> None:
-    """The server lets them through, and int() takes 4300 digits."""
+    """The server accepts them, but int() refuses more than 4300 digits."""
     zeros = "0" * 5000
 
     assert_too_large(post(port, headers=f"Content-Length: {zeros}{MEGABYTE}"))
@@ -180,7 +180,7 @@ def test_missing_body_times_out(impatient_port: int) -> None:
 
 
 def test_trickling_body_times_out(impatient_port: int) -> None:
-    """However often something comes, all of it must be there in time."""
+    """The timeout is for the whole body, not for each chunk."""
     with socket.create_connection(("127.0.0.1", impatient_port), timeout=10) as connection:
         connection.sendall(b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
         connection.settimeout(0.2)

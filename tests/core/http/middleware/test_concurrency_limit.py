@@ -1,4 +1,4 @@
-"""The limit on concurrent requests, alone and in a server that is really busy."""
+"""The concurrency limit, alone and in a busy server."""
 
 import asyncio
 import logging
@@ -106,7 +106,7 @@ def ask(api: Api, path: str = ME, **headers: str) -> httpx2.Response:
 
 @contextmanager
 def sent(api: Api, request: str, number: int = LIMIT, buffer: int | None = None) -> Iterator[list[socket.socket]]:
-    """Open so many connections, each of which has sent the request and reads nothing."""
+    """Open connections that have sent the request and don't read the response."""
     with ExitStack() as stack:
         connections = []
         for _ in range(number):
@@ -122,7 +122,7 @@ def sent(api: Api, request: str, number: int = LIMIT, buffer: int | None = None)
 
 @contextmanager
 def busy(api: Api, path: str = "/test/slow?seconds=8") -> Iterator[list[socket.socket]]:
-    """Occupy all places."""
+    """Reach the concurrency limit."""
     with sent(api, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as connections:
         wait_until(lambda: ask(api).status_code == 503)
         yield connections
@@ -206,7 +206,7 @@ def test_frozen_database_is_awaited_by_limited_requests(start_api: Callable[...,
     own_postgres.signal(signal.SIGSTOP)
     try:
         with busy(api, "/test/slow-query?seconds=0") as connections:
-            time.sleep(1.1)  # for as long the last probe's result is reused
+            time.sleep(1.1)  # until the last probe's result isn't reused
             assert api.get_health().json()["dependencies"] == {"database": "disconnected"}
             own_postgres.signal(signal.SIGCONT)
             assert {status(connection) for connection in connections} == {"200"}

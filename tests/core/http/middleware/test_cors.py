@@ -1,4 +1,4 @@
-"""What pages of allowed and of other origins may send and read."""
+"""CORS: what pages of allowed and other origins may send and read."""
 
 import httpx2
 import pytest

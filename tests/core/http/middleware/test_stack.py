@@ -1,4 +1,4 @@
-"""What every request and response has in common, over HTTP."""
+"""The middleware's handling of every request and response, over HTTP."""
 
 import asyncio
 import socket
@@ -104,7 +104,7 @@ def test_head_answers_as_get_without_body(client: httpx2.Client) -> None:
 
 @pytest.fixture
 def counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[int]]]:
-    """Give a server's port, and the statuses that its requests are counted by."""
+    """A server's port, and the statuses that its requests are counted with."""
     monkeypatch.setattr(stack, "HANG_UP_CHECK_SECONDS", 0.1)
     app = edge_app.create(database_url)
     statuses: list[int] = []
