@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Deploy an image to Fly.io, or roll back to one, and check that it serves.
 
-    deploy.py deploy APP COMMIT      deploy registry.fly.io/APP:COMMIT; if it doesn't serve, put back what served before
+    deploy.py deploy APP COMMIT      deploy registry.fly.io/APP:COMMIT; if it doesn't serve, put back the previous image
     deploy.py roll-back APP RELEASE  deploy the image of a release (v12, as `flyctl releases` shows it) or of a commit
 
 Needs flyctl on PATH, FLY_API_TOKEN in the environment, and for `deploy` the branch's Git history in the current folder.
-Writes a report to standard output and, in GitHub Actions, to the job's summary. Exit status 0: the app serves what was
-asked for. Python 3.12 to 3.14, standard library alone.
+Writes a report to standard output and, in GitHub Actions, to the job's summary. Exit status 0: the app serves the
+requested commit. Python 3.12 to 3.14, standard library only.
 """
 
 import argparse
@@ -84,18 +84,18 @@ def roll_back_options(pin: str) -> tuple[str, ...]:
 
 
 def may_be_mixed(app: str) -> bool:
-    """Return whether `bluegreen` may refuse the app's machines; `immediate` replaces them whatever they are."""
+    """Return whether `bluegreen` may refuse the app's machines; `immediate` replaces machines of any images."""
     app_machines = machines.list_machines(app)
     return app_machines is None or machines.are_mixed(app_machines)
 
 
 def refuse_out_of_turn(options: argparse.Namespace, report: Report, pin: str) -> None:
-    """Refuse what would undo a roll-back, or replace a commit that this one doesn't contain."""
+    """Refuse a deploy that would undo a roll-back, or replace a commit that this one doesn't contain."""
     if pin:
         raise RefusedError(f"{options.app} is pinned by a roll-back ({pin}). To release it: `{release_command()}`.")
     serving = report.before.build or flyctl.commit_of(report.image_before)
     if reason := order.why_not_after(serving, options.release):
-        raise RefusedError(f"{reason} If it should be deployed all the same: `{release_command()}`.")
+        raise RefusedError(f"{reason} To deploy it anyway: `{release_command()}`.")
 
 
 def release_command() -> str:
@@ -104,8 +104,8 @@ def release_command() -> str:
 
 
 def ask_before(options: argparse.Namespace, api: Api) -> Answer:
-    """Return what serves before the deploy."""
-    print("Before:", flush=True)
+    """Return the answer of the version that serves before the deploy."""
+    print("Health before the deploy:", flush=True)
     _, answer = api.wait_until(
         lambda answer: answer.version != "", min(options.patience, time_limits.FIRST_ANSWER_SECONDS), in_a_row=1
     )
@@ -135,9 +135,9 @@ def patience(options: argparse.Namespace, ended: str) -> int:
 def judge(report: Report, commit: str, done: str, *, served: bool) -> bool:
     """Return whether the deploy is good; write the sentence that says why.
 
-    flyctl can fail on a slow API although the new version serves, and succeed although it doesn't, so the commit that
-    is served decides. Machines are replaced only after the release command has succeeded, so a new commit that serves
-    proves that, too. A commit that served before proves nothing: then flyctl's exit status decides.
+    flyctl can fail on a slow API although the new version serves, and succeed although it doesn't, so the served commit
+    decides. Machines are replaced only after the release command has succeeded, so a new commit that serves also proves
+    that success. A commit that served before the deploy proves nothing: then flyctl's exit status decides.
     """
     if report.ended == "succeeded":
         report.sentence = f"{done}." if served else "flyctl succeeded, but the app doesn't serve the commit."
@@ -154,7 +154,7 @@ def judge(report: Report, commit: str, done: str, *, served: bool) -> bool:
 
 
 def bake(options: argparse.Namespace, api: Api, report: Report) -> bool:
-    """Watch the health of a version that was deployed well; return whether it stayed good."""
+    """Watch health after a successful deploy; return whether it stayed good."""
     print(f"Watching health for {options.bake} s:", flush=True)
     report.bake = f"health for {options.bake} s: cancelled"
     good, report.now = api.stays(lambda answer: answer.serves(options.release), options.bake)
@@ -165,7 +165,7 @@ def bake(options: argparse.Namespace, api: Api, report: Report) -> bool:
 
 
 def find_migration_failure(options: argparse.Namespace, app_machines: Sequence[Machine]) -> str:
-    """Ask a machine of before why the last migration failed; empty if it wasn't this commit's, or none can tell.
+    """Ask a previous machine why the last migration failed; empty if unknown, or if the failure is another commit's.
 
     The deploy token may not be allowed to read the release machine's log (flyctl v0.4.87, machines_releasecommand.go,
     waitForLogs). So the migration records its failure in the database (server/alembic/env.py).
@@ -178,26 +178,26 @@ def find_migration_failure(options: argparse.Namespace, app_machines: Sequence[M
 
 
 def put_back(options: argparse.Namespace, api: Api, report: Report, pin: str, *, served: bool) -> str:
-    """After a failed deploy, have the app serve as it did before; return what was done."""
+    """Restore the previous image after a failed deploy, unless it still serves; return a sentence for the report."""
     before, image = report.before, report.image_before
     if served:
         return "Nothing: the app serves the commit."
     if before.version:
-        # A database that was away before may still be: machines that are as red as they were are left alone, too.
+        # The database may have been unavailable before the deploy, so machines that were already red are left alone.
         as_before, report.now = api.wait_until(
             lambda answer: answer.version == before.version and (answer.healthy or not before.healthy),
             min(options.patience, time_limits.PATIENCE_AFTER_FAILURE_SECONDS),
         )
         if as_before:
-            return f"Nothing had to be: `{before.version}`, the version of before, still serves."
+            return f"Nothing: `{before.version}`, the previous version, still serves."
     if not image:
-        return "Nothing: no release tells which image served before. Roll back by hand (docs/runbook.md)."
+        return "Nothing: no release has the image that served before. Roll back by hand (docs/runbook.md)."
     if flyctl.commit_of(image) == options.release:
-        return "Nothing: the image of before is the one that was deployed."
-    serves_again = recogniser(report)
-    # By fly.toml's strategy while something healthy serves until its successor does; else the fastest way.
-    ways = (((), time_limits.PUT_BACK_SECONDS), (IMMEDIATE, time_limits.IMMEDIATE_SECONDS))
-    for strategy, seconds in ways if report.now.healthy else ways[1:]:
+        return "Nothing: the previous image is the one that was deployed."
+    serves_again = match_previous(report)
+    # While something healthy serves, fly.toml's strategy keeps it until its successor is ready; else the fastest way.
+    attempts = (((), time_limits.PUT_BACK_SECONDS), (IMMEDIATE, time_limits.IMMEDIATE_SECONDS))
+    for strategy, seconds in attempts if report.now.healthy else attempts[1:]:
         print(f"Putting back {image} …", flush=True)
         report.put_back = f"`{image}` is being put back."
         more = (*roll_back_options(pin), *strategy)
@@ -208,8 +208,8 @@ def put_back(options: argparse.Namespace, api: Api, report: Report, pin: str, *,
     return f"`{image}`, but it doesn't serve: look at the log, and roll back by hand (docs/runbook.md)."
 
 
-def recogniser(report: Report) -> Callable[[Answer], bool]:
-    """Return a function that tells whether an answer is of the image of before."""
+def match_previous(report: Report) -> Callable[[Answer], bool]:
+    """Return a predicate that is true for answers of the previous image."""
     before, deployed = report.before, flyctl.commit_of(report.image)
     if commit := flyctl.commit_of(report.image_before):
         return lambda answer: answer.serves(commit)
@@ -220,7 +220,7 @@ def recogniser(report: Report) -> Callable[[Answer], bool]:
 
 def cancel(number: int, _: FrameType | None) -> NoReturn:
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # once; GitHub sends the second after 7.5 s
+        signal.signal(each, signal.SIG_IGN)  # cancelled once; GitHub sends the second signal after 7.5 s
     raise Cancelled(signal.Signals(number).name)
 
 
@@ -238,8 +238,8 @@ def main(arguments: list[str]) -> int:
         return 1
     except Cancelled as cancelled:
         report.sentence = (
-            f"The run was cancelled half-way ({cancelled}); nothing more is done."
-            " Look at what serves; the next deploy clears up what this one has left."
+            f"The run was cancelled ({cancelled}) before the deploy ended."
+            " Check which version serves; the next deploy removes leftover machines."
         )
         report.write(good=False, look=False)
         return 1

@@ -1,6 +1,6 @@
 """Calls flyctl, which is on PATH and finds FLY_API_TOKEN in the environment.
 
-Python 3.12 to 3.14, standard library alone.
+Python 3.12 to 3.14, standard library only.
 """
 
 import json
@@ -33,7 +33,7 @@ class Release:
 
 
 def commit_of(image: str) -> str:
-    """Return the full hash in an image's tag; empty if there is none. A digest is longer."""
+    """Return the full hash in an image's tag; empty if there is none. (A digest is longer than a hash.)"""
     tag = image.rpartition("/")[2].partition(":")[2]
     match = re.search(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", tag)
     return match[0] if match else ""
@@ -65,7 +65,7 @@ def machines(app: str) -> list[dict[str, Any]] | None:
 def execute(app: str, machine: str, command: str) -> str | None:
     """Run a command in a started machine; return its standard output, or None if it failed.
 
-    A deploy token is allowed to (flyctl v0.4.87, tokens/create.go: a machine-exec token is a reduced deploy token).
+    A deploy token may do this (flyctl v0.4.87, tokens/create.go: a machine-exec token is a reduced deploy token).
     """
     output = look("machine", "exec", "--app", app, "--json", "--timeout", "30", machine, command)
     try:
@@ -76,7 +76,7 @@ def execute(app: str, machine: str, command: str) -> str | None:
 
 
 def deploy(app: str, image: str, *options: str, time_limit: int) -> str:
-    """Deploy an image; return `succeeded`, or what went wrong."""
+    """Deploy an image; return `succeeded`, or how flyctl failed."""
     command = ["flyctl", "deploy", "--app", app, "--image", image, *options, "--yes"]
     with group(" ".join(command)):
         try:
@@ -105,7 +105,7 @@ def interrupt(process: subprocess.Popen[bytes], patience: int) -> None:
 
 
 def look(*arguments: str) -> str | None:
-    """Run a short command and return its output. None: it failed, and the log says why."""
+    """Run a short command; return its output, or None after logging the error."""
     command = ["flyctl", *arguments]
     try:
         done = subprocess.run(
@@ -129,7 +129,7 @@ def look(*arguments: str) -> str | None:
 
 @contextmanager
 def group(title: str) -> Iterator[None]:
-    """Fold what is printed in GitHub's log, and stop the runner from reading workflow commands in it.
+    """Fold the output in GitHub's log, and stop the runner from reading workflow commands in it.
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
     """

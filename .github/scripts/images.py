@@ -1,4 +1,4 @@
-"""Which image a release has, and which one serves. Python 3.12 to 3.14, standard library alone."""
+"""Finds the image of a release, and the image that serves. Python 3.12 to 3.14, standard library only."""
 
 import re
 
@@ -10,16 +10,16 @@ FULL_COMMIT = 40
 
 
 def was_deployed(app: str) -> bool:
-    """Return False before an app's first deploy; True also when flyctl can't tell.
+    """Return False before an app's first deploy, and True also if flyctl can't list releases.
 
-    Until then the app has no address, and resolvers would remember for minutes that they found no such name (RFC 2308,
-    section 5): a good first deploy would look as if nothing answered.
+    Before its first deploy an app has no address. Resolvers cache a missing name for minutes (RFC 2308, section 5), so
+    a request before the deploy would make a good first deploy look unreachable.
     """
     return flyctl.releases(app) != []
 
 
 def find_image_of(answer: Answer, app: str) -> str:
-    """Return the newest image of the version that answers, else of the newest complete release; empty if none."""
+    """Return the newest image of the answering version, else of the newest complete release; empty if there is none."""
     releases = flyctl.releases(app) or []
     serving = [each.image for each in releases if each.commit and answer.names(each.commit)]
     complete = [each.image for each in releases if each.status == "complete"]
@@ -27,7 +27,11 @@ def find_image_of(answer: Answer, app: str) -> str:
 
 
 def find_image(app: str, release: str) -> tuple[str, str]:
-    """Return the image of a release or commit, and its full commit."""
+    """Return the image of a release or commit, and its full commit.
+
+    Raises:
+        RefusedError: no such image is known, or it names no commit.
+    """
     if not re.fullmatch(r"v[0-9]{1,9}|[0-9a-f]{7,40}", release):
         raise RefusedError(
             f"{release!r} is neither a release, such as v12, nor a commit of 7 to 40 hexadecimal digits."
@@ -46,12 +50,12 @@ def find_image(app: str, release: str) -> tuple[str, str]:
     if not matching:
         raise RefusedError(
             f"{app} has no release {release} among its last {len(releases)}; `flyctl releases --app {app} --image`"
-            " lists them. An older image may be there by its full commit of 40 digits."
+            " lists them. An older image may be available by its full commit of 40 digits."
         )
     image, commit = matching[0].image, matching[0].commit
     if not commit:
         raise RefusedError(
-            f"The image of {release}, {image or 'unknown'}, isn't labelled with a commit, so health can't tell whether"
-            " it serves: roll back by hand (docs/runbook.md)."
+            f"The image of {release}, {image or 'unknown'}, isn't labelled with a commit, so its deploy can't be"
+            " verified: roll back by hand (docs/runbook.md)."
         )
     return image, commit

@@ -1,6 +1,6 @@
-"""The machines of an app: what a deploy that was cut off has left, and the pin of a roll-back.
+"""The machines of an app: leftovers of interrupted deploys, and the pin of a roll-back.
 
-Python 3.12 to 3.14, standard library alone.
+Python 3.12 to 3.14, standard library only.
 """
 
 import os
@@ -14,8 +14,8 @@ import flyctl
 PIN = "ROLL_BACK_PIN"
 """A machine's environment variable. `flyctl deploy --env` sets it with the machine's image, and a deploy without it
 drops it: flyctl doesn't keep the old machine's environment (v0.4.87, internal/appconfig/machines.go,
-updateMachineConfig). So the pin needs no other credential than the app's deploy token, and is never out of step with
-what serves.
+updateMachineConfig). So the pin needs no credential besides the app's deploy token, and always belongs to the image
+that serves.
 """
 TAG = "fly_bluegreen_deployment_tag"
 """fly-go v0.9.5, machine_types.go, MachineConfigMetadataKeyFlyctlBGTag."""
@@ -26,7 +26,7 @@ RELEASE_COMMAND = "fly_app_release_command"
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that serves, or is meant to."""
+    """A machine of the app's own process group."""
 
     id: str
     state: str
@@ -39,7 +39,7 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """For a person: its commit, or else its image."""
+        """The short commit for messages, or the image if it names none."""
         return flyctl.commit_of(self.image)[:7] or self.image
 
 
@@ -71,7 +71,7 @@ def read_machine(machine: dict[str, Any]) -> Machine:
 
 
 def leftovers(machines: Sequence[Machine]) -> list[Machine]:
-    """Return the machines that a deploy which was cut off has left beside the ones that serve.
+    """Return the machines that an interrupted deploy left beside those in service.
 
     New machines are cordoned until all of them are healthy, old ones once new ones have taken over. In between, old
     ones are tagged. A tag counts only beside an untagged machine of another image: `--strategy immediate` keeps it.
@@ -85,7 +85,9 @@ def leftovers(machines: Sequence[Machine]) -> list[Machine]:
 
 
 def are_mixed(machines: Sequence[Machine]) -> bool:
-    """Return whether `bluegreen` refuses them (flyctl v0.4.87, strategy_bluegreen.go DetectMultipleImageVersions)."""
+    """Return whether `bluegreen` refuses the machines (flyctl v0.4.87, strategy_bluegreen.go
+    DetectMultipleImageVersions).
+    """
     return len({each.image for each in machines}) > 1
 
 
@@ -94,32 +96,32 @@ def destroy_command(app: str, machines: Sequence[Machine]) -> list[str]:
 
 
 def clear_leftovers(app: str, machines: Sequence[Machine]) -> tuple[list[Machine], str]:
-    """Destroy what a deploy that was cut off has left; return the other machines, and a sentence about it."""
+    """Destroy the leftovers of an interrupted deploy; return the other machines, and a sentence for the report."""
     left = leftovers(machines)
     if not left:
         return list(machines), ""
     command = destroy_command(app, left)
     names = ", ".join(f"`{each.id}` ({each.name})" for each in left)
     if flyctl.look(*command) is None:
-        return list(machines), f"{names} were left by a deploy that was cut off: run `flyctl {' '.join(command)}`."
+        return list(machines), f"{names} were left by an interrupted deploy: run `flyctl {' '.join(command)}`."
     kept = [each for each in machines if each not in left]
-    return kept, f"{names}, left by a deploy that was cut off, destroyed."
+    return kept, f"{names} were left by an interrupted deploy and have been destroyed."
 
 
 def explain_mixed(app: str, machines: Sequence[Machine]) -> str:
-    """Say which command destroys the machines of which image."""
+    """Return a message with the command that destroys the machines of each image."""
     commands = []
     for image in sorted({each.image for each in machines}):
         same = [each for each in machines if each.image == image]
-        commands.append(f"`flyctl {' '.join(destroy_command(app, same))}` those of {same[0].name}")
+        commands.append(f"for {same[0].name}, `flyctl {' '.join(destroy_command(app, same))}`")
     return (
-        f"The machines of {app} have different images, and flyctl refuses to deploy to them. Destroy the ones that"
-        f" shouldn't serve, and run this again: {'; '.join(commands)}. Or roll back, which replaces all."
+        f"The machines of {app} have different images, and flyctl refuses to deploy to them. Destroy the machines that"
+        f" shouldn't serve, then run this again: {'; '.join(commands)}. Or roll back, which replaces all of them."
     )
 
 
 def new_pin() -> str:
-    """Return a pin that says since when, by whom and in which run."""
+    """Return a pin with the time, the author and the workflow run."""
     run = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}"
     parts = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())]
     if actor := os.environ.get("GITHUB_ACTOR"):

@@ -1,6 +1,6 @@
-"""Keeps deploys in the order of the branch: a commit is deployed only on top of one that it contains.
+"""Keeps deploys in the order of the branch: a commit may replace only a commit that it contains.
 
-Reads the Git history of the current folder. Python 3.12 to 3.14, standard library alone.
+Reads the Git history of the current folder. Python 3.12 to 3.14, standard library only.
 """
 
 import subprocess
@@ -10,7 +10,7 @@ def why_not_after(serving: str, commit: str) -> str:
     """Return why `commit` must not replace `serving`; empty if it may.
 
     Args:
-        serving: the commit that serves, or its first digits; empty if it isn't known.
+        serving: the commit that serves, or its first digits; empty if unknown.
         commit: full hash.
     """
     if not serving or commit.startswith(serving):

@@ -1,4 +1,4 @@
-"""The report of a deploy: the run's annotation and the job's summary. Python 3.12 to 3.14, standard library alone."""
+"""The report of a deploy: the run's annotation and the job's summary. Python 3.12 to 3.14, standard library only."""
 
 import os
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from served import Answer
 
 
 class RefusedError(Exception):
-    """Nothing was deployed; the message says why and what to do."""
+    """The deploy was refused; the message says why and what to do."""
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What is known so far; filled in as things happen, so that it can be written at any time."""
+    """The state of the deploy so far, updated as it proceeds, so that it can be written at any time."""
 
     app: str
     url: str
@@ -27,22 +27,22 @@ class Report:
     ended: str = "wasn't started"
     """How flyctl ended."""
     cleared: str = ""
-    """Machines that an earlier deploy had left, and what became of them."""
+    """The machines that an earlier deploy left, and whether they were destroyed."""
     migration: str = ""
     """Why the migration failed."""
     bake: str = ""
-    """What was seen while health was watched after the deploy."""
+    """The result of watching health after the deploy."""
     pin: str = ""
-    """The pin that a roll-back has set."""
+    """The pin that this roll-back set."""
     put_back: str = ""
     sentence: str = ""
     level: str = "notice"
 
     def write(self, *, good: bool, look: bool = True) -> None:
-        """Write the log's annotation and the job's summary; `look`: with the app's status."""
+        """Write the log's annotation and the job's summary, with the app's status if `look`."""
         level = self.level if good else "error"
         rows = (("Migration", self.migration), ("Put back", self.put_back), ("Last seen", self.now.seen))
-        more = [f" {name}: {what}" for name, what in rows if what]
+        more = [f" {name}: {value}" for name, value in rows if value]
         output = flyctl.look("status", "--app", self.app) if look else None
         if look and not good:
             self.show("status", output)
@@ -52,21 +52,21 @@ class Report:
             with Path(file).open("a", encoding="utf-8") as summary:
                 summary.write(self.markdown(output))
 
-    def show(self, what: str, output: str | None) -> None:
+    def show(self, command: str, output: str | None) -> None:
         if output is not None:
-            with flyctl.group(f"flyctl {what}"):
+            with flyctl.group(f"flyctl {command}"):
                 print(output.rstrip(), flush=True)
 
     def markdown(self, output: str | None) -> str:
         rows = {
             "App": f"`{self.app}`",
             "URL": self.url,
-            "Asked for": f"`{self.requested}`",
+            "Requested": f"`{self.requested}`",
             "Served before": f"`{self.before.version or 'unknown'}`",
             "Image before": f"`{self.image_before}`" if self.image_before else "",
             "Serves now": f"`{self.now.version or 'unknown'}`",
             "Image": f"`{self.image}`" if self.image else "",
-            "Left before": self.cleared,
+            "Leftover machines": self.cleared,
             "flyctl": self.ended,
             "Migration": f"failed: `{self.migration.replace('`', "'").replace('|', '/')}`" if self.migration else "",
             "Watched": self.bake,

@@ -1,4 +1,4 @@
-"""Asks a deployed API which commit it serves. Python 3.12 to 3.14, standard library alone."""
+"""Asks a deployed API which commit it serves. Python 3.12 to 3.14, standard library only."""
 
 import base64
 import http.client
@@ -16,21 +16,21 @@ from time_limits import REQUEST_SECONDS
 HEALTH_PATH = "/api/v1/health"
 MAX_ANSWER_BYTES = 65536
 SHORTEST_COMMIT = 7
-# While a deploy is watched: a lost packet or a slow answer isn't a version that breaks.
+# While health is watched: a lost packet or a slow answer doesn't mean that the version is broken.
 TOLERATED_ANSWERS = 2
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the health endpoint said."""
+    """An answer of the health endpoint."""
 
-    status: int | None = None  # None: nothing answered
-    version: str = ""  # empty: it isn't the API that answered
-    seen: str = ""  # for a person; empty: nobody has asked
+    status: int | None = None  # None: no response
+    version: str = ""  # empty: the response isn't the API's
+    seen: str = ""  # description for the log; empty: not requested yet
 
     @property
     def build(self) -> str:
-        """The version's build metadata, which is the commit's beginning: `0.1.0+1a2b3c4` (semver.org, 10)."""
+        """The version's build metadata, the first digits of the commit: `0.1.0+1a2b3c4` (semver.org, 10)."""
         return self.version.partition("+")[2]
 
     @property
@@ -52,14 +52,14 @@ class Api:
     interval: int
     """Seconds between two requests."""
     in_a_row: int
-    """How many answers must agree: old and new machines may answer in turns."""
+    """Number of answers that must agree: old and new machines may answer alternately."""
 
     def wait_until(
         self, expected: Callable[[Answer], bool], timeout: float, in_a_row: int | None = None
     ) -> tuple[bool, Answer]:
-        """Ask until enough answers in a row are as expected; return whether they were, and the last answer.
+        """Poll until enough answers in a row are as expected; return whether they were, and the last answer.
 
-        After `timeout` seconds it gives up at the first answer that isn't: a row that has begun by then may end.
+        After `timeout` seconds the first unexpected answer ends the wait; a row that began before may be completed.
         """
         started = time.monotonic()
         agreed = 0
@@ -79,9 +79,9 @@ class Api:
             time.sleep(self.interval)
 
     def stays(self, expected: Callable[[Answer], bool], seconds: float) -> tuple[bool, Answer]:
-        """Ask for that many seconds; return whether all answers but TOLERATED_ANSWERS are as expected, and the last.
+        """Poll for `seconds`; return whether at most TOLERATED_ANSWERS were unexpected, and the last answer.
 
-        Ends at the answer that is one too many.
+        The unexpected answer that exceeds the tolerance ends the wait.
         """
         started = time.monotonic()
         unexpected = 0
@@ -101,13 +101,13 @@ class Api:
 
 
 def ask(url: str, timeout: float) -> Answer:
-    """One request on a connection of its own, so that the next may meet another machine. Follows no redirect."""
+    """Send one request on a new connection, so that the next may reach another machine. Doesn't follow redirects."""
     try:
         with closing(connect(urlsplit(url), timeout)) as connection:
             connection.request("GET", HEALTH_PATH, headers={"User-Agent": "audifi-deploy"})
             response = connection.getresponse()
             body = response.read(MAX_ANSWER_BYTES)
-    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: no such name, or proxy, can be
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: invalid host name or proxy
         return Answer(None, "", f"no answer ({type(error).__name__}: {' '.join(str(error).split())})")
     version = read_version(body)
     if not version:
@@ -116,7 +116,7 @@ def ask(url: str, timeout: float) -> Answer:
 
 
 def connect(url: SplitResult, timeout: float) -> http.client.HTTPConnection:
-    """Through HTTPS_PROXY where that is set and NO_PROXY doesn't name the host, as the runner's other programs do."""
+    """Return a connection: through HTTPS_PROXY, if it is set and NO_PROXY doesn't name the host."""
     if url.scheme != "https":
         return http.client.HTTPConnection(url.netloc, timeout=timeout)
     proxy = urllib.request.getproxies().get("https")
@@ -133,7 +133,7 @@ def connect(url: SplitResult, timeout: float) -> http.client.HTTPConnection:
 
 
 def read_version(body: bytes) -> str:
-    """The health answer's version; empty when there is none that is safe to pass on."""
+    """Return the version in a health response; empty if it is missing or unsafe to print."""
     try:
         version = json.loads(body)["version"]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,9 +1,8 @@
-"""How long each step of a deploy may take. Every other time limit is derived from these tables.
+"""Time limits of each step of a deploy. Every other time limit is derived from these tables.
 
-A deploy that is cut off half-way leaves machines of two images behind, which blocks the next deploy. So the time limits
-of deploy.py and of the jobs are the sums of what flyctl itself may wait. Source: github.com/superfly/flyctl v0.4.87
-(the version that the workflow installs) and github.com/superfly/fly-go v0.9.5. Python 3.12 to 3.14, standard library
-alone.
+An interrupted deploy leaves machines of two images behind, which blocks the next deploy. So the time limits of
+deploy.py and of the jobs are the sums of flyctl's own waits. Source: github.com/superfly/flyctl v0.4.87 (the version
+that the workflow installs) and github.com/superfly/fly-go v0.9.5. Python 3.12 to 3.14, standard library only.
 """
 
 from typing import NamedTuple
@@ -42,7 +41,7 @@ BLUEGREEN = (
     Wait("the proxy learns of green machines", 10, "strategy_bluegreen.go waitBeforeCordon"),
     Wait("blue machines are cordoned", RETRIES, "strategy_bluegreen.go CordonBlueMachines"),
     Wait("the proxy forgets blue machines", 10, "strategy_bluegreen.go waitBeforeStop"),
-    Wait("blue machines are told to stop", RETRIES, "strategy_bluegreen.go StopBlueMachines"),
+    Wait("blue machines receive the stop signal", RETRIES, "strategy_bluegreen.go StopBlueMachines"),
     Wait("blue machines stop", WAIT_TIMEOUT, "strategy_bluegreen.go WaitForBlueMachinesToBeStopped"),
     Wait("blue machines are destroyed", RETRIES, "strategy_bluegreen.go DestroyBlueMachines"),
 )
@@ -74,25 +73,25 @@ IMMEDIATE_SECONDS = total(ALWAYS, IMMEDIATE)
 LOOK_SECONDS = 60
 """A flyctl command that reads or destroys."""
 LOOKS = 10
-"""How many of them a run makes at most."""
+"""The maximum number of such commands in a run."""
 CLEAN_UP_SECONDS = 60
 """flyctl destroys unfinished green machines on SIGINT (strategy_bluegreen.go Rollback)."""
 CANCEL_SECONDS = 5
-"""GitHub ends a cancelled step for good 10 s after it has told it."""
+"""GitHub kills a cancelled step 10 s after the first signal."""
 FIRST_ANSWER_SECONDS = 10
 """A machine that auto_stop_machines has stopped starts with the first request."""
 PATIENCE_SECONDS = 90
 """After flyctl's success: old machines end (30 s), a failed check is repeated (30 s), ten answers (10 s)."""
 PATIENCE_AFTER_FAILURE_SECONDS = 15
-"""After flyctl's failure nothing replaces machines any more: a commit that isn't served by now won't be."""
+"""After flyctl's failure nothing replaces machines any more: a commit that doesn't serve by now never will."""
 BAKE_SECONDS = 2 * MINUTE
 MAX_BAKE_SECONDS = 15 * MINUTE
 REQUEST_SECONDS = 10
-"""One question to the health endpoint. A wait ends at most one question after its time."""
+"""One request to the health endpoint. A wait ends at most one request after its timeout."""
 
 
 def attempt(flyctl_seconds: int) -> int:
-    """Run `flyctl deploy`, then wait until the commit is served."""
+    """Return the seconds of a `flyctl deploy` and the wait for its commit."""
     return flyctl_seconds + CLEAN_UP_SECONDS + PATIENCE_SECONDS + REQUEST_SECONDS
 
 
@@ -107,6 +106,6 @@ LONGEST_DEPLOY_SECONDS = (
     + attempt(PUT_BACK_SECONDS)
     + attempt(IMMEDIATE_SECONDS)
 )
-"""`deploy.py deploy`, with both ways to put back what served before."""
+"""`deploy.py deploy`, with both attempts to put back the previous image."""
 LONGEST_ROLL_BACK_SECONDS = LOOKING_SECONDS + attempt(PUT_BACK_SECONDS) + attempt(IMMEDIATE_SECONDS)
 """`deploy.py roll-back`, with both strategies."""

@@ -1,9 +1,9 @@
-"""Restores a backup into a new PostgreSQL 16 and checks what is in it (docs/backups.md).
+"""Restores a backup into a new PostgreSQL 16 and checks its contents (docs/backups.md).
 
-    python -m tools.backup_drill               both kinds of backup, of a database made for it, on this machine
+    python -m tools.backup_drill               both kinds of backup, of a generated database, on this machine
     python -m tools.backup_drill DUMP          a dump made by `pg_dump --format=custom`, such as production's
 
-Exit status 0: what was restored is what was backed up, and every check passed.
+Exit status 0: the restored database equals the original, and every check passed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ ROWS = 20_000
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dump", type=Path, nargs="?")
-    parser.add_argument("--rows", type=int, default=ROWS, help="accounts in the database that is made (%(default)s)")
+    parser.add_argument("--rows", type=int, default=ROWS, help="accounts in the generated database (%(default)s)")
     options = parser.parse_args(arguments)
     drills: list[Callable[[Path], None]] = [
         lambda folder: drill.dump_and_restore(folder, options.rows),
@@ -32,11 +32,11 @@ def main(arguments: list[str]) -> None:
     try:
         for run in drills:
             with tempfile.TemporaryDirectory(prefix="audifi-backup-") as folder:
-                Path(folder).chmod(0o755)  # PostgreSQL's user, if it isn't ours, has to get in
+                Path(folder).chmod(0o755)  # PostgreSQL may run as another user
                 run(Path(folder))
     except DrillError as error:
         sys.exit(f"backup-drill: {error}")
-    print("Restored as it was backed up.")
+    print("The restored database equals the backup.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The two ways back: a dump that is restored, and the log of changes that is replayed up to a point in time."""
+"""Both kinds of restore: from a dump, and from a base backup and WAL up to a point in time."""
 
 import asyncio
 import os
@@ -19,8 +19,8 @@ DATABASE = "audifi"
 
 # Run in the restored database, with DATABASE_URL set. Each must exit with status 0.
 CHECKS = [
-    ["alembic", "upgrade", "head"],  # a dump that is older than the release
-    # The ledger's own check joins here when there is a ledger: ["python", "-m", "audifi", "ledger", "check"].
+    ["alembic", "upgrade", "head"],  # the dump may be older than the release
+    # Add the ledger's check when there is a ledger: ["python", "-m", "audifi", "ledger", "check"].
 ]
 
 WRITE_ROWS = """
@@ -32,18 +32,18 @@ WITH added AS (
 INSERT INTO auth_events (id, event, user_id, detail, ip, created_at)
 SELECT gen_random_uuid(), 'user.created', id, E'a "quoted"\\ttab\\nand line', '203.0.113.7', now() FROM added
 """
-# An UNLOGGED table is in no log of changes: after a crash, or a restore from the log, it is empty.
+# An UNLOGGED table isn't in the WAL: after a crash, or a restore from WAL, it is empty.
 LIST_TABLES = """
 SELECT relname, relpersistence = 'p' AS logged FROM pg_class
 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
 """
 
 type Contents = dict[str, tuple[int, str]]
-"""By table: the number of rows, and a hash of them all. By sequence: its last value."""
+"""The number and hash of the rows by table, and the last value by sequence."""
 
 
 class DrillError(Exception):
-    """What was restored isn't what was backed up. The message is for a person."""
+    """The restored database differs from the original, or a command failed; the message says how."""
 
 
 def dump_and_restore(folder: Path, rows: int) -> None:
@@ -66,23 +66,23 @@ def dump_and_restore(folder: Path, rows: int) -> None:
 
 
 def restore_dump(folder: Path, dump: Path) -> None:
-    """Restore a dump that is there, and say what it holds."""
+    """Restore an existing dump, and print its tables."""
     with server(folder / "after") as after:
         load(after, dump)
         contents = read_contents(after)
         for table, (count, _) in contents.items():
             print(f"  {table}: {count}")
         if not total(contents):
-            raise DrillError(f"{dump} holds no row")
+            raise DrillError(f"{dump} has no rows")
         check(after)
 
 
 def restore_to_a_point_in_time(folder: Path, rows: int) -> None:
-    """Back up with pg_basebackup and the log, lose rows, restore to the moment before, compare."""
+    """Back up with pg_basebackup and WAL, delete rows, restore to the time before, compare."""
     print("A point in time:")
     archive, backup = folder / "archive", folder / "after"
     archive.mkdir()
-    # Half of the rows are written after the base backup: they come from the log alone.
+    # Half of the rows are written after the base backup, so they are only in the WAL.
     settings = {"archive_mode": "on", "archive_command": f"test ! -f {archive}/%f && cp %p {archive}/%f"}
     with server(folder / "before", **settings) as before:
         own(archive, folder / "before")
@@ -101,7 +101,7 @@ def restore_to_a_point_in_time(folder: Path, rows: int) -> None:
     (backup / "recovery.signal").touch()
     own(backup, archive)
     recovery = {
-        "hot_standby": "off",  # or it is ready, read-only, before all of the log is replayed
+        "hot_standby": "off",  # otherwise the server is ready, read-only, before the replay is complete
         "restore_command": f"cp {archive}/%f %p",
         "recovery_target_time": moment,
         "recovery_target_action": "promote",
@@ -134,7 +134,7 @@ def write_rows(where: Postgres, first: int, last: int) -> None:
 def load(where: Postgres, dump: Path) -> None:
     create_database(where)
     began = time.monotonic()
-    # No owners and no rights: the roles of the database that was dumped are not of this server.
+    # No owners and privileges: this server doesn't have the roles of the original.
     options = ["--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={where.url(DATABASE)}"]
     run("pg_restore", *options, str(dump))
     report("pg_restore", began)
@@ -148,12 +148,12 @@ def check(where: Postgres) -> None:
 
 
 def destroy(folder: Path) -> None:
-    """Its server has stopped."""
+    """Delete the data of a stopped server."""
     shutil.rmtree(folder)
 
 
 def own(folder: Path, like: Path) -> None:
-    """Give a folder, and all that is in it, to the user who runs PostgreSQL: as root that is another."""
+    """Change the owner of a folder and its contents to PostgreSQL's user, which isn't root."""
     owner = like.stat()
     for path in (folder, *folder.rglob("*")):
         os.chown(path, owner.st_uid, owner.st_gid)
@@ -183,7 +183,7 @@ def read_contents(where: Postgres, *, logged_only: bool = False) -> Contents:
 def compare(expected: Contents, restored: Contents) -> None:
     different = [name for name in expected | restored if expected.get(name) != restored.get(name)]
     if different:
-        raise DrillError(f"not restored as it was: {', '.join(different)}")
+        raise DrillError(f"the restored database differs: {', '.join(different)}")
     print(f"  compared: {total(restored)} rows in {len(restored)} tables and sequences are the same")
 
 

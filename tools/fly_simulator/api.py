@@ -1,4 +1,4 @@
-"""The platform over HTTP, for `flyctl`: https://fly.io/docs/machines/api/, in short.
+"""A subset of the Machines API (https://fly.io/docs/machines/api/), and more routes for the simulated flyctl.
 
 Routes are sync, because they wait for containers.
 """
@@ -38,12 +38,12 @@ class NewBuild(BaseModel):
 
 @contextmanager
 def running(folder: Path, engine: Engine | None, apps: dict[str, App]) -> Iterator[Fly]:
-    """The platform, until the block ends; then all of its machines stop.
+    """Run the platform while the block runs, then stop all machines.
 
     Args:
-        folder: for its logs, events and images.
-        engine: runs machines; without one, none can be made.
-        apps: that exist already.
+        folder: receives logs, events and images.
+        engine: runs machines; None: machines can't be created.
+        apps: existing apps.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fly = Fly(folder, engine, apps)
@@ -68,7 +68,7 @@ Platform = Annotated[Fly, Depends(the_platform)]
 
 
 def app_of_token(fly: Platform, name: str, authorization: Annotated[str, Header()] = "") -> App:
-    """A deploy token is good for its app alone (https://fly.io/docs/security/tokens/)."""
+    """Return the app of a token. A deploy token is valid for its own app only (https://fly.io/docs/security/tokens/)."""
     token = authorization.removeprefix("Bearer ")
     if token not in {each.token for each in fly.apps.values()}:
         raise HTTPException(401, "unauthorized: the token isn't valid")
@@ -191,7 +191,7 @@ def shown(machine: Machine) -> dict[str, Any]:
 
 
 def listed(machine: Machine) -> dict[str, Any]:
-    """As `flyctl machine list --json` has it: fly-go v0.9.5, machine_types.go, Machine."""
+    """Return a machine as in `flyctl machine list --json` (fly-go v0.9.5, machine_types.go, Machine)."""
     registry, _, name = machine.config.image.partition("/")
     repository, _, tag = name.partition(":")
     return {

@@ -1,6 +1,6 @@
-"""fly.toml, as far as this project uses it: https://fly.io/docs/reference/configuration/
+"""The part of fly.toml that this project uses: https://fly.io/docs/reference/configuration/
 
-A key that isn't here is refused. Fly's own parser passes over what it doesn't know, and a misspelt safety is none.
+Unknown keys are refused, so that a misspelt setting is noticed. Fly's own parser ignores them.
 """
 
 import re
@@ -16,19 +16,19 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
 class ConfigError(Exception):
-    """fly.toml can't be used. The message is for a person."""
+    """fly.toml is missing or invalid; the message says why."""
 
 
-def seconds(given: object) -> object:
-    """Go's durations, of one unit: `30s`."""
-    match = re.fullmatch(r"(\d+)(ms|s|m|h)", given) if isinstance(given, str) else None
-    return int(match[1]) * UNITS[match[2]] if match else given
+def seconds(value: object) -> object:
+    """Convert a Go duration with one unit (`30s`) to seconds; return other values unchanged."""
+    match = re.fullmatch(r"(\d+)(ms|s|m|h)", value) if isinstance(value, str) else None
+    return int(match[1]) * UNITS[match[2]] if match else value
 
 
-def clamped(given: object) -> object:
-    """flyctl raises and lowers a check's durations to what the platform takes (internal/appconfig/validation.go)."""
-    value = seconds(given)
-    return min(max(value, 1), 60) if isinstance(value, int | float) else value
+def clamped(value: object) -> object:
+    """Convert a check's duration, clamped to 1 to 60 s as flyctl does (internal/appconfig/validation.go)."""
+    duration = seconds(value)
+    return min(max(duration, 1), 60) if isinstance(duration, int | float) else duration
 
 
 Seconds = Annotated[float, BeforeValidator(seconds)]
@@ -98,13 +98,13 @@ class FlyToml(Strict):
 
 
 class MachineConfig(Strict):
-    """What a machine is made of: https://fly.io/docs/machines/api/machines-resource/"""
+    """Configuration of a machine: https://fly.io/docs/machines/api/machines-resource/"""
 
     image: str
     """Name and tag: `registry.fly.io/audifi-api:1a2b3c4`."""
     env: dict[str, str]
     command: list[str] | None = None
-    """In place of the image's CMD."""
+    """Replaces the image's CMD."""
     internal_port: int | None = None
     hard_limit: int = 25
     check: Check | None = None
@@ -118,9 +118,10 @@ class MachineConfig(Strict):
 
 
 def read(folder: Path) -> FlyToml:
-    """
+    """Read fly.toml from a folder.
+
     Raises:
-        ConfigError: it isn't there, isn't TOML, or holds what Fly doesn't know.
+        ConfigError: the file is missing, isn't TOML, or has an unknown key or value.
     """
     file = folder / "fly.toml"
     try:
@@ -135,7 +136,7 @@ def read(folder: Path) -> FlyToml:
 
 
 def serving(config: FlyToml, image: str) -> MachineConfig:
-    """A machine that serves."""
+    """Return the configuration of a machine of the service."""
     service = config.http_service
     return MachineConfig(
         image=image,
@@ -149,8 +150,9 @@ def serving(config: FlyToml, image: str) -> MachineConfig:
 
 
 def releasing(config: FlyToml, image: str) -> MachineConfig:
-    """The machine of the release command: no service and no check; the command is split, without a shell
-    (flyctl `internal/appconfig/machines.go`).
+    """Return the configuration of the release command's machine: no service and no check.
+
+    The command is split without a shell (flyctl `internal/appconfig/machines.go`).
     """
     return MachineConfig(
         image=image,

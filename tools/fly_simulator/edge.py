@@ -1,10 +1,11 @@
-"""Where requests arrive: HAProxy in the role of Fly's proxy, and in front of a real registry; a way in by their names.
+"""HAProxy in the role of Fly's proxy and in front of a real registry, and an HTTPS proxy that leads to it.
 
-Fly's proxy: TLS at the edge, requests balanced over machines whose checks pass, at most `hard_limit` at once on each,
-Fly-… headers (https://fly.io/docs/networking/app-services/, https://fly.io/docs/networking/request-headers/,
-https://fly.io/docs/reference/load-balancing/); another machine is tried when one refuses the connection.
+Like Fly's proxy, HAProxy terminates TLS, balances requests over machines whose checks pass, sends each at most
+`hard_limit` concurrent requests, adds Fly-… headers, and tries another machine if one refuses the connection
+(https://fly.io/docs/networking/app-services/, https://fly.io/docs/networking/request-headers/,
+https://fly.io/docs/reference/load-balancing/).
 
-The names (audifi-api.fly.dev, registry.fly.io) resolve nowhere here: clients come by HTTPS_PROXY, over CONNECT.
+The host names (audifi-api.fly.dev, registry.fly.io) don't resolve here: clients use HTTPS_PROXY, with CONNECT.
 """
 
 import base64
@@ -68,7 +69,7 @@ backend {app}
 
 
 class Edge:
-    """Started on entering, stopped on leaving."""
+    """The proxy's processes, as a context manager."""
 
     def __init__(self, folder: Path, tokens: Mapping[str, str]) -> None:
         self._folder = folder
@@ -100,7 +101,7 @@ class Edge:
             "storage": {"filesystem": {"rootdirectory": str(self._folder / "registry")}},
             "http": {"addr": f"127.0.0.1:{self.registry_port}", "relativeurls": True},
         }
-        (self._folder / "registry.yml").write_text(json.dumps(registry))  # YAML 1.2 is a superset
+        (self._folder / "registry.yml").write_text(json.dumps(registry))  # YAML 1.2 is a superset of JSON
         self._start("docker-registry", "serve", str(self._folder / "registry.yml"))
         self._start("haproxy", "-db", "-f", str(self._folder / "haproxy.cfg"))
         handler = type("Handler", (Connect,), {"edge": self})
@@ -124,7 +125,7 @@ class Edge:
                 process.wait()
 
     def route(self, app: str, machine: str, port: int, hard_limit: int) -> None:
-        """Send it requests."""
+        """Route requests to a machine."""
         with self._lock:
             slots = self._slots[app]
             number = slots.index(machine) if machine in slots else slots.index(None)
@@ -135,7 +136,7 @@ class Edge:
             self._say(f"set server {server} state ready")
 
     def drain(self, app: str, machine: str) -> None:
-        """Send it no new requests; those that it has are answered."""
+        """Send no new requests to a machine; outstanding ones are answered."""
         with self._lock:
             if machine in self._slots[app]:
                 self._say(f"set server {app}/machine-{self._slots[app].index(machine) + 1} state drain")
@@ -148,7 +149,7 @@ class Edge:
                 self._say(f"set server {app}/machine-{number + 1} state maint")
 
     def may_push(self, app: str) -> str:
-        """The registry's Authorization header for an app's token (flyctl `internal/command/auth/docker.go`)."""
+        """Return the registry's Authorization header for an app's token (flyctl `internal/command/auth/docker.go`)."""
         return "Basic " + base64.urlsafe_b64encode(f"x:{self._tokens[app]}".encode()).decode()
 
     def _config(self, certificate: Path) -> str:
@@ -190,7 +191,7 @@ class Threading(ThreadingTCPServer):
 
 
 class Connect(StreamRequestHandler):
-    """CONNECT (RFC 9110, 9.3.6), to the edge's names alone: nothing of a rehearsal reaches the internet."""
+    """CONNECT (RFC 9110, 9.3.6) to the edge's host names only: a rehearsal never reaches the internet."""
 
     edge: Edge
 

@@ -1,7 +1,7 @@
-"""`flyctl`, as far as the workflow and the runbooks call it.
+"""The commands of flyctl that the workflow and the runbook use.
 
-It orchestrates a deploy as the real one does: from here, by the platform's API. One that is cut off leaves things
-half-way.
+Like the real flyctl, it controls a deploy from the client through the platform's API, so an interrupted deploy leaves
+its machines behind.
 
 Each step names its source in flyctl (github.com/superfly/flyctl) or its page in Fly's documentation.
 """
@@ -22,21 +22,21 @@ from tools.fly_simulator import config
 from tools.fly_simulator.config import ConfigError, FlyToml
 
 POLL_SECONDS = 0.1
-# flyctl waits 10 s, twice: for the proxies of all regions to see new machines, and to forget old ones
-# (internal/command/deploy/strategy_bluegreen.go). The one here is told at once.
+# flyctl waits 10 s twice: for the proxies of all regions to see new machines, and to forget old ones
+# (internal/command/deploy/strategy_bluegreen.go). The simulated proxy is updated at once.
 PROXY_SECONDS = float(os.environ.get("FLY_STAND_IN_PROXY_SECONDS", "1"))
 
 
-# The worst that flyctl allows for: a deploy token that can't read logs (machines_releasecommand.go waitForLogs).
+# The worst case that flyctl handles: a deploy token that can't read logs (machines_releasecommand.go waitForLogs).
 NO_LOGS = "Warn: not authorized to retrieve app logs (this can happen when using deploy tokens)."
 
 
 class FlyctlError(Exception):
-    """What `flyctl` prints behind "Error:"; it exits with 1."""
+    """An error that flyctl prints after "Error:" before it exits with status 1."""
 
 
 class Api:
-    """The platform's, for one app."""
+    """Client of the platform's API for one app."""
 
     def __init__(self, app: str) -> None:
         token = os.environ.get("FLY_API_TOKEN", "")
@@ -64,7 +64,7 @@ def say(text: str) -> None:
 def deploy(options: argparse.Namespace) -> None:
     """https://fly.io/docs/flyctl/deploy/"""
     fly = config.read(Path.cwd())
-    # From the flags and fly.toml alone: an old machine's environment isn't kept (internal/appconfig/machines.go).
+    # Only from the flags and fly.toml: an old machine's environment isn't kept (internal/appconfig/machines.go).
     fly.env.update(each.split("=", 1) for each in options.env)
     api = Api(options.app or fly.app)
     app = api.ask("GET")
@@ -72,7 +72,7 @@ def deploy(options: argparse.Namespace) -> None:
     say(f"image: {image}")
     release = api.ask("POST", "/releases", json={"image": image})
     try:
-        # Before any machine is touched (https://fly.io/docs/reference/configuration/#run-one-off-commands-before-releasing-a-deployment).
+        # Before any machine is changed (https://fly.io/docs/reference/configuration/#run-one-off-commands-before-releasing-a-deployment).
         if fly.deploy.release_command and not options.skip_release_command:
             run_release_command(api, fly, image)
         if app["machines"]:
@@ -93,7 +93,7 @@ def deploy(options: argparse.Namespace) -> None:
 
 
 def build(api: Api, fly: FlyToml, options: argparse.Namespace) -> str:
-    """Without --image: the Dockerfile, with this folder as its context; labelled with --image-label."""
+    """Build the Dockerfile with this folder as its context, for a deploy without --image; the tag is --image-label."""
     app = options.app or fly.app
     label = options.image_label or f"deployment-{int(time.time())}"
     image = f"registry.fly.io/{app}:{label}"
@@ -110,7 +110,7 @@ def run_release_command(api: Api, fly: FlyToml, image: str) -> None:
     machine = api.ask("POST", "/machines", json=body)["id"]
     deadline = time.monotonic() + fly.deploy.release_command_timeout
     while (state := api.ask("GET", f"/machines/{machine}"))["state"] != "stopped":
-        if time.monotonic() > deadline:  # it goes on running: flyctl only stops waiting
+        if time.monotonic() > deadline:  # flyctl only stops waiting; the machine continues
             raise FlyctlError(f"error waiting for release_command machine {machine} to finish running: timeout")
         time.sleep(POLL_SECONDS)
     api.ask("POST", f"/machines/{machine}/destroy")
@@ -156,7 +156,10 @@ def bluegreen(api: Api, fly: FlyToml, image: str, blue: Sequence[str]) -> None:
 
 
 def detect_multiple_images(api: Api, blue: Sequence[str]) -> None:
-    """DetectMultipleImageVersions: after the release command, and before any machine is made."""
+    """Refuse machines of several images, after the release command and before new machines.
+
+    In flyctl: DetectMultipleImageVersions.
+    """
     images: dict[str, list[str]] = {}
     for each in blue:
         images.setdefault(api.ask("GET", f"/machines/{each}")["image"], []).append(each)
@@ -171,13 +174,13 @@ def detect_multiple_images(api: Api, blue: Sequence[str]) -> None:
 
 
 def rolling(api: Api, fly: FlyToml, image: str, old: Sequence[str]) -> None:
-    """One after another, each awaited; without a way back (internal/command/deploy/plan.go)."""
+    """Replace machines one by one, waiting for each; a failure isn't rolled back (internal/command/deploy/plan.go)."""
     for each in old:
         replace(api, fly, image, each, wait=True)
 
 
 def immediate(api: Api, fly: FlyToml, image: str, old: Sequence[str]) -> None:
-    """All at once; nothing is waited for (https://fly.io/docs/flyctl/deploy/)."""
+    """Replace all machines at once, without waiting for health (https://fly.io/docs/flyctl/deploy/)."""
     for each in old:
         stop(api, each)
     for each in old:
@@ -197,7 +200,7 @@ def create(api: Api, fly: FlyToml, image: str, *, cordoned: bool = False) -> Any
 
 
 def replace(api: Api, fly: FlyToml, image: str, old: str, *, wait: bool) -> None:
-    """Updating a machine stops it, and starts it with another image."""
+    """Update a machine: stop it, and start it with another image."""
     stop(api, old)
     wait_until_stopped(api, old, fly.deploy.wait_timeout)
     api.ask("POST", f"/machines/{old}/destroy")
@@ -232,11 +235,11 @@ def wait_until_healthy(api: Api, machines: Sequence[str], timeout: float) -> Non
 
 def releases(options: argparse.Namespace) -> None:
     """https://fly.io/docs/flyctl/releases/"""
-    found = Api(options.app).ask("GET", "/releases")
+    rows = Api(options.app).ask("GET", "/releases")
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(rows))
         return
-    for each in found:
+    for each in rows:
         row = [f"v{each['Version']}", each["Status"], each["Description"], each["CreatedAt"]]
         print("\t".join([*row, each["ImageRef"]] if options.image else row))
 
@@ -250,18 +253,18 @@ def status(options: argparse.Namespace) -> None:
 
 
 def logs(options: argparse.Namespace) -> None:
-    """https://fly.io/docs/flyctl/logs/, with a deploy token that can't read them."""
+    """https://fly.io/docs/flyctl/logs/, with a deploy token that can't read logs."""
     Api(options.app).ask("GET")
     raise FlyctlError("not authorized to access this app's logs")
 
 
 def machine_list(options: argparse.Namespace) -> None:
     """internal/command/machine/list.go"""
-    found = Api(options.app).ask("GET", "/machines")
+    machines = Api(options.app).ask("GET", "/machines")
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(machines))
         return
-    for each in found:
+    for each in machines:
         image = each["image_ref"]
         print(f"{each['id']}\t{each['state']}\t{image['repository']}:{image['tag']}")
 
@@ -289,7 +292,7 @@ def machine_exec(options: argparse.Namespace) -> None:
 
 
 def auth_docker(_: argparse.Namespace) -> None:
-    """Adds registry.fly.io to ~/.docker/config.json (internal/command/auth/docker.go)."""
+    """Add registry.fly.io to ~/.docker/config.json (internal/command/auth/docker.go)."""
     token = os.environ.get("FLY_API_TOKEN", "")
     if not token:
         raise FlyctlError("no access token available. Please login with 'flyctl auth login'")

@@ -1,4 +1,4 @@
-"""A machine: the real image in a container, its health check, its end. https://fly.io/docs/machines/"""
+"""A machine: the real image in a container, with its health check. https://fly.io/docs/machines/"""
 
 import shlex
 import signal
@@ -17,13 +17,13 @@ from tools.image.containers import Container, Engine
 type State = Literal["created", "starting", "started", "stopping", "stopped", "destroyed"]
 type Health = Literal["unchecked", "passing", "critical"]
 
-RESTARTS = 10  # "on-failure", with 10 retries, is what machines of a service have by default
+RESTARTS = 10  # machines of a service have the restart policy "on-failure" with 10 retries by default
 RESTART_DELAY_SECONDS = 1
 RELEASE_COMMAND = "fly_app_release_command"  # fly-go v0.9.5, machine_types.go
 
 
 class Machine:
-    """Threads: one follows its process, one asks its health. `changed` is called whenever what it is has changed."""
+    """A machine with two threads: one waits for its process, one checks its health. Each event calls `changed`."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class Machine:
         self.metadata: dict[str, str] = {"fly_process_group": RELEASE_COMMAND if config.is_release_command else "app"}
         self.exit_status: int | None = None
         self.log_file = folder / f"{id_}.log"
-        # Fly gives each machine a network of its own, so all of them listen on internal_port; here they share one.
+        # On Fly each machine has its own network and listens on internal_port; here all machines share one network.
         self.port = free_port()
         self.image = image
         self._environment = environment
         port = environment.get("PORT")
         if port is not None and port == str(config.internal_port):
             self._environment = environment | {"PORT": str(self.port)}
-        if "METRICS_PORT" in environment:  # all machines are this one
+        if "METRICS_PORT" in environment:  # for the same reason
             self._environment = self._environment | {"METRICS_PORT": str(free_port())}
         self._engine = engine
         self._changed = changed
@@ -67,7 +67,10 @@ class Machine:
         threading.Thread(target=self._run, name=self.id, daemon=True).start()
 
     def stop(self) -> None:
-        """kill_signal; after kill_timeout SIGKILL (https://fly.io/docs/reference/configuration/#kill_timeout-option)."""
+        """Send kill_signal, then SIGKILL after kill_timeout.
+
+        https://fly.io/docs/reference/configuration/#kill_timeout-option
+        """
         self._wanted = False
         if self.state not in {"starting", "started"}:
             return
@@ -83,7 +86,7 @@ class Machine:
             self._container.signal(signal.SIGKILL)
 
     def wait(self, timeout: float) -> bool:
-        """Whether it has ended by then."""
+        """Wait for the end of the machine; return whether it ended in time."""
         return self._ended.wait(timeout)
 
     def execute(self, command: str) -> tuple[int, str]:
@@ -92,7 +95,7 @@ class Machine:
 
     @property
     def takes_traffic(self) -> bool:
-        """https://fly.io/docs/reference/health-checks/: a failing check takes a machine out of routing."""
+        """A failing check removes a machine from routing: https://fly.io/docs/reference/health-checks/"""
         healthy = self.health == "passing" if self.config.check else True
         return self.state == "started" and healthy and not self.cordoned and self.config.internal_port is not None
 
@@ -121,7 +124,7 @@ class Machine:
         self._changed(self, "stopped", f"exit status {self.exit_status}")
 
     def _check(self, check: Check, over: threading.Event) -> None:
-        """Straight to the machine, without a redirect; any 2xx passes."""
+        """Check health directly at the machine, without redirects; any 2xx passes."""
         url = f"http://127.0.0.1:{self.port}{check.path}"
         if over.wait(check.grace_period):
             return

@@ -1,7 +1,7 @@
-"""Fly.io as this project needs it: apps with secrets and tokens, machines, releases, logs, and an API for `flyctl`.
+"""A simulator of Fly.io: apps with secrets and tokens, machines, releases, logs, and an API for the simulated flyctl.
 
-It models what Fly documents, and nothing else; each behaviour names its page. What it leaves out: regions, volumes,
-auto-stop and auto-start, WireGuard, leases, metrics.
+It models only documented behaviour, and names the page of each. Not modelled: regions, volumes, auto-stop and
+auto-start, WireGuard, leases, metrics.
 """
 
 import json
@@ -21,12 +21,12 @@ from tools.image.containers import Engine, EngineError
 
 
 class RefusedError(Exception):
-    """The platform doesn't do it. The message is for a person."""
+    """The platform refuses a request; the message says why."""
 
 
 @dataclass(kw_only=True)
 class Release:
-    """https://fly.io/docs/flyctl/releases/; the names of its JSON are those of fly-go's `Release`."""
+    """A release (https://fly.io/docs/flyctl/releases/); its JSON has the names of fly-go's `Release`."""
 
     version: int
     image: str
@@ -71,26 +71,27 @@ class Fly:
     @property
     def _engine(self) -> Engine:
         if self._maybe_engine is None:
-            raise RefusedError("nothing runs machines here")
+            raise RefusedError("this platform has no container engine")
         return self._maybe_engine
 
     def events(self) -> list[dict[str, Any]]:
-        """What has happened to machines, the oldest first."""
+        """Return the events of machines, oldest first."""
         if not self.events_file.exists():
             return []
         return [json.loads(line) for line in whole_lines(self.events_file).splitlines()]
 
     def create_machine(self, app: App, config: MachineConfig, *, cordoned: bool = False) -> Machine:
-        """
+        """Create and start a machine.
+
         Raises:
-            RefusedError: a second release command, or an image that isn't in the registry.
+            RefusedError: another release command is running, or the image isn't in the registry.
         """
         image = self._pull(config.image)
         with self._lock:
             if config.is_release_command:
                 for other in app.machines.values():
-                    # flyctl would destroy the other, and with it a migration half-way
-                    # (`internal/command/deploy/machines_releasecommand.go`). That must not come to pass unnoticed.
+                    # flyctl would destroy the other machine and interrupt its migration
+                    # (`internal/command/deploy/machines_releasecommand.go`). Here it fails, so that tests notice.
                     if other.config.is_release_command and other.state != "destroyed":
                         raise RefusedError(f"the release command of another deploy runs on machine {other.id}")
             id_ = secrets.token_hex(7)
@@ -111,7 +112,7 @@ class Fly:
         return machine
 
     def cordon(self, machine: Machine, *, cordoned: bool) -> None:
-        """https://fly.io/docs/machines/api/machines-resource/: the proxy sends a cordoned machine nothing new."""
+        """The proxy sends no new requests to a cordoned machine: https://fly.io/docs/machines/api/machines-resource/"""
         machine.cordoned = cordoned
         self._changed(machine, "cordoned" if cordoned else "uncordoned", "")
 
@@ -144,10 +145,10 @@ class Fly:
         }
 
     def build(self, folder: Path, image: str, arguments: dict[str, str]) -> None:
-        """The remote builder, whose image ends in the registry.
+        """Build an image and push it to the registry, as the remote builder does.
 
         Raises:
-            RefusedError: with what the build said.
+            RefusedError: the build failed; the message has its output.
         """
         here = self._here(image)
         try:
@@ -157,11 +158,11 @@ class Fly:
             raise RefusedError(f"failed to build: {error}") from None
 
     def _here(self, reference: str) -> str:
-        """The registry, without its edge."""
+        """Return the reference at the registry itself, without the proxy."""
         return reference.replace(REGISTRY_HOST, f"127.0.0.1:{self.edge.registry_port}", 1)
 
     def _pull(self, reference: str) -> str:
-        """From the registry; the name under which the engine has it."""
+        """Pull an image; return its name in the engine."""
         with self._lock:
             if reference not in self._pulled:
                 here = self._here(reference)

@@ -1,7 +1,7 @@
-"""Reads what `docker save` and buildah write, whichever layout they use.
+"""Reads archives of `docker save` and buildah, in either layout.
 
-manifest.json names the configuration and the layers of an image in both: Docker before 25 wrote them into folders of
-their own, later versions into blobs/sha256 of an OCI layout, where the containerd image store keeps layers compressed
+In both, manifest.json names the configuration and the layers of an image: Docker before 25 wrote them into separate
+folders, later versions into blobs/sha256 of an OCI layout, where the containerd image store keeps layers compressed
 (moby/moby v29.7.2, daemon/containerd/image_exporter.go; google/go-containerregistry#1879).
 """
 
@@ -18,7 +18,7 @@ class Archive:
     config: dict[str, Any]
     """The image's OCI configuration: Cmd, Env, User, Labels …"""
     layers: dict[str, int]
-    """Bytes of the files in each layer, by the digest of the uncompressed layer; the base's layers first."""
+    """Size of each layer's files in bytes, by the digest of the uncompressed layer; the base's layers first."""
 
 
 def read(file: Path) -> Archive:

@@ -1,7 +1,7 @@
-"""The image of the commit that is checked out.
+"""Builds and saves the image of the current commit.
 
-python -m tools.image.build build        build it; print its name
-python -m tools.image.build save FILE    write it into a docker-archive
+python -m tools.image.build build        build the image; print its name
+python -m tools.image.build save FILE    write the image to a docker-archive
 """
 
 import argparse
@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def commit() -> str:
-    """The commit's full hash: in GitHub Actions the one that the run is for, elsewhere the one that is checked out."""
-    if given := os.environ.get("GITHUB_SHA"):
-        return given
+    """Return the full hash of the workflow run's commit in GitHub Actions, elsewhere of the current commit."""
+    if commit_of_run := os.environ.get("GITHUB_SHA"):
+        return commit_of_run
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EngineError(f"no commit to label the image with: {done.stderr.strip()}")
@@ -31,23 +31,27 @@ def name() -> str:
 
 
 def build(engine: Engine) -> str:
-    """Build the image; returns its name."""
+    """Build the image; return its name."""
     image = name()
     engine.build(ROOT / "server", image, {"COMMIT": commit()})
     return image
 
 
 def built(engine: Engine) -> str:
-    """The image's name, built unless it is there: in a workflow's run; elsewhere files may have changed since."""
+    """Build the image; return its name. A workflow run reuses an existing image: elsewhere files may have changed."""
     if "GITHUB_SHA" in os.environ and engine.id(name()) is not None:
         return name()
     return build(engine)
 
 
 def save(engine: Engine, file: Path) -> None:
-    """Builds nothing: what is kept is what was tested."""
+    """Save the image that was built and tested before.
+
+    Raises:
+        EngineError: the image doesn't exist.
+    """
     if engine.id(name()) is None:
-        raise EngineError(f"{name()} isn't there; `make image` builds it")
+        raise EngineError(f"{name()} doesn't exist; `make image` builds it")
     engine.save(name(), file)
 
 

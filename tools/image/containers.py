@@ -1,4 +1,4 @@
-"""docker, podman or buildah, whichever works here, for building one image, keeping it and running what is in it."""
+"""Builds, stores and runs images with docker, podman or buildah."""
 
 import functools
 import json
@@ -20,30 +20,30 @@ SKIP_REASON = "no image can be built here: install docker, podman or buildah (ap
 
 
 class EngineError(Exception):
-    """The engine failed, or found something. The message is for a person."""
+    """The engine or a container failed; the message says why."""
 
 
 class Container(Protocol):
     """A command that runs in a container."""
 
     def signal(self, number: signal.Signals) -> None:
-        """If it still runs."""
+        """Send a signal; does nothing after the command has ended."""
         ...
 
     def wait(self, timeout: float | None) -> tuple[int, str]:
-        """Exit status and output; an empty one where the output went elsewhere."""
+        """Return exit status and output; the output is empty if `start` redirected it."""
         ...
 
 
 class Engine(Protocol):
-    """Builds, keeps and runs. Containers share this machine's network."""
+    """A container engine. Containers share this machine's network."""
 
     def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
         """Build from the Dockerfile of a folder, with the folder as its context."""
         ...
 
     def id(self, image: str) -> str | None:
-        """What tells this image from any other, also after a copy to a registry and back. None: no such image."""
+        """Return an id that survives a copy to a registry and back; None if there is no such image."""
         ...
 
     def save(self, image: str, file: Path) -> None:
@@ -51,11 +51,11 @@ class Engine(Protocol):
         ...
 
     def push(self, image: str) -> None:
-        """To the registry that its name begins with: one on this machine, without TLS."""
+        """Push the image to the registry in its name, a local one without TLS."""
         ...
 
     def pull(self, image: str) -> None:
-        """From there."""
+        """Pull the image from the registry in its name."""
         ...
 
     def remove(self, image: str) -> None: ...
@@ -73,14 +73,14 @@ class Engine(Protocol):
         output: IO[bytes] | None = None,
         read_only: bool = False,
     ) -> Container:
-        """Run a command as the image's user in its folder.
+        """Start a command as the image's user in its working folder.
 
         Args:
-            image: its name.
-            command: a list, for no shell.
-            environment: on top of the image's own.
-            output: where standard output and error go; wait() returns them if it is None.
-            read_only: it must not write to its file system.
+            image: name of the image.
+            command: program and arguments, run without a shell.
+            environment: added to the image's own.
+            output: receives standard output and error; None: wait() returns them.
+            read_only: the file system is read-only.
         """
         ...
 
@@ -96,19 +96,19 @@ class Docker:
         _output(self._program, "build", "--tag", tag, *build_arguments, folder)
 
     def id(self, image: str) -> str | None:
-        """When it was made, and of which layers.
+        """Return the creation time and the layers.
 
-        The Id won't do: in the containerd image store it is the digest of the manifest, which skopeo writes anew when
-        it copies the image to a registry (moby/moby v29.7.2, daemon/containerd/image_inspect.go).
+        Docker's Id doesn't survive a copy: in the containerd image store it is the digest of the manifest, which skopeo
+        rewrites when it copies the image to a registry (moby/moby v29.7.2, daemon/containerd/image_inspect.go).
         """
         inspected = _output_or_none(self._program, "image", "inspect", image)
         if inspected is None:
             return None
-        (found,) = json.loads(inspected)
-        return " ".join([found["Created"], *found["RootFS"]["Layers"]])
+        (details,) = json.loads(inspected)
+        return " ".join([details["Created"], *details["RootFS"]["Layers"]])
 
     def save(self, image: str, file: Path) -> None:
-        # docker knows no other format, and not the option.
+        # docker has only this format, and no such option.
         format_ = ["--format=docker-archive"] if self._program == "podman" else []
         file.unlink(missing_ok=True)
         _output(self._program, "save", *format_, "--output", file, image)
@@ -123,7 +123,7 @@ class Docker:
         _output(self._program, "rmi", "--force", image)
 
     def _without_tls(self) -> list[str]:
-        return ["--tls-verify=false"] if self._program == "podman" else []  # docker asks none of 127.0.0.1
+        return ["--tls-verify=false"] if self._program == "podman" else []  # docker doesn't require TLS of 127.0.0.1
 
     def config(self, image: str) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(_output(self._program, "image", "inspect", image))[0]["Config"]
@@ -157,7 +157,7 @@ class _DockerContainer:
         self._program, self._name, self._process = program, name, process
 
     def signal(self, number: signal.Signals) -> None:
-        """Also when `run` has only just begun: until it has made the container, `kill` knows no such name."""
+        """Send a signal. `kill` fails until `run` has created the container, so it is repeated until then."""
         deadline = time.monotonic() + SIGNAL_TIMEOUT_SECONDS
         while self._process.poll() is None:
             try:
@@ -180,9 +180,8 @@ class Buildah:
 
     def build(self, folder: Path, tag: str, arguments: dict[str, str]) -> None:
         build_arguments = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        # Without --layers: buildah's cache (1.28) takes an ENV or LABEL for unchanged though the ARG in it has changed.
-        # The image then names another commit. --format: archives hold docker's; another would be converted on its way
-        # there, and get another id.
+        # No --layers: buildah's cache (1.28) reuses an ENV or LABEL whose ARG has changed, and the image would name
+        # another commit. --format: archives have docker's format; a conversion would change the id.
         options = ["--pull=ifmissing", "--quiet", "--format=docker", "--tag", tag]
         _output("buildah", "bud", *options, *build_arguments, folder)
 
@@ -190,7 +189,7 @@ class Buildah:
         return _output_or_none("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", image)
 
     def save(self, image: str, file: Path) -> None:
-        file.unlink(missing_ok=True)  # buildah adds nothing to an archive that is there
+        file.unlink(missing_ok=True)  # buildah can't write to an existing archive
         _output("buildah", "push", "--quiet", image, f"docker-archive:{file}:{image}")
 
     def push(self, image: str) -> None:
@@ -215,7 +214,7 @@ class Buildah:
         output: IO[bytes] | None = None,
         read_only: bool = False,
     ) -> Container:
-        """Buildah can't mount read-only; instead the container's files are compared when it has ended."""
+        """Buildah can't mount read-only, so `wait` compares the container's files instead."""
         container = _output("buildah", "from", "--pull-never", image).strip()
         files = _files(container) if read_only else None
         variables = [f"--env={name}={value}" for name, value in environment.items()]
@@ -228,8 +227,8 @@ class _BuildahContainer:
         self._container, self._files, self._process = container, files, process
 
     def signal(self, number: signal.Signals) -> None:
-        """To the innermost process; those around it are buildah's."""
-        with suppress(psutil.NoSuchProcess, ValueError):  # ValueError: it has no children any more
+        """Send a signal to the innermost process; its parents belong to buildah."""
+        with suppress(psutil.NoSuchProcess, ValueError):  # ValueError: it has no children anymore
             *_, innermost = psutil.Process(self._process.pid).children(recursive=True)
             innermost.send_signal(number)
 
@@ -238,18 +237,18 @@ class _BuildahContainer:
         written = set() if self._files is None else _files(self._container) - self._files
         _output("buildah", "rm", self._container)
         if written:
-            raise EngineError(f"it has written to its file system: {written}")
+            raise EngineError(f"the container has written to its file system: {written}")
         return self._process.returncode, output or ""
 
 
 def _files(container: str) -> set[tuple[str, int]]:
-    """Each file with the time of its last change, but for what buildah mounts itself."""
+    """Return each file with its modification time, except in buildah's own mounts."""
     root = Path(_output("buildah", "mount", container).strip())
-    own = {root / name for name in ("proc", "sys", "dev", "run", "etc")}
+    mounts = {root / name for name in ("proc", "sys", "dev", "run", "etc")}
     return {
         (str(file.relative_to(root)), file.lstat().st_mtime_ns)
         for top in root.iterdir()
-        if top not in own
+        if top not in mounts
         for file in (top, *top.rglob("*"))
         if not file.is_dir()
     }
@@ -257,7 +256,7 @@ def _files(container: str) -> set[tuple[str, int]]:
 
 @functools.cache
 def engine() -> Engine | None:
-    """The first that works here."""
+    """Return the first engine that works on this machine."""
     for program in ("docker", "podman"):
         if shutil.which(program) and _output_or_none(program, "info") is not None:
             return Docker(program)
@@ -265,10 +264,10 @@ def engine() -> Engine | None:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, with what the engines need.
+    """Return the environment of this process, with defaults for the engines.
 
-    BUILDX_NO_DEFAULT_ATTESTATIONS: BuildKit would wrap the image into an index with a provenance attestation, which
-    differs with each build and which Fly has no use for (https://docs.docker.com/build/building/variables/).
+    BUILDX_NO_DEFAULT_ATTESTATIONS: BuildKit would wrap the image in an index with a provenance attestation, which is
+    different in each build and which Fly doesn't use (https://docs.docker.com/build/building/variables/).
     """
     defaults = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     return defaults | os.environ
@@ -282,7 +281,7 @@ def _output(*command: str | Path) -> str:
 
 
 def _output_or_none(*command: str) -> str | None:
-    """None: it failed."""
+    """Return the output of a command; None if it failed."""
     try:
         return _output(*command).strip()
     except EngineError:

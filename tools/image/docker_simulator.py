@@ -1,23 +1,23 @@
-"""A `docker` that answers as Docker 29 does with BuildKit and the containerd image store, on buildah.
+"""Simulates Docker 29 with BuildKit and the containerd image store, on top of buildah.
 
     python -m tools.image.docker_simulator STATE build --tag NAME FOLDER
 
-Only buildah runs where there is no daemon, so this holds what is written for docker to what docker does. It knows the
-commands and options that tools/image uses, and refuses others. STATE is its folder. It needs root, buildah and skopeo.
+It tests the code for docker on machines without a Docker daemon. It accepts the commands and options that tools/image
+uses, and refuses others. STATE is its folder. It needs root, buildah and skopeo.
 
-What it does as Docker does, and where that was read (moby/moby v29.7.2):
+Simulated behaviour, with sources (moby/moby v29.7.2):
 
-- A build tags the image it made and nothing else: the base isn't in the store (moby/moby#39229, moby/buildkit#1537).
-- It wraps the image into an index with a provenance attestation unless BUILDX_NO_DEFAULT_ATTESTATIONS is set
+- A build tags only the built image: the base isn't in the store (moby/moby#39229, moby/buildkit#1537).
+- It wraps the image in an index with a provenance attestation unless BUILDX_NO_DEFAULT_ATTESTATIONS is set
   (docs.docker.com/build/building/variables).
-- `image inspect`: Id is the digest of the index or manifest; Size is that of the packed content (until
+- `image inspect`: Id is the digest of the index or manifest; Size is the size of the packed content (until
   moby/moby#53426 of August 2026); empty fields of Config are left out (daemon/containerd/image_inspect.go).
-- `save` writes an OCI layout with packed layers, and manifest.json beside it (daemon/containerd/image_exporter.go).
-- `run`: the command is process 1 of its PID namespace, so a signal that it has no handler for is ignored (kill(2),
+- `save` writes an OCI layout with packed layers, and manifest.json (daemon/containerd/image_exporter.go).
+- `run`: the command is process 1 of its PID namespace, so a signal without a handler is ignored (kill(2),
   pid_namespaces(7)); --read-only holds for /tmp, too; exit status 125 when the container can't be made, 127 when its
   command isn't found (docs.docker.com/reference/cli/docker/container/run). Without --pull=never an unknown image is
   looked up in its registry.
-- `kill` fails while the container isn't made yet, and when it has ended.
+- `kill` fails before the container is created, and after it has ended.
 """
 
 import argparse
@@ -40,18 +40,18 @@ NAME = "org.opencontainers.image.ref.name"
 
 
 class DaemonError(Exception):
-    """Docker's answer to what can't be done."""
+    """An error of the Docker daemon."""
 
 
 class Store:
-    """The images: an OCI layout, of which index.json holds those that have a name."""
+    """The image store: an OCI layout whose index.json lists the named images."""
 
     def __init__(self, state: Path) -> None:
         self.folder = state / "images"
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, name: str) -> dict[str, Any]:
-        """The descriptor of an image."""
+        """Return the descriptor of an image."""
         for each in self._index():
             if self._name(each) == name:
                 return each
@@ -61,15 +61,15 @@ class Store:
         self._write_index([each for each in self._index() if self._name(each) != name])
 
     def manifest(self, descriptor: dict[str, Any]) -> dict[str, Any]:
-        """The manifest of the image itself, also when an index has an attestation beside it."""
-        found: dict[str, Any] = json.loads(self.blob(descriptor["digest"]).read_text())
-        return self.manifest(found["manifests"][0]) if "manifests" in found else found
+        """Return the manifest of the image itself, also if it is in an index with an attestation."""
+        content: dict[str, Any] = json.loads(self.blob(descriptor["digest"]).read_text())
+        return self.manifest(content["manifests"][0]) if "manifests" in content else content
 
     def blob(self, digest: str) -> Path:
         return self.folder / "blobs" / digest.replace(":", "/")
 
     def wrap(self, name: str) -> None:
-        """Make an index of the image and a provenance attestation."""
+        """Replace the image by an index of the image and a provenance attestation."""
         image = {key: value for key, value in self.find(name).items() if key != "annotations"}
         config = self._add(b'{"architecture":"unknown","os":"unknown"}', "application/vnd.oci.image.config.v1+json")
         provenance = self._add(os.urandom(16), "application/vnd.in-toto+json")
@@ -90,7 +90,7 @@ class Store:
 
     @staticmethod
     def _name(descriptor: dict[str, Any]) -> str:
-        """Empty: skopeo has put another in its place."""
+        """Return the name, or an empty string if skopeo has replaced the image."""
         return str(descriptor.get("annotations", {}).get(NAME, ""))
 
     def _index(self) -> list[dict[str, Any]]:
@@ -169,7 +169,7 @@ def remove(store: Store, options: argparse.Namespace) -> None:
 
 
 def start(store: Store, options: argparse.Namespace) -> int:
-    """Run a command in a container; its exit status."""
+    """Run a command in a container; return its exit status."""
     try:
         descriptor = store.find(options.image)
     except DaemonError as error:
@@ -181,7 +181,7 @@ def start(store: Store, options: argparse.Namespace) -> int:
     config = json.loads(store.blob(manifest["config"]["digest"]).read_text())["config"]
     command = [*(config.get("Entrypoint") or []), *(options.command or config["Cmd"])]
     with container_root(store, manifest) as (root, scratch):
-        # In a process of its own: its mounts end with it, before the folder that they are in is removed.
+        # In a separate process: its mounts end with it, before their folder is removed.
         if not (process := os.fork()):
             status = CANT_MAKE
             try:
@@ -195,7 +195,7 @@ def start(store: Store, options: argparse.Namespace) -> int:
 
 
 def contain(options: argparse.Namespace, config: dict[str, Any], command: list[str], root: str, scratch: Path) -> int:
-    """Run a command in namespaces of its own; its exit status."""
+    """Run a command in new namespaces; return its exit status."""
     inside = scratch / "root"
     os.unshare(os.CLONE_NEWNS)
     run("mount", "--make-rprivate", "/")
@@ -207,7 +207,7 @@ def contain(options: argparse.Namespace, config: dict[str, Any], command: list[s
         run("mount", "--bind", f"/etc/{name}", inside / "etc" / name)
     if options.read_only:
         run("mount", "-o", "remount,ro", inside)
-    os.unshare(os.CLONE_NEWPID)  # the next process is its first, and when that ends, so does the namespace
+    os.unshare(os.CLONE_NEWPID)  # the next child is process 1, and the namespace ends with it
     if not (process := os.fork()):
         run("mount", "-t", "proc", "proc", inside / "proc")
         os.chroot(inside)
@@ -225,7 +225,7 @@ def contain(options: argparse.Namespace, config: dict[str, Any], command: list[s
 
 @contextmanager
 def container_root(store: Store, manifest: dict[str, Any]) -> Iterator[tuple[str, Path]]:
-    """The unpacked layers, one above the other, and a folder for what the container writes."""
+    """Yield the unpacked layers as an overlay, and a folder for the container's writes."""
     layers: list[str] = []
     for layer in manifest["layers"]:
         folder = store.folder / "unpacked" / layer["digest"].replace(":", "-")
@@ -245,7 +245,7 @@ def container_root(store: Store, manifest: dict[str, Any]) -> Iterator[tuple[str
 
 def execute(command: list[str], variables: dict[str, str]) -> NoReturn:
     try:
-        os.execvpe(command[0], command, variables)  # noqa: S606 - that is what a container is
+        os.execvpe(command[0], command, variables)  # noqa: S606 - a container replaces the process
     except OSError as error:
         print(f"docker: Error response from daemon: {command[0]}: {error}", file=sys.stderr)
         os._exit(NOT_FOUND)

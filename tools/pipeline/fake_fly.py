@@ -1,4 +1,4 @@
-"""An app's public health, and a flyctl on PATH whose deploys change what it answers. Both do what a test says."""
+"""A fake health endpoint, and a fake flyctl on PATH whose deploys change its answers. Tests configure both."""
 
 import json
 import os
@@ -51,7 +51,7 @@ time.sleep(step.get("seconds", 0))
 sys.exit(step.get("status", 0))
 """
 GIT = """#!{python} -IS
-# The history is a file: a commit a line, each on top of the one before.
+# The history is a file with one commit per line; each line is the child of the line before.
 import pathlib, sys
 
 history = (pathlib.Path(__file__).parent / "history").read_text().split()
@@ -77,7 +77,7 @@ AWAY = Reply("<h1>502 Bad Gateway</h1>", 502)
 
 
 def release(version: int, image: str, status: str = "complete") -> dict[str, Any]:
-    """As `flyctl releases --json` has it: fly-go's Release, types.go."""
+    """Return a release as in `flyctl releases --json` (fly-go, types.go, Release)."""
     return {"ID": f"id{version}", "Version": version, "Status": status, "ImageRef": image, "Reason": ""}
 
 
@@ -90,7 +90,7 @@ def machine(
     tag: str = "",
     pin: str = "",
 ) -> dict[str, Any]:
-    """As `flyctl machine list --json` has it: fly-go's Machine, machine_types.go."""
+    """Return a machine as in `flyctl machine list --json` (fly-go, machine_types.go, Machine)."""
     registry, _, path = image.partition("/")
     repository, _, label = path.partition(":")
     return {
@@ -107,18 +107,18 @@ def machine(
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one call of a flyctl command does."""
+    """The behaviour of one call of a flyctl command."""
 
     status: int = 0
     says: str = ""
     replies: Sequence[Reply] = ()
-    """What health answers from now on, in turns; as before, if empty."""
+    """Health's answers from now on, in turns; unchanged if empty."""
     seconds: float = 0
-    """How long it then goes on."""
+    """How long the process runs after that."""
 
 
 class Server(web.Server):
-    """Gives the replies one after another, and the last one, or all over again, for ever."""
+    """Sends the replies in turn, then repeats the last one, or all of them."""
 
     def __init__(self, replies: Sequence[Reply], *, repeat_all: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -135,7 +135,7 @@ class Server(web.Server):
 
 
 class ServerOfAFile(Server):
-    """Its replies are what the file holds at the moment, over and over."""
+    """Sends the replies that the file contains at the moment, in turn."""
 
     def __init__(self, file: Path) -> None:
         super().__init__([])
@@ -174,28 +174,28 @@ class Done:
 
     @property
     def last(self) -> str:
-        """The annotation of the run."""
+        """The last line, which is the run's annotation."""
         return self.out.splitlines()[-1]
 
 
 class FakeFly:
-    """The app `an-app`. Attributes are set before the script runs."""
+    """The app `an-app`. Tests set its attributes before they run the script."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
         self.releases: list[dict[str, Any]] | None = [release(1, "registry.fly.io/an-app:x"), release(2, IMAGE_BEFORE)]
-        """As flyctl tells them; None: it fails."""
+        """Output of `flyctl releases`; None: the command fails."""
         self.deploys = [Step(replies=[health(NEW)])]
-        """One after another; the last one stands for all that follow."""
+        """One per call; the last one is repeated."""
         self.status = Step(says="2 machines\n")
         self.machines: list[list[dict[str, Any]] | None] = [[machine("m1"), machine("m2")]]
-        """What one listing after another says; None: it fails."""
+        """Outputs of `machine list`, one per call; None: the command fails."""
         self.destroy = Step(says="destroyed")
         self.last_failure = Step(status=1, says="No such command")
-        """What `machine exec` prints."""
+        """Output of `machine exec`."""
         self.history = [BEFORE, COMMIT]
-        """The commits that git knows, each on top of the one before."""
+        """The commits that git knows, each the child of the one before."""
         self.serve(health(OLD))
         for name, text in (("flyctl", PROGRAM), ("git", GIT)):
             program = folder / name
@@ -204,10 +204,10 @@ class FakeFly:
         (folder / "calls").touch()
 
     def serve(self, *replies: Reply) -> None:
-        """What health answers, in turns."""
+        """Set the replies that health sends in turn."""
         (self.folder / "replies").write_text(json.dumps([asdict(each) for each in replies]))
 
-    def start(self, command: str, what: str, *more: str, **variables: str) -> subprocess.Popen[str]:
+    def start(self, command: str, release: str, *more: str, **variables: str) -> subprocess.Popen[str]:
         listed = Step(status=1, says="no such app") if self.releases is None else Step(says=json.dumps(self.releases))
         plan = {
             "deploy": self.deploys,
@@ -224,7 +224,7 @@ class FakeFly:
         options = ["--url", self.url, "--patience", "1", "--interval", "0", "--answers", "3"]
         options += [*(["--bake", "0"] if command == "deploy" else []), *more]
         return subprocess.Popen(
-            [sys.executable, "-EsW", "error", SCRIPT, command, "an-app", what, *options],
+            [sys.executable, "-EsW", "error", SCRIPT, command, "an-app", release, *options],
             env={
                 "PATH": f"{self.folder}:{os.environ['PATH']}",
                 "FLY_API_TOKEN": "fo1_s3cr3t",
@@ -236,8 +236,8 @@ class FakeFly:
             text=True,
         )
 
-    def run(self, command: str, what: str, *more: str, **variables: str) -> Done:
-        process = self.start(command, what, *more, **variables)
+    def run(self, command: str, release: str, *more: str, **variables: str) -> Done:
+        process = self.start(command, release, *more, **variables)
         out, error = process.communicate(timeout=50)
         assert error == ""
         assert "fo1_s3cr3t" not in out

@@ -1,4 +1,4 @@
-"""The workflow, read from its file, and its steps, run here."""
+"""Reads the workflow file, evaluates its expressions and runs its steps."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def evaluate(
     secrets: Context = MappingProxyType({}),
     variables: Context = MappingProxyType({}),
 ) -> Any:
-    """The value of an expression, of those that compare, or call format()."""
+    """Return the value of an expression. Supports comparisons, `&&`, `||`, `!` and format()."""
     bare = expression.removeprefix("${{").removesuffix("}}").strip()
     python = re.sub(r"!(?!=)", " not ", bare.replace("&&", " and ").replace("||", " or ").replace("\n", " "))
     assert re.fullmatch(r"[\w\s.=!'/(){},*-]*", python), python
@@ -59,7 +59,7 @@ def expand(
     secrets: Context = MappingProxyType({}),
     variables: Context = MappingProxyType({}),
 ) -> str:
-    """A text with its expressions' values in it."""
+    """Return the text with each expression replaced by its value."""
 
     def value(expression: re.Match[str]) -> str:
         return str(evaluate(expression[0], inputs=inputs, secrets=secrets, variables=variables))
@@ -73,18 +73,18 @@ def steps(*jobs: str) -> Iterator[dict[str, Any]]:
 
 
 def step(job: str, **properties: str) -> dict[str, Any]:
-    """The one step of a job that has these properties."""
-    (found,) = [s for s in JOBS[job]["steps"] if properties.items() <= s.items()]
-    return dict(found)
+    """Return the only step of a job that has these properties."""
+    (match,) = [s for s in JOBS[job]["steps"] if properties.items() <= s.items()]
+    return dict(match)
 
 
 def step_running(job: str, words: str) -> dict[str, Any]:
-    (found,) = [s for s in JOBS[job]["steps"] if words in s.get("run", "")]
-    return dict(found)
+    (match,) = [s for s in JOBS[job]["steps"] if words in s.get("run", "")]
+    return dict(match)
 
 
 def run(script: str, folder: Path, *, fakes: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a step's script as the runner does. A fake program appends its name and arguments to `calls`, a line each."""
+    """Run a step's script as the runner does. Fake programs append their name and arguments to `calls`, a line each."""
     for name in fakes.split():
         program = folder / name
         program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@" >> {folder}/calls\nexit "${{FAKE_STATUS:-0}}"\n')

@@ -1,1 +1,1 @@
-"""Checks what a machine can see of docs/style.md."""
+"""Checks docs/style.md, as far as a program can."""

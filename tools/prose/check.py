@@ -1,6 +1,6 @@
 """`python -m tools.prose.check`: banned phrases, vague and long names, broken links and anchors.
 
-docs/style.md says why. Docs are read as text; of Python files, docstrings, comments and the names of tests.
+See docs/style.md. Checks the text of Markdown files, and docstrings, comments and names of Python files.
 """
 
 import ast
@@ -92,9 +92,9 @@ def _broken(path: Path, target: str) -> str | None:
     name, _, anchor = target.partition("#")
     file = (path.parent / name) if name else path
     if not file.exists():
-        return f"the link {target} leads nowhere"
+        return f"broken link: {target} doesn't exist"
     if anchor and file.suffix == ".md" and anchor not in anchors(file.read_text()):
-        return f"the link {target} leads to no heading"
+        return f"broken link: {target} has no such heading"
     return None
 
 
@@ -105,7 +105,7 @@ def _banned(path: Path, text: str, *, first_line: int) -> Iterator[Finding]:
 
 
 def check(paths: list[Path]) -> list[Finding]:
-    """Return what is found in these files."""
+    """Return the findings in the files, sorted by path and line."""
     findings: list[Finding] = []
     for path in paths:
         if path.suffix == ".md":
@@ -121,7 +121,7 @@ def main() -> None:
     for finding in findings:
         print(finding)
     if findings:
-        sys.exit(f"prose: {len(findings)} findings; docs/style.md says what is wanted")
+        sys.exit(f"prose: {len(findings)} findings; see docs/style.md")
 
 
 if __name__ == "__main__":

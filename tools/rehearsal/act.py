@@ -1,7 +1,7 @@
 """Runs the committed workflow with act (https://nektosact.com), on this machine, offline.
 
-act starts jobs as processes here, each in a copy of the repository, with the third-party actions in `actions/` in place
-of GitHub's. What act leaves out (filters, concurrency), github.py does.
+act starts jobs as local processes, each in a copy of the repository, with the actions in `actions/` in place of the
+third-party ones. github.py implements what act lacks: filters and concurrency.
 """
 
 import json
@@ -28,18 +28,18 @@ from tools.rehearsal.github import Event
 HERE = Path(__file__).parent
 WORKFLOW = ".github/workflows/backend.yml"
 DEPLOYMENT_TARGETS = "image image-archive"
-"""What of Build & Test a deploy can't do without."""
-BAKE_SECONDS = 2  # where the watch after a deploy isn't the case's subject
+"""The targets of Build & Test that a deploy needs."""
+BAKE_SECONDS = 2  # short in cases that don't test the bake time
 
 
 @dataclass
 class Run:
-    """What became of a run."""
+    """The result of a run."""
 
     started: bool = True
     status: int = 0
     jobs: dict[str, str] = field(default_factory=dict)
-    """By their ids: success or failure. One that was skipped isn't there."""
+    """`success` or `failure` by job id, without skipped jobs."""
     failed_steps: list[str] = field(default_factory=list)
     log: str = ""
     summary: str = ""
@@ -71,26 +71,26 @@ class Workflow:
         variables: Mapping[str, str] | None = None,
         bake_seconds: int = BAKE_SECONDS,
     ) -> Run:
-        """Start it by an event, and wait for its end.
+        """Start the workflow by an event, and wait until it has ended.
 
         Args:
-            event: with the commit that is checked out at the moment as its own.
-            targets: of the Makefile, those that run for real.
-            secrets: in place of the usual ones.
-            variables: of the jobs' environment.
+            event: its commit is the one that is checked out now.
+            targets: targets of the Makefile that run for real.
+            secrets: replace the usual ones.
+            variables: environment variables of the jobs.
             bake_seconds: the repository's variable BAKE_SECONDS.
         """
         with self._lock:
             self._count += 1
             folder = self._folder / f"run-{self._count}"
-            # The commit that is pushed now: the checkout may be at another one before the run begins.
+            # Copy the commit now: the checkout may move to another one before the run begins.
             checkout = folder / "repository"
             subprocess.run(["git", "clone", "--quiet", "--shared", self._checkout, checkout], check=True)
         text = (checkout / WORKFLOW).read_text()
         workflow = YAML(typ="safe").load(text)
         if not github.starts(workflow, event):
             return Run(started=False)
-        # act knows no `queue` (GitHub's since 2026-05-07), and leaves concurrency out anyway.
+        # act rejects `queue` (in GitHub since 2026-05-07), and ignores concurrency anyway.
         (folder / "workflow.yml").write_text(re.sub(r"^ +queue: .*\n", "", text, flags=re.MULTILINE))
         arguments = _arguments(folder, event, workflow, self._secrets if secrets is None else secrets)
         arguments += ["--var", f"BAKE_SECONDS={bake_seconds}"]
@@ -99,14 +99,14 @@ class Workflow:
             return _act(checkout, arguments, environment, folder / "log", self._processes)
 
     def lose_runner(self) -> None:
-        """End the newest run as a machine ends that loses its power: every process at once, without a signal before."""
+        """Kill every process of the newest run, as a power failure of its runner would."""
         act = psutil.Process(self._processes[-1].pid)
         for process in [act, *act.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def said(self, words: str) -> bool:
-        """Return whether the newest run's log holds these words so far."""
+    def has_logged(self, words: str) -> bool:
+        """Return whether the newest run's log contains the words so far."""
         log = self._folder / f"run-{self._count}" / "log"
         return log.exists() and words in log.read_text()
 
@@ -167,7 +167,7 @@ def _act(
     with (
         log_file.open("w") as log,
         subprocess.Popen(
-            # GitHub's runner is another machine than those of Fly: its work must not slow theirs.
+            # On GitHub, the runner's load doesn't slow Fly's machines.
             ["nice", "-n", "15", "act", *arguments],
             cwd=checkout,
             env=environment,
@@ -187,20 +187,20 @@ def _act(
 
 
 def local_actions(workflow: Mapping[str, Any]) -> set[str]:
-    """act's way to say where an action is."""
+    """Return the values of act's option --local-repository."""
     uses = {step["uses"] for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step}
-    found = set()
+    repositories = set()
     for each in uses:
         path, _, commit = each.partition("@")
         repository = "/".join(path.split("/")[:2])
         folder = HERE / "actions" / repository.split("/")[1]
         assert folder.is_dir(), f"{each} has no stand-in in {HERE.relative_to(ROOT)}/actions"
-        found.add(f"{repository}@{commit}={folder}")
-    return found
+        repositories.add(f"{repository}@{commit}={folder}")
+    return repositories
 
 
 def _read(line: str, run: Run) -> str:
-    """Take in a line of act's; returns it as a person reads it."""
+    """Update the run from a line of act's JSON output; return the line as text."""
     try:
         entry = json.loads(line)
     except ValueError:

@@ -11,9 +11,9 @@ from alembic.script import ScriptDirectory
 from tests.support.api import ROOT
 
 AUTHOR = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "Rehearsal"), ("EMAIL", "rehearsal@audifi.test"))
+    f"GIT_{role}_{field}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for field, value in (("NAME", "Rehearsal"), ("EMAIL", "rehearsal@audifi.test"))
 }
 
 MIGRATION = '''"""{doc}
@@ -39,13 +39,13 @@ def downgrade() -> None:
 
 
 class Checkout:
-    """What is committed here at the moment; what isn't, isn't rehearsed."""
+    """A clone at this repository's HEAD; uncommitted changes are not rehearsed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, folder], check=True)
         self.good = self.git("rev-parse", "HEAD")
-        """The version that is rehearsed; the others are made of it."""
+        """The rehearsed version; other versions are derived from it."""
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -55,12 +55,12 @@ class Checkout:
         return done.stdout.strip()
 
     def commit(self, message: str, changes: Mapping[str, str], *, on: str = "") -> str:
-        """Check out a new commit on top of another (by default the good one); returns its hash.
+        """Create and check out a commit; return its hash.
 
         Args:
-            message: what it stands for.
-            changes: files with their new contents.
-            on: the commit before.
+            message: describes the version.
+            changes: new contents by path.
+            on: the parent; by default the good version.
         """
         self.git("checkout", "--quiet", "--detach", on or self.good)
         for path, content in changes.items():
@@ -72,19 +72,19 @@ class Checkout:
         return self.git("rev-parse", "HEAD")
 
     def replaced(self, path: str, old: str, new: str, *, on: str = "") -> dict[str, str]:
-        """For `commit`: a file of that commit with something else in one place."""
+        """Return changes for `commit`: a file of `on` with one occurrence replaced."""
         text = self.git("show", f"{on or self.good}:{path}") + "\n"
         assert text.count(old) == 1, f"{path} holds {old!r} {text.count(old)} times"
         return {path: text.replace(old, new)}
 
     @property
     def head(self) -> str:
-        """The newest migration of the good version."""
+        """The latest migration of the good version."""
         (head,) = ScriptDirectory.from_config(Config(ROOT / "server" / "alembic.ini")).get_heads()
         return head
 
     def migration(self, name: str, *statements: str, after: str = "") -> dict[str, str]:
-        """For `commit`: one more migration, after the good version's newest or another."""
+        """Return changes for `commit`: a new migration, by default after the good version's latest."""
         text = MIGRATION.format(
             doc=name.replace("_", " "),
             revision=name,

@@ -1,4 +1,4 @@
-"""One rehearsal, which its cases share: the traffic goes on through all of them. Ends in a report."""
+"""Fixtures of the rehearsal: its cases share one platform and one stream of traffic; a report is written at the end."""
 
 import shutil
 import time
@@ -22,16 +22,16 @@ from tools.rehearsal.report import Case, Figures
 from tools.rehearsal.writes import Write, lost_writes, read_lines, writes_in
 
 FOLDER = ROOT / ".data" / "rehearsal"
-# Hundreds where the case is about traffic. Elsewhere a few, because the machines' two cores are the runner's, too.
+# High only where the case tests traffic: the simulated machines and the runner share two cores.
 STEADY_REQUESTS_A_SECOND, HEAVY_REQUESTS_A_SECOND = 40, 200
-ACCOUNTS = 16  # each writes one thing at a time
+ACCOUNTS = 16  # each sends one write at a time
 PROGRAMS = "haproxy docker-registry skopeo".split()
 ADVICE = "apt-get install --no-install-recommends buildah debootstrap haproxy docker-registry skopeo"
 
 
 @dataclass
 class Cases:
-    """What the report tells."""
+    """The results for the report."""
 
     cases: list[Case] = field(default_factory=list)
     passed: dict[str, bool] = field(default_factory=dict)
@@ -78,12 +78,12 @@ def rehearsal(request: pytest.FixtureRequest, sendgrid_stand_in: SendGrid) -> It
         if running.fly.events_file.exists():
             shutil.copy(running.fly.events_file, FOLDER / "events.jsonl")
         report.write_report(FOLDER, request.config.stash[CASES].cases, lost)
-        print(f"\n  {(FOLDER / 'report.md').relative_to(ROOT)} and the pictures beside it tell it again.\n")
+        print(f"\n  {(FOLDER / 'report.md').relative_to(ROOT)} and the pictures beside it have the results.\n")
 
 
 @dataclass
-class Told:
-    """What a case says of itself; the first thing, by its name."""
+class CaseLog:
+    """Prints and collects the evidence of a case."""
 
     name: str
     started: float
@@ -95,38 +95,38 @@ class Told:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Iterator[Told]:
-    """To say what was seen; it is in the report, with how the case ended."""
+def log(request: pytest.FixtureRequest) -> Iterator[CaseLog]:
+    """Record evidence for the report, and the case's result at the end."""
     marker = request.node.get_closest_marker("case")
     assert marker, "name the case: @pytest.mark.case('…')"
-    told = Told(name=marker.args[0], started=time.time())
-    rehearsals.progress(f"\n  {told.name}")
-    yield told
+    case_log = CaseLog(name=marker.args[0], started=time.time())
+    rehearsals.progress(f"\n  {case_log.name}")
+    yield case_log
     stash = request.config.stash[CASES]
     passed = stash.passed.get(request.node.name, False)
-    rehearsals.progress(f"    {'passed' if passed else 'FAILED'} in {time.time() - told.started:.0f} s")
-    stash.cases.append(Case(told.name, told.started, time.time(), passed, "; ".join(told.evidence)))
+    rehearsals.progress(f"    {'passed' if passed else 'FAILED'} in {time.time() - case_log.started:.0f} s")
+    stash.cases.append(Case(case_log.name, case_log.started, time.time(), passed, "; ".join(case_log.evidence)))
 
 
 class Traffic:
-    """To production, since it is there."""
+    """All traffic to production since its first deploy."""
 
     def figures(self, since: float) -> Figures:
-        """Of what was sent since then, and answered."""
+        """Return the figures of the requests due since then."""
         streams = {file.stem: read_lines(file) for file in FOLDER.glob("requests*.jsonl")}
         return report.figures(streams, since, time.time())
 
 
 @pytest.fixture(scope="session")
 def production(rehearsal: Rehearsal) -> str:
-    """The version that is rehearsed serves; its commit."""
+    """Deploy the rehearsed version to production; its commit."""
     run = rehearsal.push("main", rehearsal.checkout.good)
     assert run.succeeded, run.log
     return rehearsal.checkout.good
 
 
 def sign_in(rehearsal: Rehearsal, sendgrid_stand_in: SendGrid, count: int) -> list[Client]:
-    """People who have signed in to production."""
+    """Return clients that are signed in to production."""
     machine, *_ = rehearsal.fly.apps[PRODUCTION].serving()
     with asking(f"http://127.0.0.1:{machine.port}") as http:
         return [Client(http, sendgrid_stand_in).sign_in() for _ in range(count)]
@@ -134,7 +134,7 @@ def sign_in(rehearsal: Rehearsal, sendgrid_stand_in: SendGrid, count: int) -> li
 
 @pytest.fixture
 def client(rehearsal: Rehearsal, production: str, sendgrid_stand_in: SendGrid) -> Client:  # noqa: ARG001
-    """Someone who has."""
+    """A client that is signed in to production."""
     (client,) = sign_in(rehearsal, sendgrid_stand_in, 1)
     return client
 
@@ -148,12 +148,12 @@ def steady_traffic(rehearsal: Rehearsal, production: str, sendgrid_stand_in: Sen
 @pytest.fixture
 def heavy_traffic(
     rehearsal: Rehearsal,
-    steady_traffic: Traffic,  # noqa: ARG001 - is to be there before
+    steady_traffic: Traffic,  # noqa: ARG001 - must start first
     sendgrid_stand_in: SendGrid,
 ) -> Callable[[], AbstractContextManager[Traffic]]:
-    """Much more, beside the steady one, for as long as a block runs.
+    """Return a context manager that sends more traffic, in addition to the steady one.
 
-    For the deploy itself: while an image is built, the build has the machines' cores, which on GitHub it hasn't.
+    Use it for the deploy only: the build of an image would compete with the machines for CPU, as it doesn't on GitHub.
     """
     more = HEAVY_REQUESTS_A_SECOND - STEADY_REQUESTS_A_SECOND
     file = FOLDER / f"requests-more-{len(list(FOLDER.glob('requests-*'))) + 1}.jsonl"

@@ -1,4 +1,4 @@
-"""What GitHub does with a workflow file before and beside its jobs, and act doesn't: filters, concurrency."""
+"""GitHub's event filters and concurrency groups, which act lacks."""
 
 import itertools
 import re
@@ -12,23 +12,23 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What starts a workflow."""
+    """An event that may start a workflow."""
 
     name: str
     """push, pull_request or workflow_dispatch."""
     ref: str
-    """refs/heads/develop; of a pull request refs/pull/7/merge."""
+    """refs/heads/develop, or refs/pull/7/merge for a pull request."""
     base: str = ""
-    """The branch that a pull request wants to change."""
+    """The target branch of a pull request."""
     paths: Sequence[str] = ()
-    """Files that the push, or the pull request, changes."""
+    """Files that the push or the pull request changes."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     run_id: int = field(default_factory=itertools.count(1).__next__)
-    """Of the run that it starts; each has its own."""
+    """The id of the run that it starts."""
 
 
 def matches(pattern: str, text: str) -> bool:
-    """The patterns of `branches` and `paths`.
+    """Match a pattern of `branches` or `paths`.
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet
     """
@@ -41,7 +41,7 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def selected(patterns: Sequence[str], text: str) -> bool:
-    """In order, and the last that matches decides; `!` excludes (same page)."""
+    """Apply the patterns in order; the last match decides, and `!` excludes (same page)."""
     result = False
     for pattern in patterns:
         if matches(pattern.removeprefix("!"), text):
@@ -50,7 +50,7 @@ def selected(patterns: Sequence[str], text: str) -> bool:
 
 
 def starts(workflow: Mapping[str, Any], event: Event) -> bool:
-    """Whether the event starts it: by its branch, and by any one of its paths."""
+    """Return whether the event starts the workflow: its branch and at least one path match."""
     if event.name not in workflow["on"]:
         return False
     filters = workflow["on"][event.name] or {}
@@ -63,7 +63,7 @@ def starts(workflow: Mapping[str, Any], event: Event) -> bool:
 
 
 def evaluate(expression: Any, event: Event) -> Any:
-    """The value of a `${{ }}` expression, or of a text that holds some: of those that look at `github` and `inputs`.
+    """Return the value of a `${{ }}` expression or of a text with expressions; supports `github` and `inputs`.
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/expressions
     """
@@ -77,7 +77,7 @@ def evaluate(expression: Any, event: Event) -> Any:
 
 def _value(expression: str, event: Event) -> Any:
     python = re.sub(r"!(?!=)", " not ", expression.replace("&&", " and ").replace("||", " or ")).strip()
-    assert re.fullmatch(r"[\w\s.=!'/(){},-]*", python), f"teach this function the expression's characters: {expression}"
+    assert re.fullmatch(r"[\w\s.=!'/(){},-]*", python), f"unsupported characters in the expression: {expression}"
     names = {
         "github": SimpleNamespace(event_name=event.name, ref=event.ref, run_id=event.run_id),
         "inputs": _Inputs(event.inputs),
@@ -87,7 +87,7 @@ def _value(expression: str, event: Event) -> Any:
 
 
 class _Inputs:
-    """One that wasn't given is empty."""
+    """The inputs of a dispatched run; missing ones are empty."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
@@ -97,7 +97,7 @@ class _Inputs:
 
 
 def jobs(workflow: Mapping[str, Any], event: Event) -> list[str]:
-    """The jobs that run, if those that they need succeed. `if` may leave out the braces."""
+    """Return the jobs that run if the jobs that they need succeed. `if` may omit the braces."""
     conditions = {name: str(job.get("if", "True")) for name, job in workflow["jobs"].items()}
     return [
         name
@@ -107,10 +107,10 @@ def jobs(workflow: Mapping[str, Any], event: Event) -> list[str]:
 
 
 class Concurrency:
-    """One run of a group at a time; the others wait.
+    """Lets one run of a group proceed at a time; the others wait.
 
-    With `queue: max`, as the deploys have it, GitHub keeps up to 100 that wait; without it, only the newest. It also
-    cancels the running one where `cancel-in-progress` says so.
+    With `queue: max`, as in the deploy jobs, GitHub keeps up to 100 waiting runs; without it, only the newest. With
+    `cancel-in-progress` it also cancels the current run.
     https://docs.github.com/en/actions/how-tos/write-workflows/choose-when-workflows-run/control-workflow-concurrency
     """
 
@@ -119,9 +119,9 @@ class Concurrency:
 
     @contextmanager
     def of(self, workflow: Mapping[str, Any], event: Event) -> Iterator[None]:
-        """For as long as the block runs, no other run shares a group with this one, neither its own nor a job's.
+        """Hold the groups of the workflow and of its jobs while the block runs.
 
-        A job waits for its group when its turn comes; here the whole run does, which act leaves no other way to do.
+        On GitHub, a job waits for its own group. Here the whole run waits, because act can't pause single jobs.
         """
         settings = [
             workflow.get("concurrency"),

@@ -1,4 +1,4 @@
-"""Two apps on a stand-in of Fly, the workflow that deploys to them, and what a person would do beside it."""
+"""Two apps on a simulated Fly, the workflow that deploys to them, and the actions of an operator."""
 
 import os
 import ssl
@@ -33,7 +33,7 @@ PIN = "ROLL_BACK_PIN"
 
 @dataclass(kw_only=True)
 class Rehearsal:
-    """Everything of one, and how it is used."""
+    """The platform, the checkout and the workflow of one rehearsal."""
 
     folder: Path
     engine: Engine
@@ -43,10 +43,10 @@ class Rehearsal:
     postgres: Postgres
     builder: ThreadPoolExecutor
     builds: dict[str, Future[None]] = field(default_factory=dict)
-    """Of images, by commit."""
+    """Image builds by commit."""
 
     def build_ahead(self, *commits: str) -> None:
-        """Build their images one by one, while cases wait for other things; each run then finds its own."""
+        """Build images in the background, so that later runs find them."""
         for commit in commits:
             self.builds[commit] = self.builder.submit(self._build, commit)
 
@@ -59,7 +59,7 @@ class Rehearsal:
         subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
 
     def push(self, branch: str, commit: str, *, bake_seconds: int = BAKE_SECONDS) -> Run:
-        """Push a commit, and wait until the workflow has ended."""
+        """Push a commit and wait until the workflow has ended."""
         self.checkout.git("checkout", "--quiet", "-B", branch, commit)
         paths = self.checkout.git("diff-tree", "--no-commit-id", "--name-only", "-r", "--root", commit).splitlines()
         event = Event(name="push", ref=f"refs/heads/{branch}", paths=[*paths, "server/"])
@@ -68,7 +68,7 @@ class Rehearsal:
         return self.workflow.run(event, secrets=self.secrets(APP_OF[branch]), bake_seconds=bake_seconds)
 
     def dispatch(self, environment: str, *, commit: str = "", **inputs: str) -> Run:
-        """Start the workflow by hand, with the commit that main is at."""
+        """Start the workflow by hand on main, by default at its current commit."""
         app = {"staging": STAGING, "production": PRODUCTION}[environment]
         if commit:
             self.checkout.git("checkout", "--quiet", "-B", "main", commit)
@@ -76,7 +76,7 @@ class Rehearsal:
         return self.workflow.run(event, secrets=self.secrets(app))
 
     def restore(self, app: str, commit: str) -> None:
-        """Have two unpinned machines serve a commit, whatever was before; nothing to do where they do."""
+        """Make two unpinned machines serve a commit, unless they already do."""
         image = f"registry.fly.io/{app}:{commit}"
         fly_app = self.fly.apps[app]
         serving = fly_app.serving()
@@ -97,11 +97,11 @@ class Rehearsal:
             assert run.succeeded, run.log
 
     def secrets(self, app: str) -> dict[str, str]:
-        """Those of the app's GitHub environment."""
+        """Return the secrets of the app's GitHub environment."""
         return {"FLY_API_TOKEN": self.fly.apps[app].token}
 
     def flyctl(self, *arguments: str, app: str, folder: str = "server") -> subprocess.CompletedProcess[str]:
-        """At a terminal, in the checkout."""
+        """Run flyctl in the checkout, as an operator does."""
         return subprocess.run(
             [ROOT / "tools" / "fly_simulator" / "bin" / "flyctl", *arguments, "--app", app],
             cwd=self.checkout.folder / folder,
@@ -119,20 +119,20 @@ class Rehearsal:
         )
 
     def ask(self, app: str, path: str = "/api/v1/health") -> httpx2.Response:
-        """As anybody does: https, by the app's name."""
+        """Send a public HTTPS request to the app's host name."""
         tls = ssl.create_default_context(cafile=str(self.fly.edge.ca_file))
         with httpx2.Client(proxy=self.fly.edge.proxy_url, verify=tls, timeout=10) as client:
             return client.get(f"https://{app}.fly.dev{path}")
 
     def served(self, app: str) -> str:
-        """The commit that answers, as far as health tells it: 7 digits."""
+        """Return the first 7 digits of the commit in the health answer."""
         return str(self.ask(app).json()["version"]).partition("+")[2]
 
     def database(self, app: str) -> str:
         return self.postgres.url(app.replace("-", "_"))
 
     def schema(self, app: str) -> object:
-        """All columns, constraints and indexes, and Alembic's revision."""
+        """Return all columns, constraints and indexes, and Alembic's revision."""
         return databases.fetch_value(
             self.database(app),
             """
@@ -155,7 +155,7 @@ class Rehearsal:
 
 
 def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
-    """As `flyctl apps create`, `postgres attach` and `secrets set` leave it (docs/deploying.md)."""
+    """Return an app as `flyctl apps create`, `postgres attach` and `secrets set` create it (docs/deploying.md)."""
     database = name.replace("-", "_")
     databases.execute(postgres.url(), f"CREATE DATABASE {database} TEMPLATE template0")
     return App(
@@ -166,9 +166,9 @@ def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
             "APP_URL": APP_URL,
             "SENDGRID_API_KEY": "SG.rehearsal",
             "SENDGRID_API_URL": sendgrid_url,
-            "TRUSTED_PROXIES": "127.0.0.0/8",  # where the stand-in of Fly's proxy is
-            "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # the traffic is one client's,
-            "ACCOUNT_REQUESTS_PER_MINUTE": "1000000",  # and a few accounts'
+            "TRUSTED_PROXIES": "127.0.0.0/8",  # the simulated proxy
+            "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # the traffic comes from one address,
+            "ACCOUNT_REQUESTS_PER_MINUTE": "1000000",  # and from few accounts
             "ACCOUNT_CHANGES_PER_DAY": "1000000",
             **SECRETS,
         },
@@ -197,12 +197,12 @@ def wait_for_event(
     rehearsal: Rehearsal, since: float, app_name: str, name: str, timeout: float = 120
 ) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
-    while not (found := rehearsal.events_since(since, app_name, name)):
+    while not (events := rehearsal.events_since(since, app_name, name)):
         assert time.monotonic() < deadline, f"no {name!r} of {app_name} in {timeout:.0f} s"
         time.sleep(0.02)
-    return found[0]
+    return events[0]
 
 
 def progress(text: str) -> None:
-    """For the person who waits."""
+    """Print a line for the operator."""
     print(text, flush=True)

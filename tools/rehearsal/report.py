@@ -1,4 +1,4 @@
-"""What a rehearsal's traffic met: in numbers on the terminal and in Markdown, and as a picture."""
+"""The report of a rehearsal: a table on the terminal and in Markdown, and timelines as pictures."""
 
 import math
 import os
@@ -22,19 +22,19 @@ EVERYTHING = "all of it"
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that was rehearsed. Times in unix seconds."""
+    """A case of the rehearsal. Times are Unix seconds."""
 
     name: str
     started: float
     ended: float
     passed: bool
     evidence: str
-    """By which one sees that it passed, or what went wrong."""
+    """What the case observed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A version, and when its first and its last answer to health arrived. Unix seconds."""
+    """A version, and the Unix times of its first and last health answer."""
 
     version: str
     first: float
@@ -43,19 +43,19 @@ class Seen:
 
 @dataclass(kw_only=True)
 class Figures:
-    """Of the requests that were due in a span of time. Durations in seconds; None where there is nothing to tell of."""
+    """Figures of the requests due in a time span. Durations are seconds; None without data."""
 
     sent: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """By kind and status: `read 502`. A failure is anything but 200 within the time limit."""
+    """Number by kind and status: `read 502`. Any result except 200 within the time limit is a failure."""
     longest_gap: float | None = None
-    """The longest time without any good answer, while traffic ran."""
+    """The longest time without a success while traffic ran."""
     p50: float | None = None
     p99: float | None = None
     slowest: float | None = None
     acknowledged: int = 0
     lost: int | None = None
-    """Acknowledged writes that aren't in the database; None: nobody looked."""
+    """Acknowledged writes that are missing from the database; None: not checked."""
     versions: list[Seen] = field(default_factory=list)
 
     @property
@@ -64,16 +64,16 @@ class Figures:
 
 
 type Streams = dict[str, list[dict[str, Any]]]
-"""Requests of each traffic, by the name of its file. Each has gaps of its own."""
+"""Requests by the name of their file. Gaps are computed for each stream separately."""
 
 
 def write_report(folder: Path, cases: Sequence[Case], lost: Sequence[Write] | None = None) -> None:
     """Read requests*.jsonl and events.jsonl; write report.md and the timelines, and print the table.
 
     Args:
-        folder: where they are, and what is written goes.
-        cases: in the order in which they are to be told.
-        lost: what `lost_writes` found; None: nobody looked.
+        folder: contains the input, and receives the output.
+        cases: in the order of the report.
+        lost: the result of `lost_writes`; None: not checked.
     """
     streams = {file.stem: read_lines(file) for file in sorted(folder.glob("requests*.jsonl"))}
     events = read_lines(folder / "events.jsonl") if (folder / "events.jsonl").exists() else []
@@ -86,12 +86,12 @@ def write_report(folder: Path, cases: Sequence[Case], lost: Sequence[Write] | No
     markdown = _markdown(every, pictures)
     (folder / "report.md").write_text("\n".join(markdown))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a") as file:  # which shows no picture that isn't on the web
+        with Path(summary).open("a") as file:  # GitHub's summary can't show local pictures
             file.write("\n".join(line for line in markdown if not line.startswith("![")))
 
 
 def figures(streams: Streams, started: float, ended: float, lost: Sequence[Write] | None = None) -> Figures:
-    """Of the requests that were due from `started` until before `ended`."""
+    """Return the figures of the requests due in [started, ended)."""
     requests = [line for lines in streams.values() for line in lines if started <= line["start"] < ended]
     result = Figures(sent=len(requests))
     seconds = sorted(line["seconds"] for line in requests if line["status"] == 200)
@@ -114,7 +114,7 @@ def figures(streams: Streams, started: float, ended: float, lost: Sequence[Write
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that so many are not above (nearest rank)."""
+    """Return the quantile by the nearest-rank method."""
     return ordered[math.ceil(share * len(ordered)) - 1]
 
 
@@ -122,7 +122,7 @@ def _gaps(streams: Streams, started: float, ended: float) -> Iterator[float]:
     for lines in streams.values():
         if not lines:
             continue
-        # What was before the traffic and after it is no gap.
+        # The time before and after the traffic is no gap.
         begin = max(started, min(line["start"] for line in lines))
         end = min(ended, max(line["start"] + line["seconds"] for line in lines))
         good = sorted(line["start"] + line["seconds"] for line in lines if line["status"] == 200)
@@ -174,7 +174,7 @@ def _markdown(rows: Sequence[Row], pictures: Sequence[Path]) -> list[str]:
         ]
     lines += [
         "",
-        "Times are seconds since the case began. A failure is anything but 200 within 10 s; nothing is retried.",
+        "Times are seconds since the case began. Any result except 200 within 10 s is a failure; nothing is retried.",
     ]
     lines += ["", *(f"![All of it]({each.name})" for each in pictures if each.stem == "timeline"), ""]
     return lines

@@ -1,6 +1,6 @@
-"""Draws a rehearsal: one picture of all of it, and one of each case, where what takes a second can be told apart.
+"""Draws the timeline of a rehearsal, and a more detailed one of each case.
 
-From the top: the cases, the versions that answered health, requests a second, failures, latency, machines.
+Panels from the top: cases, versions that answered health, requests per second, failures, latency, machines.
 """
 
 import math
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 WIDTH_INCHES = 16
 ROW_INCHES = 0.27
-TEXT_SHARE = 0.0062  # of the width, for each character
+TEXT_SHARE = 0.0062  # width of a character, as a share of the picture's
 AROUND_A_CASE_SECONDS = 2
-# A version's band ends where no answer of it arrives for so long.
+# A version's band ends when it hasn't answered for this time.
 SILENCE_SECONDS = 0.5
 GREEN, RED, GREY = "#2e7d32", "#d50000", "#9e9e9e"
-# Okabe and Ito's, which people with any colour vision tell apart; without those near to our green and red.
+# The colour-blind-safe palette of Okabe and Ito, without the colours close to GREEN and RED.
 COLOURS = ("#0072b2", "#e69f00", "#56b4e9", "#cc79a7", "#8c6bb1", "#b8a500", "#7f5539")
 
-# What is marked on a machine's bar: the events by which it is known; its sign and colour; how far above the bar's
-# middle it is, so that what comes at nearly the same moment doesn't cover it.
+# Marks on a machine's bar: names of the event, marker, colour, and offset from the bar's middle, so that marks at nearly
+# the same time don't overlap.
 MARKS = {
     "healthy": ({"machine healthy", "check passing"}, "o", GREEN, 0.22),
     "takes traffic": ({"takes traffic", "uncordoned"}, ">", "#0d47a1", -0.22),
@@ -49,7 +49,7 @@ type Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Machine:
-    """One, or what has no machine but an app's name."""
+    """The events of a machine, or of an app where an event names no machine."""
 
     name: str
     events: list[Line]
@@ -73,13 +73,13 @@ class Machine:
 def draw(
     folder: Path, streams: Mapping[str, Sequence[Line]], events: Sequence[Line], cases: Sequence["Case"]
 ) -> list[Path]:
-    """Write timeline.svg and timeline-1.svg … into the folder; nothing when there is nothing to draw.
+    """Write timeline.svg and timeline-1.svg …; return the files, none if there is no data.
 
     Args:
-        folder: where they go.
-        streams: lines of requests, by the name of their traffic.
-        events: what happened to machines.
-        cases: each gets a picture.
+        folder: receives the pictures.
+        streams: lines of requests by stream.
+        events: events of machines.
+        cases: each has its own picture.
     """
     moments = [line["start"] + line["seconds"] for lines in streams.values() for line in lines]
     moments += [line["start"] for lines in streams.values() for line in lines]
@@ -87,8 +87,8 @@ def draw(
     if not moments:
         return []
     begin, end = min(moments), max(moments)
-    told = sorted([*events, *_all(streams)], key=lambda line: float(line.get("at") or line["start"]))
-    versions = dict.fromkeys(line["version"] for line in told if line.get("version"))
+    lines = sorted([*events, *_all(streams)], key=lambda line: float(line.get("at") or line["start"]))
+    versions = dict.fromkeys(line["version"] for line in lines if line.get("version"))
     colours = {version: COLOURS[number % len(COLOURS)] for number, version in enumerate(versions)}
     spans = {"timeline": (begin, begin, end)}
     for number, case in enumerate(cases, 1):
@@ -109,7 +109,7 @@ def _all(streams: Mapping[str, Sequence[Line]]) -> list[Line]:
 
 
 class Picture:
-    """Of what was between two moments, in seconds from a third."""
+    """The time from `begin` to `end`, labelled in seconds since `zero`."""
 
     def __init__(self, zero: float, begin: float, end: float, colours: Mapping[str, str]) -> None:
         self._zero = zero
@@ -119,7 +119,7 @@ class Picture:
         self._bin = next(size for size in (0.1, 0.2, 0.5, 1, 2, 5, math.inf) if (end - begin) / size <= 600)
 
     def take(self, streams: Mapping[str, Sequence[Line]], events: Sequence[Line], cases: Sequence["Case"]) -> None:
-        """What is to be seen on it."""
+        """Select the data to draw."""
         self._requests = [line for line in _all(streams) if self._begin <= line["start"] <= self._end]
         self._cases = [case for case in cases if case.started < self._end and case.ended > self._begin]
         answers: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -185,13 +185,13 @@ class Picture:
             breaks = [0, *(n for n, (a, b) in enumerate(pairwise(moments), 1) if b - a > SILENCE_SECONDS), len(moments)]
             for first, after in pairwise(breaks):
                 left, right = self._within(moments[first], moments[after - 1])
-                # So that a single answer is seen, too.
+                # Wide enough that a single answer is visible.
                 width = max(right - left, (self._end - self._begin) / 800)
                 axes.barh(row, width, left=left, height=0.75, color=self._colours[version])
         self._rows(axes, [f"{stream} {version}".strip() for _, stream, version in self._answers])
 
     def _draw_rate(self, axes: Axes) -> None:
-        axes.set_title("Requests a second: good and failed", loc="left", fontsize=10, fontweight="bold")
+        axes.set_title("Requests per second: good and failed", loc="left", fontsize=10, fontweight="bold")
         bins = math.ceil((self._end - self._begin) / self._bin)
         good, failed = [0.0] * bins, [0.0] * bins
         for line in self._requests:
@@ -220,7 +220,7 @@ class Picture:
                 bursts[-1] += its
             else:
                 bursts.append(its)
-        free = [-math.inf] * 2  # from where on there is room, in each of two lines
+        free = [-math.inf] * 2  # the end of the text in each of two lines
         for burst in bursts:
             statuses = Counter(str(line["status"]) for line in burst)
             text = ", ".join(f"{count}x {status}" for status, count in statuses.most_common(2))
@@ -296,7 +296,7 @@ class Picture:
         self._explain(axes)
 
     def _explain(self, axes: Axes) -> None:
-        """A legend in the line of the title."""
+        """Draw a legend beside the title."""
         if axes.get_legend_handles_labels()[0]:
             axes.legend(
                 loc="lower right",
@@ -308,13 +308,13 @@ class Picture:
             )
 
     def _rows(self, axes: Axes, names: Sequence[str]) -> None:
-        """One for each name, the first on top."""
+        """Label the rows, the first on top."""
         axes.set_yticks(range(len(names)), names, fontfamily="monospace", fontsize=9)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
 
     def _say(self, axes: Axes, row: int, left: float, right: float, text: str) -> None:
-        """In the bar, if there is room; else on the side that has some."""
+        """Write text inside a bar, or beside it if it doesn't fit."""
         whole = self._end - self._begin
         needed = whole * TEXT_SHARE * len(text)
         if right - left > needed:

@@ -1,21 +1,22 @@
-"""Steady traffic, as real clients make it, and what became of each request.
+"""Sends steady traffic as real clients do, and records the result of each request.
 
     python -m tools.rehearsal.traffic --url https://audifi-api.fly.dev --out requests.jsonl \
         --refresh-token art1_… --refresh-token art1_… --rate 300 --connect 127.0.0.1:8443 --ca ca.pem
 
-Of nine requests six ask health, two read an account, one changes it. Requests start at their time, however slow the
-answers before are, and nothing is tried twice: what a client would have noticed is in the file, one JSON object a line:
+Of nine requests, six get health, two read an account, and one changes it. The load is an open loop: requests start on
+time however slow earlier answers are. Nothing is retried. The file has one JSON object per request:
 
-    start    unix seconds at which it was due
-    seconds  until the whole answer was there, or the failure
+    start    Unix time at which the request was due
+    seconds  duration until the complete answer, or the failure
     kind     health | read | write | refresh
-    status   the answer's, or the name of the error's type
-    detail   of a failure: what was said
-    single   true when the request had a connection of its own
-    version  of health
-    user, n  of a write: the n-th of its account sets the display name `write-<n>`; absent if it was never sent
+    status   status of the answer, or the name of the error's type
+    detail   message of a failure
+    single   true if the request had its own connection
+    version  (health) the version in the answer
+    user, n  (write) the account, and the number n of its write, which sets the display name to `write-<n>`; absent if
+             the write was never sent
 
-SIGTERM or SIGINT ends it, once everything that was sent is answered.
+SIGTERM or SIGINT ends the traffic after all outstanding requests.
 """
 
 import argparse
@@ -44,22 +45,22 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from tests.support.api import ROOT, environment
 
 API = "/api/v1"
-# By what they cost the server: a read as much as seven of health, a write as much as twelve.
+# By cost for the server: a read costs as much as seven health requests, a write as much as twelve.
 KINDS = "health read health health write health read health health".split()
 TIMEOUT_SECONDS = 10
-# More than an outage of three seconds leaves waiting at 300/s; one that is longer shows as failures at once.
+# More than an outage of three seconds leaves outstanding at 300/s; a longer outage causes immediate failures.
 MOST_OUTSTANDING = 1000
-# One in so many has a connection of its own. Coprime to the number of kinds, so that each kind has its share.
+# One request in this number has its own connection. Coprime to the number of kinds, so that it occurs in each kind.
 OWN_CONNECTION_EVERY = 10
-# Below the 5 s after which uvicorn closes an idle connection, should there be no proxy in front.
+# Below the 5 s after which uvicorn closes idle connections, for use without a proxy.
 KEPT_SECONDS = 4
-REFRESH_SECONDS = 300  # an access token is good for 600
+REFRESH_SECONDS = 300  # an access token is valid for 600
 START_TIMEOUT_SECONDS = 30
 
 
 @dataclass
 class Account:
-    """A client's session. Whoever holds it writes; so the writes of one come one after the other."""
+    """A client's session. One writer at a time takes it from the queue, so an account's writes are sequential."""
 
     refresh_token: str
     access_token: str = ""
@@ -73,16 +74,16 @@ class Account:
 
 @dataclass
 class Traffic:
-    """Use `send_until`."""
+    """The traffic of all accounts; started by `send_until`."""
 
     url: str
     accounts: Sequence[Account]
     out: TextIO
     kept: ClientSession
     single: ClientSession
-    """Its connections are closed after a request."""
+    """Closes each connection after one request."""
     sent: Counter[str] = field(default_factory=Counter)
-    """By what became of them: `good`, or a status."""
+    """Number of requests by result: `good`, or a status."""
 
     def __post_init__(self) -> None:
         self._outstanding: set[asyncio.Task[None]] = set()
@@ -91,7 +92,7 @@ class Traffic:
             self._idle.put_nowait(account)
 
     async def send_until(self, stop: asyncio.Event, rate: float) -> None:
-        """Open loop. When this process is late, what was due meanwhile is sent at once, and counts from when it was."""
+        """Send requests in an open loop. Late requests are sent at once, and their duration starts at the due time."""
         began, wall = time.monotonic(), time.time()
         refreshing = asyncio.create_task(self._stay_signed_in())
         for number in count():
@@ -114,7 +115,7 @@ class Traffic:
         """Get the first access tokens.
 
         Raises:
-            SystemExit: it isn't possible.
+            SystemExit: a refresh token is rejected.
         """
         for account in self.accounts:
             if (problem := await self._refresh(account)) is not None:
@@ -153,7 +154,7 @@ class Traffic:
             account.writes += 1
             line |= {"user": account.user, "n": account.writes}
             name = f"write-{account.writes}"
-            # The server keeps the user agent beside its record of the change, and with it which write that was.
+            # The server stores the user agent with the event, which identifies the write.
             headers = account.headers | {"User-Agent": name}
             return await self._ask(session, "PATCH", "/auth/me", headers=headers, json={"display_name": name})
         finally:
@@ -163,7 +164,7 @@ class Traffic:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             for account in self.accounts:
-                # Without a token all that follows would fail: this alone is asked again, after its failure was noted.
+                # Only refreshes are retried, after recording the failure: without a token later requests would fail.
                 while await self._refresh_and_note(account) is not None:  # noqa: ASYNC110
                     await asyncio.sleep(1)
 
@@ -175,7 +176,7 @@ class Traffic:
         return problem
 
     async def _refresh(self, account: Account) -> str | None:
-        """Why it failed, if it did."""
+        """Refresh the tokens; return the error, or None."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 body = {"refresh_token": account.refresh_token}
@@ -203,7 +204,7 @@ class Traffic:
 
 
 class Elsewhere(AbstractResolver):
-    """Every name is at one address (curl's --connect-to): the server's certificate is still that of the name."""
+    """Resolves every name to one address, like curl's --connect-to; certificates are still checked by name."""
 
     def __init__(self, address: str) -> None:
         self._host, _, port = address.rpartition(":")
@@ -224,16 +225,16 @@ class Elsewhere(AbstractResolver):
 
 @asynccontextmanager
 async def sessions(connect: str | None, ca: Path | None) -> AsyncIterator[tuple[ClientSession, ClientSession]]:
-    """One that keeps its connections, and one that doesn't."""
+    """Yield a session that keeps its connections, and one that doesn't."""
     proxy = connect if connect and "://" in connect else None
     common: dict[str, Any] = {
-        "limit": 0,  # open loop: what bounds connections is MOST_OUTSTANDING
+        "limit": 0,  # MOST_OUTSTANDING bounds the connections
         "ssl": ssl.create_default_context(cafile=ca),
         "resolver": Elsewhere(connect) if connect and not proxy else None,
     }
 
     def session(connector: TCPConnector) -> ClientSession:
-        # Their limit of time is rounded to seconds; ours isn't.
+        # aiohttp rounds its timeouts to seconds; asyncio.timeout doesn't.
         untimed = aiohttp.ClientTimeout(total=None)
         return ClientSession(connector=connector, proxy=proxy, cookie_jar=aiohttp.DummyCookieJar(), timeout=untimed)
 
@@ -241,13 +242,13 @@ async def sessions(connect: str | None, ca: Path | None) -> AsyncIterator[tuple[
         session(TCPConnector(keepalive_timeout=KEPT_SECONDS, **common)) as kept,
         session(TCPConnector(force_close=True, **common)) as single,
     ):
-        # aiohttp would send a GET again whose kept connection was closed meanwhile, and has no public switch for it.
+        # aiohttp retries a GET whose kept connection was closed, and has no public option for it.
         kept._retry_connection = False  # noqa: SLF001
         yield kept, single
 
 
 def report_problem(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """All but what uvloop says of each TLS connection that is closed while something waits to be sent."""
+    """Report errors of the event loop, except uvloop's about each TLS connection that is closed with unsent data."""
     if context["message"] != "Fatal error on SSL protocol":
         loop.default_exception_handler(context)
 
@@ -270,16 +271,19 @@ async def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Steady traffic; see the module's docstring.")
-    parser.add_argument("--url", required=True, help="the API's, without a path")
-    parser.add_argument("--out", required=True, type=Path, help="where the lines go")
+    parser.add_argument("--url", required=True, help="URL of the API, without a path")
+    parser.add_argument("--out", required=True, type=Path, help="output file")
     parser.add_argument(
-        "--refresh-token", required=True, action="append", help="of a session, which is used up; once for each account"
+        "--refresh-token",
+        required=True,
+        action="append",
+        help="refresh token of an account (repeatable); it is consumed",
     )
-    parser.add_argument("--rate", type=float, default=300, help="requests a second (%(default)s)")
+    parser.add_argument("--rate", type=float, default=300, help="requests per second (%(default)s)")
     parser.add_argument(
-        "--connect", help="go there, whatever the host of --url: HOST:PORT, or http://HOST:PORT of a proxy that tunnels"
+        "--connect", help="connect to HOST:PORT instead of the host of --url, or through the proxy http://HOST:PORT"
     )
-    parser.add_argument("--ca", help="who signed the server's certificate, in PEM; default: the system's list")
+    parser.add_argument("--ca", help="CA certificates in PEM; default: the system's")
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * MOST_OUTSTANDING)), hard))
@@ -296,7 +300,7 @@ def running(
     connect: str | None = None,
     ca: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """This program, from its first answer until the block ends, when it is told to stop and waited for."""
+    """Run this program as a process while the block runs. The block starts after the first recorded request."""
     command = [sys.executable, "-m", "tools.rehearsal.traffic", f"--url={url}", f"--out={out}", f"--rate={rate}"]
     command += [f"--refresh-token={each}" for each in refresh_tokens]
     command += [f"--connect={connect}"] if connect else []
@@ -306,7 +310,7 @@ def running(
     try:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not (out.exists() and out.stat().st_size):
-            assert process.poll() is None, "the traffic ended before it began; why, it said on standard error"
+            assert process.poll() is None, "the traffic process exited; see its standard error"
             assert time.monotonic() < deadline, "the traffic didn't start"
             time.sleep(0.02)
         yield process

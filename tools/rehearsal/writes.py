@@ -1,4 +1,4 @@
-"""What was written, and whether it is still there."""
+"""Finds acknowledged writes that are missing from the database."""
 
 import asyncio
 import json
@@ -15,14 +15,14 @@ from tests.support.api import whole_lines
 
 @dataclass(frozen=True, kw_only=True)
 class Write:
-    """One that was sent."""
+    """A write that was sent."""
 
     user: str
     n: int
     start: float
     acknowledged: bool
     refused: bool
-    """There was an answer, and it wasn't 200. Neither of the two: what became of it, nobody was told."""
+    """The answer wasn't 200. Without an answer, a write is neither acknowledged nor refused."""
 
     @property
     def name(self) -> str:
@@ -30,10 +30,10 @@ class Write:
 
 
 def writes_in(*files: Path) -> list[Write]:
-    """All that were sent, each account's in their order.
+    """Return all writes in the files, ordered by their end.
 
-    Which is that of their ends, because one follows the other. They may have been due in another order: of those that
-    wait for an account, the first isn't always the next.
+    An account's writes are sequential, so this is the order in which they were sent. Their due times may have another
+    order, because writes don't wait for an account in FIFO order.
     """
     lines = [line for file in files for line in read_lines(file) if "n" in line]
     return [
@@ -49,15 +49,15 @@ def writes_in(*files: Path) -> list[Write]:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Objects of a JSON lines file. The last line may be incomplete: its writer was killed, or still writes."""
+    """Return the objects of a JSON lines file, without an incomplete last line."""
     return [json.loads(line) for line in whole_lines(file).splitlines()]
 
 
 def lost_writes(database_url: str, writes: Sequence[Write]) -> list[Write]:
-    """Those of `writes_in` that were acknowledged and aren't in the database.
+    """Return the acknowledged writes that are missing from the database.
 
-    Each has left a row in auth_events, and the last one the account's name. More may be there than was acknowledged:
-    answers get lost, too. And a write that nobody was told of may have been carried out late.
+    Each write leaves a row in auth_events, and the last one the account's display name. The database may contain more
+    writes than were acknowledged, because answers can be lost, and an unacknowledged write may be applied late.
     """
     return asyncio.run(_lost_writes(database_url, writes))
 
@@ -88,7 +88,7 @@ async def _lost_writes(database_url: str, writes: Sequence[Write]) -> list[Write
         last = max((number for number, write in enumerate(its) if write.acknowledged), default=None)
         if last is None or its[last] in lost:
             continue
-        untold = [write for write in its[:last] if not write.acknowledged and not write.refused]
-        if names.get(user) not in {write.name for write in [*untold, *its[last:]]}:
+        unanswered = [write for write in its[:last] if not write.acknowledged and not write.refused]
+        if names.get(user) not in {write.name for write in [*unanswered, *its[last:]]}:
             lost.append(its[last])
     return lost

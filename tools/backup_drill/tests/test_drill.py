@@ -1,4 +1,4 @@
-"""The drill restores what was backed up, and says so when it doesn't."""
+"""The backup drill restores the data, and fails if the result differs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ ROWS = 200
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Not in pytest's: PostgreSQL's user, if it isn't ours, is kept out of there."""
+    """A folder outside pytest's, which PostgreSQL's user may not be able to read."""
     with TemporaryDirectory(prefix="audifi-tests-") as name:
         Path(name).chmod(0o755)
         yield Path(name)

@@ -1,4 +1,4 @@
-"""The stand-in of Fly refuses what Fly refuses, and more: it is there to find mistakes."""
+"""The simulator refuses what Fly refuses, and more, to find mistakes."""
 
 import json
 import os
@@ -96,9 +96,9 @@ def test_image_that_was_not_pushed_is_not_deployed(fly: Fly, tmp_path: Path) -> 
 
 @pytest.fixture
 def two_images(fly: Fly, tmp_path: Path) -> Iterator[list[Machine]]:
-    """Machines of production that nothing runs: an old one, and a new one that is cordoned."""
+    """Machines of production without processes: an old one, and a new, cordoned one."""
     app = fly.apps["audifi-api"]
-    found = []
+    two = []
     for tag in ("old", "new"):
         machine = Machine(
             id_=tag,
@@ -112,8 +112,8 @@ def two_images(fly: Fly, tmp_path: Path) -> Iterator[list[Machine]]:
         )
         machine.cordoned = tag == "new"
         app.machines[tag] = machine
-        found.append(machine)
-    yield found
+        two.append(machine)
+    yield two
     app.machines.clear()
 
 
@@ -151,12 +151,12 @@ def test_deploy_token_cannot_read_logs(fly: Fly, tmp_path: Path) -> None:
 
 def test_committed_fly_toml_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "fly.toml").write_text(FLY_TOML)
-    found = config.read(tmp_path)
+    fly_toml = config.read(tmp_path)
 
-    assert (found.app, found.kill_signal, found.kill_timeout) == ("audifi-api", "SIGTERM", 30)
-    assert found.deploy.release_command_timeout == 600
-    assert config.releasing(found, "x").command == ["alembic", "upgrade", "head"]
-    (check,) = found.http_service.checks
+    assert (fly_toml.app, fly_toml.kill_signal, fly_toml.kill_timeout) == ("audifi-api", "SIGTERM", 30)
+    assert fly_toml.deploy.release_command_timeout == 600
+    assert config.releasing(fly_toml, "x").command == ["alembic", "upgrade", "head"]
+    (check,) = fly_toml.http_service.checks
     assert (check.path, check.interval, check.timeout, check.grace_period) == ("/api/v1/health", 30, 10, 10)
 
 
@@ -182,7 +182,7 @@ def test_unknown_key_or_value_is_refused_by_name(tmp_path: Path, old: str, new: 
 
 
 def test_check_times_are_clamped_to_flys_range(tmp_path: Path) -> None:
-    """1 to 60 seconds (flyctl `internal/appconfig/validation.go`)."""
+    """The range is 1 to 60 seconds (flyctl `internal/appconfig/validation.go`)."""
     text = FLY_TOML.replace('interval = "30s"', 'interval = "2m"').replace('timeout = "10s"', 'timeout = "10ms"')
     (tmp_path / "fly.toml").write_text(text)
     (check,) = config.read(tmp_path).http_service.checks

@@ -1,4 +1,4 @@
-"""A docker for the tests, where there is none."""
+"""The simulated docker for machines without Docker."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from tools.image.containers import Docker
 
 
 def docker(folder: Path) -> Docker:
-    """An engine whose program is tools/image/docker_simulator.py, with its images in a folder."""
+    """Return an engine that runs tools/image/docker_simulator.py, with its images in a folder."""
     program = folder / "docker"
     simulator = f"{sys.executable} -m tools.image.docker_simulator {folder / 'state'}"
     program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {simulator} "$@"\n')

@@ -1,4 +1,4 @@
-"""What is written for docker, against one that answers as version 29 does (docker_simulator.py has the sources)."""
+"""The engine for docker, with a simulated Docker 29 (docker_simulator.py has the sources)."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.image,
     pytest.mark.skipif(
         not isinstance(containers.engine(), Buildah) or os.geteuid() != 0 or shutil.which("skopeo") is None,
-        reason="needs buildah, skopeo and root; where docker is, test_image.py runs on it",
+        reason="needs buildah, skopeo and root; with docker, test_image.py tests the engine",
     ),
 ]
 IMAGE = "localhost/audifi-test:1"
@@ -58,7 +58,7 @@ def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([folder / "docker", *arguments], capture_output=True, text=True, check=False)
 
 
-def test_the_base_is_not_in_the_image_store(docker: Docker) -> None:
+def test_base_is_not_in_the_image_store(docker: Docker) -> None:
     assert docker.id(IMAGE)
     assert docker.id("docker.io/library/python:3.13-slim-trixie") is None
 
@@ -69,7 +69,7 @@ def test_build_adds_no_attestation(docker: Docker, folder: Path, tmp_path: Path)
 
     call(folder, "build", "--tag", "localhost/by-hand:1", str(folder))
 
-    assert descriptor_type(folder).endswith("index.v1+json"), "this is what BuildKit does by itself"
+    assert descriptor_type(folder).endswith("index.v1+json"), "BuildKit adds an attestation by default"
 
 
 def descriptor_type(folder: Path) -> str:
@@ -94,8 +94,8 @@ def test_archive_is_read_by_its_layers(docker: Docker, folder: Path, tmp_path: P
 
     assert saved.tags == [IMAGE]
     assert saved.config["Labels"]["revision"] == "1a2b3c4"
-    *_, own = saved.layers.values()
-    assert 1_000_000 <= own < 1_100_000
+    *_, top_layer = saved.layers.values()
+    assert 1_000_000 <= top_layer < 1_100_000
     assert packed < sum(saved.layers.values()) / 2
 
 
@@ -144,7 +144,7 @@ def test_signal_waits_for_a_container_that_is_being_made(docker: Docker) -> None
 def test_signal_reaches_the_command(docker: Docker, tmp_path: Path) -> None:
     fifo = tmp_path / "output"
     os.mkfifo(fifo)
-    # A pipe of our own, to wait until the handler is there: process 1 ignores signals that it has none for.
+    # The pipe shows when the handler is installed: process 1 ignores signals without a handler.
     reader = os.fdopen(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
     with fifo.open("wb") as output, reader:
         os.set_blocking(reader.fileno(), True)
@@ -152,7 +152,7 @@ def test_signal_reaches_the_command(docker: Docker, tmp_path: Path) -> None:
         assert reader.readline() == "ready\n"
         container.signal(signal.SIGTERM)
         assert container.wait(60) == (7, "")
-        container.signal(signal.SIGTERM)  # one that has ended stays so
+        container.signal(signal.SIGTERM)  # no error after the end
 
 
 def test_failed_build_says_why(docker: Docker, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The image that Fly runs, built for real: its release command migrates, its CMD serves, and it holds no more."""
+"""The real image: its release command migrates, its CMD serves, and it contains nothing else."""
 
 import json
 import os
@@ -54,25 +54,25 @@ print(json.dumps({
 
 @pytest.fixture(scope="session", params=["here", "as docker"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """The engine of this machine; and, where that is buildah, one that answers as Docker 29 with BuildKit does."""
-    found = containers.engine()
-    assert found
+    """The engine of this machine and, if that is buildah, also a simulated Docker 29 with BuildKit."""
+    local = containers.engine()
+    assert local
     if request.param == "here":
-        return found
-    if not isinstance(found, Buildah) or os.geteuid() != 0 or shutil.which("skopeo") is None:
-        pytest.skip("needs buildah, skopeo and root; where docker is, it answers itself")
+        return local
+    if not isinstance(local, Buildah) or os.geteuid() != 0 or shutil.which("skopeo") is None:
+        pytest.skip("needs buildah, skopeo and root; with docker, the simulator isn't needed")
     return simulators.docker(tmp_path_factory.mktemp("docker"))
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> str:
-    """The one that `make image` has built, and `make image-archive` will write, or else the same."""
+    """The image that `make image` built and `make image-archive` saves; outside a workflow run, a new build."""
     return images.built(engine)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    """On 127.0.0.1, where a container can reach it."""
+    """PostgreSQL on 127.0.0.1, where a container can reach it."""
     with databases.own_server(apis.free_port()) as running:
         yield running
 
@@ -88,7 +88,7 @@ def run(engine: Engine, image: str, command: Sequence[str], **environment: str) 
 
 
 def start_server(engine: Engine, image: str, **environment: str) -> tuple[Container, str]:
-    """Start the image's own CMD as fly.toml has it; returns once it answers, with the URL of its health."""
+    """Start the image's CMD as fly.toml does; return the container and its health URL once it answers."""
     port = str(apis.free_port())
     secrets = {"APP_URL": apis.APP_URL, "SENDGRID_API_KEY": "SG.key", **apis.SECRETS}
     ports = {"PORT": port, "METRICS_PORT": str(apis.free_port())}
@@ -112,7 +112,7 @@ def test_release_command_needs_only_database_url(engine: Engine, image: str, dat
     command = shlex.split(FLY["deploy"]["release_command"])
 
     first = run(engine, image, command, DATABASE_URL=database_url, RELEASE_COMMAND="1")
-    elsewhere = ["sh", "-c", f"cd / && {FLY['deploy']['release_command']}"]  # as a console may start
+    elsewhere = ["sh", "-c", f"cd / && {FLY['deploy']['release_command']}"]  # from another folder, as in a console
     second = run(engine, image, elsewhere, DATABASE_URL=database_url)
 
     assert first[0] == 0, first[1]
@@ -190,18 +190,18 @@ def test_image_has_numeric_user_exec_command_and_labels(engine: Engine, image: s
 def test_image_has_only_compiled_server_and_migrations(engine: Engine, image: str) -> None:
     status, output = run(engine, image, ["python", "-c", LIST_IMAGE])
     assert status == 0, output
-    found = json.loads(output)
+    contents = json.loads(output)
 
-    assert found["programs"] == []
-    assert found["home"] == []
-    assert found["app"] == ["alembic", "alembic.ini", "audifi"]
-    assert found["not compiled"] == []
+    assert contents["programs"] == []
+    assert contents["home"] == []
+    assert contents["app"] == ["alembic", "alembic.ini", "audifi"]
+    assert contents["not compiled"] == []
     locked = {
         line.split("==")[0].replace("-", "_").lower()
         for line in (ROOT / "server" / "requirements.lock").read_text().splitlines()
         if "==" in line
     }
-    assert {name.split("-")[0].lower() for name in found["packages"]} <= locked
+    assert {name.split("-")[0].lower() for name in contents["packages"]} <= locked
 
 
 def test_nothing_is_compiled_at_start(engine: Engine, image: str) -> None:
@@ -210,16 +210,16 @@ def test_nothing_is_compiled_at_start(engine: Engine, image: str) -> None:
     assert status == 0, output
     read = re.findall(r"^# code object from '(/opt/venv|/app)/.*\.pyc'$", output, re.MULTILINE)
     compiled = re.findall(r"^# code object from (?:/opt/venv|/app)/.*\.py$", output, re.MULTILINE)
-    assert len(read) > 300, "this is how Python tells"
+    assert len(read) > 300, "python -v logs each module that it reads"
     assert compiled == []
     assert "bytecode is stale" not in output
 
 
 def test_image_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
-    """By the layers that the base hasn't: engines tell the size of packed layers, or of both (moby/moby#53426)."""
+    """Compares unpacked layers: engines report the size of packed layers, or of both (moby/moby#53426)."""
     (base,) = set(re.findall(r"^FROM (\S+)", (ROOT / "server" / "Dockerfile").read_text(), re.MULTILINE))
     (tmp_path / "Dockerfile").write_text(f"FROM {base}\n")
-    engine.build(tmp_path, "localhost/audifi-base:measured", {})  # BuildKit puts the base into no image store itself
+    engine.build(tmp_path, "localhost/audifi-base:measured", {})  # BuildKit doesn't store the base itself
     engine.save("localhost/audifi-base:measured", tmp_path / "base.tar")
     engine.remove("localhost/audifi-base:measured")
     engine.save(image, tmp_path / "image.tar")
@@ -251,7 +251,7 @@ def test_workflow_run_reuses_the_built_image(engine: Engine, image: str, monkeyp
 
 
 def test_image_of_another_commit_names_that_commit(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though nothing else has changed, which a cache may take for nothing at all."""
+    """A cache must not reuse the image although only the commit has changed."""
     monkeypatch.setenv("GITHUB_SHA", "5" * 40)
     other = images.build(engine)
     labels = engine.config(other)["Labels"]
@@ -264,16 +264,16 @@ def test_image_of_another_commit_names_that_commit(engine: Engine, image: str, m
 def test_saving_a_missing_image_fails(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_SHA", "0" * 40)
 
-    with pytest.raises(EngineError, match="isn't there; `make image` builds it"):
+    with pytest.raises(EngineError, match="doesn't exist; `make image` builds it"):
         images.save(engine, tmp_path / "image.tar")
 
 
 def test_container_output_goes_to_the_given_file(engine: Engine, image: str, tmp_path: Path) -> None:
     file = tmp_path / "log"
     with file.open("wb") as output:
-        container = engine.start(image, ["sh", "-c", "echo said; echo wrote > /tmp/file"], {}, output=output)
+        container = engine.start(image, ["sh", "-c", "echo output; echo wrote > /tmp/file"], {}, output=output)
         ended = container.wait(60)
-    container.signal(signal.SIGKILL)  # one that has ended stays so
+    container.signal(signal.SIGKILL)  # no error after the end
 
     assert ended == (0, "")
-    assert file.read_text() == "said\n"
+    assert file.read_text() == "output\n"

@@ -8,6 +8,6 @@ from tools.pipeline.fake_fly import FakeFly, fake_fly
 
 @pytest.fixture
 def fly(tmp_path: Path) -> Iterator[FakeFly]:
-    """An app that serves OLD; what is deployed serves at once."""
+    """An app that serves OLD, and serves NEW after a deploy."""
     with fake_fly(tmp_path) as fake:
         yield fake

@@ -1,4 +1,4 @@
-"""After a good deploy, health is watched; a version that breaks meanwhile is put back."""
+"""After a successful deploy, health is watched; if the version breaks, the previous image is put back."""
 
 import http.client
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Each updater, one by one: zizmor 1.32 stops looking at cooldowns with the first that has one."""
+"""Checks each updater of dependabot.yml: zizmor 1.32 stops after the first one that has a cooldown."""
 
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,13 @@ def test_updater_directory_has_the_manifest(name: str) -> None:
 def test_every_manifest_has_an_updater() -> None:
     names = {Path(manifest).name for manifest in MANIFESTS.values()}
     skipped = {".venv", ".data", "node_modules", "tests"}
-    found = {
+    manifests = {
         f"/{path.relative_to(ROOT)}"
         for name in names
         for path in ROOT.rglob(name)
         if not skipped & set(path.relative_to(ROOT).parts)
     }
-    assert found == set(MANIFESTS.values())
+    assert manifests == set(MANIFESTS.values())
 
 
 @each_updater

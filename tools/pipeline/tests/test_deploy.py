@@ -1,4 +1,4 @@
-"""The script that deploys, as the workflow runs it, with a flyctl and a public health that do what each test says."""
+"""deploy.py as the workflow runs it, with a fake flyctl and a fake health endpoint."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 SCRIPTS = SCRIPT.parent
 
 
-# A deploy that is good
+# A successful deploy
 
 
 def test_commit_image_is_deployed_from_the_fly_toml_folder(fly: FakeFly) -> None:
@@ -70,15 +70,15 @@ def test_first_deploy_has_no_previous_version(fly: FakeFly) -> None:
 
 
 def test_first_deploy_does_not_resolve_the_name_too_early(fly: FakeFly) -> None:
-    """A resolver would remember that there is none, and the app would look away after a good deploy."""
+    """A resolver would cache the missing name, and the app would look unreachable after a successful deploy."""
     fly.releases = []
 
     lines = fly.deploy().out.splitlines()
 
-    asked = [number for number, line in enumerate(lines) if re.match(r" *[0-9.]+ s  ", line)]
+    requests = [number for number, line in enumerate(lines) if re.match(r" *[0-9.]+ s  ", line)]
     deployed = lines.index(f"::group::flyctl deploy --app an-app --image {IMAGE} --yes")
-    assert asked
-    assert min(asked) > deployed
+    assert requests
+    assert min(requests) > deployed
 
 
 def test_summary_lists_app_versions_and_image(fly: FakeFly) -> None:
@@ -93,7 +93,7 @@ def test_summary_lists_app_versions_and_image(fly: FakeFly) -> None:
         "|---|---|",
         "| App | `an-app` |",
         f"| URL | {fly.url} |",
-        f"| Asked for | `{COMMIT}` |",
+        f"| Requested | `{COMMIT}` |",
         f"| Served before | `{OLD}` |",
         f"| Image before | `{IMAGE_BEFORE}` |",
         f"| Serves now | `{NEW}` |",
@@ -109,7 +109,7 @@ def test_summary_lists_app_versions_and_image(fly: FakeFly) -> None:
     ]
 
 
-# How flyctl ended, and the commit that is served, decide together
+# The result: flyctl's exit status and the served commit
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_summary_lists_app_versions_and_image(fly: FakeFly) -> None:
         # The release command has succeeded, or no machine would have been replaced: the API was slow.
         (1, OLD, NEW, 0, "warning::an-app: Deployed, although flyctl failed with exit status 1"),
         (1, "0.1.0", NEW, 0, "warning::an-app: Deployed, although flyctl failed with exit status 1"),
-        # Nothing shows that it did: a release command that failed must not pass.
+        # Nothing proves that the release command succeeded, and a failure must not pass.
         (1, NEW, NEW, 1, "but perhaps did so before. Put back: Nothing: the app serves the commit."),
         (1, "", NEW, 1, "but perhaps did so before. Put back: Nothing: the app serves the commit."),
     ],
@@ -171,7 +171,7 @@ def test_wait_is_shorter_after_a_flyctl_failure() -> None:
     assert script.patience(parsed, "failed with exit status 1") == 15
 
 
-# What is shown
+# Status and logs
 
 
 @pytest.mark.parametrize(("serves", "shown"), [(NEW, 0), (OLD, 1)])
@@ -215,7 +215,7 @@ def test_image_commit_is_the_full_hash_in_its_tag(tag: str, commit: str) -> None
     assert flyctl.commit_of(f"registry.fly.io/{COMMIT}{tag}") == commit
 
 
-# A run that is cancelled
+# Cancelled runs
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -225,17 +225,17 @@ def test_cancelled_run_stops_flyctl_and_puts_nothing_back(fly: FakeFly, number: 
     wait_for_a_deploy(fly)
 
     process.send_signal(number)
-    wait_until((fly.folder / "interrupted").exists)  # of two signals at once, Python tells of an error
-    process.send_signal(signal.SIGTERM)  # GitHub's second
+    wait_until((fly.folder / "interrupted").exists)  # Python reports an error for two signals at once
+    process.send_signal(signal.SIGTERM)  # the second signal that GitHub sends
     out, error = process.communicate(timeout=20)
 
     assert process.returncode == 1, error
     assert "Traceback" not in error
     assert (fly.folder / "interrupted").exists()
     assert len(fly.commands("deploy")) == 1
-    said = f"The run was cancelled half-way ({number.name}); nothing more is done."
-    assert said in out.splitlines()[-1]
-    assert f"### an-app: {said}" in fly.summary
+    message = f"The run was cancelled ({number.name}) before the deploy ended."
+    assert message in out.splitlines()[-1]
+    assert f"### an-app: {message}" in fly.summary
     assert "| flyctl | was started |" in fly.summary
 
 
@@ -255,14 +255,14 @@ def wait_for_a_deploy(fly: FakeFly) -> None:
         ([], "the following arguments are required"),
         (["deploy", "an-app"], "the following arguments are required: commit"),
         (["roll-back", "an-app"], "the following arguments are required: release"),
-        (["deploy", "an-app", "1a2b3c4"], "'1a2b3c4' isn't a commit's full hash"),
-        (["deploy", "an-app", COMMIT.upper()], "isn't a commit's full hash"),
-        (["deploy", "An App", COMMIT], "'An App' isn't an app's name such as"),
-        (["deploy", "", COMMIT], "'' isn't an app's name such as"),
+        (["deploy", "an-app", "1a2b3c4"], "'1a2b3c4' isn't a full commit hash"),
+        (["deploy", "an-app", COMMIT.upper()], "isn't a full commit hash"),
+        (["deploy", "An App", COMMIT], "'An App' isn't an app name such as"),
+        (["deploy", "", COMMIT], "'' isn't an app name such as"),
         (["roll-back", "-a", "v1"], "the following arguments are required"),
-        (["deploy", "an-app", COMMIT, "--url", "127.0.0.1"], "'127.0.0.1' isn't an address such as"),
-        (["deploy", "an-app", COMMIT, "--url", "ftp://127.0.0.1"], "isn't an address such as"),
-        (["deploy", "an-app", COMMIT, "--url", "http://127.0.0.1/api"], "isn't an address such as"),
+        (["deploy", "an-app", COMMIT, "--url", "127.0.0.1"], "'127.0.0.1' isn't a URL such as"),
+        (["deploy", "an-app", COMMIT, "--url", "ftp://127.0.0.1"], "isn't a URL such as"),
+        (["deploy", "an-app", COMMIT, "--url", "http://127.0.0.1/api"], "isn't a URL such as"),
         (["deploy", "an-app", COMMIT, "--patience", "nan"], "'nan' isn't a whole number"),
         (["deploy", "an-app", COMMIT, "--bake", "901"], "901 is more than 900 seconds"),
         (["deploy", "an-app", COMMIT, "--bake", ""], "'' isn't a whole number"),
@@ -289,7 +289,7 @@ def test_default_is_ten_answers_in_a_row_from_the_apps_url() -> None:
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
 def test_scripts_import_only_the_standard_library(script: Path) -> None:
-    """ubuntu-26.04 has 3.14, ubuntu-24.04 3.12, and neither our packages; the deploy jobs install nothing."""
+    """The runner's own Python (3.14 on ubuntu-26.04, 3.12 on ubuntu-24.04) has no packages of ours."""
     tree = ast.parse(script.read_text(), feature_version=(3, 12))
     imported = {
         name.partition(".")[0]

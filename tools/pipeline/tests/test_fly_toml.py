@@ -1,4 +1,4 @@
-"""fly.toml holds what the specification says, and its numbers fit the server's, the migrations' and PostgreSQL's."""
+"""fly.toml matches the specification, and its limits fit the server's, the migrations' and PostgreSQL's."""
 
 import re
 import shlex
@@ -22,10 +22,10 @@ FLY: dict[str, Any] = tomllib.loads(TEXT)
 DOCKERFILE = (ROOT / "server" / "Dockerfile").read_text()
 CHECK: dict[str, Any] = FLY["http_service"]["checks"][0]
 SETTINGS = Settings.model_construct()
-MACHINES = 2  # what a first deploy makes
+MACHINES = 2  # created by a first deploy
 
-# https://fly.io/docs/reference/configuration/ and flyctl's internal/appconfig. flyctl passes over what it doesn't know.
-# Sections that this app can do without are left out.
+# https://fly.io/docs/reference/configuration/ and flyctl's internal/appconfig. flyctl ignores unknown keys. Sections
+# that this app doesn't need are left out.
 KNOWN_KEYS = """
     app primary_region kill_signal kill_timeout swap_size_mb console_command host_dedication_id
 
@@ -56,7 +56,7 @@ KNOWN_KEYS = """
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key with its value, as `a.b.c`. Arrays of tables count as their tables."""
+    """Yield every key, as `a.b.c`, with its value; an array of tables yields the keys of its tables."""
     for key, value in table.items():
         tables = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
         for each in tables:
@@ -78,7 +78,7 @@ def seconds(duration: str) -> float:
         "primary_region": "iad",
         "build.dockerfile": "Dockerfile",
         "env.PORT": "8080",
-        "env.ENVIRONMENT": "production",  # NODE_ENV there
+        "env.ENVIRONMENT": "production",  # NODE_ENV in the specification
         "http_service.internal_port": 8080,
         "http_service.force_https": True,
         "http_service.auto_stop_machines": "stop",
@@ -87,11 +87,11 @@ def seconds(duration: str) -> float:
         "http_service.checks.path": "/api/v1/health",
         "http_service.checks.interval": "30s",
         "http_service.checks.timeout": "10s",
-        "deploy.release_command": "alembic upgrade head",  # npm run db:migrate there
+        "deploy.release_command": "alembic upgrade head",  # npm run db:migrate in the specification
     }.items(),
 )
 def test_fly_toml_matches_the_specification(key: str, value: object) -> None:
-    assert [found for name, found in flat(FLY) if name == key] == [value]
+    assert [actual for name, actual in flat(FLY) if name == key] == [value]
 
 
 def test_flyctl_knows_every_key() -> None:
@@ -109,9 +109,9 @@ def test_every_duration_has_a_unit() -> None:
         assert seconds(value) > 0
 
 
-def test_every_variable_is_a_setting_of_the_server_and_a_string(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_variable_is_a_setting_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in FLY["env"].items():
-        assert isinstance(value, str), "Fly's environment holds nothing else"
+        assert isinstance(value, str), "environment variables of Fly are strings"
         assert name.lower() in Settings.model_fields
         monkeypatch.setenv(name, value)
     secrets = {
@@ -120,7 +120,7 @@ def test_every_variable_is_a_setting_of_the_server_and_a_string(monkeypatch: pyt
         "SENDGRID_API_KEY": "SG.key",
         **SECRETS,
     }
-    for name, value in secrets.items():  # what docs/deploying.md has an operator set
+    for name, value in secrets.items():  # as in docs/deploying.md
         monkeypatch.setenv(name, value)
 
     assert load(Settings).environment == "production"
@@ -129,7 +129,7 @@ def test_every_variable_is_a_setting_of_the_server_and_a_string(monkeypatch: pyt
 def test_server_listens_on_the_internal_port() -> None:
     assert int(FLY["env"]["PORT"]) == FLY["http_service"]["internal_port"]
     assert re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE) == [FLY["env"]["PORT"]]
-    assert SETTINGS.host == "0.0.0.0"  # noqa: S104 - the proxy's way in
+    assert SETTINGS.host == "0.0.0.0"  # noqa: S104 - Fly's proxy connects from outside the machine
 
 
 def test_metrics_port_is_scraped_and_not_public() -> None:
@@ -147,7 +147,7 @@ def test_unhealthy_version_takes_no_traffic() -> None:
     assert "mounts" not in FLY, "bluegreen can't move a volume"
 
 
-def test_a_deploy_waits_for_several_checks_before_it_gives_up() -> None:
+def test_deploy_waits_for_several_health_checks() -> None:
     wait = seconds(FLY["deploy"]["wait_timeout"])
 
     assert wait >= seconds(CHECK["grace_period"]) + 3 * seconds(CHECK["interval"])
@@ -158,7 +158,7 @@ def test_release_command_needs_no_shell() -> None:
 
     assert shutil.which(program)
     assert not set("|&;<>$`*?~#") & set("".join(arguments))
-    # The command stands in for CMD, and would be handed to an ENTRYPOINT.
+    # The command replaces CMD, and an ENTRYPOINT would get it as arguments.
     assert not re.search(r"^ENTRYPOINT", DOCKERFILE, re.MULTILINE)
 
 
@@ -173,7 +173,7 @@ def test_migration_limits_are_below_the_release_timeout() -> None:
 
 
 def test_connections_during_a_deploy_fit_postgresql() -> None:
-    """PostgreSQL has 100 connections, and keeps 3 of them for superusers."""
+    """PostgreSQL allows 100 connections and reserves 3 of them for superusers."""
     probe, background_reads, release = 1, 1, 2
     pools = SETTINGS.database_pool_size + SETTINGS.database_read_pool_size + SETTINGS.database_background_pool_size
     machine = pools + background_reads + probe
@@ -196,11 +196,11 @@ def test_health_check_timeout_fits_probe_and_interval() -> None:
 
 @pytest.mark.parametrize("key", ["interval", "timeout", "grace_period"])
 def test_health_check_times_are_in_flyctls_range(key: str) -> None:
-    """It clamps them to between 1 and 60 seconds."""
+    """flyctl clamps check times to 1 to 60 seconds."""
     assert 1 <= seconds(CHECK[key]) <= 60
 
 
-# The end of a machine
+# Shutdown
 
 
 def test_kill_signal_is_the_images_stop_signal() -> None:
@@ -216,13 +216,13 @@ def test_requests_in_flight_end_before_the_kill_timeout() -> None:
         + POOL_CLOSE_TIMEOUT_SECONDS
     )
 
-    assert needed + 2 < EXIT_WITHIN_SECONDS < seconds(FLY["kill_timeout"]) <= 300  # Fly's most
+    assert needed + 2 < EXIT_WITHIN_SECONDS < seconds(FLY["kill_timeout"]) <= 300  # Fly's maximum
 
 
 # Load
 
 
-def test_machines_stop_and_start_with_the_load() -> None:
+def test_auto_stop_and_auto_start_are_set_together() -> None:
     service = FLY["http_service"]
 
     assert (service["auto_stop_machines"] != "off") == service["auto_start_machines"]
@@ -246,8 +246,8 @@ def test_machine_size_is_set() -> None:
     assert int(re.fullmatch(r"(\d+)mb", FLY["vm"][0]["memory"])[1]) >= 512  # type: ignore[index]
 
 
-def test_every_setting_has_a_comment_with_its_reason() -> None:
-    """A comment above the key, or above the table that it starts."""
+def test_settings_beyond_the_specification_have_a_comment() -> None:
+    """The comment is above the key, or above the table whose first key it is."""
     lines = [line.strip() for line in TEXT.splitlines()]
     for choice in ["kill_signal", "release_command_timeout", "strategy", "wait_timeout", "grace_period", "memory"]:
         at = next(number for number, line in enumerate(lines) if line.startswith(f"{choice} ="))

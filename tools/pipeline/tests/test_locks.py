@@ -1,4 +1,4 @@
-"""The lock files hold what the manifests pin, with hashes, and say nothing of where packages come from."""
+"""The lock files contain the pinned versions with hashes, and name no registry."""
 
 import json
 import re
@@ -40,13 +40,13 @@ def read(lock: Path) -> dict[str, Locked]:
         requirement, *hashes = entry.split("--hash=")
         pin, _, marker = requirement.partition(";")
         name, _, version = pin.strip().partition("==")
-        assert name not in packages, f"{name} is there twice"
+        assert name not in packages, f"{name} is listed twice"
         packages[name] = Locked(version, marker.strip(), frozenset(each.strip() for each in hashes))
     return packages
 
 
 def direct(group: str | None = None) -> list[str]:
-    """Requirements of the server, or of a group without those that it includes."""
+    """Return the requirements of the server, or of a group without its included groups."""
     requirements = PYPROJECT["dependency-groups"][group] if group else PYPROJECT["project"]["dependencies"]
     return [each for each in requirements if isinstance(each, str)]
 
@@ -96,7 +96,7 @@ each_npm_folder = pytest.mark.parametrize("folder", NPM_FOLDERS, ids=lambda fold
     ids=lambda lock: f"{lock.parent.name}/{lock.name}",
 )
 def test_no_lock_names_a_registry(lock: Path) -> None:
-    # A package's page for donations.
+    # Donation pages of packages.
     funding = r"https://(github\.com|opencollective\.com|feross\.org|www\.patreon\.com)/[\w/?=-]+"
     text = re.sub(f'"{funding}"', "", lock.read_text())
 
@@ -120,9 +120,9 @@ def test_npm_packages_are_pinned_and_locked_with_hashes(folder: Path) -> None:
 
 @each_npm_folder
 def test_npm_locks_omit_registries_and_scripts_do_not_run(folder: Path) -> None:
-    told = (folder / ".npmrc").read_text().splitlines()
+    options = (folder / ".npmrc").read_text().splitlines()
 
-    assert {"omit-lockfile-registry-resolved=true", "ignore-scripts=true"} <= set(told)
+    assert {"omit-lockfile-registry-resolved=true", "ignore-scripts=true"} <= set(options)
 
 
 def test_every_file_names_the_same_python() -> None:

@@ -1,4 +1,4 @@
-"""What a deploy that was cut off leaves is cleared up, and what a roll-back has pinned stays until it is released."""
+"""Leftovers of interrupted deploys are destroyed, and the pin of a roll-back stays until it is released."""
 
 import re
 from typing import Any
@@ -33,7 +33,7 @@ def made(id_: str, image: str, *, cordoned: bool = False, tagged: bool = False) 
     return Machine(id=id_, state="started", image=image, cordoned=cordoned, safe_to_destroy=tagged)
 
 
-# What is left over
+# Leftovers
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def made(id_: str, image: str, *, cordoned: bool = False, tagged: bool = False) 
         ([made("b", "old", tagged=True), made("g", "new")], "b"),
         ([made("b", "old", tagged=True, cordoned=True), made("g", "new")], "b"),
         ([made("b", "old", tagged=True), made("g", "new"), made("h", "new", cordoned=True)], "b h"),
-        # Nobody knows which of them is right.
+        # No tag says which image is right.
         ([made("b", "old"), made("g", "new")], ""),
-        # `immediate` has updated them: the tag has stayed.
+        # `immediate` updated these machines and kept the tag.
         ([made("b", "new", tagged=True), made("g", "new")], ""),
         ([made("b", "new", tagged=True), made("g", "new", tagged=True)], ""),
-        # All of them, or nothing would be left.
+        # If every machine is a leftover, none is destroyed.
         ([made("b", "old", cordoned=True)], ""),
         ([], ""),
     ],
@@ -62,9 +62,9 @@ def test_leftovers_are_cordoned_or_tagged_beside_others(app_machines: list[Machi
 @pytest.mark.parametrize(
     ("listed", "destroyed"),
     [
-        (BLUE + WAITING, "g1 g2"),  # cut off before new machines took traffic
-        (TAGGED + GREEN, "b1 b2"),  # just after
-        (DONE + GREEN, "b1 b2"),  # before old machines were destroyed
+        (BLUE + WAITING, "g1 g2"),  # interrupted before the new machines took traffic
+        (TAGGED + GREEN, "b1 b2"),  # interrupted just after that
+        (DONE + GREEN, "b1 b2"),  # interrupted before the old machines were destroyed
     ],
 )
 def test_deploy_destroys_leftovers_of_an_interrupted_one(
@@ -79,7 +79,7 @@ def test_deploy_destroys_leftovers_of_an_interrupted_one(
     assert [call["arguments"][0] for call in fly.calls].index("deploy") > [
         call["arguments"][:2] for call in fly.calls
     ].index(["machine", "destroy"])
-    assert "left by a deploy that was cut off, destroyed." in fly.summary
+    assert "left by an interrupted deploy and have been destroyed." in fly.summary
 
 
 @pytest.mark.slow
@@ -99,8 +99,8 @@ def test_deploy_to_mixed_images_lists_destroy_commands(fly: FakeFly) -> None:
     done = fly.deploy()
 
     assert done.status == 1
-    assert "`flyctl machine destroy --app an-app --force b1 b2` those of 0ddba11" in done.last
-    assert "`flyctl machine destroy --app an-app --force g1 g2` those of 1a2b3c4" in done.last
+    assert "for 0ddba11, `flyctl machine destroy --app an-app --force b1 b2`" in done.last
+    assert "for 1a2b3c4, `flyctl machine destroy --app an-app --force g1 g2`" in done.last
     assert fly.commands("deploy") == fly.commands("machine destroy") == []
 
 
@@ -117,7 +117,7 @@ def test_leftovers_that_remain_are_named_with_the_command(fly: FakeFly) -> None:
     assert fly.commands("deploy") == []
 
 
-# Rolling back through it
+# Rolling back over leftovers
 
 
 @pytest.mark.slow
@@ -146,9 +146,9 @@ def test_roll_back_replaces_mixed_images_at_once(fly: FakeFly) -> None:
 @pytest.mark.parametrize(
     ("then", "tries"),
     [
-        (BLUE + GREEN, 2),  # mixed since
-        (None, 2),  # nobody can tell
-        (BLUE, 1),  # an image that doesn't start: what serves stays
+        (BLUE + GREEN, 2),  # mixed by the attempt
+        (None, 2),  # unknown
+        (BLUE, 1),  # the image doesn't start, and the machines in service stay
     ],
 )
 def test_failed_roll_back_is_retried_where_images_mix(

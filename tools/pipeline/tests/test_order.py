@@ -1,4 +1,4 @@
-"""A commit is deployed only on top of one that it contains, after a person's word in any order."""
+"""A commit may replace only a commit that it contains, unless the deploy is forced."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ from tools.rehearsal.checkout import AUTHOR
 
 @pytest.fixture
 def commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Commits of a Git repository in the current folder, by name: old and new on main, other beside new."""
+    """Commits of a Git repository in the current folder, by name: `old`, and its children `new` and `other`."""
     monkeypatch.chdir(tmp_path)
     for name, value in AUTHOR.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""What the script that deploys does when the commit isn't served: it leaves what served before, or puts it back."""
+"""After a failed deploy the previous image is kept, or put back."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def test_nothing_is_put_back_if_the_old_version_serves(fly: FakeFly) -> None:
 
     assert done.status == 1
     assert len(fly.commands("deploy")) == 1
-    assert f"| Put back | Nothing had to be: `{OLD}`, the version of before, still serves. |" in fly.summary
+    assert f"| Put back | Nothing: `{OLD}`, the previous version, still serves. |" in fly.summary
     assert f"| Serves now | `{OLD}` |" in fly.summary
 
 
@@ -107,7 +107,7 @@ def test_image_of_the_same_commit_is_not_put_back(fly: FakeFly) -> None:
     fly.releases = [release(3, f"{IMAGE}@sha256:{64 * '0'}")]
     fly.deploys = [Step(replies=[AWAY])]
 
-    assert "Nothing: the image of before is the one that was deployed." in fly.deploy().out
+    assert "Nothing: the previous image is the one that was deployed." in fly.deploy().out
     assert len(fly.commands("deploy")) == 1
 
 
@@ -121,7 +121,7 @@ def test_nothing_is_put_back_without_a_known_image(fly: FakeFly, listed: list[di
     done = fly.deploy()
 
     assert done.status == 1
-    assert "Nothing: no release tells which image served before" in done.last
+    assert "Nothing: no release has the image that served before" in done.last
     assert len(fly.commands("deploy")) == 1
 
 
@@ -131,7 +131,7 @@ OTHER = "registry.fly.io/an-app:deployment-9"
 @pytest.mark.parametrize(
     ("before", "listed", "image", "again"),
     [
-        # The newest release whose commit serves, whatever became of it, and of what was deployed later.
+        # The newest release whose commit serves, whatever its status, and whatever was deployed later.
         (OLD, [release(3, OTHER), release(2, f"{IMAGE_BEFORE}@sha256:ab", "failed")], f"{IMAGE_BEFORE}@sha256:ab", OLD),
         (OLD, [release(2, IMAGE_BEFORE), release(3, f"{IMAGE_BEFORE}@sha256:ab")], f"{IMAGE_BEFORE}@sha256:ab", OLD),
         (
@@ -140,7 +140,7 @@ OTHER = "registry.fly.io/an-app:deployment-9"
             f"registry.fly.io/an-app:deployment-{BEFORE}",
             OLD,
         ),
-        # Health doesn't tell: what was deployed well.
+        # Health has no version: the newest complete release.
         ("", [release(2, OTHER), release(3, IMAGE_BEFORE), release(4, OTHER, "failed")], IMAGE_BEFORE, OLD),
         ("0.1.0", [release(2, IMAGE_BEFORE), release(3, OTHER)], OTHER, "0.1.0"),
         ("", [release(3, OTHER)], OTHER, "0.0.9"),

@@ -1,4 +1,4 @@
-"""The scripts of the workflow's deploys run on the runner's own Python: 3.14 on ubuntu-26.04, 3.12 on ubuntu-24.04."""
+"""deploy.py runs on the runner's own Python: 3.14 on ubuntu-26.04, 3.12 on ubuntu-24.04."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ SCRIPT = ROOT / ".github" / "scripts" / "deploy.py"
 
 @pytest.mark.parametrize("interpreter", ["python3.12", "python3.13", "python3.14", "/usr/bin/python3"])
 def test_deploy_script_runs_on_supported_pythons(interpreter: str) -> None:
-    """lint-pipeline checks what is in the standard library from 3.12 to 3.14, also where an interpreter is missing."""
+    """Where an interpreter is missing, lint-pipeline still checks the scripts against 3.12 and 3.14."""
     pyenv = map(str, Path.home().glob(".pyenv/versions/*/bin"))
     program = shutil.which(interpreter, path=os.pathsep.join([*pyenv, os.environ["PATH"]]))
     if program is None or not is_supported(program):
@@ -27,6 +27,6 @@ def test_deploy_script_runs_on_supported_pythons(interpreter: str) -> None:
 
 
 def is_supported(program: str) -> bool:
-    """Also False: a shim of pyenv's that has no such version."""
+    """Return whether the program is Python 3.12 or later; False for a pyenv shim without that version."""
     version = [program, "-c", "import sys; sys.exit(sys.version_info < (3, 12))"]
     return subprocess.run(version, capture_output=True, check=False).returncode == 0

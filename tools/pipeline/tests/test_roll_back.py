@@ -1,4 +1,4 @@
-"""The script that deploys, told to roll back: it finds the image, deploys it and sees that it serves."""
+"""`deploy.py roll-back` finds the image, deploys it and verifies that it serves."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def new_serves(fly: FakeFly) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "image"),
+    ("target", "image"),
     [
         ("v12", f"{IMAGE_BEFORE}@sha256:12"),
         ("v13", f"{IMAGE_BEFORE}@sha256:13"),
@@ -34,8 +34,8 @@ def new_serves(fly: FakeFly) -> None:
         (BEFORE, f"{IMAGE_BEFORE}@sha256:13"),
     ],
 )
-def test_roll_back_deploys_without_the_release_command(fly: FakeFly, asked: str, image: str) -> None:
-    done = fly.run("roll-back", asked)
+def test_roll_back_deploys_without_the_release_command(fly: FakeFly, target: str, image: str) -> None:
+    done = fly.run("roll-back", target)
 
     assert done.status == 0, done.out
     (command,) = fly.commands("deploy")
@@ -57,7 +57,7 @@ def test_roll_back_summary_has_the_rows_of_a_deploy(fly: FakeFly) -> None:
 
     for row in (
         "### an-app: Rolled back.",
-        f"| Asked for | `{BEFORE}` |",
+        f"| Requested | `{BEFORE}` |",
         f"| Served before | `{NEW}` |",
         f"| Serves now | `{OLD}` |",
         f"| Image | `{IMAGE_BEFORE}@sha256:12` |",
@@ -68,7 +68,7 @@ def test_roll_back_summary_has_the_rows_of_a_deploy(fly: FakeFly) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("target", "sentence"),
     [
         ("v16", "an-app has no release v16 among its last 5"),
         ("v1", "an-app has no release v1 among its last 5"),
@@ -88,8 +88,8 @@ def test_roll_back_summary_has_the_rows_of_a_deploy(fly: FakeFly) -> None:
         ("$(reboot)", "'$(reboot)' is neither"),
     ],
 )
-def test_invalid_roll_back_target_is_refused(fly: FakeFly, asked: str, sentence: str) -> None:
-    done = fly.run("roll-back", asked)
+def test_invalid_roll_back_target_is_refused(fly: FakeFly, target: str, sentence: str) -> None:
+    done = fly.run("roll-back", target)
 
     assert done.status == 1
     assert done.last.startswith(f"::error::an-app: {sentence}")
@@ -98,11 +98,11 @@ def test_invalid_roll_back_target_is_refused(fly: FakeFly, asked: str, sentence:
     assert fly.commands("deploy") == []
 
 
-@pytest.mark.parametrize("asked", ["v12", BEFORE[:7]])
-def test_failure_to_list_releases_is_reported(fly: FakeFly, asked: str) -> None:
+@pytest.mark.parametrize("target", ["v12", BEFORE[:7]])
+def test_failure_to_list_releases_is_reported(fly: FakeFly, target: str) -> None:
     fly.releases = None
 
-    done = fly.run("roll-back", asked)
+    done = fly.run("roll-back", target)
 
     assert done.status == 1
     assert "flyctl can't list the releases of an-app" in done.last

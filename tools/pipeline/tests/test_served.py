@@ -1,4 +1,4 @@
-"""How the deploy asks which commit is served, against a server that answers what each test says."""
+"""How deploy.py finds out which commit is served, against a fake health endpoint."""
 
 import base64
 import socket
@@ -93,7 +93,7 @@ def test_answer_without_a_version_does_not_count(body: str) -> None:
 
     assert (answer.status, answer.version, answer.healthy) == (200, "", False)
     assert answer.seen.startswith("status 200 without a version")
-    assert "\n" not in answer.seen, "or it could give commands to the runner"
+    assert "\n" not in answer.seen, "a line break would allow workflow commands"
 
 
 def test_matching_answers_continue_past_the_timeout() -> None:
@@ -187,7 +187,7 @@ def certificate(authority: trustme.CA, name: str) -> ssl.SSLContext:
 
 
 class Proxy(web.Server):
-    """Takes CONNECT, for whatever name, to one port here."""
+    """Tunnels CONNECT for any host name to one local port."""
 
     def __init__(self, target: int) -> None:
         super().__init__(("127.0.0.1", 0), ProxyHandler)
@@ -217,7 +217,7 @@ def copy(source: socket.socket, target: socket.socket) -> None:
 
 @contextmanager
 def behind_proxy(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str = "") -> Iterator[Proxy]:
-    """https://an-app.fly.dev answers there, and nowhere else."""
+    """Serve https://an-app.fly.dev behind a proxy only."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))

@@ -1,4 +1,4 @@
-"""The documented set-up makes what the workflow uses."""
+"""The documented set-up creates the environments, tokens and databases that the workflow uses."""
 
 import re
 from pathlib import Path

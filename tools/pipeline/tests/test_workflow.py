@@ -1,4 +1,4 @@
-"""When the workflow runs, what tests, and with which rights; its deploys are test_workflow_deploys.py's."""
+"""Triggers, tests and permissions of the workflow; test_workflow_deploys.py tests its deploys."""
 
 import re
 import subprocess
@@ -29,15 +29,15 @@ from tools.pipeline.workflow import (
 UNWATCHED = [
     "README.md",
     "docs/**",
-    "tools/bench/**",  # measures, and is run by hand
-    ".ci/**",  # starts the same checks elsewhere
+    "tools/bench/**",  # run by hand
+    ".ci/**",  # runs the same checks on another CI service
     ".gitignore",
 ]
 
 
 def matches(pattern: str, path: str) -> bool:
-    """GitHub's rules for the patterns in use: `**` stands for anything, `*` for anything but a slash."""
-    assert not set(pattern) & set("?+[]!\\"), "teach this function the pattern's characters first"
+    """Match a path as GitHub does: `**` matches any characters, `*` any except a slash."""
+    assert not set(pattern) & set("?+[]!\\"), "matches() doesn't support these characters"
     parts = {"**": ".*", "*": "[^/]*"}
     return bool(re.fullmatch("".join(parts.get(p, re.escape(p)) for p in re.split(r"(\*\*|\*)", pattern)), path))
 
@@ -55,7 +55,7 @@ def tracked_files() -> list[str]:
     return [str(path) for path in paths if not ignored & set(path.parts)]
 
 
-# What starts it
+# Triggers
 
 
 def test_manual_run_may_roll_back_and_deploys_by_default() -> None:
@@ -89,10 +89,10 @@ def test_every_watched_path_exists() -> None:
     assert [pattern for pattern in WORKFLOW["on"]["push"]["paths"] if not any(ROOT.glob(pattern))] == []
 
 
-# Which jobs run
+# Jobs
 
 
-def test_the_jobs_are_named_as_specified() -> None:
+def test_jobs_are_named_as_specified() -> None:
     assert {key: job["name"] for key, job in JOBS.items()} == {
         "rebuild": "Rebuild Weekly",
         "build-and-test": "Build & Test",
@@ -132,7 +132,7 @@ def test_roll_back_run_has_no_other_job(ref: str, environment: str) -> None:
 
 
 def jobs_of(event: str, ref: str, inputs: dict[str, str]) -> set[str]:
-    """One that needs another runs after it alone; where that is skipped, so is it."""
+    """Return the jobs that run; a job is skipped if a job that it needs is."""
     wanted = {job for job in JOBS if evaluate(JOBS[job]["if"], event=event, ref=ref, inputs=inputs)}
     return {job for job in wanted if JOBS[job].get("needs") in wanted | {None}}
 
@@ -142,7 +142,7 @@ def jobs_of(event: str, ref: str, inputs: dict[str, str]) -> set[str]:
 
 @pytest.mark.parametrize("default_branch", ["refs/heads/develop", "refs/heads/main"])
 def test_schedule_only_starts_other_runs(default_branch: str) -> None:
-    """It runs on the default branch alone, and must not deploy that branch a second time."""
+    """Schedules run on the default branch only, and must not deploy that branch twice."""
     assert jobs_of("schedule", default_branch, {}) == {REBUILD}
 
 
@@ -202,7 +202,7 @@ def test_tested_image_is_uploaded_except_for_pull_requests() -> None:
         "name": "image",
         "path": "image.tar",
         "if-no-files-found": "error",
-        "overwrite": True,  # or "Re-run all jobs" ends in a 409: the artifact of the first attempt is there
+        "overwrite": True,  # otherwise "Re-run all jobs" gets 409 for the artifact of the first attempt
         "retention-days": 3,
     }
     assert "save image.tar\n" in (ROOT / "Makefile").read_text()
@@ -230,7 +230,7 @@ def test_missing_servers_are_installed_before_the_tests(tmp_path: Path, missing:
     assert order.index(install["run"]) < order.index("make test")
 
 
-# One at a time
+# Concurrency
 
 
 def test_only_superseded_pull_request_runs_are_cancelled() -> None:
@@ -242,7 +242,7 @@ def test_only_superseded_pull_request_runs_are_cancelled() -> None:
 
 
 def test_only_pull_requests_share_a_concurrency_group() -> None:
-    """A run that waits for a reviewer would hold its group, and later pushes would be dropped."""
+    """In a shared group, a run that waits for a reviewer would cause later pushes to be dropped."""
     group = WORKFLOW["concurrency"]["group"]
 
     assert evaluate(group, event="pull_request", ref="refs/pull/7/merge") == "backend-refs/pull/7/merge"
@@ -258,11 +258,13 @@ def test_deploys_to_one_environment_are_queued() -> None:
     assert [group(job) for job in DEPLOYS] == ["deploy-staging", "deploy-production"]
     assert [group(ROLL_BACK, each) for each in ("staging", "production")] == ["deploy-staging", "deploy-production"]
     assert [JOBS[job]["concurrency"]["cancel-in-progress"] for job in FLY_JOBS] == [False] * 3
-    assert [JOBS[job]["concurrency"]["queue"] for job in FLY_JOBS] == ["max"] * 3  # or a later one drops one that waits
+    assert [JOBS[job]["concurrency"]["queue"] for job in FLY_JOBS] == [
+        "max"
+    ] * 3  # otherwise a later run replaces a waiting one
     assert "concurrency" not in JOBS[BUILD]
 
 
-# Rights
+# Permissions
 
 
 def test_job_tokens_can_only_read_the_code() -> None:
@@ -287,7 +289,7 @@ def test_action_has_the_same_version_everywhere() -> None:
 def test_checkout_persists_no_credentials() -> None:
     checkouts = [each for each in steps() if each.get("uses", "").startswith("actions/checkout@")]
 
-    assert len(checkouts) == len(JOBS) - 1  # the weekly start needs no code
+    assert len(checkouts) == len(JOBS) - 1  # the rebuild job needs no code
     assert all(each["with"]["persist-credentials"] is False for each in checkouts)
 
 

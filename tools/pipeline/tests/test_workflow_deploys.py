@@ -1,4 +1,4 @@
-"""How the workflow deploys and rolls back, read from its file. The rest, a deploy with traffic, takes a rehearsal."""
+"""The deploy and roll-back jobs of the workflow file. The rehearsal runs them, under traffic."""
 
 import argparse
 import re
@@ -31,12 +31,12 @@ each_deploy = pytest.mark.parametrize("job", DEPLOYS)
 
 
 def calls(folder: Path) -> list[str]:
-    """What the fake programs were called with, each word a line."""
+    """Return the names and arguments of all calls of fake programs."""
     return (folder / "calls").read_text().splitlines()
 
 
 def called(job: str, folder: Path, **variables: str) -> tuple[dict[str, Any], argparse.Namespace]:
-    """The step that runs the script, and how the script understands its arguments."""
+    """Run the step that starts deploy.py; return the step and the parsed arguments."""
     step = step_running(job, "deploy.py")
     done = run(step["run"], folder, fakes="python3", **{"BAKE_SECONDS": "120", "FORCE": ""} | variables)
     assert done.returncode == 0, done.stderr
@@ -78,9 +78,9 @@ def test_script_deploys_the_commit_to_the_app(job: str, tmp_path: Path) -> None:
 
 
 @each_deploy
-@pytest.mark.parametrize(("given", "forces"), [("true", True), ("false", False), ("", False)])
-def test_deploy_is_forced_only_by_the_input(job: str, tmp_path: Path, given: str, *, forces: bool) -> None:
-    _, options = called(job, tmp_path, FORCE=given)
+@pytest.mark.parametrize(("force", "forces"), [("true", True), ("false", False), ("", False)])
+def test_deploy_is_forced_only_by_the_input(job: str, tmp_path: Path, force: str, *, forces: bool) -> None:
+    _, options = called(job, tmp_path, FORCE=force)
 
     assert options.force is forces
 
@@ -93,8 +93,8 @@ def test_deploy_is_forced_only_by_the_input(job: str, tmp_path: Path, given: str
 def test_bake_time_is_input_or_variable_or_2_minutes(
     job: str, tmp_path: Path, inputs: dict[str, str], variables: dict[str, str], seconds: int
 ) -> None:
-    given = evaluate(step_running(job, "deploy.py")["env"]["BAKE_SECONDS"], inputs=inputs, variables=variables)
-    _, options = called(job, tmp_path, BAKE_SECONDS=given)
+    value = evaluate(step_running(job, "deploy.py")["env"]["BAKE_SECONDS"], inputs=inputs, variables=variables)
+    _, options = called(job, tmp_path, BAKE_SECONDS=value)
 
     assert options.bake == seconds
 
@@ -118,9 +118,9 @@ def test_script_rolls_back_to_the_input(tmp_path: Path, release: str) -> None:
 def test_workflow_keeps_the_scripts_defaults(job: str, tmp_path: Path) -> None:
     _, options = called(job, tmp_path, ROLL_BACK_TO="v12")
 
-    by_itself = command_line.parse(["roll-back", "an-app", "v12"])
+    defaults = command_line.parse(["roll-back", "an-app", "v12"])
     for name in ("url", "patience", "interval", "answers", "time_limit"):
-        assert getattr(options, name) == getattr(by_itself, name)
+        assert getattr(options, name) == getattr(defaults, name)
 
 
 @each_fly_job
@@ -129,7 +129,7 @@ def test_script_replaces_the_shell_to_receive_signals(job: str) -> None:
     assert last.strip().startswith("exec python3 ")
 
 
-# Time
+# Time limits
 
 
 def test_time_limits_match_fly_toml() -> None:
@@ -142,7 +142,7 @@ def test_time_limits_match_fly_toml() -> None:
 def test_flyctl_time_limit_covers_all_of_its_waits() -> None:
     wait, release = time_limits.WAIT_TIMEOUT, time_limits.RELEASE_COMMAND_TIMEOUT
 
-    # A release machine is created, starts, ends, has its exit event; green machines start, get healthy; blue ones stop.
+    # Release machine: created, started, ended, exit event. Green machines: started, healthy. Blue machines: stopped.
     assert 5 * wait + 2 * release < time_limits.DEPLOY_SECONDS
     assert 3 * wait < time_limits.PUT_BACK_SECONDS
     assert command_line.parse(["deploy", "an-app", COMMIT]).time_limit == time_limits.DEPLOY_SECONDS
@@ -150,7 +150,7 @@ def test_flyctl_time_limit_covers_all_of_its_waits() -> None:
 
 @each_fly_job
 def test_job_timeout_exceeds_the_scripts_time_limits(job: str) -> None:
-    """It would end half-way, without a word about the app's state."""
+    """A job timeout would end the script without a report."""
     longest = time_limits.LONGEST_DEPLOY_SECONDS if job in DEPLOYS else time_limits.LONGEST_ROLL_BACK_SECONDS
     before = sum(each.get("timeout-minutes", 1) for each in steps(job))
 
@@ -200,7 +200,7 @@ def test_roll_back_shares_its_first_steps_with_deploys(job: str) -> None:
 @pytest.mark.parametrize("kept_as", ["default", "secrets", "variables", "both"])
 @pytest.mark.parametrize("rolls_back", [False, True])
 def test_environment_has_its_url_and_app(environment: str, kept_as: str, *, rolls_back: bool) -> None:
-    """The app's name is a variable, which logs show, or a secret, which they mask and a URL can't have."""
+    """The app's name is a variable, or a secret, which logs mask and a URL can't contain."""
     job = JOBS[ROLL_BACK if rolls_back else f"deploy-{environment}"]
     inputs = {"environment": environment} if rolls_back else {}
     variables = (
@@ -215,11 +215,11 @@ def test_environment_has_its_url_and_app(environment: str, kept_as: str, *, roll
     url = expand(job["environment"]["url"], inputs=inputs, variables=variables)
     assert url == f"https://{variables.get(name, app)}.fly.dev"
     assert set(job["env"]) == {"FLY_APP"}
-    found = expand(job["env"]["FLY_APP"], inputs=inputs, secrets=secrets, variables=variables)
-    assert found == (variables.get(name) or secrets.get(name, app))
+    fly_app = expand(job["env"]["FLY_APP"], inputs=inputs, secrets=secrets, variables=variables)
+    assert fly_app == (variables.get(name) or secrets.get(name, app))
 
 
-# Rights
+# Permissions
 
 
 @each_fly_job
@@ -243,7 +243,7 @@ def test_job_secrets_are_the_token_and_the_app_name(job: str) -> None:
 
 
 def test_every_flyctl_command_names_its_app() -> None:
-    """Those of the script are test_deploy.py's; the rest only sign in."""
+    """test_deploy.py tests the script's commands; the other steps only sign in."""
     lines = [line.strip() for each in steps() for line in each.get("run", "").splitlines()]
 
     assert [line for line in lines if re.search(r"\bflyctl [a-z]", line)] == ["flyctl auth docker"] * len(DEPLOYS)

@@ -1,4 +1,4 @@
-"""What the check finds, and what it leaves alone."""
+"""Findings and exceptions of the prose check."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from tools.prose.check import ROOT, anchors, check_markdown, check_python
     "phrase", ["Whoever waits longest is next.", "all but for one", "one of those that count", "It is told who asks."]
 )
 def test_banned_phrase_is_found(phrase: str) -> None:
-    found = [
+    findings = [
         *check_markdown(ROOT / "README.md", phrase),
         *check_python(ROOT / "x.py", f'def f():\n    """{phrase}"""\n'),
         *check_python(ROOT / "x.py", f"x = 1  # {phrase}\n"),
     ]
 
-    assert [finding.line for finding in found] == [1, 2, 1]
+    assert [finding.line for finding in findings] == [1, 2, 1]
 
 
 def test_code_and_strings_are_left_alone() -> None:
@@ -45,12 +45,12 @@ def test_broken_links_and_anchors_are_found(tmp_path: Path) -> None:
     (tmp_path / "there.md").write_text("# A `heading`, twice\n# A heading, twice\n")
     text = "[a](there.md) [b](away.md) [c](there.md#a-heading-twice) [d](there.md#no) ![e](away.svg) [f](https://x)"
 
-    found = [finding.message for finding in check_markdown(tmp_path / "page.md", text)]
+    messages = [finding.message for finding in check_markdown(tmp_path / "page.md", text)]
 
-    assert found == [
-        "the link away.md leads nowhere",
-        "the link there.md#no leads to no heading",
-        "the link away.svg leads nowhere",
+    assert messages == [
+        "broken link: away.md doesn't exist",
+        "broken link: there.md#no has no such heading",
+        "broken link: away.svg doesn't exist",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the rehearsal is told of the code, held against it: it runs seldom, and would find out late."""
+"""The texts that the rehearsal replaces exist in the code. The rehearsal itself would notice late: it runs rarely."""
 
 import pytest
 

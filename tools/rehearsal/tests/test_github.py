@@ -1,4 +1,4 @@
-"""GitHub's rules for what starts a workflow, and what the committed one makes of them under act, without an image."""
+"""GitHub's event filters, and runs of the committed workflow with act that need no image."""
 
 import os
 import subprocess
@@ -127,7 +127,7 @@ def test_deploy_without_a_token_fails_early(workflow: Workflow, event: Event, jo
     run = workflow.run(event, targets="")
 
     assert run.jobs == {"build-and-test": "success", job: "failure"}
-    assert run.failed_steps == ["Check that there is a deploy token"]
+    assert run.failed_steps == ["Check for a deploy token"]
     assert "FLY_API_TOKEN is missing" in run.log
 
 
@@ -161,7 +161,7 @@ def test_push_to_another_branch_starts_no_run(workflow: Workflow) -> None:
 
 
 def test_second_upload_of_an_artifact_must_overwrite(tmp_path: Path) -> None:
-    """As actions/upload-artifact has it: an artifact belongs to a run, whose second attempt finds the first one's."""
+    """As with actions/upload-artifact: the artifact of a run's first attempt is still there in the second."""
     action = YAML(typ="safe").load((ACTIONS / "upload-artifact" / "action.yml").read_text())
     (tmp_path / "image.tar").write_text("image")
 

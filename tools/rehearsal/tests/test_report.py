@@ -1,4 +1,4 @@
-"""What the report makes of requests and events, told by small ones that are written here."""
+"""The report of small, artificial requests and events."""
 
 import json
 import re
@@ -17,7 +17,7 @@ OLD, NEW = "0.1.0+1a2b3c4", "0.1.0+9f8e7d6"
 
 @pytest.fixture(autouse=True)
 def no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In GitHub Actions, the tests' job has one."""
+    """Without it, tests in GitHub Actions would write to the job's summary."""
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
 
@@ -42,7 +42,7 @@ def write_lines(file: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def texts(svg: Path) -> str:
-    """What is written in a picture. Letters are outlines, to look the same everywhere, with comments beside them."""
+    """Return the texts of a picture. Letters are outlines, and comments contain the text."""
     source = svg.read_text()
     assert ET.fromstring(source).tag.endswith("svg")  # noqa: S314 - ours
     return "\n".join(re.findall("<!-- (.*?) -->", source))

@@ -1,4 +1,4 @@
-"""The rehearsal's traffic, against the app, over HTTP."""
+"""The rehearsal's traffic against the app over HTTP."""
 
 import json
 import time
@@ -24,14 +24,14 @@ RATE = 60
 
 @contextmanager
 def signed_in(url: str, mails: sendgrid.SendGrid, accounts: int = 2) -> Iterator[list[str]]:
-    """Refresh tokens of new accounts."""
+    """Yield refresh tokens of new accounts."""
     with asking(url) as http:
         yield [Client(http, mails).sign_in().tokens["refresh_token"] for _ in range(accounts)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a second of traffic left."""
+    """The results of a second of traffic."""
 
     file: Path
     version: str
@@ -50,7 +50,7 @@ def mails() -> Iterator[sendgrid.SendGrid]:
 
 @pytest.fixture(scope="module")
 def shared_run(postgres_server: Postgres, mails: sendgrid.SendGrid, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """By a name that resolves nowhere, as in the rehearsal."""
+    """A run against a host name that doesn't resolve, as in the rehearsal."""
     url = databases.create_database(postgres_server, databases.TEMPLATE)
     file = tmp_path_factory.mktemp("traffic") / "requests.jsonl"
     with (
@@ -64,7 +64,7 @@ def shared_run(postgres_server: Postgres, mails: sendgrid.SendGrid, tmp_path_fac
 
 @pytest.fixture
 def run(postgres_server: Postgres, shared_run: Run) -> Run:
-    """With a database of the test's own."""
+    """The shared run with a separate copy of its database."""
     name = urlsplit(shared_run.database_url).path.removeprefix("/")
     return replace(shared_run, database_url=databases.create_database(postgres_server, name))
 
@@ -169,12 +169,12 @@ def test_killed_server_causes_failures_and_no_retries(
 
 
 def forget(database_url: str, write: Write) -> None:
-    """Rows of this table are only added, but for a superuser who insists."""
-    which = f"user_id = '{write.user}' AND user_agent = '{write.name}'"
+    """Delete the event of a write. The table is append-only: a superuser has to disable its triggers."""
+    condition = f"user_id = '{write.user}' AND user_agent = '{write.name}'"
     databases.execute(
         database_url,
         "ALTER TABLE auth_events DISABLE TRIGGER USER",
-        f"DELETE FROM auth_events WHERE {which}",
+        f"DELETE FROM auth_events WHERE {condition}",
     )
 
 
