@@ -82,7 +82,7 @@ REPLACEABLE |= {
     str(index.name)
     for table in Base.metadata.tables.values()
     for index in table.indexes
-    # Another index begins with the same column: it finds the same rows, and they are sorted.
+    # Another index begins with the same column: it selects and sorts the same rows.
     if any(other is not index and other.columns[0] is index.columns[0] for other in table.indexes)
 }
 

@@ -93,7 +93,7 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
 
 
 def use_existing_ids(case: Case[Any]) -> None:
-    """Send the request as a user who has created what its path names."""
+    """Send the request as the owner of the resources in its path."""
     client = crowd.one()
     ids = {name: value for feature in feature_fixtures() for name, value in feature.ids(client).items()}
     if case.path_parameters.keys() <= ids.keys():

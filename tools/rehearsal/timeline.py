@@ -30,8 +30,8 @@ GREEN, RED, GREY = "#2e7d32", "#d50000", "#9e9e9e"
 # The colour-blind-safe palette of Okabe and Ito, without the colours close to GREEN and RED.
 COLOURS = ("#0072b2", "#e69f00", "#56b4e9", "#cc79a7", "#8c6bb1", "#b8a500", "#7f5539")
 
-# Marks on a machine's bar: names of the event, marker, colour, and offset from the bar's middle, so that marks at nearly
-# the same time don't overlap.
+# Marks on a machine's bar: names of the event, marker, colour, and offset from the bar's middle, which keeps marks at
+# nearly the same time apart.
 MARKS = {
     "healthy": ({"machine healthy", "check passing"}, "o", GREEN, 0.22),
     "takes traffic": ({"takes traffic", "uncordoned"}, ">", "#0d47a1", -0.22),
