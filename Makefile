@@ -94,13 +94,17 @@ test-client: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_mod
 check: lint types test test-tools test-slow compatibility fuzz ## Run all checks that a push needs
 
 .PHONY: lint
-lint: lint-python lint-migrations lint-contract lint-pipeline ## Format, lint, imports, migrations, OpenAPI, workflow, scripts, Dockerfile
+lint: lint-python lint-prose lint-migrations lint-contract lint-pipeline ## Format, lint, prose, imports, migrations, OpenAPI, workflow, scripts, Dockerfile
 
 .PHONY: lint-python
 lint-python: $(ENVIRONMENT_READY)
 	@$(IN_VENV) ruff format --check --quiet .
 	@$(IN_VENV) ruff check --quiet .
 	@cd server && $(IN_VENV) lint-imports --no-logo
+
+.PHONY: lint-prose
+lint-prose: $(ENVIRONMENT_READY)
+	@$(IN_VENV) python -m tools.prose.check
 
 .PHONY: lint-migrations
 lint-migrations: $(ENVIRONMENT_READY)
