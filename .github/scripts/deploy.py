@@ -72,8 +72,8 @@ def roll_back(options: argparse.Namespace, api: Api, report: Report) -> bool:
     if app_machines is None or not machines.are_mixed(app_machines):
         served = try_image(options, api, report, commit, *roll_back_options(pin), seconds=time_limits.PUT_BACK_SECONDS)
     if report.ended != "succeeded" and not served and may_be_mixed(options.app):
-        more = (*roll_back_options(pin), *IMMEDIATE)
-        served = try_image(options, api, report, commit, *more, seconds=time_limits.IMMEDIATE_SECONDS)
+        flags = (*roll_back_options(pin), *IMMEDIATE)
+        served = try_image(options, api, report, commit, *flags, seconds=time_limits.IMMEDIATE_SECONDS)
     if served:
         report.pin = f"`{pin}`: pushes don't deploy until a person releases it by `{release_command()}`."
     return judge(report, commit, "Rolled back", served=served)
@@ -117,12 +117,12 @@ def try_image(
     api: Api,
     report: Report,
     commit: str,
-    *more: str,
+    *flags: str,
     seconds: int = time_limits.DEPLOY_SECONDS,
 ) -> bool:
     """Deploy the report's image and wait for its commit; return whether it is served."""
     report.ended = "was started"
-    report.ended = flyctl.deploy(options.app, report.image, *more, time_limit=min(options.time_limit, seconds))
+    report.ended = flyctl.deploy(options.app, report.image, *flags, time_limit=min(options.time_limit, seconds))
     served, report.now = api.wait_until(lambda answer: answer.serves(commit), patience(options, report.ended))
     return served
 
@@ -132,7 +132,7 @@ def patience(options: argparse.Namespace, ended: str) -> int:
     return options.patience if ended == "succeeded" else least
 
 
-def judge(report: Report, commit: str, done: str, *, served: bool) -> bool:
+def judge(report: Report, commit: str, outcome: str, *, served: bool) -> bool:
     """Return whether the deploy is good; write the sentence that says why.
 
     flyctl can fail on a slow API although the new version serves, and succeed although it doesn't, so the served commit
@@ -140,7 +140,7 @@ def judge(report: Report, commit: str, done: str, *, served: bool) -> bool:
     that success. A commit that served before the deploy proves nothing: then flyctl's exit status decides.
     """
     if report.ended == "succeeded":
-        report.sentence = f"{done}." if served else "flyctl succeeded, but the app doesn't serve the commit."
+        report.sentence = f"{outcome}." if served else "flyctl succeeded, but the app doesn't serve the commit."
         return served
     if not served:
         report.sentence = f"flyctl {report.ended}, and the app doesn't serve the commit."
@@ -148,7 +148,7 @@ def judge(report: Report, commit: str, done: str, *, served: bool) -> bool:
     if not report.before.version or report.before.names(commit):
         report.sentence = f"flyctl {report.ended}. The app serves the commit, but perhaps did so before."
         return False
-    report.sentence = f"{done}, although flyctl {report.ended}: look at its output and at the app's status."
+    report.sentence = f"{outcome}, although flyctl {report.ended}: look at its output and at the app's status."
     report.level = "warning"
     return True
 
@@ -200,8 +200,8 @@ def put_back(options: argparse.Namespace, api: Api, report: Report, pin: str, *,
     for strategy, seconds in attempts if report.now.healthy else attempts[1:]:
         print(f"Putting back {image} …", flush=True)
         report.put_back = f"`{image}` is being put back."
-        more = (*roll_back_options(pin), *strategy)
-        ended = flyctl.deploy(options.app, image, *more, time_limit=min(options.time_limit, seconds))
+        flags = (*roll_back_options(pin), *strategy)
+        ended = flyctl.deploy(options.app, image, *flags, time_limit=min(options.time_limit, seconds))
         again, report.now = api.wait_until(serves_again, patience(options, ended))
         if again:
             return f"`{image}`, which serves again."

@@ -17,7 +17,7 @@ RELEASE_COMMAND_TIMEOUT = 10 * MINUTE
 class Wait(NamedTuple):
     """One wait of flyctl, in seconds, with the function that waits."""
 
-    what: str
+    description: str
     seconds: float
     source: str
 

@@ -54,7 +54,7 @@ class Watched:
 def watched(
     tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sendgrid: SendGrid
 ) -> Iterator[Watched]:
-    """A server that has had every event that a panel shows."""
+    """A server after every event that a panel shows."""
     port = apis.free_port()
     settings = {
         "DATABASE_URL": database_url,
@@ -96,7 +96,7 @@ def test_dashboard_query_returns_series(watched: Watched, expression: str) -> No
     wait_until(lambda: bool(watched.prometheus.query(filled(expression))))
     series = watched.prometheus.query(filled(expression))
 
-    for labels in re.findall(r"\bby \(([^)]*)\)", expression)[:1]:  # the outermost, of which the result is
+    for labels in re.findall(r"\bby \(([^)]*)\)", expression)[:1]:  # the outermost aggregation determines the labels
         wanted = set(re.split(r", *", labels)) - {"le"}
         assert all(set(each["metric"]) == wanted for each in series), series
 

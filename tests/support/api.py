@@ -140,7 +140,7 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
         "ENVIRONMENT": "development",
         "APP_URL": APP_URL,
         "MAIL_FOLDER": str(folder / "mail"),
-        "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # all that asks here is one client
+        "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # all requests of the tests have one address
         **SECRETS,
     }
     settings = environment(code, **defaults | variables)
@@ -158,7 +158,7 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
         _wait_until_it_listens(api)
         try:
             yield api
-        except Exception as error:  # whatever it is, it goes on, with a note that pytest shows
+        except Exception as error:  # re-raised with a note that pytest shows
             error.add_note(f"server at {api.url}: {api.state()}")
             raise
     finally:

@@ -76,7 +76,7 @@ def running(
         "sendgrid_api_key": SecretStr("SG.the-key-of-the-tests"),
         "sendgrid_api_url": sendgrid_url,
         "audifi_commit": "",
-        "database_pool_timeout_seconds": 30,  # many at once, on a machine that is busy
+        "database_pool_timeout_seconds": 30,  # for many concurrent requests on a busy machine
         **secrets,
     }
     services = build_services(Settings(**defaults | values), clock=clock)

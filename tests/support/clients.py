@@ -28,7 +28,7 @@ REFRESH_COOKIE = "__Host-audifi_refresh"
 def asking(url: str) -> Iterator[httpx2.Client]:
     """Yield an HTTP client to share: it keeps no cookies and checks each response against the contract."""
     none = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    # uvicorn closes idle connections after 5 s: one that is reused just then is reset.
+    # uvicorn closes idle connections after 5 s: a connection reused at that moment is reset.
     limits = httpx2.Limits(max_connections=None, keepalive_expiry=2)
     hooks = {"response": [contract.check]}
     with httpx2.Client(base_url=url, timeout=30, cookies=none, limits=limits, event_hooks=hooks) as http:

@@ -27,23 +27,23 @@ def check(answer: httpx2.Response) -> None:
     operation = DOCUMENT["paths"].get(path, {}).get(answer.request.method.lower())
     if not operation:
         return
-    where = f"{answer.request.method} {path}: {answer.status_code}"
+    response = f"{answer.request.method} {path}: {answer.status_code}"
     if str(answer.status_code) not in operation["responses"]:
-        raise ContractError(f"{where} isn't in the contract: {answer.read().decode()}")
+        raise ContractError(f"{response} isn't in the contract: {answer.read().decode()}")
     expected = _behind(operation["responses"][str(answer.status_code)])
     if missing := [name for name in expected.get("headers", {}) if name not in answer.headers]:
-        raise ContractError(f"{where} has no {missing}")
+        raise ContractError(f"{response} has no {missing}")
     if "content" not in expected:
         if answer.read():
-            raise ContractError(f"{where} has a body: {answer.text}")
+            raise ContractError(f"{response} has a body: {answer.text}")
         return
     media_type = answer.headers.get("content-type", "").partition(";")[0]
     if media_type not in expected["content"]:
-        raise ContractError(f"{where} is {media_type}, not {list(expected['content'])}")
+        raise ContractError(f"{response} is {media_type}, not {list(expected['content'])}")
     answer.read()
     validator = _validator(json.dumps(expected["content"][media_type]["schema"]))
     if errors := [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(answer.json())]:
-        raise ContractError(f"{where}: {errors} in {answer.text}")
+        raise ContractError(f"{response}: {errors} in {answer.text}")
 
 
 def _behind(answer: dict[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def holding(url: str, statement: str) -> Iterator[Callable[[], int]]:
 
 
 def connect_pools(url: str, *, size: int = 5, **settings: Any) -> Database:
-    """Return a server's way to this database; close it."""
+    """Return the connection pools of a server for this database. The caller closes them."""
     return Database(settings_for(url, **settings), pool_size=size, read_pool_size=size)
 
 

@@ -1,4 +1,4 @@
-"""An app behind the real edge, with routes that go wrong in each way, and a server for it in a thread."""
+"""An app behind the real middleware, with routes that fail in each way, and a server for it in a thread."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ from audifi.core.telemetry.context import current_request_id
 from audifi.core.telemetry.metrics import Metrics
 
 ORIGIN = "https://app.audifi.test"
-ROW_VALUE = "fan@example.com"  # as a row holds it, and PostgreSQL's DETAIL shows it
+ROW_VALUE = "fan@example.com"  # a value of a row, which PostgreSQL's DETAIL contains
 
 
 class Cat(BaseModel):
@@ -170,7 +170,7 @@ async def crash_afterwards() -> StreamingResponse:
 
 @failures.get("/crash/by-file")
 async def no_such_file() -> str:
-    return Path("/nowhere/file").read_text()  # noqa: ASYNC240 - it isn't there
+    return Path("/nowhere/file").read_text()  # noqa: ASYNC240 - the file doesn't exist
 
 
 @failures.get("/crash/by-validation")
@@ -255,7 +255,7 @@ def _settings(url: str, timeout_seconds: float = 5) -> DatabaseSettings:
 @contextmanager
 def running(app: FastAPI) -> Iterator[int]:
     """Serve the app from a thread as the image does from a process; yield the port."""
-    app.openapi()  # else FastAPI makes its routes at the first request, under warnings' filters, which pytest changes
+    app.openapi()  # otherwise FastAPI builds its routes at the first request, under pytest's warning filters
     config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -19,7 +19,7 @@ from tests.support.sendgrid import SendGrid
 
 SERVER = pytest.StashKey[ExitStack]()
 
-# Tests share the cores with servers: the duration of an example says nothing.
+# Tests share the CPU with servers, so Hypothesis must not limit the duration of an example.
 hypothesis.settings.register_profile("audifi", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("audifi")
 
@@ -107,7 +107,7 @@ def start_api(tmp_path: Path) -> Iterator[Callable[..., Api]]:
 def health_api(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -> Iterator[Api]:
     """A server that read-only tests share.
 
-    It has a database of its own: it would run other servers' jobs, and print their e-mails instead of sending them.
+    It has a separate database: otherwise it would run other servers' jobs, and print their emails, not send them.
     """
     url = databases.create_database(postgres_server, databases.TEMPLATE)
     with api.running(tmp_path_factory.mktemp("api"), DATABASE_URL=url) as running:

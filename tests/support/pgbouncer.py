@@ -44,7 +44,7 @@ default_pool_size = {pool_size}
         assert process.poll() is None, (folder.parent / f"{folder.name}.log").read_text()
         yield port
     finally:
-        process.kill()  # since 1.23 it waits for clients if it is asked to end
+        process.kill()  # since 1.23 SIGTERM waits for clients
         process.wait(10)
         shutil.rmtree(folder)
         (folder.parent / f"{folder.name}.log").unlink()

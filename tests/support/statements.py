@@ -59,17 +59,17 @@ async def plans(connection: asyncpg.Connection, statement: Statement) -> list[di
     PostgreSQL makes five custom plans and then a generic one, if that looks no worse
     (https://www.postgresql.org/docs/16/sql-prepare.html, Notes).
     """
-    made: list[dict[str, Any]] = []
+    distinct: list[dict[str, Any]] = []
     await connection.execute(f"PREPARE explained AS {statement.text}")
     try:
         execute = f"EXECUTE explained ({', '.join(statement.values)})" if statement.values else "EXECUTE explained"
         for _ in range(EXECUTIONS):
             [explained] = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON, VERBOSE) {execute}"))
-            if described(explained["Plan"]) not in map(described, made):
-                made.append(explained["Plan"])
+            if described(explained["Plan"]) not in map(described, distinct):
+                distinct.append(explained["Plan"])
     finally:
         await connection.execute("DEALLOCATE explained")
-    return made
+    return distinct
 
 
 def read_whole(plan: dict[str, Any]) -> set[str]:
@@ -90,8 +90,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def described(plan: dict[str, Any], depth: int = 0) -> str:
     """Return the plan in short, like EXPLAIN's text."""
-    where = [plan.get("Index Name"), plan.get("Relation Name")]
+    names = [plan.get("Index Name"), plan.get("Relation Name")]
     conditions = [plan[name] for name in ("Index Cond", "Filter") if name in plan]
-    line = " ".join([plan["Node Type"], *(f"on {name}" for name in where if name), *conditions])
+    line = " ".join([plan["Node Type"], *(f"on {name}" for name in names if name), *conditions])
     children = [described(child, depth + 1) for child in plan.get("Plans", [])]
     return "\n".join([f"{'  ' * depth}{line} (rows={plan['Plan Rows']})", *children])

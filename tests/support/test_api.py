@@ -13,7 +13,7 @@ from tests.support.api import MINIMAL, environment, free_port, listens, running,
 
 
 def test_self_connection_is_no_server() -> None:
-    """It happens where the kernel gives a client the very port that it asks for."""
+    """A client connects to itself if the kernel gives it the requested port as its own."""
     port = free_port()
 
     assert not listens(port, source_port=port)
@@ -35,7 +35,7 @@ def test_ports_are_distinct_and_not_ephemeral() -> None:
 
 
 def test_incomplete_log_line_is_not_read(tmp_path: Path) -> None:
-    """The kernel shows a part of it, where the line goes from one page of the file to the next."""
+    """A reader may see part of a line that spans two pages of the file."""
     log = tmp_path / "log"
     parts = '{"message": "says “so”"}\n{"message": "says “'.encode(), 'no”"}\n'.encode()
     with log.open("wb") as file:
@@ -91,7 +91,7 @@ def test_failed_test_shows_its_servers(tmp_path: Path) -> None:
             "tests.support.fixtures",
             tmp_path,
         ],
-        # As a worker: it starts no database of its own.
+        # As a worker, which starts no database.
         env=environment(PYTEST_XDIST_WORKER="gw0", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ from typing import override
 
 
 class Server(ThreadingHTTPServer):
-    request_queue_size = 128  # of more at once the kernel drops some, and their clients try again after a second
+    request_queue_size = 128  # the kernel drops more concurrent connections, and clients retry after a second
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -228,5 +228,5 @@ def run(program: str, *arguments: str, cwd: Path | None = None, **variables: str
         raise DrillError(f"{program} failed: {(done.stdout + done.stderr).strip()}")
 
 
-def report(what: str, began: float) -> None:
-    print(f"  {what}: {time.monotonic() - began:.1f} s", flush=True)
+def report(step: str, began: float) -> None:
+    print(f"  {step}: {time.monotonic() - began:.1f} s", flush=True)

@@ -150,14 +150,14 @@ class Fly:
         Raises:
             RefusedError: the build failed; the message has its output.
         """
-        here = self._here(image)
+        local_name = self._local_name(image)
         try:
-            self._engine.build(folder, here, arguments)
-            self._engine.push(here)
+            self._engine.build(folder, local_name, arguments)
+            self._engine.push(local_name)
         except EngineError as error:
             raise RefusedError(f"failed to build: {error}") from None
 
-    def _here(self, reference: str) -> str:
+    def _local_name(self, reference: str) -> str:
         """Return the reference at the registry itself, without the proxy."""
         return reference.replace(REGISTRY_HOST, f"127.0.0.1:{self.edge.registry_port}", 1)
 
@@ -165,12 +165,12 @@ class Fly:
         """Pull an image; return its name in the engine."""
         with self._lock:
             if reference not in self._pulled:
-                here = self._here(reference)
+                local_name = self._local_name(reference)
                 try:
-                    self._engine.pull(here)
+                    self._engine.pull(local_name)
                 except EngineError as error:
                     raise RefusedError(f"can't find the image {reference}: {error}") from None
-                self._pulled[reference] = here
+                self._pulled[reference] = local_name
             return self._pulled[reference]
 
     def _changed(self, machine: Machine, event: str, detail: str) -> None:

@@ -207,7 +207,7 @@ class FakeFly:
         """Set the replies that health sends in turn."""
         (self.folder / "replies").write_text(json.dumps([asdict(each) for each in replies]))
 
-    def start(self, command: str, release: str, *more: str, **variables: str) -> subprocess.Popen[str]:
+    def start(self, command: str, release: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         listed = Step(status=1, says="no such app") if self.releases is None else Step(says=json.dumps(self.releases))
         plan = {
             "deploy": self.deploys,
@@ -222,7 +222,7 @@ class FakeFly:
             json.dumps({name: [asdict(s) for s in steps] for name, steps in plan.items()})
         )
         options = ["--url", self.url, "--patience", "1", "--interval", "0", "--answers", "3"]
-        options += [*(["--bake", "0"] if command == "deploy" else []), *more]
+        options += [*(["--bake", "0"] if command == "deploy" else []), *arguments]
         return subprocess.Popen(
             [sys.executable, "-EsW", "error", SCRIPT, command, "an-app", release, *options],
             env={
@@ -236,15 +236,15 @@ class FakeFly:
             text=True,
         )
 
-    def run(self, command: str, release: str, *more: str, **variables: str) -> Done:
-        process = self.start(command, release, *more, **variables)
+    def run(self, command: str, release: str, *arguments: str, **variables: str) -> Done:
+        process = self.start(command, release, *arguments, **variables)
         out, error = process.communicate(timeout=50)
         assert error == ""
         assert "fo1_s3cr3t" not in out
         return Done(process.returncode, out)
 
-    def deploy(self, *more: str, **variables: str) -> Done:
-        return self.run("deploy", COMMIT, *more, **variables)
+    def deploy(self, *arguments: str, **variables: str) -> Done:
+        return self.run("deploy", COMMIT, *arguments, **variables)
 
     @property
     def summary(self) -> str:

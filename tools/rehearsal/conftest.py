@@ -46,10 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    made = yield
-    if made.when == "call" or made.failed:
-        item.config.stash[CASES].passed[item.name] = made.passed
-    return made
+    result = yield
+    if result.when == "call" or result.failed:
+        item.config.stash[CASES].passed[item.name] = result.passed
+    return result
 
 
 @pytest.fixture(scope="session")

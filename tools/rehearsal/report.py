@@ -141,12 +141,12 @@ def _print(rows: Sequence[Row]) -> None:
     table = Table(*HEADINGS, title="Rehearsal")
     for column in table.columns[2:-1]:
         column.justify = "right"
-    for case, of in rows:
-        cells = [Text(cell) for cell in _cells(case, of)]
+    for case, result in rows:
+        cells = [Text(cell) for cell in _cells(case, result)]
         if case:
             cells[1].style = "green" if case.passed else "bold red"
-        cells[3].style = "bold red" if of.failed else ""
-        cells[9].style = "bold red" if of.lost else ""
+        cells[3].style = "bold red" if result.failed else ""
+        cells[9].style = "bold red" if result.lost else ""
         if case is None:
             table.add_section()
         table.add_row(*cells)
@@ -155,18 +155,18 @@ def _print(rows: Sequence[Row]) -> None:
 
 def _markdown(rows: Sequence[Row], pictures: Sequence[Path]) -> list[str]:
     lines = ["# Rehearsal", "", f"| {' | '.join(HEADINGS)} |", f"| --- | --- |{' ---: |' * 8} --- |"]
-    lines += [f"| {' | '.join(_escape(cell) for cell in _cells(case, of))} |" for case, of in rows]
-    for number, (case, of) in enumerate(rows, 1):
+    lines += [f"| {' | '.join(_escape(cell) for cell in _cells(case, result))} |" for case, result in rows]
+    for number, (case, result) in enumerate(rows, 1):
         if case is None:
             continue
         lines += ["", f"## {_escape(case.name)}", "", f"{_outcome(case)}. {case.evidence}"]
-        if of.failures:
-            lines += ["", *(f"- {count}x {_escape(what)}" for what, count in of.failures.most_common())]
-        if of.versions:
+        if result.failures:
+            lines += ["", *(f"- {count}x {_escape(what)}" for what, count in result.failures.most_common())]
+        if result.versions:
             lines += ["", "| version | first answer | last answer |", "| --- | ---: | ---: |"]
             lines += [
                 f"| `{each.version}` | {each.first - case.started:.2f} s | {each.last - case.started:.2f} s |"
-                for each in of.versions
+                for each in result.versions
             ]
         lines += [
             "",
@@ -180,19 +180,19 @@ def _markdown(rows: Sequence[Row], pictures: Sequence[Path]) -> list[str]:
     return lines
 
 
-def _cells(case: Case | None, of: Figures) -> list[str]:
+def _cells(case: Case | None, result: Figures) -> list[str]:
     return [
         case.name if case else EVERYTHING,
         _outcome(case) if case else "",
-        str(of.sent),
-        str(of.failed),
-        _duration(of.longest_gap),
-        _duration(of.p50),
-        _duration(of.p99),
-        _duration(of.slowest),
-        str(of.acknowledged),
-        "-" if of.lost is None else str(of.lost),
-        " → ".join(each.version for each in of.versions),
+        str(result.sent),
+        str(result.failed),
+        _duration(result.longest_gap),
+        _duration(result.p50),
+        _duration(result.p99),
+        _duration(result.slowest),
+        str(result.acknowledged),
+        "-" if result.lost is None else str(result.lost),
+        " → ".join(each.version for each in result.versions),
     ]
 
 

@@ -79,7 +79,7 @@ def draw(
         folder: receives the pictures.
         streams: lines of requests by stream.
         events: events of machines.
-        cases: each has its own picture.
+        cases: each has burst own picture.
     """
     moments = [line["start"] + line["seconds"] for lines in streams.values() for line in lines]
     moments += [line["start"] for lines in streams.values() for line in lines]
@@ -130,13 +130,13 @@ class Picture:
                 if line["kind"] == "health" and line["status"] == 200 and self._begin <= at <= self._end:
                     answers[name, line["version"]].append(at)
         self._answers = sorted((sorted(at), *key) for key, at in answers.items())
-        of: dict[tuple[str, str], list[Line]] = defaultdict(list)
+        by_machine: dict[tuple[str, str], list[Line]] = defaultdict(list)
         for event in sorted(events, key=lambda event: float(event["at"])):
-            of[event.get("app", ""), event.get("machine", "")].append(event)
-        several = len({app for app, _ in of}) > 1
+            by_machine[event.get("app", ""), event.get("machine", "")].append(event)
+        several = len({app for app, _ in by_machine}) > 1
         machines = [
-            Machine(" ".join(filter(None, (app if several or not id_ else "", id_[:8]))), its)
-            for (app, id_), its in of.items()
+            Machine(" ".join(filter(None, (app if several or not id_ else "", id_[:8]))), machine_events)
+            for (app, id_), machine_events in by_machine.items()
         ]
         self._machines = [each for each in machines if each.start <= self._end and each.end(self._end) >= self._begin]
 
@@ -215,11 +215,11 @@ class Picture:
         whole = self._end - self._begin
         bursts: list[list[Line]] = []
         for number in sorted(failures):
-            its = sorted(failures[number], key=lambda line: float(line["start"]))
-            if bursts and its[0]["start"] - bursts[-1][-1]["start"] < whole / 50:
-                bursts[-1] += its
+            burst = sorted(failures[number], key=lambda line: float(line["start"]))
+            if bursts and burst[0]["start"] - bursts[-1][-1]["start"] < whole / 50:
+                bursts[-1] += burst
             else:
-                bursts.append(its)
+                bursts.append(burst)
         free = [-math.inf] * 2  # the end of the text in each of two lines
         for burst in bursts:
             statuses = Counter(str(line["status"]) for line in burst)

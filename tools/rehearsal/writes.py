@@ -84,11 +84,11 @@ async def _lost_writes(database_url: str, writes: Sequence[Write]) -> list[Write
             if recorded[write.user, write.name] < 0:
                 lost.append(write)
     for user in users:
-        its = [write for write in writes if write.user == user]
-        last = max((number for number, write in enumerate(its) if write.acknowledged), default=None)
-        if last is None or its[last] in lost:
+        user_writes = [write for write in writes if write.user == user]
+        last = max((number for number, write in enumerate(user_writes) if write.acknowledged), default=None)
+        if last is None or user_writes[last] in lost:
             continue
-        unanswered = [write for write in its[:last] if not write.acknowledged and not write.refused]
-        if names.get(user) not in {write.name for write in [*unanswered, *its[last:]]}:
-            lost.append(its[last])
+        unanswered = [write for write in user_writes[:last] if not write.acknowledged and not write.refused]
+        if names.get(user) not in {write.name for write in [*unanswered, *user_writes[last:]]}:
+            lost.append(user_writes[last])
     return lost

@@ -17,9 +17,9 @@ def test_environments_are_restricted_to_their_branches(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     calls = (tmp_path / "calls").read_text()
-    made = re.findall(r"^PUT\nrepos/\{owner\}/\{repo\}/environments/(\w+)\n", calls, re.MULTILINE)
+    environments = re.findall(r"^PUT\nrepos/\{owner\}/\{repo\}/environments/(\w+)\n", calls, re.MULTILINE)
     branches = re.findall(r"environments/(\w+)/deployment-branch-policies\n-f\nname=(\w+)$", calls, re.MULTILINE)
-    assert made == [JOBS[job]["environment"]["name"] for job in DEPLOYS]
+    assert environments == [JOBS[job]["environment"]["name"] for job in DEPLOYS]
     for job, (environment, branch) in zip(DEPLOYS, branches, strict=True):
         assert environment == JOBS[job]["environment"]["name"]
         assert evaluate(JOBS[job]["if"], ref=f"refs/heads/{branch}")

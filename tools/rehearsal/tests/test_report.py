@@ -22,15 +22,15 @@ def no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def request(
-    at: float, kind: str = "health", status: int | str = 200, seconds: float = 0.01, **more: Any
+    at: float, kind: str = "health", status: int | str = 200, seconds: float = 0.01, **extra: Any
 ) -> dict[str, Any]:
     if kind == "health" and status == 200:
-        more = {"version": OLD} | more
-    return {"start": T + at, "seconds": seconds, "kind": kind, "status": status, **more}
+        extra = {"version": OLD} | extra
+    return {"start": T + at, "seconds": seconds, "kind": kind, "status": status, **extra}
 
 
-def event(at: float, what: str, machine: str = "3d8e", version: str = OLD) -> dict[str, Any]:
-    return {"at": T + at, "app": "audifi-api", "event": what, "machine": machine, "version": version, "detail": ""}
+def event(at: float, name: str, machine: str = "3d8e", version: str = OLD) -> dict[str, Any]:
+    return {"at": T + at, "app": "audifi-api", "event": name, "machine": machine, "version": version, "detail": ""}
 
 
 def case(started: float, ended: float, name: str = "A deploy", *, passed: bool = True, evidence: str = "") -> Case:
@@ -51,10 +51,10 @@ def texts(svg: Path) -> str:
 def test_failures_are_counted_by_kind_and_status() -> None:
     lines = [request(0), request(1, status=503), request(2, "read", "TimeoutError"), request(3, "read", "TimeoutError")]
 
-    of = figures({"requests": lines}, T, T + 10)
+    result = figures({"requests": lines}, T, T + 10)
 
-    assert (of.sent, of.failed) == (4, 3)
-    assert of.failures == {"health 503": 1, "read TimeoutError": 2}
+    assert (result.sent, result.failed) == (4, 3)
+    assert result.failures == {"health 503": 1, "read TimeoutError": 2}
 
 
 def test_request_belongs_to_the_case_in_which_it_was_due() -> None:
@@ -94,9 +94,9 @@ def test_quantiles_are_measured_values() -> None:
 
 
 def test_latency_is_measured_on_successes_only() -> None:
-    of = figures({"requests": [request(0, seconds=0.2), request(1, status="TimeoutError", seconds=10)]}, T, T + 20)
+    result = figures({"requests": [request(0, seconds=0.2), request(1, status="TimeoutError", seconds=10)]}, T, T + 20)
 
-    assert (of.p50, of.p99, of.slowest) == (0.2, 0.2, 0.2)
+    assert (result.p50, result.p99, result.slowest) == (0.2, 0.2, 0.2)
 
 
 def test_versions_have_first_and_last_answer_times() -> None:
@@ -197,11 +197,11 @@ def test_streams_are_separate_and_truncated_lines_skipped(tmp_path: Path) -> Non
     assert f"production {NEW}" in texts(tmp_path / "timeline.svg")
 
 
-@pytest.mark.parametrize("there", ["requests.jsonl", "events.jsonl", "nothing"])
-def test_missing_input_is_left_out(there: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("present", ["requests.jsonl", "events.jsonl", "nothing"])
+def test_missing_input_is_left_out(present: str, tmp_path: Path) -> None:
     lines = {"requests.jsonl": [request(0, "read", 502)], "events.jsonl": [event(0, "machine started")]}
-    if there in lines:
-        write_lines(tmp_path / there, lines[there])
+    if present in lines:
+        write_lines(tmp_path / present, lines[present])
 
     write_report(tmp_path, [case(0, 1)])
 

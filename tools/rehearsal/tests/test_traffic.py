@@ -158,12 +158,12 @@ def test_killed_server_causes_failures_and_no_retries(
     assert len(after) > RATE * 0.3
     assert {line["status"] for line in after} <= {"ClientConnectorError", "ClientOSError", "ServerDisconnectedError"}
     assert all(line["detail"] for line in after)
-    of = figures({"requests": read_lines(out)}, killed - 0.2, killed + 0.4)
-    assert of.failed >= len([line for line in after if line["start"] < killed + 0.4])
-    assert of.longest_gap is not None
+    result = figures({"requests": read_lines(out)}, killed - 0.2, killed + 0.4)
+    assert result.failed >= len([line for line in after if line["start"] < killed + 0.4])
+    assert result.longest_gap is not None
     ends = [(line["start"] + line["seconds"], line["status"]) for line in read_lines(out)]
     last, last_good = max(ends)[0], max(end for end, status in ends if status == 200)
-    assert of.longest_gap >= min(last, killed + 0.4) - max(last_good, killed - 0.2) - 0.001
+    assert result.longest_gap >= min(last, killed + 0.4) - max(last_good, killed - 0.2) - 0.001
     assert last_good < killed + 0.1
     assert lost_writes(migrated_database_url, writes_in(out)) == []
 
