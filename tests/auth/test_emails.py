@@ -60,7 +60,7 @@ class Page(HTMLParser):
         (self._hidden if any(hidden for _, hidden in self._open) else self._visible).append(data)
 
 
-def a_mail(*, link: str = LINK, code: str = "01234567", minutes: int = 10) -> Email:
+def make_email(*, link: str = LINK, code: str = "01234567", minutes: int = 10) -> Email:
     return sign_in_mail(to="ada@example.com", link=link, code=code, minutes=minutes, message_id="0199")
 
 
@@ -70,7 +70,7 @@ def words(text: str) -> str:
 
 
 def test_email_has_its_recipient() -> None:
-    mail = a_mail()
+    mail = make_email()
 
     assert mail.to == "ada@example.com"
     assert mail.message_id == "0199"
@@ -78,7 +78,7 @@ def test_email_has_its_recipient() -> None:
 
 
 def test_both_parts_contain_link_and_code() -> None:
-    mail = a_mail()
+    mail = make_email()
     page = Page(mail.html)
 
     assert LINK in mail.text.splitlines(), "on its own line, so that clients recognize the whole link"
@@ -89,7 +89,7 @@ def test_both_parts_contain_link_and_code() -> None:
 
 
 def test_subject_and_preheader_contain_no_secrets() -> None:
-    mail = a_mail()
+    mail = make_email()
     shown = f"{mail.subject} {Page(mail.html).preheader} {mail!r}"
 
     assert Page(mail.html).preheader.startswith("Your link to sign in")
@@ -106,21 +106,21 @@ def test_subject_and_preheader_contain_no_secrets() -> None:
     ],
 )
 def test_both_parts_contain_the_same_sentences(sentence: str) -> None:
-    mail = a_mail()
+    mail = make_email()
 
     assert sentence in words(mail.text)
     assert sentence in words(Page(mail.html).visible)
 
 
 def test_one_minute_is_singular() -> None:
-    mail = a_mail(minutes=1)
+    mail = make_email(minutes=1)
 
     assert "valid for 1 minute." in words(mail.text)
     assert "valid for 1 minute." in words(Page(mail.html).visible)
 
 
 def test_every_placeholder_is_replaced() -> None:
-    mail = a_mail()
+    mail = make_email()
 
     assert "$" not in mail.text
     assert "$" not in mail.html
@@ -128,7 +128,7 @@ def test_every_placeholder_is_replaced() -> None:
 
 def test_value_is_not_a_template() -> None:
     link = "https://app.audifi.example/$code/${minutes}/$$"
-    mail = a_mail(link=link)
+    mail = make_email(link=link)
 
     assert link in mail.text.splitlines()
     assert Page(mail.html).all("a")[0]["href"] == link
@@ -136,7 +136,7 @@ def test_value_is_not_a_template() -> None:
 
 def test_values_are_escaped_in_html_and_only_there() -> None:
     link = "https://app.audifi.example/?a=1&lt=2\"'><b>"
-    mail = a_mail(link=link, code="<i>&\"'>")
+    mail = make_email(link=link, code="<i>&\"'>")
     page = Page(mail.html)
 
     assert link in mail.text.splitlines()
@@ -150,7 +150,7 @@ def test_values_are_escaped_in_html_and_only_there() -> None:
 
 def test_html_loads_and_runs_nothing() -> None:
     """A loaded resource would reveal who opened the e-mail."""
-    mail = a_mail()
+    mail = make_email()
     page = Page(mail.html)
     without_namespaces = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", mail.html)
 
@@ -163,7 +163,7 @@ def test_html_loads_and_runs_nothing() -> None:
 
 
 def test_html_is_well_formed_and_accessible() -> None:
-    page = Page(a_mail().html)
+    page = Page(make_email().html)
 
     assert not page.unbalanced
     assert page.all("html")[0]["lang"] == "en"
@@ -180,7 +180,7 @@ def test_html_is_well_formed_and_accessible() -> None:
 
 def test_every_colour_has_a_dark_variant() -> None:
     """A colour without a dark variant could be dark on dark."""
-    html = a_mail().html
+    html = make_email().html
     dark = html[html.index("@media (prefers-color-scheme: dark)") : html.index("</style>\n</head>")]
     forgotten = []
     for tag, attributes in Page(html).tags:
@@ -198,7 +198,7 @@ def test_every_colour_has_a_dark_variant() -> None:
 
 def test_email_fits_gmails_limits() -> None:
     """Gmail drops style sheets above 8192 characters, and clips e-mails above 102 KB."""
-    html = a_mail().html
+    html = make_email().html
 
     assert all(len(sheet) < 8192 for sheet in re.findall(r"<style>(.*?)</style>", html, re.DOTALL))
     assert len(html.encode()) < 102_000
@@ -206,7 +206,7 @@ def test_email_fits_gmails_limits() -> None:
 
 def test_parts_are_ascii() -> None:
     """ASCII can't be garbled by a wrong character set."""
-    mail = a_mail()
+    mail = make_email()
 
     assert mail.text.isascii()
     assert mail.html.isascii()

@@ -18,7 +18,7 @@ USER = "01900000-0000-7000-8000-000000000000"
 
 
 @asynccontextmanager
-async def following(url: str, clock: Clock | None = None, **bounds: int) -> AsyncIterator[RevokedSessions]:
+async def revoked_sessions(url: str, clock: Clock | None = None, **bounds: int) -> AsyncIterator[RevokedSessions]:
     async with databases.connect_pools(url) as database:
         yield RevokedSessions(database, clock or Clock(), **bounds)
 
@@ -40,7 +40,7 @@ async def add_session(url: str, revoked_at: str) -> UUID:
 
 def test_recent_revocations_are_known(migrated_database_url: str) -> None:
     async def run() -> None:
-        async with following(migrated_database_url) as revoked:
+        async with revoked_sessions(migrated_database_url) as revoked:
             recent = await add_session(migrated_database_url, "now() - interval '11 minutes'")
             old = await add_session(migrated_database_url, "now() - interval '12 minutes'")
             await revoked.poll()
@@ -53,7 +53,7 @@ def test_recent_revocations_are_known(migrated_database_url: str) -> None:
 
 def test_revocation_committed_late_is_found_by_the_next_poll(migrated_database_url: str) -> None:
     async def run() -> None:
-        async with following(migrated_database_url) as revoked:
+        async with revoked_sessions(migrated_database_url) as revoked:
             await revoked.poll()
             late = await add_session(migrated_database_url, "now() - interval '50 seconds'")
             await revoked.poll()
@@ -66,7 +66,7 @@ def test_clock_set_back_hides_no_revocation(migrated_database_url: str) -> None:
     async def run() -> None:
         clock = Clock()
         clock.advance(hours=1)
-        async with following(migrated_database_url, clock) as revoked:
+        async with revoked_sessions(migrated_database_url, clock) as revoked:
             await revoked.poll()
             clock.advance(hours=-1)
             session_id = await add_session(migrated_database_url, "now()")
@@ -79,7 +79,7 @@ def test_clock_set_back_hides_no_revocation(migrated_database_url: str) -> None:
 def test_revocation_is_forgotten_after_its_tokens_expire(migrated_database_url: str) -> None:
     async def run() -> None:
         clock = Clock()
-        async with following(migrated_database_url, clock) as revoked:
+        async with revoked_sessions(migrated_database_url, clock) as revoked:
             session_id = await add_session(migrated_database_url, "now()")
             here = uuid4()
             revoked.add([here], clock())
@@ -96,7 +96,7 @@ def test_revocation_is_forgotten_after_its_tokens_expire(migrated_database_url: 
 
 def test_set_is_not_current_without_a_recent_poll(migrated_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        async with following(migrated_database_url) as revoked:
+        async with revoked_sessions(migrated_database_url) as revoked:
             seen = [revoked.is_current]
             await revoked.poll()
             seen.append(revoked.is_current)
@@ -109,7 +109,7 @@ def test_set_is_not_current_without_a_recent_poll(migrated_database_url: str, mo
 
 def test_set_is_not_current_with_too_many_revocations(migrated_database_url: str) -> None:
     async def run() -> None:
-        async with following(migrated_database_url, max_rows=2) as revoked:
+        async with revoked_sessions(migrated_database_url, max_rows=2) as revoked:
             assert await revoked.poll()
             for _ in range(2):
                 await add_session(migrated_database_url, "now()")
@@ -120,12 +120,12 @@ def test_set_is_not_current_with_too_many_revocations(migrated_database_url: str
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("has_looked", [False, True])
-def test_set_recovers_after_too_many_revocations(migrated_database_url: str, *, has_looked: bool) -> None:
+@pytest.mark.parametrize("has_polled", [False, True])
+def test_set_recovers_after_too_many_revocations(migrated_database_url: str, *, has_polled: bool) -> None:
     async def run() -> None:
         clock = Clock()
-        async with following(migrated_database_url, clock, max_rows=2) as revoked:
-            if has_looked:
+        async with revoked_sessions(migrated_database_url, clock, max_rows=2) as revoked:
+            if has_polled:
                 assert await revoked.poll()
             for _ in range(2):
                 await add_session(migrated_database_url, "now()")
@@ -145,20 +145,20 @@ def test_polls_are_rare_with_too_many_revocations(migrated_database_url: str, mo
     monkeypatch.setattr(revocations, "POLL_SECONDS", 0.01)
 
     async def run() -> int:
-        looks = 0
-        async with following(migrated_database_url, max_rows=0) as revoked:
+        polls = 0
+        async with revoked_sessions(migrated_database_url, max_rows=0) as revoked:
             poll = revoked.poll
 
             async def counted() -> bool:
-                nonlocal looks
-                looks += 1
+                nonlocal polls
+                polls += 1
                 return await poll()
 
             monkeypatch.setattr(revoked, "poll", counted)
             task = asyncio.create_task(revoked.run())
             await asyncio.sleep(0.5)
             task.cancel()
-        return looks
+        return polls
 
     assert asyncio.run(run()) == 1
 
@@ -171,7 +171,7 @@ def test_polling_resumes_after_a_database_outage(
     async def run() -> None:
         rename = "ALTER TABLE {} RENAME TO {}"
         await asyncio.to_thread(databases.execute, migrated_database_url, rename.format("sessions", "gone"))
-        async with following(migrated_database_url) as revoked:
+        async with revoked_sessions(migrated_database_url) as revoked:
             task = asyncio.create_task(revoked.run())
             await until(
                 lambda: "revoked sessions unknown; checking rows instead: error=UndefinedTableError" in caplog.messages

@@ -1,1 +1,1 @@
-"""Accounts."""
+"""Sign-in, sessions and accounts."""

@@ -17,7 +17,7 @@ REFRESHES_PER_SESSION = Limit("refresh-session", 60, per=5 * MINUTE)
 
 
 def emails(per_hour: int) -> Limit:
-    """Return the limit on e-mails to all addresses together, which bounds what an attack can cost."""
+    """Return the limit on e-mails to all addresses together, which bounds the cost of an attack."""
     return Limit("sign-in-emails", per_hour, per=HOUR)
 
 

@@ -11,7 +11,7 @@ BEARER = "Bearer"
 
 
 def unauthenticated(code: str, title: str, detail: str | None = None, *, challenge: str = BEARER) -> Problem:
-    """401, which must carry a challenge (RFC 9110, 15.5.2)."""
+    """Return a 401 with the required challenge (RFC 9110, 15.5.2)."""
     return Problem(401, code, title, detail, headers=[("WWW-Authenticate", challenge)])
 
 
@@ -73,8 +73,8 @@ def confirmation_required(*, email: str, requested_at: datetime, user_agent: str
         409,
         "magic_link.confirmation_required",
         "Confirmation required",
-        "The link was requested in another browser. Show for which address and when; if the person agrees, send it "
-        "again with `confirm: true`.",
+        "The link was requested in another browser. Show the person `email` and `requested_at`. If they confirm, send "
+        "the request again with `confirm: true`.",
         model=ConfirmationRequired,
         **extensions,
     )

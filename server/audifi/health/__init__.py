@@ -1,1 +1,1 @@
-"""GET /api/v1/health: whether this process can serve. Fly's proxy and the deploy workflow call it."""
+"""GET /api/v1/health: the server's health, for Fly's proxy and the deploy workflow."""

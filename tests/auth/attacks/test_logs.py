@@ -121,7 +121,7 @@ def _watched(
         yield watching
 
 
-def live(watched: Watched, sendgrid: SendGrid) -> None:
+def use_account(watched: Watched, sendgrid: SendGrid) -> None:
     """Go through an account's life, up to its deletion."""
     for kind, proof_of in ((Client, by_link), (Browser, by_code)):
         client = watched.client(kind, sendgrid)
@@ -143,7 +143,7 @@ def live(watched: Watched, sendgrid: SendGrid) -> None:
         assert client.as_signed_in("DELETE", "/auth/me").status_code == 204
 
 
-def fail(watched: Watched, sendgrid: SendGrid) -> None:
+def send_invalid_requests(watched: Watched, sendgrid: SendGrid) -> None:
     """Send all kinds of invalid requests, with secrets in each place of a request."""
     client = watched.client(Client, sendgrid)
     proof = watched.mailed(client)
@@ -185,7 +185,7 @@ REFUSE = "ALTER TABLE {0} ADD CONSTRAINT none CHECK (false) NOT VALID", "ALTER T
 """PostgreSQL's error quotes the row that it refuses."""
 
 
-def break_down(watched: Watched, sendgrid: SendGrid) -> None:
+def break_dependencies(watched: Watched, sendgrid: SendGrid) -> None:
     """Make the database and the e-mail provider fail, temporarily and permanently."""
     client = watched.client(Client, sendgrid)
     client.sign_in()
@@ -230,7 +230,7 @@ def plain(value: str) -> Iterator[str]:
     yield value.encode().hex()
 
 
-def of_token(secret: str) -> Iterator[str]:
+def with_decoded(secret: str) -> Iterator[str]:
     """Yield also the decoded bytes; only the MAC of a refresh token, whose session id and generation aren't secret."""
     yield from plain(secret)
     if len(secret) > len("1234 5678"):
@@ -247,9 +247,9 @@ def assert_nowhere(hidden: set[str], text: str, where: str, forms: Callable[[str
 
 
 def test_outputs_and_database_contain_no_secrets(watched: Watched, sendgrid: SendGrid) -> None:
-    live(watched, sendgrid)
-    fail(watched, sendgrid)
-    break_down(watched, sendgrid)
+    use_account(watched, sendgrid)
+    send_invalid_requests(watched, sendgrid)
+    break_dependencies(watched, sendgrid)
     tables = asyncio.run(_rows(watched.database_url))
     metrics = httpx2.get(f"http://127.0.0.1:{watched.metrics_port}/metrics").text
     assert watched.api.stop() == 0  # flushes reports and traces
@@ -286,12 +286,12 @@ def test_outputs_and_database_contain_no_secrets(watched: Watched, sendgrid: Sen
     for where, text in [*outputs.items(), *(("an error", error) for error in watched.errors)]:
         assert_nowhere(watched.secrets | watched.addresses | settings, text, where)
     for table, rows in tables.items():
-        assert_nowhere(watched.secrets, rows, table, of_token)
+        assert_nowhere(watched.secrets, rows, table, with_decoded)
         assert_nowhere(settings, rows, table)
 
 
 def test_addresses_are_stored_only_with_users_and_flows(watched: Watched, sendgrid: SendGrid) -> None:
-    live(watched, sendgrid)
+    use_account(watched, sendgrid)
     tables = asyncio.run(_rows(watched.database_url))
 
     for table, rows in tables.items():

@@ -74,8 +74,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
         ("MAIL_FROM", "s3cr3t", "MAIL_FROM: must be a mailbox such as"),
         ("MAIL_FROM", "Audi, Fi <s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
-        ("SENDGRID_API_KEY", "SG.s3cr3t\nx", "SENDGRID_API_KEY: contains blanks"),
-        ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: contains blanks"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\nx", "SENDGRID_API_KEY: contains spaces"),
+        ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: contains spaces"),
     ],
 )
 def test_wrong_setting_is_named_without_its_value(

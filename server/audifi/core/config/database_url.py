@@ -89,19 +89,19 @@ class DatabaseURL:
 
     @property
     def location(self) -> str:
-        """Host, port and database, for people."""
+        """Return host, port and database, for logs and messages."""
         return f"{self.host}:{self.port}/{self.database}"
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `asyncpg.connect`; the session's go in its DSN, so that callers can add to them."""
         session = "&".join(f"{name}={quote(value, safe='')}" for name, value in self.session.items())
         values = {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
-        fixed = {"target_session_attrs": "any", "direct_tls": False}  # else PG* variables would decide
+        fixed = {"target_session_attrs": "any", "direct_tls": False}  # not from PG* variables
         return {"dsn": f"postgresql://?{session}", "database": self.database, "ssl": self.ssl} | values | fixed
 
 
 def _split(url: str) -> SplitResult:
-    """Split a URI, unless a raw character of a password has moved the borders of its parts."""
+    """Split a URI; reject unescaped special characters of a password, which would shift its parts."""
     if re.search(r"[\x00-\x20\x7f\ud800-\udfff]|%00", url):
         raise ValueError("has a space, a control character or broken UTF-8 in it; percent-encode it (a space is %20)")
     if url.partition("://")[0].lower() not in {"postgres", "postgresql", "postgresql+asyncpg"}:
@@ -132,7 +132,7 @@ def _read_parameters(query: str) -> dict[str, str]:
 
 
 def _read_address(parts: SplitResult, parameters: dict[str, str]) -> tuple[str, int]:
-    """Read the host and port in front of the query, or, as for Unix sockets, in it."""
+    """Read host and port from the authority, or, for Unix sockets, from the query."""
     host, port = parameters.get("host", ""), parameters.get("port", "")
     if authority := parts.netloc.rpartition("@")[2].lower():
         if host or port:
@@ -147,14 +147,14 @@ def _read_address(parts: SplitResult, parameters: dict[str, str]) -> tuple[str, 
 
 
 def _read_ssl(parameters: dict[str, str], host: str) -> ssl.SSLContext | str:
-    """Return how strictly to use TLS.
+    """Return asyncpg's `ssl` argument.
 
-    - Without sslmode: none on private networks, if possible on this machine, else required. libpq's default, `prefer`,
-      would let an attacker between the two turn TLS off.
-    - channel_binding=require asks for proof that the server itself ends the TLS connection. asyncpg has no
-      SCRAM-SHA-256-PLUS; verifying certificate and host name gives that proof, too.
-    - Without sslrootcert, verify-ca and verify-full trust the system's authorities and check the host name: any public
-      authority would vouch for an attacker's own domain.
+    - The default of sslmode is `disable` on private networks, `prefer` on this machine, `require` elsewhere. With
+      libpq's default, `prefer`, an attacker on the network could turn TLS off.
+    - channel_binding=require becomes verify-full: asyncpg doesn't support SCRAM-SHA-256-PLUS, and verifying certificate
+      and host name proves the server's identity, too.
+    - Without sslrootcert, verify-ca and verify-full trust the system's authorities and check the host name, because any
+      public authority would issue a certificate for an attacker's own domain.
     """
     mode, root = parameters.get("sslmode", ""), parameters.get("sslrootcert", "")
     if root == "system":

@@ -1,4 +1,4 @@
-"""Keys for one purpose each, derived from a secret of the settings (NIST SP 800-108)."""
+"""Derivation of keys from a secret of the settings, one per purpose (NIST SP 800-108)."""
 
 import hashlib
 import hmac
@@ -7,5 +7,5 @@ from pydantic import SecretStr
 
 
 def derive_key(secret: SecretStr, purpose: str) -> bytes:
-    """Return 32 bytes that tell nothing of the secret or of another purpose's key."""
+    """Return a key of 32 bytes that reveals neither the secret nor the keys of other purposes."""
     return hmac.digest(secret.get_secret_value().encode(), f"audifi/v1/{purpose}".encode(), hashlib.sha256)

@@ -136,7 +136,7 @@ class Settings(DatabaseSettings):
     """`AudiFi <hello@audifi.example>`, a sender verified by SendGrid. Default: sign-in@ the host of `app_url`."""
     mail_folder: Path = Path(".data/mail")
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
-    """E-mails to all addresses together: bounds what an attack on sign-in can cost."""
+    """E-mails to all addresses together: bounds the cost of an attack on sign-in."""
 
     # A field's validator sees the fields above it. A model validator would run only if all fields are valid, and hide
     # its error until the others are fixed.
@@ -178,7 +178,7 @@ class Settings(DatabaseSettings):
 
     @property
     def deployment(self) -> str:
-        """Return the name that tells staging from production in reports: `audifi-api-staging`."""
+        """Return the environment's name in reports, such as `audifi-api-staging`."""
         return self.fly_app_name if self.environment == "production" else self.environment
 
     @property

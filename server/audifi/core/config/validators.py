@@ -19,12 +19,12 @@ DSN = re.compile(r"https?://\w+@[\w.:-]+/([\w./-]+/)?\d+", re.ASCII)
 
 
 def _strip(value: object) -> object:
-    """Remove the blank or line break that copying a value may have left at its ends."""
+    """Remove leading and trailing white space, which copying a value may add."""
     return value.strip() if isinstance(value, str) else value
 
 
 def _split(value: object) -> object:
-    """Split a list at its commas; blanks around them don't count."""
+    """Split a list at its commas; ignore spaces around them."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -62,9 +62,9 @@ def _check_secret_length(value: SecretStr) -> SecretStr:
 
 
 def _check_header_value(value: SecretStr) -> SecretStr:
-    """Accept what a header can hold (RFC 9110, 5.5)."""
+    """Accept the characters that a header may contain (RFC 9110, 5.5)."""
     if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
-        raise ValueError("contains blanks or other characters that no key has")
+        raise ValueError("contains spaces or other invalid characters")
     return value
 
 

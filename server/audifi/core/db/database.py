@@ -93,7 +93,7 @@ class Database:
         """Close the connections."""
         for pool in self.pools:
             await pool.close()
-        await asyncio.sleep(0)  # in which the transports of terminated connections close
+        await asyncio.sleep(0)  # lets the transports of terminated connections close
 
     # Reads: one round trip on a read-only connection
 
@@ -269,16 +269,16 @@ class Transaction:
         return records
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call back when this transaction has been committed, and never if it is rolled back."""
+        """Call the callback after the commit, and never after a rollback."""
         self._callbacks.append(callback)
 
     async def commit(self) -> None:
-        """Commit what must survive an error that follows; the next statement begins anew."""
+        """Commit what must survive a later error; the next statement begins a new transaction."""
         await self._commit()
         self._run_callbacks()
 
     async def _begin(self) -> PooledConnection:
-        """Begin on a connection; on another one, if PostgreSQL had ended the first while it was idle."""
+        """Begin on a connection; on another one if PostgreSQL ended the first while it was idle."""
         while True:
             connection = await self._pool.take()
             try:
@@ -309,11 +309,11 @@ class Transaction:
                 raise TransactionAbortedError("an error of a statement was caught, and the transaction goes on")
 
     async def _roll_back(self) -> None:
-        """Roll back; a connection on which that is impossible isn't used again, and PostgreSQL rolls back."""
+        """Roll back. If that fails, the connection is terminated, and PostgreSQL rolls back."""
         if self._is_open and not self._is_cut:
             try:
                 await self._connection.driver.execute("ROLLBACK")
-            except Exception:  # noqa: BLE001 - the error that led here is the one to tell
+            except Exception:  # noqa: BLE001 - the original error is raised
                 self._is_cut = True
 
     def _run_callbacks(self) -> None:

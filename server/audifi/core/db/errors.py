@@ -52,7 +52,7 @@ def is_pool_exhausted(error: BaseException) -> bool:
 
 
 def leaves_clean(error: BaseException) -> bool:
-    """Return whether a connection on which this was raised can be used again: the server has ended the statement."""
+    """Return whether the connection can be reused after this error: the server has ended the statement."""
     return isinstance(error, (asyncpg.PostgresError, TransactionAbortedError)) and not is_unavailable(error)
 
 
@@ -78,7 +78,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _passed_asyncpg(error: BaseException) -> bool:
-    """Return whether an OSError was raised through asyncpg: its type doesn't tell a socket's from a file's."""
+    """Return whether an OSError was raised through asyncpg: its type is the same for sockets and files."""
     traceback = error.__traceback__
     while traceback is not None:
         if str(traceback.tb_frame.f_globals.get("__name__")).partition(".")[0] == "asyncpg":

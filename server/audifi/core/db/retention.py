@@ -53,7 +53,7 @@ async def delete_expired(database: Database, expired: Sequence[ExpiredRows]) -> 
     """
     deleted: dict[str, int] = {}
     for each in expired:
-        assert isinstance(each.table, TableClause)  # noqa: S101 - the types of SQLAlchemy don't say so
+        assert isinstance(each.table, TableClause)  # noqa: S101 - for the type checker
         name, key = each.table.name, next(iter(each.table.columns))
         oldest = (
             select(key).where(each.only, each.by < bindparam("before")).order_by(each.by).limit(bindparam("batch_rows"))

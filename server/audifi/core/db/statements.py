@@ -117,7 +117,7 @@ class CompiledStatement:
 
 
 def _mismatch(column: Any, classes: set[type]) -> str | None:
-    """Return why the values of a column don't fit a field, where SQLAlchemy knows enough to tell."""
+    """Return why the values of a column don't fit a field, if SQLAlchemy knows the types; else None."""
     if getattr(column, "nullable", False) and NoneType not in classes:
         return "the column can be NULL, and the field's type doesn't allow None"
     try:

@@ -111,7 +111,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
 def response(scope: Scope, problem: Problem) -> Response:
     """Return the problem as the response to this request."""
     answer = Response(
-        # In ASCII: half of a surrogate pair, which JSON allows, has no UTF-8.
+        # ASCII: a lone surrogate, which JSON allows, has no UTF-8 encoding.
         json.dumps(members(problem, instance=path(scope), request_id=current_request_id.get())),
         problem.status,
         media_type=MEDIA_TYPE,
@@ -126,8 +126,8 @@ def response(scope: Scope, problem: Problem) -> Response:
 def members(problem: Problem, *, instance: str, request_id: str) -> dict[str, Any]:
     """Return the response's members, in JSON's types."""
     body = {
-        # Not about:blank, which means no more than the status (RFC 9457, 4.2.1), nor a URL, which would need a page.
-        # A URN is allowed (3.1.1), and as stable as the code.
+        # Not about:blank, which means just the status (RFC 9457, 4.2.1), and not a URL, which would need a page. A URN
+        # is allowed (3.1.1), and as stable as the code.
         "type": f"urn:audifi:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
@@ -150,7 +150,7 @@ def path(scope: Scope) -> str:
 
 
 def without_secrets(path: str) -> str:
-    """Replace what may be a token in a path: 40 or more letters, digits, hyphens and underscores in a row."""
+    """Replace possible tokens in a path: 40 or more letters, digits, hyphens and underscores in a row."""
     return re.sub(r"[\w.~-]{40,}", "REDACTED", path, flags=re.ASCII)
 
 
@@ -282,9 +282,9 @@ def _field_error(detail: dict[str, Any]) -> FieldError:
 
 
 def _known(names: Sequence[str | int]) -> Iterator[str]:
-    """Yield names up to the first that no schema has: the client chose it, and it may hold anything.
+    """Yield names up to the first that isn't a schema's: clients can choose it, and put a secret into it.
 
-    No schema's name has a character that must be escaped (RFC 6901, 3).
+    Schemas' names need no escaping (RFC 6901, 3).
     """
     for name in names:
         if isinstance(name, str) and not NAME.fullmatch(name):
@@ -317,7 +317,7 @@ def _of_status(connection: HTTPConnection, error: HTTPException) -> Problem:
 
 
 def _allowed_methods(connection: HTTPConnection) -> list[str]:
-    """Return the methods of all routes of the path (RFC 9110, 15.5.6); Starlette has those of the first route alone."""
+    """Return the methods of all routes of the path (RFC 9110, 15.5.6); Starlette returns only the first route's."""
     scope = {"type": "http", "headers": [], **{name: connection.scope[name] for name in ("path", "root_path")}}
     routes = connection.app.router.routes
     allowed = {

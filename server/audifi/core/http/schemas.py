@@ -23,7 +23,7 @@ class RequestModel(ResponseModel):
 
 
 Id = Annotated[UUID, Field(examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
-"""UUIDv7 (RFC 9562, 5.7): ids sort by the time at which they were made."""
+"""UUIDv7 (RFC 9562, 5.7): ids sort by creation time."""
 Instant = Annotated[datetime, Field(examples=["2026-01-31T12:00:00.123456Z"])]
 """RFC 3339, UTC."""
 

@@ -1,1 +1,1 @@
-"""Work that outlives a request, queued in PostgreSQL."""
+"""Background jobs, queued in PostgreSQL."""

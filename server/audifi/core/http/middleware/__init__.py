@@ -1,1 +1,1 @@
-"""HttpMiddleware, which handles what all requests have in common, and its parts."""
+"""HttpMiddleware, for all requests and responses, and its parts."""

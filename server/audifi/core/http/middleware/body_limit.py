@@ -1,4 +1,4 @@
-"""Request bodies are read before the app is called, within a size and a time."""
+"""Reads request bodies before the app is called, with a maximum size and a timeout."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from audifi.core.http import problems
 
 MAX_BYTES = 65536
 """For routes that don't set their own `max_body_size`."""
-TIMEOUT_SECONDS = 15  # under what a shutdown waits for requests; 64 KB come at 35 kbit/s
+TIMEOUT_SECONDS = 15  # below the shutdown timeout; enough for 64 KB at 35 kbit/s
 DISCARD_SECONDS = 2
 
 
@@ -29,8 +29,8 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], max_bytes:
     """Read the whole body.
 
     Raises:
-        Problem: 413, at once if Content-Length says so; 408, when it isn't complete after TIMEOUT_SECONDS.
-        ClientDisconnectedError: it will never be complete.
+        Problem: 413, immediately if Content-Length is too large; 408 after TIMEOUT_SECONDS.
+        ClientDisconnectedError: the client disconnected.
     """
     # The server lets any number of leading zeros through; int() refuses more than 4300 digits.
     declared = headers.get(b"content-length", b"").lstrip(b"0")

@@ -36,7 +36,7 @@ class TrustedProxies:
 
 @lru_cache(4096)
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return None for what is no address or has a zone (RFC 4007, 11), and IPv4 in IPv6 as IPv4."""
+    """Parse an address, and unwrap IPv4-mapped IPv6; None if it is invalid or has a zone (RFC 4007, 11)."""
     try:
         address = ip_address(text)
     except ValueError:

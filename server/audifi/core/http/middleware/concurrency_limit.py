@@ -18,11 +18,10 @@ RETRY_AFTER_SECONDS = range(1, 6)  # in turn, so that rejected clients don't ret
 
 
 class ConcurrencyLimit:
-    """Counts the requests in flight: from when their body was read until their response starts.
+    """Limits the requests in flight, from the end of their body to the start of their response.
 
-    Waiting for a slow client to send its body or to read the response occupies no place, and so keeps no one else out.
-    The others wait in the order of their arrival. To reject them at once would be worse: their clients come back at
-    once, and rejecting them takes the time in which others could be served.
+    Slow clients occupy no place while they send the body or read the response. Requests above the limit wait in order
+    of arrival. Rejecting them immediately would be worse: clients retry immediately, and rejections cost time, too.
     """
 
     def __init__(self, max_in_flight: int) -> None:
@@ -66,7 +65,7 @@ class ConcurrencyLimit:
     def _rejection(self) -> Problem:
         self.rejected += 1
         now = time.monotonic()
-        if now >= self._log_at:  # not a line per rejection, of which there may be very many
+        if now >= self._log_at:  # not a line per rejection
             logger.warning("overloaded: in_flight=%d rejected=%d", self.in_flight, self.rejected - self._logged)
             self._logged, self._log_at = self.rejected, now + LOG_INTERVAL_SECONDS
         return problems.overloaded(next(self._retry_after))

@@ -43,7 +43,7 @@ class CorsPolicy:
         self._allowed_headers = frozenset(map(str.lower, ALLOWED_HEADERS))
 
     def response_headers(self, origin: bytes | None) -> RawHeaders:
-        """Return what to add to a response. A cache must not give one origin's response to another: hence `Vary`."""
+        """Return the CORS headers of a response. `Vary` keeps caches from mixing up the responses of origins."""
         return VARY if origin is None else self._response_headers.get(origin, VARY)
 
     def preflight_response(self, headers: Mapping[bytes, bytes]) -> Response:

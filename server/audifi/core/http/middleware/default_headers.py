@@ -7,7 +7,7 @@ OVER_HTTP: RawHeaders = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    # For <img> and <script>, which no page has a use for here. CORS decides about fetch().
+    # Blocks <img> and <script>; CORS controls fetch().
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 # Without includeSubDomains: the API doesn't know which other services share its domain.
@@ -15,5 +15,5 @@ OVER_HTTPS: RawHeaders = (*OVER_HTTP, (b"strict-transport-security", b"max-age=3
 
 
 def default_headers(scheme: str) -> RawHeaders:
-    """Return what to add to a response to a request by this scheme."""
+    """Return the default headers of responses for this scheme."""
     return OVER_HTTPS if scheme == "https" else OVER_HTTP

@@ -15,7 +15,7 @@ NEEDS_A_TRACEBACK = {"internal", "database.busy"}
 
 
 class IncompleteResponseError(Exception):
-    """A response that has begun can't be completed. The server, which gets this, closes the connection."""
+    """A started response can't be completed. Makes uvicorn close the connection."""
 
 
 def problem_for(error: Exception) -> Problem:

@@ -32,7 +32,7 @@ OVERLOADED = "server.overloaded"
 
 @dataclass(slots=True, kw_only=True)
 class RequestRecord:
-    """What is known of a request at its end."""
+    """The data of a request for its log line, metrics and span."""
 
     request_id: str
     started_at: float
@@ -44,7 +44,7 @@ class RequestRecord:
     has_client_hung_up: bool = False
     problem: Problem | None = None
     error: Exception | None = None
-    """An unexpected one, to be reported."""
+    """The unexpected error to report."""
 
 
 class Instrumentation:

@@ -1,4 +1,4 @@
-"""Templates of routes, by which requests are logged and counted: a path may hold anything."""
+"""Route templates for logs and metrics; paths are unbounded and may contain secrets."""
 
 from collections.abc import Sequence
 

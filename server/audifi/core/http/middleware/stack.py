@@ -1,4 +1,4 @@
-"""What all requests and responses have in common, in one ASGI middleware."""
+"""The ASGI middleware for all requests and responses."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 type RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 HANG_UP_CHECK_SECONDS = 1.0
-"""Slower requests check whether the client has hung up. The check costs a little, and few clients hang up sooner."""
+"""Only slower requests check whether the client has hung up: the check has a cost, and few clients hang up sooner."""
 
 
-def add_middleware(  # noqa: PLR0913 - what the middleware consists of
+def add_middleware(  # noqa: PLR0913 - the middleware's parts
     app: FastAPI,
     *,
     allowed_origins: Sequence[str],
@@ -110,7 +110,7 @@ class Exchange:
     is_reading_body: bool = False
 
     async def receive(self) -> Message:
-        """Give the app the body, then what the server says."""
+        """Return the body, then the server's messages."""
         if self.body is None:
             return await self.raw_receive()
         body, self.body = self.body, None
@@ -137,7 +137,7 @@ class Exchange:
             connection = Request(self.scope, self.raw_receive)
             self.record.has_client_hung_up = await connection.is_disconnected()
         headers = list(message["headers"])
-        names = {name for name, _ in headers} - {b"vary"}  # of which there may be several
+        names = {name for name, _ in headers} - {b"vary"}  # may occur several times
         headers += [header for header in self.response_headers if header[0] not in names]
         for name, value in self.scope["state"].get("rate_limits", ()):
             headers.append((name.lower().encode(), value.encode()))
@@ -155,7 +155,7 @@ class Exchange:
 
 
 class HttpMiddleware:
-    """Handles what all requests have in common:
+    """Handles all requests:
 
     - context: the client's address, the request id, the trace;
     - headers of every response: no-store, security headers, CORS, the request id, rate limits;
@@ -216,7 +216,7 @@ class HttpMiddleware:
         headers = dict(scope["headers"])
         self._proxies.apply(scope, headers)
         identifier = request_id.get_or_create(headers)
-        # Never reset: each request is a task of its own, and what the server logs after it belongs to it, too.
+        # Never reset: each request has its own task, and later log lines of the task belong to it, too.
         current_request_id.set(identifier)
         method = scope["method"]
         if method == "HEAD":  # any GET route answers HEAD (RFC 9110, 9.3.2); the server leaves the body out
