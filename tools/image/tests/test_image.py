@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(containers.engine() is None, reason=containers.SKIP_REASON),
 ]
 
-OVER_BASE_BYTES = 64_000_000
+OVER_BASE_BYTES = 80_000_000
 FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
 
 LIST_IMAGE = """
@@ -215,7 +215,7 @@ def test_nothing_is_compiled_at_start(engine: Engine, image: str) -> None:
     assert "bytecode is stale" not in output
 
 
-def test_image_is_at_most_64_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
+def test_image_is_at_most_80_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
     """Compares unpacked layers: engines report the size of packed layers, or of both (moby/moby#53426)."""
     (base,) = set(re.findall(r"^FROM (\S+)", (ROOT / "server" / "Dockerfile").read_text(), re.MULTILINE))
     (tmp_path / "Dockerfile").write_text(f"FROM {base}\n")
