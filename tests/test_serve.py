@@ -138,8 +138,9 @@ def test_idle_server_exits_0_at_once(start_api: StartApi, database_url: str, num
 def test_shutdown_finishes_requests_and_refuses_new_ones(
     start_api: StartApi, database_url: str, number: signal.Signals
 ) -> None:
-    api = start_api(database_url, module=TEST_ROUTES)
+    api = start_api(database_url, module=TEST_ROUTES, DATABASE_POOL_SIZE="10")
     with httpx2.Client(base_url=api.url, timeout=20) as client, ThreadPoolExecutor(20) as threads:
+
         paths = ["/test/slow?seconds=6"] * 10 + ["/test/slow-query?seconds=6"] * 10
         requests = [threads.submit(client.get, path) for path in paths]
         wait_for_work(api, 20)
