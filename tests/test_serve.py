@@ -140,7 +140,6 @@ def test_shutdown_finishes_requests_and_refuses_new_ones(
 ) -> None:
     api = start_api(database_url, module=TEST_ROUTES, DATABASE_POOL_SIZE="10")
     with httpx2.Client(base_url=api.url, timeout=20) as client, ThreadPoolExecutor(20) as threads:
-
         paths = ["/test/slow?seconds=6"] * 10 + ["/test/slow-query?seconds=6"] * 10
         requests = [threads.submit(client.get, path) for path in paths]
         wait_for_work(api, 20)
