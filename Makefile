@@ -36,15 +36,15 @@ doctor: $(RUN_READY) ## Diagnose what `make run` runs, or DATABASE_URL=…, and 
 
 .PHONY: test
 test: $(ENVIRONMENT_READY) ## Run the server's tests; without ARGS, require full coverage of the features
-	@$(IN_VENV) $(if $(ARGS),,PYTEST_PLUGINS=tests.support.coverage) python -m pytest -n $(WORKERS) -m "not slow" tests $(ARGS)
+	@$(IN_VENV) $(if $(ARGS),,PYTEST_PLUGINS=tests.support.coverage) python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
 
 .PHONY: test-tools
 test-tools: $(ENVIRONMENT_READY) ## Run the tests of the developers' tools and of the pipeline
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" tools dev ops clients $(ARGS)
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m "not image and not slow and not rehearsal and not client" -o testpaths="tools dev ops clients" $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(ENVIRONMENT_READY) $(BENCH_READY) ## Run the tests that start many processes
-	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow tests tools dev ops $(ARGS)
+	@$(IN_VENV) python -m pytest -n $(WORKERS) -m slow -o testpaths="tests tools dev ops" $(ARGS)
 
 .PHONY: image
 image: $(ENVIRONMENT_READY) ## Build the image of this commit (needs docker, podman or buildah)
