@@ -33,7 +33,7 @@ def create(root: Path, name: str, singular: str) -> list[Path]:
     """
     package = root / "server" / "audifi"
     if not (NAME.fullmatch(name) and NAME.fullmatch(singular)) or name == singular:
-        raise FeatureNameError("name=… is a plural in lower-case letters, singular=… its singular")
+        raise FeatureNameError("name=… must be a plural of 3 to 30 letters from a to z, and singular=… its singular")
     if (package / name).exists():
         raise FeatureNameError(f"there is a folder server/audifi/{name} already")
     previous = max(path.name[:4] for path in (root / VERSIONS).glob("[0-9]*_*.py"))
@@ -54,7 +54,8 @@ def create(root: Path, name: str, singular: str) -> list[Path]:
 
 def _renamed(text: str, name: str, singular: str) -> str:
     for old, new in zip(TEMPLATE_NAMES, (name, singular), strict=True):
-        text = text.replace(old, new).replace(old.capitalize(), new.capitalize())
+        for cased in (str.lower, str.capitalize, str.upper):
+            text = text.replace(cased(old), cased(new))
     return text
 
 
@@ -70,15 +71,16 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("singular", nargs="?")
     options = parser.parse_args()
+    singular = options.singular or options.name.removesuffix("s")
     try:
-        paths = create(ROOT, options.name, options.singular or options.name.removesuffix("s"))
+        paths = create(ROOT, options.name, singular)
     except FeatureNameError as error:
         sys.exit(f"feature: {error}")
     for path in paths:
         print(f"wrote {path.relative_to(ROOT)}")
     print(
         "\nIt works as it is: `make format`, `make openapi`, then "
-        f"`make test ARGS=tests/{options.name}`.\nNow change it: docs/adding-a-feature.md"
+        f"`make test ARGS=tests/{options.name}`.\nThe singular is {singular}. Now change it: docs/adding-a-feature.md"
     )
 
 

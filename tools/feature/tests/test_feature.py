@@ -18,7 +18,7 @@ TOUCHED = {
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what is checked out, with its changes."""
+    """A clone of HEAD; the template is the one of this folder."""
     folder = tmp_path / "checkout"
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     return folder
@@ -33,7 +33,8 @@ def run(checkout: Path, *command: str) -> str:
 
 @pytest.mark.slow
 def test_new_feature_works_and_touches_few_files(checkout: Path) -> None:
-    create(checkout, "setlists", "setlist")
+    written = create(checkout, "setlists", "setlist")
+    assert not [path for path in written if "playlist" in path.read_text().lower()]
     run(checkout, "ruff", "check", "--fix", ".")  # as `make format` does
     run(checkout, "ruff", "format", ".")
     document = run(checkout, "python", "-m", "audifi", "openapi")
