@@ -173,6 +173,50 @@ def test_commit_after_a_caught_error_raises(url: str) -> None:
     assert with_database(url, act) is None
 
 
+async def commit_in_vain(tx: Transaction) -> None:
+    """Have the server roll back at COMMIT, and go on."""
+    await tx.execute_many(ADD, [{"name": "twice"}, {"name": "twice"}])
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await tx.commit()
+
+
+def test_statements_after_a_failed_commit_are_rolled_back(url: str) -> None:
+    async def act(database: Database) -> Any:
+        with pytest.raises(RuntimeError):
+            async with database.transaction() as tx:
+                await commit_in_vain(tx)
+                await tx.execute(ADD, name="lost")
+                raise RuntimeError
+        return await database.fetch_value(NAMES)
+
+    assert with_database(url, act) is None
+
+
+def test_callback_of_a_failed_commit_never_runs(url: str) -> None:
+    called: list[str] = []
+
+    async def act(database: Database) -> Any:
+        async with database.transaction() as tx:
+            tx.after_commit(lambda: called.append("rolled back"))
+            await commit_in_vain(tx)
+            await tx.execute(ADD, name="kept")
+        return await database.fetch_value(NAMES)
+
+    assert with_database(url, act) == "kept"
+    assert called == []
+
+
+def test_lent_connection_in_a_transaction_is_not_reused(url: str) -> None:
+    async def act(database: Database) -> Any:
+        async with database.connection() as connection:
+            await connection.execute("BEGIN")
+            await connection.execute("INSERT INTO marks VALUES ('lost')")
+        await database.execute(ADD, name="kept")
+        return await database.fetch_value(NAMES)
+
+    assert with_database(url, act) == "kept"
+
+
 def test_nested_use_is_refused(url: str) -> None:
     async def act(database: Database) -> None:
         uses: list[Callable[[], Awaitable[Any]]] = [
@@ -248,6 +292,24 @@ def test_deadlock_is_retried(url: str) -> None:
 
     assert 3 <= with_database(url, act, size=2) <= 6
     assert databases.fetch_value(url, "SELECT sum(number) FROM marks") == 4
+
+
+def test_transaction_that_has_committed_is_not_retried(url: str) -> None:
+    tries = 0
+
+    async def act(database: Database) -> None:
+        async def work(tx: Transaction) -> None:
+            nonlocal tries
+            tries += 1
+            await tx.execute(ADD, name=f"kept {tries}")
+            await tx.commit()
+            raise asyncpg.DeadlockDetectedError
+
+        with pytest.raises(asyncpg.DeadlockDetectedError):
+            await database.run(work)
+
+    with_database(url, act)
+    assert databases.fetch_value(url, "SELECT count(*) FROM marks") == tries == 1
 
 
 def test_other_errors_are_not_retried(url: str) -> None:

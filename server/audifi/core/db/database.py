@@ -136,18 +136,26 @@ class Database:
 
     # Several statements
 
-    def transaction(self) -> "Transaction":
-        """Return a transaction, for `async with`: it is committed at the end, and rolled back on any error."""
-        return Transaction(self)
+    def transaction(self, *, may_commit: bool = True) -> "Transaction":
+        """Return a transaction, for `async with`: it is committed at the end, and rolled back on any error.
+
+        Args:
+            may_commit: whether the block may call `commit` before its end.
+        """
+        return Transaction(self, may_commit=may_commit)
 
     async def run[Result](self, work: Callable[["Transaction"], Awaitable[Result]]) -> Result:
-        """Run `work` in a transaction; again after a serialization failure or a deadlock, at most 3 times in all."""
+        """Run `work` in a transaction; again after a serialization failure or a deadlock, at most 3 times in all.
+
+        Work that has called `commit` isn't run again: what it committed would be there twice.
+        """
         for tries_left in reversed(range(MAX_TRIES)):
+            transaction = self.transaction()
             try:
-                async with self.transaction() as transaction:
+                async with transaction:
                     return await work(transaction)
             except asyncpg.PostgresError as error:
-                if not (tries_left and is_retryable(error)):
+                if not (tries_left and is_retryable(error)) or transaction.has_committed:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
         raise AssertionError  # the last try has returned or raised
@@ -197,8 +205,10 @@ class Database:
 class Transaction:
     """An open transaction. Get one by `async with database.transaction()`; one task uses it at a time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, may_commit: bool) -> None:
+        self.has_committed = False
         self._database = database
+        self._may_commit = may_commit
         self._pool = database.pools[0]
         self._is_open = False
         self._is_cut = False
@@ -273,7 +283,13 @@ class Transaction:
         self._callbacks.append(callback)
 
     async def commit(self) -> None:
-        """Commit what must survive a later error; the next statement begins a new transaction."""
+        """Commit what must survive a later error; the next statement begins a new transaction.
+
+        Raises:
+            RuntimeError: the transaction was opened with `may_commit=False`.
+        """
+        if not self._may_commit:
+            raise RuntimeError("this transaction is committed at its end, and not before")
         await self._commit()
         self._run_callbacks()
 
@@ -302,11 +318,16 @@ class Transaction:
             raise
 
     async def _commit(self) -> None:
-        if self._is_open:
+        if not self._is_open:
+            return
+        callbacks, self._callbacks = self._callbacks, []  # a COMMIT that fails is a rollback
+        try:
             tag = await self._run(self._connection.driver.execute, "COMMIT")
+        finally:
             self._is_open = False
-            if tag != "COMMIT":
-                raise TransactionAbortedError("an error of a statement was caught, and the transaction goes on")
+        if tag != "COMMIT":
+            raise TransactionAbortedError("an error of a statement was caught, and the transaction goes on")
+        self._callbacks, self.has_committed = callbacks, True
 
     async def _roll_back(self) -> None:
         """Roll back. If that fails, the connection is terminated, and PostgreSQL rolls back."""

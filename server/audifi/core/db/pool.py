@@ -75,12 +75,12 @@ class Pool:
         return PooledConnection(driver=await self._open_connection(), opened_at=monotonic(), is_new=True)
 
     def put_back(self, connection: PooledConnection, *, is_clean: bool = True) -> None:
-        """Keep a connection for the next task; terminate it where a statement may still be under way on it."""
-        if is_clean and not self._is_closed and not connection.driver.is_closed():
-            opened_at = connection.opened_at
-            self._idle.append(PooledConnection(driver=connection.driver, opened_at=opened_at, is_new=False))
+        """Keep a connection for the next task; terminate it where a statement or transaction may still be under way."""
+        driver = connection.driver
+        if is_clean and not (self._is_closed or driver.is_closed() or driver.is_in_transaction()):
+            self._idle.append(PooledConnection(driver=driver, opened_at=connection.opened_at, is_new=False))
         else:
-            connection.driver.terminate()
+            driver.terminate()
 
     async def close(self) -> None:
         """Close idle connections now, and those in use when they are put back."""
