@@ -162,6 +162,40 @@ def test_answer_committed_after_the_snapshot_is_replayed(migrated_database_url: 
     assert with_database(migrated_database_url, act) == 0
 
 
+def test_refusal_caused_by_the_first_request_is_replayed(migrated_database_url: str) -> None:
+    """The first request committed after the second one's snapshot, and its effect leaves no room for a second one."""
+
+    async def act(database: Database) -> Any:
+        async def overtaken(_transaction: Transaction) -> tuple[int, bytes]:
+            key_id = hashlib.sha256(ANA.bytes + b"k").hexdigest()
+            values = f"('\\x{key_id}', '\\x{REQUEST.hex()}', 201, '{{}}', now())"
+            await asyncio.to_thread(
+                databases.execute,
+                migrated_database_url,
+                f"INSERT INTO idempotency_keys VALUES {values}",
+            )
+            raise Problem(409, "balance.insufficient", "Insufficient balance")
+
+        answer = await send(database, effect=overtaken)
+        return answer.body, answer.is_replay
+
+    assert with_database(migrated_database_url, act) == (b"{}", True)
+
+
+def test_effect_must_not_commit(migrated_database_url: str) -> None:
+    async def act(database: Database) -> Any:
+        async def commit(transaction: Transaction) -> tuple[int, bytes]:
+            answer = await add_one(transaction)
+            await transaction.commit()
+            return answer
+
+        with pytest.raises(RuntimeError, match="committed at its end"):
+            await send(database, effect=commit)
+        return await database.fetch_value(SUM)
+
+    assert with_database(migrated_database_url, act) == 0
+
+
 def test_keys_are_deleted_after_thirty_days(migrated_database_url: str) -> None:
     async def act(database: Database) -> Any:
         await send(database, key="old", now=NOW)

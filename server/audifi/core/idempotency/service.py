@@ -16,15 +16,14 @@ import asyncpg
 from sqlalchemy import BigInteger, bindparam, func, insert, select
 
 from audifi.core.db.database import Database, Transaction
-from audifi.core.db.errors import constraint_name
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.db.statements import Statement
+from audifi.core.http.problems import Problem
 from audifi.core.idempotency import problems
 from audifi.core.idempotency.models import IdempotencyKey
 
 KEPT_FOR = timedelta(days=30)
 KEY = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
-TRIES = 2
 
 _keys = IdempotencyKey.__table__
 # The lock makes a second request with the key fail at once instead of waiting for the first one's transaction.
@@ -38,6 +37,7 @@ CLAIM = Statement(
         _lock.outerjoin(_keys, _keys.c.id == bindparam("id"))
     )
 )
+FIND = Statement(select(_keys.c.fingerprint, _keys.c.status, _keys.c.body).where(_keys.c.id == bindparam("id")))
 STORE = Statement(insert(_keys))
 
 
@@ -47,6 +47,13 @@ class ClaimRow:
     fingerprint: bytes | None
     status: int | None
     body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    fingerprint: bytes
+    status: int
+    body: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,7 @@ async def run_once(
         key: from `parse_key`.
         request: the request's `fingerprint`.
         now: the instant of the request.
-        effect: writes what the request asks for; returns the status and the JSON body.
+        effect: writes what the request asks for, without a `commit` of its own; returns the status and the JSON body.
 
     Raises:
         Problem: 409 while the first request is in progress, 422 where the key was used for another request, and
@@ -107,28 +114,34 @@ async def run_once(
     """
     key_id = hashlib.sha256(user_id.bytes + key.encode()).digest()
     lock = int.from_bytes(key_id[:8], signed=True)
-    for attempt in range(TRIES):
-        try:
-            async with database.transaction() as transaction:
-                claim = await transaction.fetch_one(CLAIM, ClaimRow, lock=lock, id=key_id)
-                assert claim is not None  # noqa: S101 - an outer join from one row
-                if not claim.acquired:
-                    raise problems.key_in_progress()
-                if claim.status is not None and claim.body is not None:
-                    if claim.fingerprint != request:
-                        raise problems.key_reused()
-                    return StoredResponse(status=claim.status, body=claim.body, is_replay=True)
-                status, body = await effect(transaction)
-                await transaction.execute(
-                    STORE, id=key_id, fingerprint=request, status=status, body=body, created_at=now
-                )
-                return StoredResponse(status=status, body=body)
-        except asyncpg.UniqueViolationError as error:
-            # The first request committed between this one's snapshot and its lock: everything is rolled back, and the
-            # stored answer is there now.
-            if constraint_name(error) != "pk_idempotency_keys" or attempt + 1 == TRIES:
-                raise
-    raise AssertionError  # the loop returns or raises
+    try:
+        async with database.transaction(may_commit=False) as transaction:
+            claim = await transaction.fetch_one(CLAIM, ClaimRow, lock=lock, id=key_id)
+            assert claim is not None  # noqa: S101 - an outer join from one row
+            if not claim.acquired:
+                raise problems.key_in_progress()
+            if claim.fingerprint is not None and claim.status is not None and claim.body is not None:
+                return _replay(KeyRow(claim.fingerprint, claim.status, claim.body), request)
+            status, body = await effect(transaction)
+            await transaction.execute(STORE, id=key_id, fingerprint=request, status=status, body=body, created_at=now)
+            return StoredResponse(status=status, body=body)
+    except (Problem, asyncpg.IntegrityConstraintViolationError):
+        # The first request may have committed between this one's snapshot and its lock, and have been the reason for
+        # the error: everything is rolled back, and the stored answer is there now.
+        stored = await database.fetch_one(FIND, KeyRow, id=key_id)
+        if stored is None:
+            raise
+    return _replay(stored, request)
+
+
+def _replay(stored: KeyRow, request: bytes) -> StoredResponse:
+    """
+    Raises:
+        Problem: 422, the key was used for another request.
+    """
+    if stored.fingerprint != request:
+        raise problems.key_reused()
+    return StoredResponse(status=stored.status, body=stored.body, is_replay=True)
 
 
 def expired_keys(now: datetime) -> ExpiredRows:
