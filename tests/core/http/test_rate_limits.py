@@ -1,5 +1,6 @@
 """Rate limits over HTTP: per client, per account, per feature; on two machines and without the database."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -95,6 +96,23 @@ def test_health_is_never_refused(limited: App) -> None:
     assert 429 not in {response.status_code for response in responses}
     assert "ratelimit" not in responses[0].headers
     assert get(limited, ip=ip).headers["ratelimit"].startswith('"client";r=4;')
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_other_methods_of_the_health_path_are_limited(limited: App, method: str) -> None:
+    headers = {"Fly-Client-IP": new_ip()}
+    statuses = [limited.http.request(method, HEALTH, headers=headers).status_code for _ in range(6)]
+
+    assert statuses == [405] * 5 + [429]
+
+
+@pytest.mark.parametrize("body", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+def test_health_does_not_wait_for_a_body(limited: App, body: str) -> None:
+    url = urlsplit(str(limited.http.base_url))
+    with socket.create_connection((url.hostname or "", url.port or 80), timeout=5) as connection:
+        connection.sendall(f"GET {HEALTH} HTTP/1.1\r\nHost: a\r\n{body}\r\n\r\n".encode())
+
+        assert connection.recv(9) == b"HTTP/1.1 "
 
 
 def test_preflight_is_not_counted(limited: App) -> None:

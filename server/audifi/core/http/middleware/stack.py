@@ -242,11 +242,11 @@ class HttpMiddleware:
             response = self._cors.preflight_response(headers)
             await response(scope, exchange.raw_receive, exchange.send)
             return
-        is_limited = scope["path"] not in self._unlimited_paths
+        is_limited = scope["path"] not in self._unlimited_paths or scope["method"] != "GET"
         if is_limited:
             self._count_client(scope)
         receive = exchange.raw_receive
-        if has_body(headers):
+        if is_limited and has_body(headers):  # nothing limits how many clients would send the body of a health check
             exchange.is_reading_body = True
             exchange.body = await read_body(receive, headers, self._body_limits.max_bytes(scope))
             exchange.is_reading_body = False
