@@ -21,7 +21,7 @@ import flyctl
 import machines
 import order
 import time_limits
-from images import find_image, find_image_of, was_deployed
+from images import find_image, find_image_of, was_deployed, was_rebuilt
 from machines import Machine
 from options import parse
 from report import RefusedError, Report
@@ -192,7 +192,7 @@ def put_back(options: argparse.Namespace, api: Api, report: Report, pin: str, *,
             return f"Nothing: `{before.version}`, the previous version, still serves."
     if not image:
         return "Nothing: no release has the image that served before. Roll back by hand (docs/runbook.md)."
-    if flyctl.commit_of(image) == options.release:
+    if flyctl.commit_of(image) == options.release and not was_rebuilt(options.app, image):
         return "Nothing: the previous image is the one that was deployed."
     serves_again = match_previous(report)
     # While something healthy serves, fly.toml's strategy keeps it until its successor is ready; else the fastest way.

@@ -26,6 +26,15 @@ def find_image_of(answer: Answer, app: str) -> str:
     return next((image for image in serving + complete if image), "")
 
 
+def was_rebuilt(app: str, image: str) -> bool:
+    """Return whether an image's tag names another build by now: a rebuild of a commit has the commit's tag.
+
+    Releases name images by digest, too (flyctl v0.4.87, internal/build/imgsrc/resolver.go).
+    """
+    newest = next(iter(flyctl.releases(app) or []), None)
+    return "@" in image and newest is not None and newest.image not in {"", image}
+
+
 def find_image(app: str, release: str) -> tuple[str, str]:
     """Return the image of a release or commit, and its full commit.
 

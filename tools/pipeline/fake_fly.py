@@ -186,6 +186,8 @@ class FakeFly:
         self.url = url
         self.releases: list[dict[str, Any]] | None = [release(1, "registry.fly.io/an-app:x"), release(2, IMAGE_BEFORE)]
         """Output of `flyctl releases`; None: the command fails."""
+        self.newer_releases: list[dict[str, Any]] = []
+        """Added to it once the deploy has begun."""
         self.deploys = [Step(replies=[health(NEW)])]
         """One per call; the last one is repeated."""
         self.status = Step(says="2 machines\n")
@@ -211,7 +213,7 @@ class FakeFly:
         listed = Step(status=1, says="no such app") if self.releases is None else Step(says=json.dumps(self.releases))
         plan = {
             "deploy": self.deploys,
-            "releases": [listed],
+            "releases": [listed, listed, *self._releases_since_the_deploy()],
             "status": [self.status],
             "machine list": [Step(status=each is None, says=json.dumps(each)) for each in self.machines],
             "machine destroy": [self.destroy],
@@ -235,6 +237,9 @@ class FakeFly:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def _releases_since_the_deploy(self) -> list[Step]:
+        return [Step(says=json.dumps([*(self.releases or []), *self.newer_releases]))] if self.newer_releases else []
 
     def run(self, command: str, release: str, *arguments: str, **variables: str) -> Done:
         process = self.start(command, release, *arguments, **variables)

@@ -111,6 +111,21 @@ def test_image_of_the_same_commit_is_not_put_back(fly: FakeFly) -> None:
     assert len(fly.commands("deploy")) == 1
 
 
+def test_earlier_build_of_the_commit_is_put_back(fly: FakeFly) -> None:
+    """A rebuild has its commit's tag, so only the digest tells the two builds apart."""
+    fly.serve(health(NEW))
+    earlier, rebuilt = (f"{IMAGE}@sha256:{64 * digit}" for digit in "01")
+    fly.releases = [release(3, earlier)]
+    fly.newer_releases = [release(4, rebuilt)]
+    fly.deploys = [Step(replies=[AWAY]), Step(replies=[health(NEW)])]
+
+    done = fly.deploy()
+
+    assert f"Put back: `{earlier}`, which serves again" in done.last
+    back = f"deploy --app an-app --image {earlier} --skip-release-command --strategy immediate --yes"
+    assert fly.commands("deploy")[1:] == [back]
+
+
 @pytest.mark.parametrize(
     "listed", [None, [], [release(1, IMAGE_BEFORE.replace(BEFORE, "x"), "failed")], [release(1, "")]]
 )
