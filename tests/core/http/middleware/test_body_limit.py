@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx2
 import pytest
@@ -233,3 +234,20 @@ def test_route_may_set_its_own_body_size(port: int) -> None:
     assert httpx2.post(url, json="a" * 150_000).json() == 150_000
     assert httpx2.post(url, json="a" * 250_000).status_code == 413
     assert httpx2.post(url.replace("uploads", "unread"), json="a" * 150_000).status_code == 413
+
+
+@pytest.mark.parametrize("request_line", ["POST /v1/optional", "CONNECT /v1/optional"])
+def test_body_of_an_upgrade_is_never_another_request(port: int, request_line: str) -> None:
+    """The parser ends such a request at its head, where a proxy forwards a body."""
+    smuggled = b"GET /v1/things HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    head = f"{request_line} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: {len(smuggled)}"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\n")
+        answer = connection.recv(65536)
+        with suppress(ConnectionError):  # the server has closed the connection
+            connection.sendall(smuggled)
+            while received := connection.recv(65536):
+                answer += received
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nconnection: close" in answer

@@ -43,6 +43,9 @@ type RawHeaders = tuple[tuple[bytes, bytes], ...]
 HANG_UP_CHECK_SECONDS = 1.0
 """Only slower requests check whether the client has hung up: the check has a cost, and few clients hang up sooner."""
 
+CLOSE: RawHeaders = ((b"connection", b"close"),)
+"""httptools ends a request to upgrade at its head, and would read the body as the next request."""
+
 
 def add_middleware(  # noqa: PLR0913 - the middleware's parts
     app: FastAPI,
@@ -232,6 +235,7 @@ class HttpMiddleware:
                 (request_id.RAW_HEADER, identifier.encode()),
                 *default_headers(scope["scheme"]),
                 *self._cors.response_headers(headers.get(b"origin")),
+                *(CLOSE if b"upgrade" in headers or method == "CONNECT" else ()),
             ),
             record=self._instrumentation.begin(identifier, scope["scheme"], headers),
         )
