@@ -11,6 +11,7 @@ from audifi.core.db.connection import connect
 
 logger = logging.getLogger(__name__)
 
+QUERY_TIMEOUT_SECONDS = 120
 CHECK_TIMES = "20 3 * * *"
 """Each night, in UTC (crontab(5))."""
 MAX_EXAMPLES = 5
@@ -52,7 +53,11 @@ async def check_nightly(
     settings: DatabaseSettings, invariants: Sequence[Invariant], record: Callable[[str, int], None]
 ) -> None:
     """Check on a connection of its own, log what is violated, and record how many examples each invariant has."""
-    connection = await connect(settings, server_settings={"application_name": "audifi-invariants"})
+    connection = await connect(
+        settings,
+        command_timeout_seconds=QUERY_TIMEOUT_SECONDS,
+        server_settings={"application_name": "audifi-invariants"},
+    )
     try:
         violations = {violation.invariant.name: violation for violation in await check(connection, invariants)}
     finally:
