@@ -10,7 +10,10 @@ from uuid import uuid4
 from tests.support.api import OURS, ROOT, Code, environment
 from tools.migrations import VERSIONS, hashes
 
-COPIED = ["server", "dev", "tests/support", "tests/smoke", "tests/migrations"]
+COPIED = [
+    *("server", "dev", "tests/support", "tests/migrations"),
+    *("tools/smoke", "tools/migrations", "tools/contract_diff"),
+]
 BUILT = shutil.ignore_patterns("__pycache__", "node_modules")
 NEWEST = max(path.name[:4] for path in (ROOT / VERSIONS).glob("*.py"))
 NEXT = f"{int(NEWEST) + 1:04}"
