@@ -32,7 +32,7 @@ def succeed(*command: str | Path, **variables: str) -> None:
 
 def test_types_match_the_contract() -> None:
     """`make openapi` writes them."""
-    generator = ROOT / "dev" / "node_modules" / ".bin" / "openapi-typescript"
+    generator = ROOT / "tools" / "node_modules" / ".bin" / "openapi-typescript"
     options = ["--default-non-nullable=false", "--output", "src/schema.ts", "--check"]
     succeed(generator, "../../server/openapi.json", *options)
 
