@@ -55,7 +55,9 @@ def docker(folder: Path) -> Iterator[Docker]:
 
 
 def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([folder / "docker", *arguments], capture_output=True, text=True, check=False)
+    """Run the simulated docker; the Buildah behind it needs no privileges for chroot and vfs."""
+    variables = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs", **os.environ}
+    return subprocess.run([folder / "docker", *arguments], env=variables, capture_output=True, text=True, check=False)
 
 
 def test_base_is_not_in_the_image_store(docker: Docker) -> None:
