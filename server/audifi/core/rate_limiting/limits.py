@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from audifi.core.clock import format_duration
+from audifi.core.config.derived_keys import derive_key
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class CounterKeys:
 
     def __init__(self, secret: SecretStr) -> None:
         """Derive the key of the HMAC from an application secret (NIST SP 800-57 part 1, 5.2)."""
-        self._hmac_key = hmac.digest(secret.get_secret_value().encode(), b"audifi/v1/rate limit counter", "sha256")
+        self._hmac_key = derive_key(secret, "rate limit counter")
 
     def key(self, limit: Limit, subject: str) -> str:
         """Return 32 hex digits. A limit's name holds no NUL, so no two limits share a key."""
