@@ -57,6 +57,10 @@ def read_credential(request: Request, name: CookieName, in_body: str | None) -> 
     return PresentedCredential(value=cookies[0], delivery="cookie")
 
 
+def has_cookie(request: Request, name: CookieName) -> bool:
+    return bool(_values(request, _full_name(request, name)))
+
+
 def set_cookie(request: Request, response: Response, name: CookieName, value: str, *, seconds: int) -> None:
     response.set_cookie(
         _full_name(request, name),
@@ -96,12 +100,21 @@ def _check_page(request: Request) -> None:
 
     A form can't send JSON, and JSON from another origin needs a CORS preflight.
     """
-    settings = services_of(request).settings
     headers = request.headers
-    if headers.get("origin") not in settings.origins or headers.get("sec-fetch-site") == "cross-site":
+    if not _is_allowed(request, headers.get("origin")) or headers.get("sec-fetch-site") == "cross-site":
         raise problems.origin_refused()
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise problems.not_json()
+
+
+def _is_allowed(request: Request, origin: str | None) -> bool:
+    """Return whether the origin is allowed, or is this server's own, where /docs is the only page.
+
+    A page can't choose `Host`, and browsers send the cookies of a host to that host only.
+    """
+    settings = services_of(request).settings
+    own_origin = f"{request.url.scheme}://{request.headers.get('host')}"
+    return origin in settings.origins or (settings.docs_enabled and origin == own_origin)
 
 
 def _full_name(request: Request, name: CookieName) -> str:

@@ -98,6 +98,8 @@ async def request_magic_link(
     seconds = int(service.FLOW_LIFETIME.total_seconds())
     if by_cookie:
         cookies.set_cookie(request, response, cookies.FLOW, flow.secret, seconds=seconds)
+    elif cookies.has_cookie(request, cookies.FLOW):  # of an earlier flow: verify refuses two secrets
+        cookies.clear_cookie(request, response, cookies.FLOW)
     return schemas.FlowStarted(
         flow_id=flow.id,
         expires_in=seconds,

@@ -117,6 +117,24 @@ def test_allowed_origin_can_refresh_with_the_cookie(start_app: StartApp, databas
     assert as_page(browser, "/auth/refresh", origin="https://evil.test", **JSON).status_code == 403
 
 
+def test_docs_page_can_refresh_with_the_cookie(browser: Browser, app: App) -> None:
+    browser.sign_in()
+    own_origin = app.url.replace("http:", "https:")
+    for origin in (app.url, "https://127.0.0.1", "https://127.0.0.1:1", f"{own_origin}.evil.test", f"{own_origin}/"):
+        assert as_page(browser, "/auth/refresh", origin=origin, **JSON).status_code == 403
+
+    assert as_page(browser, "/auth/refresh", origin=own_origin, **JSON).status_code == 200
+
+
+def test_own_origin_is_refused_without_docs(start_app: StartApp, database_url: str, sendgrid: SendGrid) -> None:
+    app = start_app(database_url, docs_enabled=False)
+    browser = Browser(app.http, sendgrid).sign_in()
+    assert isinstance(browser, Browser)
+
+    own_origin = app.url.replace("http:", "https:")
+    assert as_page(browser, "/auth/refresh", origin=own_origin, **JSON).json()["code"] == "origin.refused"
+
+
 def test_client_without_cookies_needs_no_origin(client: Client) -> None:
     """Native apps send no credentials automatically, and have no origin."""
     client.sign_in()
@@ -149,6 +167,16 @@ def test_cookies_have_secure_attributes(browser: Browser) -> None:
         attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
         lasting = {name for name in attributes if not name.startswith("max-age=")}
         assert lasting == {"httponly", "secure", "samesite=strict", "path=/"}
+
+
+def test_flow_by_body_replaces_the_flow_cookie(browser: Browser) -> None:
+    browser.request_mail()
+    mail = browser.request_mail(delivery="body")
+    answer = browser.verify(flow_id=browser.flow["flow_id"], code=mail.code, flow_secret=browser.flow["flow_secret"])
+
+    assert answer.status_code == 200
+    assert browser.cookies == {}
+    assert browser.tokens["refresh_token"]
 
 
 @pytest.mark.parametrize("way", ["link", "code"])
