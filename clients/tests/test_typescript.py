@@ -41,16 +41,18 @@ def test_client_compiles_under_strict() -> None:
     succeed("node_modules/.bin/tsc")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[dict[str, str]]:
-    """Yield the variables of the tests in TypeScript: a server that stores its emails in a folder."""
-    folder = tmp_path_factory.mktemp("api")
+@pytest.fixture
+def server(tmp_path: Path, migrated_database_url: str) -> Iterator[dict[str, str]]:
+    """Yield the variables of the tests in TypeScript: a server that stores its emails in a folder.
+
+    Each test has its own database, whose rate limits allow it 20 sign-ins.
+    """
     app_port = str(free_port())
-    with api.running(folder, DATABASE_URL=database_url, APP_URL=f"http://localhost:{app_port}") as running:
+    with api.running(tmp_path, DATABASE_URL=migrated_database_url, APP_URL=f"http://localhost:{app_port}") as running:
         yield {
             "API_URL": f"http://localhost:{running.port}",
             "APP_PORT": app_port,
-            "MAIL_FOLDER": str(folder / "mail"),
+            "MAIL_FOLDER": str(tmp_path / "mail"),
         }
 
 
@@ -69,3 +71,7 @@ def test_client_works_in_node(server: dict[str, str]) -> None:
 def test_client_works_on_another_origin(server: dict[str, str], chromium: str) -> None:
     succeed("node_modules/.bin/tsc", "--project", "tsconfig.build.json")
     succeed("node", "--test", "test/browser.test.ts", CHROMIUM=chromium, **server)
+
+
+def test_person_signs_in_at_docs_by_clicking(server: dict[str, str], chromium: str) -> None:
+    succeed("node", "--test", "test/docs.test.ts", CHROMIUM=chromium, **server)

@@ -369,6 +369,10 @@ export interface components {
          * MagicLinkVerify
          * @description `token`, from the link, or `flow_id` and `code`.
          * @example {
+         *       "code": "12345678",
+         *       "flow_id": "01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"
+         *     }
+         * @example {
          *       "confirm": true,
          *       "token": "TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"
          *     }
@@ -407,7 +411,13 @@ export interface components {
              */
             delivery?: components["schemas"]["Delivery"] | null;
         };
-        /** RefreshRequest */
+        /**
+         * RefreshRequest
+         * @example {}
+         * @example {
+         *       "refresh_token": "TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"
+         *     }
+         */
         RefreshRequest: {
             /**
              * Refresh Token

@@ -13,6 +13,9 @@ tokens. Send the access token as `Authorization: Bearer …`, and keep it in mem
 API (`credentials: "include"`); `body` is for every other client. `fly.dev` is a public suffix: no page is of the same
 site as a host there.
 
+To sign in at `/docs`, execute `requestMagicLink` with your address and `verifyMagicLink` with `flow_id` and the code,
+then put the access token into *Authorize*.
+
 ## Conventions
 
 - **Errors** are `application/problem+json` (RFC 9457). Decide by `code`, which is stable; show `title` and `detail` to

@@ -105,8 +105,15 @@ class MagicLinkRequest(RequestModel):
 class MagicLinkVerify(RequestModel):
     """`token`, from the link, or `flow_id` and `code`."""
 
-    # Tools would generate an example with both, which is invalid.
-    model_config = ConfigDict(json_schema_extra={"examples": [{"token": EXAMPLE, "confirm": True}]})
+    # Tools would generate an example with both, which is invalid. /docs shows the first.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"flow_id": "01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17", "code": "12345678"},
+                {"token": EXAMPLE, "confirm": True},
+            ]
+        }
+    )
 
     token: Secret | None = None
     """The value of `#token=` in the link."""
@@ -132,6 +139,9 @@ class MagicLinkVerify(RequestModel):
 
 
 class RefreshRequest(RequestModel):
+    # /docs shows the first, which is right in browsers: a token beside the cookie would be refused.
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"refresh_token": EXAMPLE}]})
+
     refresh_token: Secret | None = None
     """If absent, the cookie is used."""
 
