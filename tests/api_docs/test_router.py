@@ -25,7 +25,7 @@ def test_root_names_version_and_links(health_api: Api, accept: str) -> None:
         assert httpx2.get(health_api.url + path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/docs/start.js", ASSET])
+@pytest.mark.parametrize("path", ["/", "/docs", "/docs/style.css", "/docs/start.js", ASSET])
 def test_head_is_answered(health_api: Api, path: str) -> None:
     assert httpx2.head(health_api.url + path).status_code == 200
 
@@ -80,7 +80,7 @@ def test_assets_are_read_only(health_api: Api) -> None:
     assert response.json()["code"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", ASSET, "/openapi.json"])
+@pytest.mark.parametrize("path", ["/docs", "/docs/style.css", "/docs/start.js", ASSET, "/openapi.json"])
 def test_documentation_can_be_disabled(start_app: Callable[..., App], database_url: str, path: str) -> None:
     app = start_app(database_url, docs_enabled=False)
 

@@ -1,4 +1,4 @@
-"""The page at `/docs` and its script. Neither loads anything from another host."""
+"""The page at `/docs`, its style and its script. None of them loads anything from another host."""
 
 SWAGGER_UI = """\
 <!doctype html>
@@ -9,6 +9,7 @@ SWAGGER_UI = """\
 <title>AudiFi API</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+<link rel="stylesheet" href="/docs/style.css">
 <noscript>This page needs JavaScript. <a href="/openapi.json">The OpenAPI document</a> doesn't.</noscript>
 <main id="docs"></main>
 <script src="/docs/assets/swagger-ui-bundle.js"></script>
@@ -16,11 +17,48 @@ SWAGGER_UI = """\
 </html>
 """
 
+STYLE = """\
+/* Swagger UI's code is higher than its lines, and covers the words above and below. */
+.swagger-ui .renderedMarkdown :is(p, li) {
+  line-height: 1.6;
+  overflow-wrap: anywhere;
+}
+.swagger-ui .renderedMarkdown :is(p, li) code {
+  padding: 1px 4px;
+  box-decoration-break: clone;
+  -webkit-box-decoration-break: clone;
+}
+/* On a phone, operation ids have a line of their own: Swagger UI breaks them into pieces of a few letters. */
+@media (max-width: 640px) {
+  .swagger-ui .opblock .opblock-summary-control {
+    flex-wrap: wrap;
+  }
+  .swagger-ui .opblock .opblock-summary-path-description-wrapper {
+    flex: 1;
+  }
+  .swagger-ui .opblock .opblock-summary-operation-id {
+    flex-basis: 100%;
+    margin-top: 4px;
+  }
+}
+"""
+
 START_SCRIPT = """\
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
 follow();
+
+// Swagger UI's open lock is hard to tell from its closed one: here the shackle stands beside the body.
+const LOCK_BODY = "M2 9h10a1 1 0 0 1 1 1v7a1 1 0 0 1-1 1H2a1 1 0 0 1-1-1v-7a1 1 0 0 1 1-1z";
+const OPEN_SHACKLE = "M10 9V6a4.5 4.5 0 0 1 9 0v3h-2V6a2.5 2.5 0 0 0-5 0v3z";
+const openLock = ({ React }) => (props) =>
+  React.createElement(
+    "svg",
+    { ...props, viewBox: "0 0 20 20", width: 20, height: 20, "aria-hidden": true },
+    React.createElement("path", { d: `${LOCK_BODY} ${OPEN_SHACKLE}` }),
+  );
+
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",
@@ -32,8 +70,16 @@ SwaggerUIBundle({
   tryItOutEnabled: true,
   // Requests go to this server, not to the first of the list: the page's policy allows no other.
   plugins: [
-    {
+    (system) => ({
+      components: { UnlockAuthIcon: openLock(system), UnlockAuthOperationIcon: openLock(system) },
       statePlugins: {
+        auth: {
+          wrapSelectors: {
+            // Without this, an operation that also takes no credential would look as if one had been given.
+            isAuthorized: (original) => (_, requirements) =>
+              original(requirements?.filter((requirement) => requirement.size > 0)),
+          },
+        },
         spec: {
           wrapActions: {
             updateJsonSpec: (original) => (spec) =>
@@ -41,7 +87,7 @@ SwaggerUIBundle({
           },
         },
       },
-    },
+    }),
   ],
 });
 """

@@ -69,6 +69,11 @@ async def read_swagger_ui() -> Response:
     return HTMLResponse(pages.SWAGGER_UI, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
+@docs.api_route("/style.css", methods=["GET", "HEAD"])
+async def read_style() -> Response:
+    return Response(pages.STYLE, media_type="text/css")
+
+
 @docs.api_route("/start.js", methods=["GET", "HEAD"])
 async def read_start_script() -> Response:
     return Response(pages.START_SCRIPT, media_type="text/javascript")
