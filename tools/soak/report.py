@@ -9,13 +9,16 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from tools.soak.judge import health_during, outages
+from tools.soak.load import Answer
 from tools.soak.run import Seen
 
 BEGIN, END = "<!-- soak:begin -->", "<!-- soak:end -->"
 # Okabe and Ito's colours, which people with any colour vision can distinguish.
-COLOURS = {"served": "#009e73", "database.unavailable": "#d55e00", "database.busy": "#e69f00", "sent away": "#56b4e9"}
+COLOURS = {"served": "#009e73", "database.unavailable": "#d55e00", "database.busy": "#e69f00", "rejected": "#56b4e9"}
+MAX_BINS = 400
 GREY = "#808080"  # readable on white and on black
 
 
@@ -89,8 +92,29 @@ def write_into(document: Path, text: str) -> None:
 
 
 def draw(seen: Seen, file: Path, wall_minus_monotonic: float) -> None:
-    """Draw the requests per second by result, health, and the faults."""
+    """Draw the requests per second by result, health, and the faults. The size of the file is bounded."""
     zero = min(each.start for each in seen.health)
+    answers = _answers_by_second(seen, zero, wall_minus_monotonic)
+    end = max(max(each, default=0) for each in answers.values()) + 1
+    width = math.ceil(end / MAX_BINS)
+    style: Any = dict.fromkeys("text.color axes.labelcolor axes.edgecolor xtick.color ytick.color".split(), GREY)
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    with mpl.rc_context(style | {"svg.fonttype": "none", "svg.hashsalt": "soak"}):
+        figure = Figure(figsize=(12, 4.2), layout="constrained")
+        rate, health = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        parts = _stack(rate, answers, bins=math.ceil(end / width), width=width)
+        rate.set_yscale("symlog", linthresh=100)
+        rate.set_ylabel("answers a second")
+        figure.legend(parts.values(), parts, loc="outside lower left", frameon=False, ncols=4)
+        _draw_health(health, seen.health, zero, width)
+        health.set_ylabel("health, s")
+        health.set_xlabel("seconds")
+        _mark(seen, rate, health, zero)
+        metadata = {"Date": None} if file.suffix == ".svg" else None
+        figure.savefig(file, transparent=file.suffix == ".svg", metadata=metadata)
+
+
+def _answers_by_second(seen: Seen, zero: float, wall_minus_monotonic: float) -> dict[str, Counter[int]]:
     seconds: dict[str, Counter[int]] = {name: Counter() for name in COLOURS}
     for each in seen.answers:
         if each.kind != "health":
@@ -101,30 +125,38 @@ def draw(seen: Seen, file: Path, wall_minus_monotonic: float) -> None:
             at = math.floor(float(second) - wall_minus_monotonic - zero)
             for what, number in counts.items():
                 seconds[_colour_of("served" if what == "200" else what.partition(" ")[2])][at] += number
-    end = max(max(each, default=0) for each in seconds.values()) + 1
-    style: Any = dict.fromkeys("text.color axes.labelcolor axes.edgecolor xtick.color ytick.color".split(), GREY)
-    style |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "soak"}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(12, 4.2), layout="constrained")
-        rate, health = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        rate.stackplot(
-            range(end),
-            [[of[second] for second in range(end)] for of in seconds.values()],
-            labels=list(seconds),
-            colors=list(COLOURS.values()),
-            step="post",
+    return seconds
+
+
+def _stack(axes: Axes, answers: dict[str, Counter[int]], *, bins: int, width: int) -> dict[str, StepPatch]:
+    """Stack the results. Each is one path down to 0; the next lower result covers the rest of it."""
+    total = [0.0] * bins
+    parts = {}
+    for order, (name, by_second) in enumerate(answers.items()):
+        rates = [sum(by_second[second] for second in range(at * width, (at + 1) * width)) / width for at in range(bins)]
+        total = [below + rate for below, rate in zip(total, rates, strict=True)]
+        # 0 where the result doesn't occur, and one step for equal neighbours: few points.
+        heights = [height if rate else 0 for height, rate in zip(total, rates, strict=True)]
+        edges = [0, *(at for at in range(1, bins) if heights[at] != heights[at - 1]), bins]
+        values = [heights[at] for at in edges[:-1]]
+        parts[name] = axes.stairs(
+            values, [edge * width for edge in edges], fill=True, color=COLOURS[name], zorder=1 - order / 10
         )
-        rate.set_yscale("symlog", linthresh=100)
-        rate.set_ylabel("answers a second")
-        figure.legend(loc="outside lower left", frameon=False, ncols=4)
-        for each in seen.health:
-            colour = COLOURS["served"] if each.code == "connected" else COLOURS["database.unavailable"]
-            health.plot(each.start - zero, each.seconds, ".", color=colour, markersize=3)
-        health.set_ylabel("health, s")
-        health.set_xlabel("seconds")
-        _mark(seen, rate, health, zero)
-        metadata = {"Date": None} if file.suffix == ".svg" else None
-        figure.savefig(file, transparent=file.suffix == ".svg", metadata=metadata)
+    return parts
+
+
+def _draw_health(axes: Axes, health: list[Answer], zero: float, width: int) -> None:
+    """Draw the slowest answer of each bin, one path for each state."""
+    slowest: dict[bool, dict[int, float]] = {True: {}, False: {}}
+    for each in health:
+        of_state = slowest[each.code == "connected"]
+        at = math.floor((each.start - zero) / width) * width
+        of_state[at] = max(of_state.get(at, 0), each.seconds)
+    for is_connected, of_state in slowest.items():
+        color = COLOURS["served" if is_connected else "database.unavailable"]
+        times = [time for at in of_state for time in (at, at, math.nan)]
+        seconds = [second for value in of_state.values() for second in (0, value, math.nan)]
+        axes.plot(times, seconds, color=color, linewidth=1.5, solid_capstyle="round")
 
 
 def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
@@ -144,4 +176,4 @@ def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
 
 
 def _colour_of(name: str) -> str:
-    return {"server.overloaded": "sent away"}.get(name, name if name in COLOURS else "database.unavailable")
+    return {"server.overloaded": "rejected"}.get(name, name if name in COLOURS else "database.unavailable")

@@ -1,10 +1,14 @@
 """A short soak, and its judge."""
 
+import re
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from random import Random
 
 import pytest
 
-from tools.soak import judge
+from tools.soak import judge, report
 from tools.soak.__main__ import run
 from tools.soak.load import Answer
 from tools.soak.run import Fault, Held, Plan, Seen
@@ -119,3 +123,30 @@ def test_slow_or_lost_answers_to_overload_fail() -> None:
 
     assert any("p99" in sentence for sentence in judge.failures(slow, []))
     assert any("no answer" in sentence for sentence in judge.failures(lost, []))
+
+
+def test_picture_of_ten_minutes_has_under_100_kb(tmp_path: Path) -> None:
+    """The worst case: no two seconds are equal."""
+    random = Random(1)
+    floods = {}
+    for name, began in {"capacity": 30, "overload": 460, "frozen": 510}.items():
+        counts = [random.choices(range(1000, 9000), k=3) for _ in range(40)]
+        results = ["200", "503 server.overloaded", "503 database.busy"]
+        floods[name] = {
+            "began": float(began),
+            "by_second": {began + at: dict(zip(results, each, strict=True)) for at, each in enumerate(counts)},
+        }
+    busy = replace(
+        seen(),
+        answers=[Answer(at + random.random(), 0.01, "read", 200, "") for at in range(600) for _ in range(60)],
+        health=[replace(each, seconds=random.random()) for each in watched(0, 600)],
+        faults=[Fault("freeze", at, at + 6.0) for at in range(50, 450, 22)],
+        quiet=[Fault("nothing is asked", at, at + 6.0) for at in (45.0, 455.0, 570.0)],
+        floods=floods,
+    )
+    file = tmp_path / "soak.svg"
+    report.draw(busy, file, 0)
+
+    assert file.stat().st_size < 100_000
+    for text in ("served", "rejected", "database.busy", "freeze", "3 x full"):
+        assert text in re.sub(r"<!--.*?-->", "", file.read_text())
