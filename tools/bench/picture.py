@@ -13,6 +13,7 @@ from tools.bench.ratios import Results, Spread
 
 INK = "#768390"  # a contrast of 3.9 on white, and of 4.8 on GitHub's dark
 COLOURS = {"fastify": "#d9822b", "express": "#3b82c4", "fastapi": "#2f9e6b", "bare": "#8a6fc7"}
+FASTER = "#2f9e6b"
 TICKS = [0.1, 0.3, 1, 3, 10, 30]
 
 
@@ -24,14 +25,14 @@ def draw(results: Results, file: Path) -> None:
     with mpl.rc_context(style | {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "audifi"}):
         figure = Figure(figsize=(9.2, 6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        panel(left, results, "per_second", "requests/s (more is better)")
-        panel(right, results, "p99_ms", "p99 (less is better)")
-        title = f"This server divided by each other, at {CONNECTIONS} connections"
+        panel(left, results, "per_second", "requests/s", is_more_better=True)
+        panel(right, results, "p99_ms", "p99", is_more_better=False)
+        title = f"This server divided by each other, at {CONNECTIONS} connections (shaded: this server is faster)"
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
         figure.savefig(file, transparent=True, metadata={"Date": None})
 
 
-def panel(axes: Axes, results: Results, measure: str, title: str) -> None:
+def panel(axes: Axes, results: Results, measure: str, title: str, *, is_more_better: bool) -> None:
     rows = [
         (f"{workload_title} : {contenders.TITLES[peer]}", COLOURS[peer], Spread.of(values))
         for workload, workload_title in workloads.TITLES.items()
@@ -54,4 +55,22 @@ def panel(axes: Axes, results: Results, measure: str, title: str) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", color=INK, alpha=0.25, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=22)
+    _name_sides(axes, is_more_better=is_more_better)
+
+
+def _name_sides(axes: Axes, *, is_more_better: bool) -> None:
+    """Write on both sides of 1 whether this server is faster there, and shade the side where it is."""
+    low, high = axes.get_xlim()
+    axes.axvspan(*((1, high) if is_more_better else (low, 1)), color=FASTER, alpha=0.12, linewidth=0, zorder=0)
+    left, right = ("slower", "faster") if is_more_better else ("faster", "slower")
+    for text, points, alignment in ((f"← {left}", -6, "right"), (f"{right} →", 6, "left")):
+        axes.annotate(
+            text,
+            (1, 1),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(points, 4),
+            textcoords="offset points",
+            ha=alignment,
+            fontsize=10,
+        )

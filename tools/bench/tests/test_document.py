@@ -2,8 +2,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from tools.bench import document, report
+from tools.bench import document, picture, report
 from tools.bench.ratios import Memory, Results, Statements
 from tools.bench.report import Table
 from tools.bench.tests.test_ratios import NOTHING, sample
@@ -53,6 +54,18 @@ def test_page_and_picture_show_the_results(tmp_path: Path) -> None:
     assert "| this server |  |  |  | 3% / 50% |  |" in page
     assert "| Express | read of one row | 7 of 100 |" in page
     assert "read of one row : Express" in (tmp_path / "performance.svg").read_text()
+
+
+def test_picture_says_which_side_is_faster() -> None:
+    left, right = Figure().subplots(1, 2)
+    picture.panel(left, results(), "per_second", "requests/s", is_more_better=True)
+    picture.panel(right, results(), "p99_ms", "p99", is_more_better=False)
+
+    assert {text.get_text().strip(" ←→"): text.get_ha() for text in left.texts} == {"slower": "right", "faster": "left"}
+    assert {text.get_text().strip(" ←→"): text.get_ha() for text in right.texts} == {
+        "faster": "right",
+        "slower": "left",
+    }
 
 
 def test_missing_measurements_have_no_table() -> None:
