@@ -348,7 +348,7 @@ export interface components {
             /**
              * Email
              * Format: email
-             * @description The recipient. The first sign-in creates the account.
+             * @description The recipient; white space around the address is ignored. The first sign-in creates the account.
              * @example ana@example.com
              */
             email: string;
@@ -397,7 +397,7 @@ export interface components {
             flow_id?: string | null;
             /**
              * Code
-             * @description 8 digits; spaces and hyphens between them are ignored.
+             * @description 8 digits, of any script; white space, hyphens and invisible characters are ignored.
              */
             code?: string | null;
             /**

@@ -79,14 +79,15 @@ async def request_magic_link(
 ) -> schemas.FlowStarted:
     """The response doesn't reveal whether the account exists. The first sign-in creates it."""
     address = addresses.parse(body.email)
+    mailbox = addresses.mailbox_key(address.key)
     services = services_of(request)
     network = context.client.network
     await services.rate_limiter.hit(
         [
             (limits.REQUESTS_PER_CLIENT, network),
             *([(limits.REQUESTS_PER_SITE, site)] if (site := context.client.site) else []),
-            (limits.REQUESTS_PER_ADDRESS_AND_CLIENT, f"{address.untagged} {network}"),
-            (limits.REQUESTS_PER_ADDRESS, address.untagged),
+            (limits.REQUESTS_PER_ADDRESS_AND_CLIENT, f"{mailbox} {network}"),
+            (limits.REQUESTS_PER_ADDRESS, mailbox),
             (limits.emails(services.settings.mail_limit_per_hour), "all"),
         ],
         now=context.now,

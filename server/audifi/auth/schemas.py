@@ -1,6 +1,5 @@
 """Request and response schemas. Every string from a client has a maximum length."""
 
-import re
 import unicodedata
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote
@@ -18,6 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from audifi.auth import addresses
 from audifi.auth.models import Delivery, EventName, Role
+from audifi.auth.pasted_text import normalize_code
 from audifi.core.http.problems import ProblemDetails
 from audifi.core.http.schemas import Id, Instant, Page, RequestModel, ResponseModel
 
@@ -41,10 +41,9 @@ def _local_path(value: str) -> str:
     return value
 
 
-def _without_separators(value: object) -> object:
-    """Remove the spaces and hyphens that people type or copy with a code."""
-    is_short = isinstance(value, str) and len(value) <= MAX_CODE_LENGTH
-    return re.sub(r"[ \u00a0-]", "", str(value)) if is_short else value
+def _digits(value: object) -> object:
+    """Remove what people type or copy with a code."""
+    return normalize_code(value) if isinstance(value, str) and len(value) <= MAX_CODE_LENGTH else value
 
 
 def _name(value: str) -> str:
@@ -78,9 +77,7 @@ Secret = Annotated[
     StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]*$"),
     Field(examples=[EXAMPLE]),
 ]
-Code = Annotated[
-    str, BeforeValidator(_without_separators), StringConstraints(pattern=r"^[0-9]{8}$"), Field(examples=["12345678"])
-]
+Code = Annotated[str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]{8}$"), Field(examples=["12345678"])]
 DisplayName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
@@ -94,7 +91,7 @@ IpPrefix = Annotated[str | None, Field(examples=["203.0.113.0/24"])]
 
 class MagicLinkRequest(RequestModel):
     email: Email
-    """The recipient. The first sign-in creates the account."""
+    """The recipient; white space around the address is ignored. The first sign-in creates the account."""
     redirect_to: LocalPath | None = None
     """The page of the frontend to open after sign-in; verify returns it."""
     delivery: DeliveryField = "cookie"
@@ -122,7 +119,7 @@ class MagicLinkVerify(RequestModel):
     flow_id: Id | None = None
     """`flow_id` from the response to the request. Required with `code`."""
     code: Code | None = None
-    """8 digits; spaces and hyphens between them are ignored."""
+    """8 digits, of any script; white space, hyphens and invisible characters are ignored."""
     flow_secret: Secret | None = None
     """`flow_secret` from the response to the request, if its `delivery` was `body`."""
     delivery: DeliveryField | None = None
