@@ -26,7 +26,8 @@ then put the access token into *Authorize*.
   checks and of requests that were refused unread. After a 429 or 503, wait for the seconds in `Retry-After`.
 - **Lists** have pages: pass `next_cursor` as `cursor` until it is null.
 - **Times** are RFC 3339 in UTC; **ids** are UUIDv7 (RFC 9562). Treat ids as opaque.
-- **Requests** are JSON of at most 64 KB; unknown fields are refused. Responses may get new fields, and enumerations new
+- **Requests** are JSON of at most 64 KB. Unknown fields and unknown query parameters are refused with 422; only health
+  ignores its query. Responses may get new fields, and enumerations new
   values, at any time: ignore those that you don't know.
 """
 

@@ -22,12 +22,14 @@ from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import Problem
 from audifi.core.http.rate_limits import count_request
+from audifi.core.http.routing import StrictRoute
 from audifi.core.http.schemas import Cursor, PageLimit
 
 router = APIRouter(
     prefix="/api/v1/auth",
     tags=["auth"],
     generate_unique_id_function=operation_id,
+    route_class=StrictRoute,
 )
 
 SessionId = Annotated[UUID, Path(description="The session's id.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]

@@ -155,9 +155,10 @@ def send_invalid_requests(watched: Watched, sendgrid: SendGrid) -> None:
             wrong += [{name: {token: token}} for name in ("token", "refresh_token", "flow_secret", "redirect_to")]
             wrong += [{"flow_id": token, "code": token, "flow_secret": token, "delivery": token, "confirm": token}]
             for body in wrong:
-                answer = client.ask("POST", f"{path}?token={token}&email={token}", body)
+                answer = client.ask("POST", path, body)
                 assert answer.status_code in {401, 409, 422, 429}, (path, answer.text)
             client.ip = new_ip()
+            assert client.ask("POST", f"{path}?token={token}&{token}={token}", {}).status_code == 422
             for content in (f'{{"{token}": "{token}"', f"email={token}"):
                 kinds = {
                     "Content-Type": "application/json" if content[0] == "{" else "application/x-www-form-urlencoded"

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from audifi.core.http import problems
 from audifi.core.http.middleware.request_id import HEADER
 from audifi.core.http.problems import MEDIA_TYPE, FieldError, Problem, ProblemDetails
+from audifi.core.http.routing import StrictRoute
 from audifi.core.rate_limiting.limits import Limit, LimitStatus, RateLimitExceededError
 
 OF_ANY = (problems.internal(),)
@@ -132,7 +133,7 @@ def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: boo
         yield RATE_LIMITED
     if "requestBody" in operation:
         yield from OF_ANY_BODY
-    if "requestBody" in operation or "parameters" in operation:
+    if "requestBody" in operation or "parameters" in operation or isinstance(context.original_route, StrictRoute):
         yield INVALID
     if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", ())):
         yield problems.cursor_invalid()
