@@ -195,6 +195,17 @@ def malformed() -> Problem:
     return Problem(400, "request.malformed", "Malformed JSON", "Send a UTF-8 JSON body, not deeply nested.")
 
 
+def http_version_refused(version: str) -> Problem:
+    """RFC 9112, 3: 400 for a request line without a version (HTTP/0.9). RFC 9110, 15.6.6: 505 for HTTP/2.0."""
+    if version < "1":
+        return Problem(
+            400, "http_version.missing", "Missing HTTP version", "End the request line with HTTP/1.1.", headers=CLOSE
+        )
+    return Problem(
+        505, "http_version.unsupported", "HTTP version not supported", "Send the request as HTTP/1.1.", headers=CLOSE
+    )
+
+
 def too_large() -> Problem:
     return Problem(413, "request.too_large", "Request body too large", "Send a smaller body.", headers=CLOSE)
 

@@ -102,6 +102,34 @@ def test_head_answers_as_get_without_body(client: httpx2.Client) -> None:
     assert client.head("/uploads").status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("version", "status", "code"),
+    [
+        ("", 400, "http_version.missing"),
+        (" HTTP/0.9", 400, "http_version.missing"),
+        (" HTTP/2.0", 505, "http_version.unsupported"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_other_http_version_is_refused(
+    client: httpx2.Client, method: str, version: str, status: int, code: str
+) -> None:
+    head = f"{method} /v1/things{version}\r\nHost: a\r\nOrigin: {ORIGIN}\r\nAccess-Control-Request-Method: GET\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=10) as connection:
+        connection.sendall(head.encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))  # up to the end of the connection
+
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert f'"code": "{code}"'.encode() in answer
+
+
+def test_http_1_0_is_answered(client: httpx2.Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /v1/things HTTP/1.0\r\n\r\n")
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.fixture
 def counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[int]]]:
     """A server's port, and the statuses that its requests are counted with."""

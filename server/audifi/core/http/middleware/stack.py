@@ -43,6 +43,8 @@ type RawHeaders = tuple[tuple[bytes, bytes], ...]
 HANG_UP_CHECK_SECONDS = 1.0
 """Only slower requests check whether the client has hung up: the check has a cost, and few clients hang up sooner."""
 
+HTTP_VERSIONS = {"1.1", "1.0"}
+
 CLOSE: RawHeaders = ((b"connection", b"close"),)
 """httptools ends a request to upgrade at its head, and would read the body as the next request."""
 
@@ -242,6 +244,8 @@ class HttpMiddleware:
 
     async def _respond(self, exchange: Exchange) -> None:
         scope, headers = exchange.scope, exchange.headers
+        if scope["http_version"] not in HTTP_VERSIONS:  # uvicorn lets them through
+            raise problems.http_version_refused(scope["http_version"])
         if is_preflight(exchange.method, headers):
             response = self._cors.preflight_response(headers)
             await response(scope, exchange.raw_receive, exchange.send)
