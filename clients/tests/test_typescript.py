@@ -14,6 +14,7 @@ from tests.support.api import ROOT, free_port
 pytestmark = pytest.mark.client
 
 CLIENT = ROOT / "clients" / "typescript"
+CALLER_SECRET = "c" * 32
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -48,11 +49,13 @@ def server(tmp_path: Path, migrated_database_url: str) -> Iterator[dict[str, str
     Each test has its own database, whose rate limits allow it 20 sign-ins.
     """
     app_port = str(free_port())
-    with api.running(tmp_path, DATABASE_URL=migrated_database_url, APP_URL=f"http://localhost:{app_port}") as running:
+    settings = {"APP_URL": f"http://localhost:{app_port}", "TRUSTED_CALLERS": f"web={CALLER_SECRET}"}
+    with api.running(tmp_path, DATABASE_URL=migrated_database_url, **settings) as running:
         yield {
             "API_URL": f"http://localhost:{running.port}",
             "APP_PORT": app_port,
             "MAIL_FOLDER": str(tmp_path / "mail"),
+            "CALLER_SECRET": CALLER_SECRET,
         }
 
 

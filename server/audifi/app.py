@@ -48,6 +48,7 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         app,
         allowed_origins=settings.origins,
         trusted_proxies=settings.trusted_proxies,
+        trusted_callers=settings.trusted_callers,
         request_limiter=services.request_limiter,
         concurrency_limit=services.concurrency_limit,
         unlimited_paths=frozenset({HEALTH_PATH}),

@@ -34,6 +34,11 @@ export interface Options {
    * `resume` that finds none says so by its answer alone.
    */
   onSignedOut?: () => void;
+  /**
+   * For a server that calls for a person: its secret of the API's TRUSTED_CALLERS, and the person's address as the server's own
+   * proxy tells it, by which the API then limits and records. Make a client for each person. Never in a browser or an app.
+   */
+  caller?: { secret: string; clientIp: string };
   fetch?: (request: Request) => Promise<Response>;
 }
 
@@ -82,6 +87,7 @@ export function createClient(options: Options): Client {
   const api = createFetchClient<paths>({
     baseUrl,
     credentials: delivery === "cookie" ? "include" : "omit",
+    ...(options.caller ? { headers: callerHeaders(options.caller) } : {}),
     ...(options.fetch ? { fetch: options.fetch } : {}),
   });
 
@@ -177,6 +183,10 @@ export function createClient(options: Options): Client {
   };
   api.use(middleware);
   return Object.assign(api, { resume: refresh, signOut });
+}
+
+function callerHeaders({ secret, clientIp }: NonNullable<Options["caller"]>): Record<string, string> {
+  return { "AudiFi-Caller-Secret": secret, "AudiFi-Client-IP": clientIp };
 }
 
 async function isAboutAccessToken(response: Response): Promise<boolean> {

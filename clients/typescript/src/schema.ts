@@ -829,6 +829,19 @@ export interface components {
                 };
             };
         };
+        /** @description Forbidden */
+        Forbidden: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                    /** @enum {string} */
+                    code: "caller.unknown";
+                };
+            };
+        };
         /** @description Bad Request */
         BadRequest: {
             headers: {
@@ -984,6 +997,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -1069,6 +1083,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -1161,6 +1176,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             408: components["responses"]["RequestTimeout"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -1240,6 +1256,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
             408: components["responses"]["RequestTimeout"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -1360,7 +1377,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "account.disabled" | "origin.refused";
+                        code: "caller.unknown" | "account.disabled" | "origin.refused";
                     };
                 };
             };
@@ -1513,7 +1530,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "origin.refused";
+                        code: "caller.unknown" | "origin.refused";
                     };
                 };
             };
@@ -1633,7 +1650,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "origin.refused";
+                        code: "caller.unknown" | "origin.refused";
                     };
                 };
             };
@@ -1761,6 +1778,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -1846,6 +1864,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -1934,6 +1953,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Not Found */
             404: {
                 headers: {
@@ -2056,6 +2076,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Unprocessable Content */
             422: {
                 headers: {

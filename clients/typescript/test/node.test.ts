@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { ApiError, createClient, type Client, type Options } from "../src/index.ts";
-import { API_URL, codeFor, newAddress } from "./support.ts";
+import { API_URL, CALLER_SECRET, codeFor, newAddress } from "./support.ts";
 
 async function signIn(options: Partial<Options> = {}): Promise<{ api: Client; email: string }> {
   const api = createClient({ baseUrl: API_URL, delivery: "body", ...options });
@@ -256,4 +256,12 @@ test("a request that was cancelled leaves nothing behind", async () => {
 
   await assert.rejects(cancelled, { name: "AbortError" });
   assert.equal((await api.GET("/api/v1/auth/me")).data?.email, email);
+});
+
+test("a frontend's server tells the address of the person it calls for", async () => {
+  const { api } = await signIn({ caller: { secret: CALLER_SECRET, clientIp: "203.0.113.7" } });
+
+  const { data } = await api.GET("/api/v1/auth/sessions");
+
+  assert.equal(data?.data[0]?.ip_prefix, "203.0.113.0/24");
 });

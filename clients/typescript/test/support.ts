@@ -11,6 +11,8 @@ function given(name: string): string {
 export const API_URL = given("API_URL");
 export const APP_PORT = Number(given("APP_PORT"));
 export const MAIL_FOLDER = given("MAIL_FOLDER");
+/** Of a server that may tell whom it calls for. */
+export const CALLER_SECRET = given("CALLER_SECRET");
 /** Where the browser is. */
 export const CHROMIUM = given("CHROMIUM");
 

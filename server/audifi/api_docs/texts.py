@@ -24,6 +24,8 @@ then put the access token into *Authorize*.
   it instead.
 - **Rate limits**: responses carry what is left of each limit (`RateLimit`, `RateLimit-Policy`), except those of health
   checks and of requests that were refused unread. After a 429 or 503, wait for the seconds in `Retry-After`.
+- **Servers that call for people**, such as a frontend's own, have a secret: `AudiFi-Caller-Secret`, with the person's
+  address in `AudiFi-Client-IP`. Limits and the audit log then use that address. Never send it from a browser or an app.
 - **Lists** have pages: pass `next_cursor` as `cursor` until it is null.
 - **Times** are RFC 3339 in UTC; **ids** are UUIDv7 (RFC 9562). Treat ids as opaque.
 - **Requests** are JSON of at most 64 KB. Unknown fields and unknown query parameters are refused with 422; only health

@@ -26,6 +26,7 @@ from tests.support.sentry import Sentry
 pytestmark = pytest.mark.slow
 
 API_KEY = "SG.the-key-that-is-nowhere-to-be-seen"
+CALLER_SECRET = "the-secret-of-a-caller-nobody-sees"  # too short for the redaction of what looks like a token
 PASSWORD = "the-password-that-is-nowhere-to-be-seen"
 WAIT_SECONDS = 20
 
@@ -102,6 +103,7 @@ def _watched(
         migrated_database_url.replace("postgres@", f"postgres:{PASSWORD}@"),
         ENVIRONMENT="production",
         TRUSTED_PROXIES="127.0.0.0/8",
+        TRUSTED_CALLERS=f"web={CALLER_SECRET}",
         SENDGRID_API_KEY=API_KEY,
         SENDGRID_API_URL=sendgrid.url,
         SENTRY_DSN=sentry.dsn,
@@ -125,6 +127,7 @@ def use_account(watched: Watched, sendgrid: SendGrid) -> None:
     """Go through an account's life, up to its deletion."""
     for kind, proof_of in ((Client, by_link), (Browser, by_code)):
         client = watched.client(kind, sendgrid)
+        client.headers = client.headers | {"AudiFi-Caller-Secret": CALLER_SECRET, "AudiFi-Client-IP": new_ip()}
         proof = watched.mailed(client)
         assert client.verify(**proof_of(proof), **client.secret()).status_code == 200
         for path in ("/auth/me", "/auth/sessions", "/auth/me/activity"):
@@ -146,6 +149,11 @@ def use_account(watched: Watched, sendgrid: SendGrid) -> None:
 def send_invalid_requests(watched: Watched, sendgrid: SendGrid) -> None:
     """Send all kinds of invalid requests, with secrets in each place of a request."""
     client = watched.client(Client, sendgrid)
+    for headers in (
+        {"AudiFi-Caller-Secret": f"{CALLER_SECRET}!"},
+        {"AudiFi-Caller-Secret": CALLER_SECRET, "AudiFi-Client-IP": CALLER_SECRET},
+    ):
+        assert client.ask("GET", "/auth/me", headers=headers).status_code in {403, 422}
     proof = watched.mailed(client)
     assert client.verify(token=proof["token"]).status_code == 409
     assert client.verify(**by_link(proof), **client.secret()).status_code == 200
@@ -189,6 +197,7 @@ REFUSE = "ALTER TABLE {0} ADD CONSTRAINT none CHECK (false) NOT VALID", "ALTER T
 def break_dependencies(watched: Watched, sendgrid: SendGrid) -> None:
     """Make the database and the e-mail provider fail, temporarily and permanently."""
     client = watched.client(Client, sendgrid)
+    client.headers = {"AudiFi-Caller-Secret": CALLER_SECRET}
     client.sign_in()
     for table in ("users", "sign_in_flows", "sessions", "auth_events"):
         for done, undone in (BREAK, REFUSE):
@@ -267,6 +276,7 @@ def test_outputs_and_database_contain_no_secrets(watched: Watched, sendgrid: Sen
     assert len(watched.secrets) > 40
     assert len(watched.errors) > 200
     lines = [json.loads(line) for line in log.splitlines()]
+    assert any(line.get("caller") == "web" for line in lines)
     verified = [line for line in lines if line["message"].startswith("POST /api/v1/auth/magic-link/verify ")]
     assert len(verified) > 10
     assert "Traceback" not in log
@@ -283,7 +293,7 @@ def test_outputs_and_database_contain_no_secrets(watched: Watched, sendgrid: Sen
     assert len(watched.collector.spans) > 500
     assert "/api/v1/auth/magic-link/verify" in metrics
 
-    settings = {API_KEY, PASSWORD, *SECRETS.values()}
+    settings = {API_KEY, PASSWORD, CALLER_SECRET, *SECRETS.values()}
     for where, text in [*outputs.items(), *(("an error", error) for error in watched.errors)]:
         assert_nowhere(watched.secrets | watched.addresses | settings, text, where)
     for table, rows in tables.items():

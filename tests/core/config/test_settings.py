@@ -41,6 +41,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "10.0.0.0/8,s3cr3t",
             "TRUSTED_PROXIES: must be networks such as 172.16.0.0/12, separated by commas",
         ),
+        ("TRUSTED_CALLERS", "web=s3cr3t", "TRUSTED_CALLERS: must be NAME=SECRET, separated by commas"),
+        ("TRUSTED_CALLERS", "s3cr3t" * 6, "TRUSTED_CALLERS: must be NAME=SECRET"),
+        ("TRUSTED_CALLERS", "Web=" + "s3cr3t" * 6, "TRUSTED_CALLERS: must be NAME=SECRET"),
+        ("TRUSTED_CALLERS", "web=s3cr3t " + "s3cr3t" * 6, "TRUSTED_CALLERS: must be NAME=SECRET"),
+        ("TRUSTED_CALLERS", ",".join(["web=s3cr3t" + "x" * 26] * 2), "TRUSTED_CALLERS: must be NAME=SECRET"),
+        ("TRUSTED_CALLERS", f"web={LONG}", "TRUSTED_CALLERS: must have other secrets than JWT_SECRET, JWT_SECRET_PREV"),
         ("METRICS_PORT", "8080", "METRICS_PORT: must not be PORT"),
         ("JWT_SECRET", "s3cr3t" * 5, "JWT_SECRET: must have at least 32 characters; `openssl rand"),
         ("JWT_SECRET_PREVIOUS", "s3cr3t", "JWT_SECRET_PREVIOUS: must have at least 32 characters"),
@@ -130,6 +136,16 @@ def test_one_secret_for_two_uses_is_refused(
 
     with pytest.raises(SettingsError, match=rf"^{link_secret}: must differ from JWT_SECRET"):
         load(Settings)
+
+
+def test_callers_have_names_and_several_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ["+/=" + letter * 29 for letter in "abc"]
+    monkeypatch.setenv("TRUSTED_CALLERS", "web={}, web={},\n admin-2={}".format(*secrets))
+    settings = load(Settings)
+
+    assert [caller.name for caller in settings.trusted_callers] == ["web", "web", "admin-2"]
+    assert [caller.secret.get_secret_value() for caller in settings.trusted_callers] == secrets
+    assert not any(secret in repr(settings) for secret in secrets)
 
 
 def test_development_needs_no_sendgrid_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from audifi.core.http import openapi as contract
 from audifi.core.http.openapi import raises
 from audifi.core.http.problems import Problem, ProblemDetails
+from audifi.core.http.routing import StrictRoute
 
 LATE = Problem(409, "thing.late", "Too late")
 GONE = Problem(410, "thing.gone", "It is gone")
@@ -56,7 +57,7 @@ def test_route_documents_problems_of_its_dependencies() -> None:
 
     answers = document(router)["paths"]["/things"]["get"]["responses"]
 
-    assert answers.keys() == {"200", "409", "410", "429", "500", "503"}
+    assert answers.keys() == {"200", "403", "409", "410", "429", "500", "503"}
     assert codes(answers["409"]) == ["thing.taken", "thing.late"]
     assert codes(answers["410"]) == ["thing.gone"]
     assert answers["409"]["content"].keys() == {"application/problem+json"}
@@ -81,7 +82,7 @@ def test_route_with_body_documents_body_problems() -> None:
     whole = document(router)
     answers = whole["paths"]["/things"]["post"]["responses"]
 
-    assert answers.keys() == {"200", "400", "408", "413", "415", "422", "429", "500", "503"}
+    assert answers.keys() == {"200", "400", "403", "408", "413", "415", "422", "429", "500", "503"}
     assert codes(answers["422"]) == ["request.invalid"]
     assert "HTTPValidationError" not in whole["components"]["schemas"]
     shared = whole["components"]["responses"]
@@ -94,6 +95,15 @@ def test_route_with_parameter_documents_422() -> None:
 
     @router.get("/things")
     async def list_things(limit: int = 1) -> None: ...
+
+    assert "422" in document(router)["paths"]["/things"]["get"]["responses"]
+
+
+def test_strict_route_documents_422() -> None:
+    router = APIRouter(route_class=StrictRoute)
+
+    @router.get("/things")
+    async def list_things() -> None: ...
 
     assert "422" in document(router)["paths"]["/things"]["get"]["responses"]
 

@@ -11,11 +11,25 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from audifi import __version__
 from audifi.core.config.database_url import DatabaseURL
-from audifi.core.config.validators import ApiKey, Dsn, Mailbox, Networks, PositiveSeconds, Secret, Url, Urls
+from audifi.core.config.validators import (
+    ApiKey,
+    Dsn,
+    Mailbox,
+    Networks,
+    PositiveSeconds,
+    Secret,
+    TrustedCaller,
+    TrustedCallers,
+    Url,
+    Urls,
+)
 
 # Fly's proxy connects to a machine from this private IPv4 range. The app listens on IPv4 only, so other machines of the
 # organization, which use the private IPv6 network, can't reach it and forge the proxy's headers.
 FLY_PROXY_NETWORKS = (IPv4Network("172.16.0.0/12"),)
+
+
+SECRETS = ("jwt_secret", "jwt_secret_previous", "magic_link_secret", "magic_link_secret_previous")
 
 
 class SettingsError(Exception):
@@ -100,6 +114,9 @@ class Settings(DatabaseSettings):
     """The keys of the HMACs of links, codes and flows are derived from it."""
     magic_link_secret_previous: Secret | None = None
     """The secret before; remove it after 10 minutes."""
+    trusted_callers: TrustedCallers = ()
+    """Servers that may tell the address of the person they call for, such as a frontend's: NAME=SECRET, separated by
+    commas. A name may have several secrets, while one replaces the other."""
     fly_app_name: str = "audifi-api"
     """Set by Fly. Tokens name it as issuer and audience, so that production refuses staging's."""
 
@@ -153,6 +170,16 @@ class Settings(DatabaseSettings):
     def _check_secrets_differ(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value and value in {info.data.get("jwt_secret"), info.data.get("jwt_secret_previous")}:
             raise ValueError("must differ from JWT_SECRET and JWT_SECRET_PREVIOUS")
+        return value
+
+    @field_validator("trusted_callers")
+    @classmethod
+    def _check_callers_know_no_other_secret(
+        cls, value: tuple[TrustedCaller, ...], info: ValidationInfo
+    ) -> tuple[TrustedCaller, ...]:
+        others = {info.data.get(name) for name in SECRETS}
+        if any(caller.secret in others for caller in value):
+            raise ValueError(f"must have other secrets than {', '.join(map(str.upper, SECRETS))}")
         return value
 
     @field_validator("app_url")

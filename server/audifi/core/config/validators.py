@@ -6,7 +6,7 @@ Each refusal is a sentence that follows the setting's name, and repeats nothing 
 import re
 from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -15,7 +15,15 @@ SECRET_MIN_BYTES = 32
 MAX_PORT = 65535
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 URL = re.compile(r"(https?)://([a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*)?")
+CALLER = re.compile(rf"([a-z][a-z0-9-]{{0,31}})=([!-~]{{{SECRET_MIN_BYTES},}})")
 DSN = re.compile(r"https?://\w+@[\w.:-]+/([\w./-]+/)?\d+", re.ASCII)
+
+
+class TrustedCaller(NamedTuple):
+    """A server that may tell the address of the person it calls for."""
+
+    name: str
+    secret: SecretStr
 
 
 def _strip(value: object) -> object:
@@ -50,6 +58,19 @@ def _check_networks(value: object) -> object:
         return tuple(ip_network(part) for part in value) if isinstance(value, list) else value
     except ValueError:
         raise ValueError("must be networks such as 172.16.0.0/12, separated by commas") from None
+
+
+def _check_callers(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    callers = [CALLER.fullmatch(part) for part in value]
+    secrets = {match[2] for match in callers if match}
+    if len(secrets) < len(callers):
+        raise ValueError(
+            f"must be NAME=SECRET, separated by commas: names in lower case, and different secrets of at least "
+            f"{SECRET_MIN_BYTES} characters, without spaces; `openssl rand -base64 48` makes a good one"
+        )
+    return tuple(TrustedCaller(match[1], SecretStr(match[2])) for match in callers if match)
 
 
 def _check_secret_length(value: SecretStr) -> SecretStr:
@@ -93,5 +114,8 @@ Url = Annotated[str, AfterValidator(_check_url), BeforeValidator(_strip)]
 Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_check_networks), BeforeValidator(_split)
+]
+TrustedCallers = Annotated[
+    tuple[TrustedCaller, ...], NoDecode, BeforeValidator(_check_callers), BeforeValidator(_split)
 ]
 Mailbox = Annotated[str, Field(max_length=320), AfterValidator(_check_mailbox), BeforeValidator(_strip)]

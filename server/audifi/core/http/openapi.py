@@ -19,6 +19,7 @@ from audifi.core.http.routing import StrictRoute
 from audifi.core.rate_limiting.limits import Limit, LimitStatus, RateLimitExceededError
 
 OF_ANY = (problems.internal(),)
+OF_CALLERS = (problems.caller_unknown(),)
 OF_ANY_BODY = (
     problems.malformed(),
     problems.timeout(),
@@ -131,6 +132,7 @@ def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: boo
     if is_limited:
         yield problems.overloaded(3)
         yield RATE_LIMITED
+        yield from OF_CALLERS
     if "requestBody" in operation:
         yield from OF_ANY_BODY
     if "requestBody" in operation or "parameters" in operation or isinstance(context.original_route, StrictRoute):
@@ -166,7 +168,7 @@ def _document_answers(
         answer = _answer(status, status_problems, headers)
         if str(status) in answers:  # the 503 of health has its own schema
             answer["content"] |= answers[str(status)]["content"]
-        elif all(problem in (*OF_ANY, *OF_ANY_BODY) for problem in status_problems):
+        elif all(problem in (*OF_ANY, *OF_ANY_BODY, *OF_CALLERS) for problem in status_problems):
             name = HTTPStatus(status).phrase.title().replace(" ", "")
             shared[name] = answer | _answer(status, status_problems, [HEADER])
             answer = {"$ref": f"#/components/responses/{name}"}

@@ -232,6 +232,15 @@ def not_found() -> Problem:
     return Problem(404, "not_found", "Not found", "The resource doesn't exist, or belongs to another account.")
 
 
+def caller_unknown() -> Problem:
+    return Problem(
+        403,
+        "caller.unknown",
+        "Unknown caller",
+        "TRUSTED_CALLERS has no such secret. Send the current one in AudiFi-Caller-Secret, or leave the header out.",
+    )
+
+
 def cursor_invalid() -> Problem:
     return Problem(
         400,

@@ -102,6 +102,7 @@ def test_preflight_of_other_origin_is_refused(client: httpx2.Client, origin: str
     [
         ({"Access-Control-Request-Method": "TRACE"}, "The method isn't allowed."),
         ({"Access-Control-Request-Headers": "authorization, X-Forwarded-For"}, "The header x-forwarded-for isn't"),
+        ({"Access-Control-Request-Headers": "audifi-caller-secret"}, "The header audifi-caller-secret isn't"),
         ({"Access-Control-Request-Headers": "<b>"}, "A header isn't allowed."),
         ({"Access-Control-Request-Headers": "a" * 40}, "A header isn't allowed."),
     ],

@@ -1,14 +1,24 @@
-"""The client's address and scheme, from Fly's proxy.
+"""The client's address and scheme, from Fly's proxy; and the address of the person a trusted server calls for.
 
 https://fly.io/docs/networking/request-headers/. Fly overwrites Fly-Client-IP. It appends to a client's own
 X-Forwarded-For, and puts the app's public address last, so neither end of that list is the client.
 """
 
+import hmac
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.types import Scope
+
+from audifi.core.config.validators import TrustedCaller
+from audifi.core.http import problems
+from audifi.core.http.problems import FieldError, Problem
+
+SECRET_HEADER = "AudiFi-Caller-Secret"  # noqa: S105 - its name
+ADDRESS_HEADER = "AudiFi-Client-IP"
+RAW_SECRET_HEADER, RAW_ADDRESS_HEADER = SECRET_HEADER.lower().encode(), ADDRESS_HEADER.lower().encode()
 
 
 class TrustedProxies:
@@ -32,6 +42,45 @@ class TrustedProxies:
     def _contains(self, peer: str) -> bool:
         address = parse_address(peer)
         return address is not None and any(address in network for network in self._networks)
+
+
+class CallerRegistry:
+    """The servers that may tell the address of the person they call for, by their secrets.
+
+    A frontend's own server calls for many people, who would otherwise share the limits of its address.
+    """
+
+    def __init__(self, callers: Sequence[TrustedCaller]) -> None:
+        self._callers = [(caller.name, _digest(caller.secret.get_secret_value().encode())) for caller in callers]
+
+    def apply(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Problem | None:
+        """Write the caller's name and the told address into the scope; return why the request must be refused.
+
+        Without a secret, the address header is ignored as any unknown header. A wrong secret isn't: the people behind
+        a server that was forgotten in a rotation would share one limit, and nobody would see why.
+        """
+        secret = headers.get(RAW_SECRET_HEADER)
+        if secret is None:
+            return None
+        presented = _digest(secret)
+        # All are compared, each in constant time, so that the time tells nothing about them.
+        names = [name for name, digest in self._callers if hmac.compare_digest(digest, presented)]
+        if not names:
+            return problems.caller_unknown()
+        scope["state"]["caller"] = names[0]
+        text = headers.get(RAW_ADDRESS_HEADER)
+        if text is None:  # the server calls for itself
+            return None
+        address = parse_address(text.decode("latin-1"))
+        if address is None:
+            detail = "must be one IPv4 or IPv6 address"
+            return problems.invalid([FieldError(code="ip_any_address", detail=detail, parameter=ADDRESS_HEADER)])
+        scope["client"] = (str(address), 0)
+        return None
+
+
+def _digest(secret: bytes) -> bytes:
+    return sha256(secret).digest()
 
 
 @lru_cache(4096)

@@ -121,6 +121,8 @@ def _optional_fields(code: str | None, state: Mapping[str, Any]) -> dict[str, st
     fields = {}
     if user_id := state.get("user_id"):
         fields["user.id"] = str(user_id)
+    if caller := state.get("caller"):
+        fields["caller"] = caller
     if code:
         fields["error.type"] = code
     if trace_id := current_trace_id.get():

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from audifi.core.config.validators import TrustedCaller
 from audifi.core.http import openapi, problems
 from audifi.core.http.client_info import network_of
 from audifi.core.http.middleware import request_id
@@ -21,7 +22,7 @@ from audifi.core.http.middleware.body_limit import (
     has_body,
     read_body,
 )
-from audifi.core.http.middleware.client_address import TrustedProxies
+from audifi.core.http.middleware.client_address import CallerRegistry, TrustedProxies
 from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.http.middleware.cors import CorsPolicy, is_preflight
 from audifi.core.http.middleware.default_headers import default_headers
@@ -54,6 +55,7 @@ def add_middleware(  # noqa: PLR0913 - the middleware's parts
     *,
     allowed_origins: Sequence[str],
     trusted_proxies: Sequence[IPv4Network | IPv6Network],
+    trusted_callers: Sequence[TrustedCaller] = (),
     request_limiter: ApproximateRateLimiter,
     concurrency_limit: ConcurrencyLimit,
     unlimited_paths: frozenset[str],
@@ -67,6 +69,7 @@ def add_middleware(  # noqa: PLR0913 - the middleware's parts
         app: before its first request.
         allowed_origins: whose pages may call this API with cookies and read its responses.
         trusted_proxies: the networks whose headers tell the client's address and scheme.
+        trusted_callers: the servers that may tell the address of the person they call for.
         request_limiter: limits each client's requests.
         concurrency_limit: limits all requests.
         unlimited_paths: paths that neither limit applies to, and whose successful responses aren't logged: health
@@ -80,6 +83,7 @@ def add_middleware(  # noqa: PLR0913 - the middleware's parts
     app.add_middleware(
         HttpMiddleware,
         proxies=TrustedProxies(trusted_proxies),
+        callers=CallerRegistry(trusted_callers),
         cors=CorsPolicy(allowed_origins),
         body_limits=BodyLimits(app.router.routes),
         request_limiter=request_limiter,
@@ -169,11 +173,12 @@ class HttpMiddleware:
     - records: the log line, metrics, the span, the report of an unexpected error.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the middleware's parts
         self,
         app: ASGIApp,
         *,
         proxies: TrustedProxies,
+        callers: CallerRegistry,
         cors: CorsPolicy,
         body_limits: BodyLimits,
         request_limiter: ApproximateRateLimiter,
@@ -183,6 +188,7 @@ class HttpMiddleware:
     ) -> None:
         self._app = app
         self._proxies = proxies
+        self._callers = callers
         self._cors = cors
         self._body_limits = body_limits
         self._request_limiter = request_limiter
@@ -252,7 +258,10 @@ class HttpMiddleware:
             return
         is_limited = scope["path"] not in self._unlimited_paths or scope["method"] != "GET"
         if is_limited:
+            refusal = self._callers.apply(scope, headers)
             self._count_client(scope)
+            if refusal:
+                raise refusal
         receive = exchange.raw_receive
         if is_limited and has_body(headers):  # nothing limits how many clients would send the body of a health check
             exchange.is_reading_body = True
