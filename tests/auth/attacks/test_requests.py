@@ -182,6 +182,15 @@ def test_twenty_first_request_for_an_address_is_limited(client: Client, app: App
     assert elsewhere(client).request().status_code == 202
 
 
+def test_counters_hold_no_address_in_clear(
+    start_app: Callable[..., App], migrated_database_url: str, sendgrid: SendGrid
+) -> None:
+    Client(start_app(migrated_database_url).http, sendgrid).request_mail()
+    query = "SELECT count(*) >= 4 AND bool_and(key ~ '^[0-9a-f]{32}$') FROM rate_limit_counters"
+
+    assert databases.fetch_value(migrated_database_url, query) is True
+
+
 def test_concurrent_requests_respect_the_limit(client: Client, app: App) -> None:
     answers = at_once([client.request] * 30)
 
