@@ -139,7 +139,7 @@ class Load:
         self.writes.append(Write(user=account.user, n=number, start=due, acknowledged=status == OK, refused=refused))
 
     async def _refresh(self, person: Person, due: float) -> None:
-        """Refresh until there is a response, as clients do: the token works 30 s more if the response got lost."""
+        """Refresh until there is a response, as clients do: the token still works if the response got lost."""
         while True:
             tokens = {"refresh_token": person.account.refresh_token}
             status, body = await self.ask("refresh", due, "POST", "/auth/refresh", json=tokens)

@@ -105,7 +105,9 @@ export interface paths {
         put?: never;
         /**
          * Refresh the session
-         * @description A refresh token works once. A repeated request within 30 s gets the same refresh token again.
+         * @description Exchange a refresh token for the next one.
+         *
+         *     A repeated request gets the same refresh token again, until that one is used. Then the old token ends the session.
          */
         post: operations["refreshSession"];
         delete?: never;

@@ -160,7 +160,10 @@ async def verify_magic_link(
 async def refresh_session(
     request: Request, response: Response, context: AuthContextDep, body: schemas.RefreshRequest | None = None
 ) -> schemas.Tokens:
-    """A refresh token works once. A repeated request within 30 s gets the same refresh token again."""
+    """Exchange a refresh token for the next one.
+
+    A repeated request gets the same refresh token again, until that one is used. Then the old token ends the session.
+    """
     credential = cookies.read_credential(request, cookies.REFRESH, body.refresh_token if body else None)
     if credential is None:
         raise problems.refresh_token_missing()

@@ -17,8 +17,6 @@ from audifi.core.rate_limiting.exact import RateLimiter
 
 IDLE_LIFETIME = timedelta(days=7)
 ABSOLUTE_LIFETIME = timedelta(days=30)
-REPLAY_WINDOW = timedelta(seconds=30)
-"""For tabs that refresh concurrently, and for lost responses."""
 MAX_SESSIONS = 20
 
 SESSIONS = Session.__table__
@@ -110,8 +108,9 @@ REVOKE_OTHERS = _revoke((SESSIONS.c.user_id == bindparam("owner_id")) & (SESSION
 async def refresh(context: AuthContext, limiter: RateLimiter, token: RefreshToken) -> TokenSet:
     """Exchange a refresh token for one of the next generation.
 
-    Within 30 s, a repeated request gets the same refresh token again. Any other reuse means that the token was stolen,
-    and ends the session (RFC 9700, 4.14.2).
+    A repeated request gets the same refresh token again, until that one is used: the response may have been lost, or
+    two tabs have read the token. Reuse of an older token means that it was stolen, and ends the session (RFC 9700,
+    4.14.2).
 
     Raises:
         Problem: 401 or 429.
@@ -145,7 +144,7 @@ async def _replay(context: AuthContext, token: RefreshToken) -> TokenSet:
         raise problems.refresh_token("revoked")
     if session.idle_expires_at <= context.now:
         raise problems.refresh_token("expired")
-    if session.generation == token.generation + 1 and context.now - session.rotated_at <= REPLAY_WINDOW:
+    if session.generation == token.generation + 1:
         return token_set(context, session)
     async with context.database.transaction() as tx:
         await revoke(tx, context, REVOKE_ONE, reason="reused", session_id=session.id)
