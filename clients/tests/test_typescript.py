@@ -15,6 +15,7 @@ pytestmark = pytest.mark.client
 
 CLIENT = ROOT / "clients" / "typescript"
 CALLER_SECRET = "c" * 32
+NODE_TESTS = ("node.test.ts", "session.test.ts", "retry.test.ts")
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -67,13 +68,15 @@ def chromium() -> str:
     return program
 
 
-def test_client_works_in_node(server: dict[str, str]) -> None:
-    succeed("node", "--test", "test/node.test.ts", CHROMIUM="none", **server)
+@pytest.mark.parametrize("file", NODE_TESTS)
+def test_client_works_in_node(server: dict[str, str], file: str) -> None:
+    succeed("node", "--test", f"test/{file}", CHROMIUM="none", **server)
 
 
-def test_client_works_on_another_origin(server: dict[str, str], chromium: str) -> None:
+@pytest.mark.parametrize("file", ["browser.test.ts", "tabs.test.ts"])
+def test_client_works_in_pages_of_another_origin(server: dict[str, str], chromium: str, file: str) -> None:
     succeed("node_modules/.bin/tsc", "--project", "tsconfig.build.json")
-    succeed("node", "--test", "test/browser.test.ts", CHROMIUM=chromium, **server)
+    succeed("node", "--test", f"test/{file}", CHROMIUM=chromium, **server)
 
 
 def test_person_signs_in_at_docs_by_clicking(server: dict[str, str], chromium: str) -> None:

@@ -8,27 +8,34 @@
  */
 import createFetchClient, { type Client as FetchClient, type Middleware } from "openapi-fetch";
 
+import { ApiError, asProblem, isAboutAccessToken, problemResponse } from "./problems.ts";
+import { retrying, type Fetch } from "./retry.ts";
 import type { components, paths } from "./schema.ts";
+import { createSession, type AuthState, type Session, type Tokens } from "./session.ts";
+import { cookieHint, lock, memoryStore, type Store } from "./store.ts";
 
+export { ApiError, type Problem } from "./problems.ts";
 export type { components, operations, paths } from "./schema.ts";
+export type { AuthState, Tokens } from "./session.ts";
+export { localStore, memoryStore, type Store } from "./store.ts";
 
 export type Schemas = components["schemas"];
-/** RFC 9457. Decide by `code`. */
-export type Problem = Schemas["ProblemDetails"];
-export type Tokens = Schemas["Tokens"];
 
 export interface Options {
   /** Scheme, host and port; no path. */
   baseUrl: string;
   /**
    * Where the refresh token is kept. `cookie`: by the browser, which shows it to no script; for pages whose origin the API
-   * allows, on its site. `body`: by `keep`; for everything else.
+   * allows, on its site. `body`: in `store`; for everything else.
    */
   delivery?: "cookie" | "body";
-  /** Where `delivery` is `body`: the refresh token of an earlier run, if there is one. */
-  refreshToken?: string | null | undefined;
-  /** Where `delivery` is `body`: called with each new refresh token, to be kept safe; with null once it is of no more use. */
-  keep?: (refreshToken: string | null) => void;
+  /** Where `delivery` is `body`: keeps the refresh token from one run to the next. Without one, it is in memory. */
+  store?: Store;
+  /**
+   * Where `delivery` is `cookie`: whether `resume` asks the API even if nobody has signed in on a page of this origin; for
+   * pages that share a session with another origin. Otherwise localStorage says so, and no 401 shows in the console.
+   */
+  alwaysAsk?: boolean;
   /**
    * Called once when the session that this client knew has ended, here or elsewhere: the person has to sign in again. A
    * `resume` that finds none says so by its answer alone.
@@ -39,15 +46,15 @@ export interface Options {
    * proxy tells it, by which the API then limits and records. Make a client for each person. Never in a browser or an app.
    */
   caller?: { secret: string; clientIp: string };
-  fetch?: (request: Request) => Promise<Response>;
+  fetch?: Fetch;
 }
 
-export interface Client extends FetchClient<paths> {
+export interface Client extends FetchClient<paths>, Pick<Session, "authState" | "subscribe"> {
   /**
    * Get an access token from what is kept of a session: at the start of a page or an app.
    *
    * @returns whether somebody is signed in.
-   * @throws {TypeError} if the API can't be reached; {@link ApiError} if it can't tell. Neither ends the session.
+   * @throws if the API can't be reached, what `fetch` throws; {@link ApiError} if it can't tell. Neither ends the session.
    */
   resume(): Promise<boolean>;
   /**
@@ -58,99 +65,77 @@ export interface Client extends FetchClient<paths> {
   signOut(): Promise<void>;
 }
 
-/** An answer that is neither a yes nor a no: 429, 503 and the like. `code` is `unknown` if it wasn't the API that answered. */
-export class ApiError extends Error {
-  readonly problem: Problem;
-
-  constructor(problem: Problem) {
-    super(`${problem.status} ${problem.code}: ${problem.title}`);
-    this.name = "ApiError";
-    this.problem = problem;
-  }
-}
-
 const AUTH = "/api/v1/auth";
 const VERIFY = `${AUTH}/magic-link/verify`;
+const REFRESH = `${AUTH}/refresh`;
+const LOGOUT = `${AUTH}/logout`;
 /** Whose 401 says nothing about the access token. */
-const WITHOUT_ACCESS = new Set([VERIFY, `${AUTH}/refresh`, `${AUTH}/magic-link/request`, `${AUTH}/logout`]);
+const WITHOUT_ACCESS = new Set([VERIFY, REFRESH, `${AUTH}/magic-link/request`, LOGOUT]);
+const REPEATABLE = new Set([REFRESH, LOGOUT]);
+/** Other tabs wait meanwhile. */
+const REFRESH_TIMEOUT_MS = 30_000;
 
 export function createClient(options: Options): Client {
-  const { baseUrl, delivery = "cookie", keep, onSignedOut } = options;
-  let accessToken: string | undefined;
-  let refreshToken = options.refreshToken ?? undefined;
-  /** Counts sign-ins and sign-outs: what a refresh that began before the last one answers is about another session. */
-  let epoch = 0;
-  let refreshing: Promise<boolean> | undefined;
-  /** Requests that may be sent again, by openapi-fetch's id. */
-  const again = new Map<string, Request>();
-
+  const { baseUrl, delivery = "cookie", alwaysAsk = false, onSignedOut } = options;
+  const byCookie = delivery === "cookie";
+  const store = byCookie ? cookieHint(baseUrl, alwaysAsk) : (options.store ?? memoryStore());
+  const exclusively = lock(`audifi.session ${baseUrl}`);
   const api = createFetchClient<paths>({
     baseUrl,
-    credentials: delivery === "cookie" ? "include" : "omit",
+    credentials: byCookie ? "include" : "omit",
     ...(options.caller ? { headers: callerHeaders(options.caller) } : {}),
-    ...(options.fetch ? { fetch: options.fetch } : {}),
+    fetch: retrying(options.fetch ?? ((request) => fetch(request)), REPEATABLE),
+  });
+  const session = createSession({
+    store,
+    exclusively,
+    kept: (tokens) => (byCookie ? tokens.session.id : (tokens.refresh_token ?? null)),
+    exchange: async (kept) => {
+      const signal = AbortSignal.timeout?.(REFRESH_TIMEOUT_MS) ?? null; // React Native has none
+      const { data, response, error } = await api.POST(REFRESH, { body: bodyOf(kept), signal });
+      if (data) return data;
+      const problem = asProblem(error, response);
+      if (!problem.code.startsWith("refresh_token.")) throw new ApiError(problem);
+      return null;
+    },
   });
 
-  function take(tokens: Tokens): void {
-    accessToken = tokens.access_token;
-    if (tokens.refresh_token) {
-      refreshToken = tokens.refresh_token;
-      keep?.(refreshToken);
-    }
-  }
-
-  function drop(): void {
-    const wasSignedIn = accessToken !== undefined || refreshToken !== undefined;
-    epoch++;
-    refreshing = undefined;
-    accessToken = undefined;
-    refreshToken = undefined;
-    if (wasSignedIn) {
-      keep?.(null);
-      onSignedOut?.();
-    }
-  }
-
-  /** Once at a time: whoever else needs a new token waits for the same answer. */
-  function refresh(): Promise<boolean> {
-    if (!refreshing) {
-      const asking = askForTokens().finally(() => {
-        if (refreshing === asking) refreshing = undefined;
-      });
-      refreshing = asking;
-    }
-    return refreshing;
-  }
-
-  async function askForTokens(): Promise<boolean> {
-    if (delivery === "body" && refreshToken === undefined) return false;
-    const began = epoch;
-    const { data, response, error } = await api.POST(`${AUTH}/refresh`, { body: heldToken() });
-    if (began !== epoch) return accessToken !== undefined;
-    if (data) {
-      take(data);
-      return true;
-    }
-    const problem = asProblem(error, response);
-    if (!problem.code.startsWith("refresh_token.")) throw new ApiError(problem);
-    drop();
-    return false;
-  }
-
   /** An empty body still says that it is JSON, which a request with a cookie must be. */
-  function heldToken(): Schemas["RefreshRequest"] {
-    return delivery === "body" && refreshToken !== undefined ? { refresh_token: refreshToken } : {};
+  function bodyOf(kept: string | null): Schemas["RefreshRequest"] {
+    return byCookie || kept === null ? {} : { refresh_token: kept };
   }
 
-  async function signOut(): Promise<void> {
-    await refreshing?.catch(() => undefined); // its answer would set the cookie anew
-    const { error, response } = await api.POST(`${AUTH}/logout`, { body: heldToken() });
-    if (!response.ok) throw new ApiError(asProblem(error, response));
+  /** After a refresh that has begun, whose answer would set the cookie anew. */
+  function signOut(): Promise<void> {
+    return exclusively(async () => {
+      const { error, response } = await api.POST(LOGOUT, { body: bodyOf(await store.read()) });
+      if (!response.ok) throw new ApiError(asProblem(error, response));
+    });
   }
 
-  const middleware: Middleware = {
+  api.use(authentication(session));
+  if (onSignedOut) notifySignOut(session, onSignedOut);
+  const { authState, subscribe, refresh } = session;
+  return Object.assign(api, { authState, subscribe, resume: refresh, signOut });
+}
+
+function notifySignOut({ authState, subscribe }: Session, onSignedOut: () => void): void {
+  let before: AuthState = authState();
+  subscribe(() => {
+    const wasSignedIn = before.status === "signed_in";
+    before = authState();
+    if (wasSignedIn && before.status === "signed_out") onSignedOut();
+  });
+}
+
+/** Adds the access token; gets a new one and repeats the request when the API refuses it. */
+function authentication(session: Session): Middleware {
+  /** Requests that may be sent again, by openapi-fetch's id. */
+  const again = new Map<string, Request>();
+  return {
     onRequest({ request, schemaPath, id }) {
       if (request.headers.has("Authorization")) return request; // the caller's own
+      const accessToken = session.accessToken();
       if (accessToken !== undefined) request.headers.set("Authorization", `Bearer ${accessToken}`);
       if (!WITHOUT_ACCESS.has(schemaPath)) again.set(id, request.clone());
       return request;
@@ -159,54 +144,28 @@ export function createClient(options: Options): Client {
       const request = again.get(id);
       again.delete(id);
       if (response.ok) {
-        if (schemaPath === VERIFY) {
-          epoch++;
-          take((await response.clone().json()) as Tokens);
-        }
-        if (schemaPath === `${AUTH}/logout` || (schemaPath === `${AUTH}/me` && sent.method === "DELETE")) drop();
+        if (schemaPath === VERIFY) await session.start((await response.clone().json()) as Tokens);
+        if (schemaPath === LOGOUT || (schemaPath === `${AUTH}/me` && sent.method === "DELETE")) await session.end();
         return undefined;
       }
       if (!request || !(await isAboutAccessToken(response))) return undefined;
       try {
+        const accessToken = session.accessToken();
         const isStale = request.headers.get("Authorization") !== (accessToken ? `Bearer ${accessToken}` : null);
-        if (!isStale && !(await refresh())) return undefined;
+        if (!isStale && !(await session.refresh())) return undefined;
       } catch (error) {
         if (error instanceof ApiError) return problemResponse(error.problem);
         throw error;
       }
-      request.headers.set("Authorization", `Bearer ${accessToken}`);
+      request.headers.set("Authorization", `Bearer ${session.accessToken()}`);
       return fetch(request);
     },
     onError({ id }) {
       again.delete(id);
     },
   };
-  api.use(middleware);
-  return Object.assign(api, { resume: refresh, signOut });
 }
 
 function callerHeaders({ secret, clientIp }: NonNullable<Options["caller"]>): Record<string, string> {
   return { "AudiFi-Caller-Secret": secret, "AudiFi-Client-IP": clientIp };
-}
-
-async function isAboutAccessToken(response: Response): Promise<boolean> {
-  if (response.status !== 401) return false;
-  const body: unknown = await response
-    .clone()
-    .json()
-    .catch(() => undefined);
-  return asProblem(body, response).code.startsWith("access_token.");
-}
-
-/** What answered may be something between here and the API, which knows no problems. */
-function asProblem(body: unknown, { status, statusText }: Response): Problem {
-  if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string") return body as Problem;
-  return { type: "about:blank", title: statusText || `Status ${status}`, status, instance: "", code: "unknown", request_id: "" };
-}
-
-function problemResponse(problem: Problem): Response {
-  return new Response(JSON.stringify(problem), {
-    status: problem.status,
-    headers: { "Content-Type": "application/problem+json" },
-  });
 }

@@ -1,99 +1,19 @@
 /** In a real Chromium, on a page of another origin than the API's: CORS, cookies, refresh. */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
-
-import type { createClient } from "../src/index.ts";
-import { API_URL, APP_PORT, CHROMIUM, codeFor, newAddress } from "./support.ts";
-
-declare global {
-  var api: ReturnType<typeof createClient>;
-  var ended: number;
-}
-
-const FILES: Record<string, [file: string, type: string]> = {
-  "/": ["page.html", "text/html"],
-  "/index.js": ["../dist/index.js", "text/javascript"],
-  "/openapi-fetch.js": ["../node_modules/openapi-fetch/dist/index.mjs", "text/javascript"],
-};
-
-async function servePage(port: number): Promise<Server> {
-  const server = createServer(async (request, response) => {
-    const [file, type] = FILES[request.url ?? ""] ?? [];
-    if (!file || !type) {
-      response.writeHead(404).end();
-      return;
-    }
-    response.writeHead(200, { "Content-Type": type }).end(await readFile(new URL(file, import.meta.url)));
-  });
-  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-  return server;
-}
-
-function urlOf(server: Server): string {
-  return `http://localhost:${(server.address() as AddressInfo).port}`;
-}
-
-let browser: Browser;
-let app: Server;
-let stranger: Server;
-
-before(async () => {
-  // Chromium's sandbox doesn't start as root, and needn't: it opens our own pages.
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-  app = await servePage(APP_PORT);
-  stranger = await servePage(0);
-});
-
-after(async () => {
-  await browser.close();
-  app.close();
-  stranger.close();
-});
-
-async function open(context: BrowserContext, url: string): Promise<Page> {
-  const page = await context.newPage();
-  await page.goto(url);
-  await page.waitForFunction(() => "createClient" in globalThis);
-  await page.evaluate((baseUrl) => {
-    globalThis.ended = 0;
-    const { createClient: create } = globalThis as unknown as { createClient: typeof createClient };
-    globalThis.api = create({ baseUrl, onSignedOut: () => globalThis.ended++ });
-  }, API_URL);
-  return page;
-}
-
-async function signIn(page: Page): Promise<string> {
-  const email = newAddress();
-  const flow = await page.evaluate(
-    async (address) => (await api.POST("/api/v1/auth/magic-link/request", { body: { email: address } })).data,
-    email,
-  );
-  assert.ok(flow);
-  assert.equal(flow.flow_secret, undefined);
-  const status = await page.evaluate(
-    async (body) => (await api.POST("/api/v1/auth/magic-link/verify", { body })).response.status,
-    { flow_id: flow.flow_id, code: await codeFor(email) },
-  );
-  assert.equal(status, 200);
-  return email;
-}
-
-const whoAmI = (page: Page) => page.evaluate(async () => (await api.GET("/api/v1/auth/me")).data?.email);
+import { newContext, open, signInOn, whoAmI } from "./pages.ts";
+import { API_URL } from "./support.ts";
 
 test("a page of another origin signs in, calls, refreshes and signs out", async () => {
-  const context = await browser.newContext();
-  const page = await open(context, urlOf(app));
+  const context = await newContext();
+  const page = await open(context);
   const preflights: string[] = [];
   page.on("response", (response) => {
     if (response.request().method() === "OPTIONS") preflights.push(response.url());
   });
 
-  const email = await signIn(page);
+  const email = await signInOn(page);
   assert.equal(await whoAmI(page), email);
 
   const cookies = await context.cookies(API_URL);
@@ -111,7 +31,7 @@ test("a page of another origin signs in, calls, refreshes and signs out", async 
 
   // Loaded again, the page has no access token: it resumes by the cookie, which is another one then.
   await page.close();
-  const later = await open(context, urlOf(app));
+  const later = await open(context);
   assert.equal(await later.evaluate(() => api.resume()), true);
   assert.equal(await whoAmI(later), email);
   const next = (await context.cookies(API_URL)).find((cookie) => cookie.name === refresh.name);
@@ -126,10 +46,10 @@ test("a page of another origin signs in, calls, refreshes and signs out", async 
 });
 
 test("two tabs that resume at once both stay signed in", async () => {
-  const context = await browser.newContext();
-  const first = await open(context, urlOf(app));
-  const email = await signIn(first);
-  const second = await open(context, urlOf(app));
+  const context = await newContext();
+  const first = await open(context);
+  const email = await signInOn(first);
+  const second = await open(context);
 
   const resumed = await Promise.all([first, second].map((page) => page.evaluate(() => api.resume())));
 
@@ -140,9 +60,9 @@ test("two tabs that resume at once both stay signed in", async () => {
 });
 
 test("a page of an origin that the API doesn't know can do nothing with somebody's cookie", async () => {
-  const context = await browser.newContext();
-  await signIn(await open(context, urlOf(app)));
-  const page = await open(context, urlOf(stranger));
+  const context = await newContext();
+  await signInOn(await open(context));
+  const page = await open(context, { of: "stranger" });
 
   for (const credentials of ["include", "omit"] as const) {
     const outcome = await page.evaluate(
@@ -172,7 +92,7 @@ test("a page of an origin that the API doesn't know can do nothing with somebody
     );
   }, API_URL);
   assert.equal(blind, "kept back");
-  const back = await open(context, urlOf(app));
+  const back = await open(context);
   assert.equal(await back.evaluate(() => api.resume()), true);
   await context.close();
 });

@@ -2,19 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, createClient, type Client, type Options } from "../src/index.ts";
-import { API_URL, CALLER_SECRET, codeFor, newAddress } from "./support.ts";
-
-async function signIn(options: Partial<Options> = {}): Promise<{ api: Client; email: string }> {
-  const api = createClient({ baseUrl: API_URL, delivery: "body", ...options });
-  const email = newAddress();
-  const { data: flow, error } = await api.POST("/api/v1/auth/magic-link/request", { body: { email, delivery: "body" } });
-  assert.ok(flow, JSON.stringify(error));
-  const body = { flow_id: flow.flow_id, flow_secret: flow.flow_secret!, code: await codeFor(email) };
-  const verified = await api.POST("/api/v1/auth/magic-link/verify", { body });
-  assert.equal(verified.response.status, 200, JSON.stringify(verified.error));
-  return { api, email };
-}
+import { ApiError, createClient, memoryStore } from "../src/index.ts";
+import { API_URL, CALLER_SECRET, between, codeFor, newAddress, signIn } from "./support.ts";
 
 test("signs in, asks, changes, and signs out", async () => {
   const { api, email } = await signIn();
@@ -51,12 +40,12 @@ test("gets the next access token when one isn't good any more, and asks again, w
 
 test("asks for new tokens once, however many requests need them", async () => {
   const asked: string[] = [];
-  let kept = "";
-  await signIn({ keep: (token) => (kept = token ?? "") });
+  const store = memoryStore();
+  await signIn({ store });
   const again = createClient({
     baseUrl: API_URL,
     delivery: "body",
-    refreshToken: kept,
+    store,
     fetch: (request) => {
       asked.push(new URL(request.url).pathname);
       return fetch(request);
@@ -73,29 +62,29 @@ test("asks for new tokens once, however many requests need them", async () => {
 });
 
 test("resumes a session by the refresh token that was kept", async () => {
-  let kept: string | null = null;
-  const { email } = await signIn({ keep: (token) => (kept = token) });
-  const before = kept;
+  const store = memoryStore();
+  const { email } = await signIn({ store });
+  const before = store.read();
 
-  const later = createClient({ baseUrl: API_URL, delivery: "body", refreshToken: kept!, keep: (token) => (kept = token) });
+  const later = createClient({ baseUrl: API_URL, delivery: "body", store });
 
   assert.equal(await later.resume(), true);
-  assert.notEqual(kept, before);
+  assert.notEqual(store.read(), before);
   assert.equal((await later.GET("/api/v1/auth/me")).data?.email, email);
 });
 
 test("tells when the session has ended elsewhere", async () => {
   let ended = 0;
-  let kept: string | null = null;
-  const { api } = await signIn({ onSignedOut: () => ended++, keep: (token) => (kept = token) });
-  const other = createClient({ baseUrl: API_URL, delivery: "body", refreshToken: kept! });
+  const store = memoryStore();
+  const { api } = await signIn({ onSignedOut: () => ended++, store });
+  const other = createClient({ baseUrl: API_URL, delivery: "body", store: memoryStore(await store.read()) });
   await other.signOut();
 
   const { error } = await api.GET("/api/v1/auth/me");
 
   assert.equal(error?.status, 401);
   assert.equal(ended, 1);
-  assert.equal(kept, null);
+  assert.equal(store.read(), null);
   assert.equal(await api.resume(), false);
 });
 
@@ -105,7 +94,7 @@ test("a session lives on when the API can't tell", async () => {
   const busy = () =>
     new Response(JSON.stringify({ status: 503, code: "database.busy", title: "The database is busy" }), {
       status: 503,
-      headers: { "Content-Type": "application/problem+json" },
+      headers: { "Content-Type": "application/problem+json", "Retry-After": "60" },
     });
   const { api, email } = await signIn({
     onSignedOut: () => ended++,
@@ -136,12 +125,9 @@ test("problems come as the contract has them", async () => {
   assert.equal(response.headers.get("x-request-id"), error.request_id);
 });
 
-/** Answers in the API's place, as what is between here and there does; null lets a request through. */
-function between(answer: (path: string, request: Request) => Response | Promise<Response | null> | null): Options["fetch"] {
-  return async (request) => (await answer(new URL(request.url).pathname, request)) ?? fetch(request);
-}
-
-const html = (status: number) => () => new Response("<h1>Sign in to this network</h1>", { status });
+/** So long that it is the caller's. */
+const headers = { "Retry-After": "60" };
+const html = (status: number) => () => new Response("<h1>Sign in to this network</h1>", { status, headers });
 const empty = (status: number) => () => new Response(null, { status });
 
 for (const [what, answer] of Object.entries({
@@ -151,12 +137,12 @@ for (const [what, answer] of Object.entries({
 })) {
   test(`${what} ends no session`, async () => {
     let isBetween = false;
-    let kept: string | null = null;
+    const store = memoryStore();
     let ended = 0;
     const { api, email } = await signIn({
       onSignedOut: () => ended++,
-      keep: (token) => (kept = token),
-      fetch: between(() => (isBetween ? answer() : null))!,
+      store,
+      fetch: between(() => (isBetween ? answer() : null)),
     });
     isBetween = true;
 
@@ -166,19 +152,19 @@ for (const [what, answer] of Object.entries({
     isBetween = false;
     assert.equal((await api.GET("/api/v1/auth/me")).data?.email, email);
     assert.equal(ended, 0);
-    assert.notEqual(kept, null);
+    assert.notEqual(store.read(), null);
   });
 }
 
 test("an error of the refresh is returned to who asked for something else", async () => {
   const busy = { status: 503, code: "database.busy", title: "The database is busy" };
-  let kept: string | null = null;
-  await signIn({ keep: (token) => (kept = token) });
+  const store = memoryStore();
+  await signIn({ store });
   const api = createClient({
     baseUrl: API_URL,
     delivery: "body",
-    refreshToken: kept,
-    fetch: between((path) => (path.endsWith("/refresh") ? Response.json(busy, { status: 503 }) : null))!,
+    store,
+    fetch: between((path) => (path.endsWith("/refresh") ? Response.json(busy, { status: 503, headers }) : null)),
   });
 
   const { error, response } = await api.GET("/api/v1/auth/me");
@@ -189,14 +175,14 @@ test("an error of the refresh is returned to who asked for something else", asyn
 
 test("a refresh that ends after a sign-out signs nobody in", async () => {
   let answer: (() => void) | undefined;
-  const kept: (string | null)[] = [];
+  const store = memoryStore();
   const { api } = await signIn({
-    keep: (token) => kept.push(token),
+    store,
     fetch: between(async (path, request) => {
       const response = await fetch(request);
       if (path.endsWith("/refresh")) await new Promise<void>((resolve) => (answer = resolve));
       return response;
-    })!,
+    }),
   });
 
   const resuming = api.resume();
@@ -205,7 +191,7 @@ test("a refresh that ends after a sign-out signs nobody in", async () => {
   answer();
   await Promise.all([resuming, leaving]);
 
-  assert.equal(kept.at(-1), null);
+  assert.equal(store.read(), null);
   assert.equal((await api.GET("/api/v1/auth/me")).error?.code, "access_token.missing");
 });
 
@@ -218,7 +204,7 @@ test("a refresh of the session before doesn't end the one after", async () => {
       if (!path.endsWith("/refresh")) return null;
       await new Promise<void>((resolve) => (answer = resolve));
       return Response.json({ status: 401, code: "refresh_token.expired", title: "The session has ended" }, { status: 401 });
-    })!,
+    }),
   });
   const resuming = api.resume();
   while (!answer) await new Promise((resolve) => setTimeout(resolve, 5));

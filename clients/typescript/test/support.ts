@@ -1,6 +1,10 @@
 /** The running server that `make test-client` starts, and the mails that it would send. */
+import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+
+import { createClient, type Client, type Options } from "../src/index.ts";
+import type { Fetch } from "../src/retry.ts";
 
 function given(name: string): string {
   const value = process.env[name];
@@ -32,4 +36,21 @@ export async function codeFor(email: string): Promise<string> {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`no mail to ${email}`);
+}
+
+/** A client that somebody has signed in with, without cookies. */
+export async function signIn(options: Partial<Options> = {}): Promise<{ api: Client; email: string }> {
+  const api = createClient({ baseUrl: API_URL, delivery: "body", ...options });
+  const email = newAddress();
+  const { data: flow, error } = await api.POST("/api/v1/auth/magic-link/request", { body: { email, delivery: "body" } });
+  assert.ok(flow, JSON.stringify(error));
+  const body = { flow_id: flow.flow_id, flow_secret: flow.flow_secret!, code: await codeFor(email) };
+  const verified = await api.POST("/api/v1/auth/magic-link/verify", { body });
+  assert.equal(verified.response.status, 200, JSON.stringify(verified.error));
+  return { api, email };
+}
+
+/** Answers in the API's place, as what is between here and there does; null lets a request through. */
+export function between(answer: (path: string, request: Request) => Response | Promise<Response | null> | null): Fetch {
+  return async (request) => (await answer(new URL(request.url).pathname, request)) ?? fetch(request);
 }
