@@ -1,6 +1,8 @@
 """The TypeScript client (`make test-client`): its types match the contract, and it works with a real server."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.client
 
 CLIENT = ROOT / "clients" / "typescript"
 CALLER_SECRET = "c" * 32
+GUIDES = (ROOT / "docs" / "frontends.md", CLIENT / "README.md")
 NODE_TESTS = ("node.test.ts", "session.test.ts", "retry.test.ts")
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -32,6 +35,33 @@ def succeed(*command: str | Path, **variables: str) -> None:
     assert done.returncode == 0, f"\n{done.stdout}"
 
 
+@pytest.fixture(scope="session")
+def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the snippets of the guides, each under the name in its first line."""
+    folder = tmp_path_factory.mktemp("guides")
+    for guide in GUIDES:
+        for block, name in re.findall(r"^```tsx?\n(// (\S+)\n.*?)^```$", guide.read_text(), re.DOTALL | re.MULTILINE):
+            (folder / name).write_text(block)
+    (folder / "node_modules").symlink_to(CLIENT / "node_modules")
+    options = {
+        "module": "preserve",
+        "jsx": "react-jsx",
+        "allowImportingTsExtensions": True,
+        "rewriteRelativeImportExtensions": False,
+        "noUnusedLocals": False,
+        "paths": {"@audifi/api": [str(CLIENT / "src" / "index.ts")]},
+    }
+    config = {"extends": str(CLIENT / "tsconfig.json"), "compilerOptions": options, "include": ["*.ts", "*.tsx"]}
+    (folder / "tsconfig.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_every_snippet_of_the_guides_is_checked(guides: Path) -> None:
+    blocks = sum(len(re.findall(r"^```tsx?$", guide.read_text(), re.MULTILINE)) for guide in GUIDES)
+    assert len([*guides.glob("*.ts"), *guides.glob("*.tsx")]) == blocks > 0
+    succeed("node_modules/.bin/tsc", "--project", guides)
+
+
 def test_types_match_the_contract() -> None:
     """`make openapi` writes them."""
     generator = ROOT / "tools" / "node_modules" / ".bin" / "openapi-typescript"
@@ -44,7 +74,7 @@ def test_client_compiles_under_strict() -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, migrated_database_url: str) -> Iterator[dict[str, str]]:
+def server(tmp_path: Path, migrated_database_url: str, guides: Path) -> Iterator[dict[str, str]]:
     """Yield the variables of the tests in TypeScript: a server that stores its emails in a folder.
 
     Each test has its own database, whose rate limits allow it 20 sign-ins.
@@ -57,6 +87,7 @@ def server(tmp_path: Path, migrated_database_url: str) -> Iterator[dict[str, str
             "APP_PORT": app_port,
             "MAIL_FOLDER": str(tmp_path / "mail"),
             "CALLER_SECRET": CALLER_SECRET,
+            "GUIDES": str(guides),
         }
 
 
@@ -73,7 +104,7 @@ def test_client_works_in_node(server: dict[str, str], file: str) -> None:
     succeed("node", "--test", f"test/{file}", CHROMIUM="none", **server)
 
 
-@pytest.mark.parametrize("file", ["browser.test.ts", "tabs.test.ts"])
+@pytest.mark.parametrize("file", ["browser.test.ts", "tabs.test.ts", "guides.test.ts"])
 def test_client_works_in_pages_of_another_origin(server: dict[str, str], chromium: str, file: str) -> None:
     succeed("node_modules/.bin/tsc", "--project", "tsconfig.build.json")
     succeed("node", "--test", f"test/{file}", CHROMIUM=chromium, **server)

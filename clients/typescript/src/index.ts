@@ -14,7 +14,7 @@ import type { components, paths } from "./schema.ts";
 import { createSession, type AuthState, type Session, type Tokens } from "./session.ts";
 import { cookieHint, lock, memoryStore, type Store } from "./store.ts";
 
-export { ApiError, type Problem } from "./problems.ts";
+export { ApiError, dataOf, type Problem } from "./problems.ts";
 export type { components, operations, paths } from "./schema.ts";
 export type { AuthState, Tokens } from "./session.ts";
 export { localStore, memoryStore, type Store } from "./store.ts";
@@ -57,6 +57,12 @@ export interface Client extends FetchClient<paths>, Pick<Session, "authState" | 
    * @throws if the API can't be reached, what `fetch` throws; {@link ApiError} if it can't tell. Neither ends the session.
    */
   resume(): Promise<boolean>;
+  /**
+   * An access token for at least the next minute, to be sent by other means than this client; null if nobody is signed in.
+   *
+   * @throws like {@link resume}.
+   */
+  accessToken(): Promise<string | null>;
   /**
    * End the session, here and at the API.
    *
@@ -115,8 +121,8 @@ export function createClient(options: Options): Client {
 
   api.use(authentication(session));
   if (onSignedOut) notifySignOut(session, onSignedOut);
-  const { authState, subscribe, refresh } = session;
-  return Object.assign(api, { authState, subscribe, resume: refresh, signOut });
+  const { authState, subscribe, freshAccessToken: accessToken, refresh: resume } = session;
+  return Object.assign(api, { authState, subscribe, accessToken, resume, signOut });
 }
 
 function notifySignOut({ authState, subscribe }: Session, onSignedOut: () => void): void {

@@ -4,7 +4,7 @@ import type { components } from "./schema.ts";
 /** RFC 9457. Decide by `code`. */
 export type Problem = components["schemas"]["ProblemDetails"];
 
-/** An answer that is neither a yes nor a no: 429, 503 and the like. `code` is `unknown` if it wasn't the API that answered. */
+/** An answer other than the one that was asked for. `code` is `unknown` if it wasn't the API that answered. */
 export class ApiError extends Error {
   readonly problem: Problem;
 
@@ -19,6 +19,16 @@ export class ApiError extends Error {
 export function asProblem(body: unknown, { status, statusText }: Response): Problem {
   if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string") return body as Problem;
   return { type: "about:blank", title: statusText || `Status ${status}`, status, instance: "", code: "unknown", request_id: "" };
+}
+
+/**
+ * The data of an answer, for callers that want errors thrown.
+ *
+ * @throws {ApiError}
+ */
+export function dataOf<T>({ data, error, response }: { data?: T; error?: unknown; response: Response }): T {
+  if (response.ok) return data as T;
+  throw new ApiError(asProblem(error, response));
 }
 
 export function problemResponse(problem: Problem): Response {

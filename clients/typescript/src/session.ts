@@ -10,6 +10,9 @@ export interface AuthState {
   readonly sessionId: string | null;
 }
 
+/** How much longer than now an access token is good that is handed out. */
+const MARGIN_MS = 60_000;
+
 export interface SessionOptions {
   store: Store;
   exclusively: Exclusively;
@@ -21,6 +24,8 @@ export interface SessionOptions {
 
 export interface Session {
   accessToken(): string | undefined;
+  /** An access token for a minute at least; null if nobody is signed in. */
+  freshAccessToken(): Promise<string | null>;
   authState(): AuthState;
   /** Call a function after each change of `authState`, until the returned one is called. */
   subscribe(listener: () => void): () => void;
@@ -32,6 +37,7 @@ export interface Session {
 
 export function createSession({ store, exclusively, kept, exchange }: SessionOptions): Session {
   let accessToken: string | undefined;
+  let expiresAt = 0;
   let state: AuthState = { status: "unknown", sessionId: null };
   /** Counts sign-ins and sign-outs: what a refresh that began before the last one answers is about another session. */
   let epoch = 0;
@@ -46,6 +52,7 @@ export function createSession({ store, exclusively, kept, exchange }: SessionOpt
 
   async function take(tokens: Tokens): Promise<void> {
     accessToken = tokens.access_token;
+    expiresAt = Date.now() + 1000 * tokens.expires_in;
     become("signed_in", tokens.session.id);
     await store.write(kept(tokens));
   }
@@ -101,6 +108,10 @@ export function createSession({ store, exclusively, kept, exchange }: SessionOpt
 
   return {
     accessToken: () => accessToken,
+    async freshAccessToken() {
+      if (accessToken === undefined || Date.now() > expiresAt - MARGIN_MS) await refresh();
+      return accessToken ?? null;
+    },
     authState: () => state,
     subscribe(listener) {
       listeners.add(listener);

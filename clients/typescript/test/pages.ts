@@ -16,12 +16,17 @@ declare global {
   var ended: number;
 }
 
-async function fileOf(path: string): Promise<[body: Buffer, type: string] | null> {
+/** More files of the frontend's origin, by path. */
+export const more = new Map<string, [body: string, type: string]>();
+
+async function fileOf(path: string): Promise<[body: Buffer | string, type: string] | null> {
   const module = /^\/(\w+\.js)$/.exec(path)?.[1];
   if (path === "/") return [await readFile(new URL("page.html", import.meta.url)), "text/html"];
   if (path === "/openapi-fetch.js") {
     return [await readFile(new URL("../node_modules/openapi-fetch/dist/index.mjs", import.meta.url)), "text/javascript"];
   }
+  const other = more.get(path);
+  if (other) return other;
   return module ? [await readFile(new URL(`../dist/${module}`, import.meta.url)), "text/javascript"] : null;
 }
 

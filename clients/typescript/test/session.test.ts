@@ -1,8 +1,8 @@
 /** Several clients on one store, and what a client tells of its session. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 
-import { createClient, memoryStore, type AuthState, type Client, type Store } from "../src/index.ts";
+import { ApiError, createClient, dataOf, memoryStore, type AuthState, type Client, type Store } from "../src/index.ts";
 import type { Fetch } from "../src/retry.ts";
 import { API_URL, between, signIn } from "./support.ts";
 
@@ -169,4 +169,47 @@ test("a client tries twice at most, and leaves what others store", async () => {
 
   assert.equal(asked.length, 2);
   assert.deepEqual(written, []);
+});
+
+test("an access token that is handed out is good for a minute", async () => {
+  const { api } = await signIn();
+  const first = await api.accessToken();
+  assert.equal(await api.accessToken(), first);
+  mock.method(Date, "now", () => Date.prototype.getTime.call(new Date()) + 541_000);
+
+  const second = await api.accessToken();
+
+  assert.notEqual(second, first);
+  mock.restoreAll();
+  await api.signOut();
+  assert.equal(await api.accessToken(), null);
+});
+
+test("errors are thrown where the caller wants it", async () => {
+  const { api, email } = await signIn();
+  assert.equal(dataOf(await api.GET("/api/v1/auth/me")).email, email);
+  await api.signOut();
+  const answer = await api.GET("/api/v1/auth/me");
+
+  assert.throws(() => dataOf(answer), (error) => error instanceof ApiError && error.problem.code === "access_token.missing");
+});
+
+test("a refresh that isn't answered is given up, and ends no session", async () => {
+  const timeout = new AbortController();
+  let isDead = false;
+  const { api } = await signIn({
+    fetch: (request) => {
+      if (!isDead) return fetch(request);
+      timeout.abort(new DOMException("", "TimeoutError"));
+      return fetch(request);
+    },
+  });
+  mock.method(AbortSignal, "timeout", () => timeout.signal);
+  isDead = true;
+
+  await assert.rejects(api.resume(), { name: "TimeoutError" });
+
+  mock.restoreAll();
+  isDead = false;
+  assert.equal(await api.resume(), true);
 });

@@ -17,6 +17,8 @@ export const APP_PORT = Number(given("APP_PORT"));
 export const MAIL_FOLDER = given("MAIL_FOLDER");
 /** Of a server that may tell whom it calls for. */
 export const CALLER_SECRET = given("CALLER_SECRET");
+/** The folder of the guides' snippets. */
+export const GUIDES = given("GUIDES");
 /** Where the browser is. */
 export const CHROMIUM = given("CHROMIUM");
 
@@ -24,18 +26,27 @@ export function newAddress(): string {
   return `ana-${crypto.randomUUID().slice(0, 13)}@example.com`;
 }
 
-/** The 8 digits of the mail to an address, once it is there. */
-export async function codeFor(email: string): Promise<string> {
+/** The mail to an address, once it is there. */
+async function mailTo(email: string): Promise<string> {
   for (let tries = 0; tries < 200; tries++) {
     const names = (await readdir(MAIL_FOLDER).catch(() => [])).filter((name) => name.endsWith(".eml"));
     for (const name of names) {
       const mail = await readFile(join(MAIL_FOLDER, name), "utf8");
-      const code = /^\s*(\d{4}) (\d{4})\s*$/m.exec(mail);
-      if (mail.includes(`To: ${email}`) && code) return `${code[1]}${code[2]}`;
+      if (mail.includes(`To: ${email}`)) return mail.replaceAll(/=\r?\n/g, "").replaceAll("=3D", "=");
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`no mail to ${email}`);
+}
+
+/** The 8 digits of the mail to an address. */
+export async function codeFor(email: string): Promise<string> {
+  const [, first, last] = /^\s*(\d{4}) (\d{4})\s*$/m.exec(await mailTo(email))!;
+  return `${first}${last}`;
+}
+
+export async function linkFor(email: string): Promise<string> {
+  return /http\S+#token=[\w-]{43}/.exec(await mailTo(email))![0];
 }
 
 /** A client that somebody has signed in with, without cookies. */
