@@ -27,7 +27,7 @@ help: ## List the targets
 setup: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules $(BENCH_READY) ## Install what all other targets need (each also installs it itself)
 
 .PHONY: run
-run: $(RUN_READY) ## Serve on http://127.0.0.1:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
+run: $(RUN_READY) ## Serve on http://localhost:8080 with a PostgreSQL 16 (PORT=… and DATABASE_URL=… change that)
 	@$(IN_VENV) exec python -m dev.run
 
 .PHONY: doctor

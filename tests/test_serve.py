@@ -116,11 +116,22 @@ def test_second_listener_of_a_port_is_refused(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     settings = load(Settings)
     port = free_port()
-    late, early = listen("127.0.0.1", port), listen("127.0.0.1", port)
+    late, [early] = listen("127.0.0.1", port), listen("127.0.0.1", port)
     with early:
         early.listen()
         with pytest.raises(SettingsError, match=f"can't listen on 127.0.0.1:{port}: Address already in use"):
             serve(FastAPI(lifespan=start), settings, late)
+
+
+def test_localhost_is_served_on_both_families(start_api: StartApi, database_url: str) -> None:
+    api = start_api(database_url, HOST="localhost")
+    api.get_health()
+
+    answer = httpx2.get(f"http://[::1]:{api.port}/api/v1/health", timeout=10)
+    assert answer.status_code == 200
+    assert f"listens on http://localhost:{api.port}" in api.log()
+    assert api.stop() == 0
+    assert "Traceback" not in api.log()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -99,15 +99,15 @@ def drop_new_connections(listener: socket.socket) -> None:
 
     By IP_MINTTL (ip(7), Linux): only packets that have crossed no router would still be let in, and those start at 255
     hops where others start at 64. A client that is dropped tries again after a second (RFC 6298, 2.1), and by then is
-    refused. A BPF filter would do it, too, but takes privileges.
+    refused. A BPF filter would do it, too, but takes privileges. IPv6 is for development alone (`listen`).
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and listener.family == socket.AF_INET:
         listener.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 255)
 
 
 def hear_again(connection: socket.socket) -> None:
     """Undo it for a connection that was made from such a listener: one whose handshake ended after the signal."""
-    if sys.platform == "linux":
+    if sys.platform == "linux" and connection.family == socket.AF_INET:
         connection.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 0)
 
 
@@ -124,18 +124,40 @@ def exit_after(seconds: float) -> None:
     timer.start()
 
 
-def listen(host: str, port: int, variable: str = "PORT") -> socket.socket:
-    """Bind a socket, which doesn't accept connections yet.
+def listen(host: str, port: int, variable: str = "PORT") -> list[socket.socket]:
+    """Bind a socket for each address of the host. They don't accept connections yet.
 
     Args:
-        host: an IPv4 address.
+        host: an IPv4 address, or `localhost` for the loopback addresses of both families: browsers try both.
         port: 0 for any that is free.
         variable: the setting that the port comes from.
 
     Raises:
         SettingsError: the address is taken, or isn't this machine's.
     """
-    listener = socket.socket(socket.AF_INET)
+    if host != "localhost":
+        return [_bind(socket.AF_INET, host, port, variable)]
+    listener = _bind(socket.AF_INET, "127.0.0.1", port, variable)
+    if not _has_ipv6():
+        return [listener]
+    try:
+        return [listener, _bind(socket.AF_INET6, "::1", listener.getsockname()[1], variable)]
+    except SettingsError:
+        listener.close()
+        raise
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int, variable: str) -> socket.socket:
+    listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sys.platform == "linux":  # RFC 5482; inherited by connections. Neither asyncio nor uvicorn has such a limit.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_SECONDS * 1000)
@@ -161,29 +183,29 @@ def show_metrics(app: FastAPI, settings: Settings) -> None:
         SettingsError: the port is taken.
     """
     if settings.metrics_port:
-        where = settings.host, settings.metrics_port, "METRICS_PORT"
-        listener = listen(*where)
-        with _taking(listener, *where):
+        listener, *_ = listen(settings.host, settings.metrics_port, "METRICS_PORT")
+        with _taking(listener, *listener.getsockname(), "METRICS_PORT"):
             app.state.services.metrics.listen(listener)
 
 
 def serve(
-    app: FastAPI, settings: Settings, listener: socket.socket, *, exit_within_seconds: float | None = None
+    app: FastAPI, settings: Settings, listeners: list[socket.socket], *, exit_within_seconds: float | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT, then raise SystemExit(0).
 
     Args:
         app: the ASGI application.
         settings: the time limits of the shutdown.
-        listener: from `listen`.
+        listeners: from `listen`.
         exit_within_seconds: end the process this long after the signal, whatever it still does.
 
     Raises:
         SettingsError: another process has begun to listen there, after `listen`.
     """
-    host, port = listener.getsockname()
-    with _taking(listener, host, port, "PORT"):
-        listener.listen(BACKLOG)  # uvloop does so, too, but ignores a failure
+    for listener in listeners:
+        host, port, *_ = listener.getsockname()
+        with _taking(listener, host, port, "PORT"):
+            listener.listen(BACKLOG)  # uvloop does so, too, but ignores a failure
     for number in STOP_SIGNALS:
         signal.signal(number, _exit)  # uvicorn raises the signal again after its shutdown
     config = uvicorn.Config(
@@ -200,7 +222,7 @@ def serve(
     )
     logging.getLogger("uvicorn.error").addFilter(RepeatedWarnings())
     gc.freeze()  # what was imported lives as long as the process: the garbage collector needn't look at it
-    Server(config, settings, exit_within_seconds).run([listener])
+    Server(config, settings, exit_within_seconds).run(listeners)
 
 
 class RepeatedWarnings(logging.Filter):
@@ -230,10 +252,10 @@ def main() -> None:
     logs.configure()
     try:
         settings = load(Settings)
-        listener = listen(settings.host, settings.port)
+        listeners = listen(settings.host, settings.port)
         app = create_app(build_services(settings))
         show_metrics(app, settings)
-        serve(app, settings, listener, exit_within_seconds=EXIT_WITHIN_SECONDS)
+        serve(app, settings, listeners, exit_within_seconds=EXIT_WITHIN_SECONDS)
     except SettingsError as error:
         sys.exit(f"The server can't start.\n{error}")
 

@@ -35,7 +35,7 @@ RATE_LIMITED = problems.rate_limit_exceeded(
 SERVERS = [
     {"url": "https://audifi-api.fly.dev", "description": "Production"},
     {"url": "https://audifi-api-staging.fly.dev", "description": "Staging"},
-    {"url": "http://127.0.0.1:8080", "description": "`make run`"},
+    {"url": "http://localhost:8080", "description": "`make run`"},
 ]
 HEADERS: dict[str, dict[str, Any]] = {
     HEADER: {
