@@ -1364,7 +1364,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "magic_link.invalid" | "magic_link.expired" | "magic_link.used" | "code.invalid";
+                        code: "magic_link.invalid" | "magic_link.expired" | "magic_link.used" | "code.invalid" | "flow_secret.missing";
                     };
                 };
             };

@@ -84,6 +84,16 @@ def code_invalid() -> Problem:
     return unauthenticated("code.invalid", "Invalid code", "Check it, or request a new one: a code takes 5 attempts.")
 
 
+def flow_secret_missing() -> Problem:
+    """Return the problem of a code without cookie and secret. It depends on the request alone, not on the flow."""
+    return unauthenticated(
+        "flow_secret.missing",
+        "Missing flow secret",
+        "The request has no flow cookie and no `flow_secret`. Browsers send the cookie only with credentials, to the "
+        "host that set it, from a page of the same site: localhost and 127.0.0.1 are different sites.",
+    )
+
+
 def refresh_token_missing() -> Problem:
     return unauthenticated("refresh_token.missing", "Missing refresh token", "Send it as a cookie or in the body.")
 

@@ -45,6 +45,7 @@ LINK_OR_CODE_REFUSED = (
     problems.link_expired(),
     problems.link_used(),
     problems.code_invalid(),
+    problems.flow_secret_missing(),
     problems.account_disabled(),
     CONFIRMATION_REQUIRED,
 )
@@ -125,12 +126,14 @@ async def verify_magic_link(
     services = services_of(request)
     await services.rate_limiter.hit([(limits.VERIFIES_PER_CLIENT, context.client.network)], now=context.now)
     flow_secret = cookies.read_credential(request, cookies.FLOW, body.flow_secret)
-    secret = flow_secret.value if flow_secret else None
     replaces = _read(context, cookies.read_credential(request, cookies.REFRESH, None))
     if body.token is not None:
+        secret = flow_secret.value if flow_secret else None
         signed_in = await service.verify_link(
             context, token=body.token, flow_secret=secret, confirm=body.confirm, replaces=replaces
         )
+    elif flow_secret is None:
+        raise problems.flow_secret_missing()
     else:
         assert body.flow_id is not None  # noqa: S101 - MagicLinkVerify checks it
         assert body.code is not None  # noqa: S101
@@ -139,7 +142,7 @@ async def verify_magic_link(
             services.jobs,
             flow_id=body.flow_id,
             code=body.code,
-            flow_secret=secret,
+            flow_secret=flow_secret.value,
             replaces=replaces,
         )
     delivery = body.delivery or signed_in.user.delivery

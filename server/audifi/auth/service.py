@@ -35,7 +35,7 @@ from audifi.auth.context import AUTH_EVENTS, EVENT_COLUMNS, AuthContext, record_
 from audifi.auth.jobs import CODE_EXHAUSTED, SIGN_IN_EMAIL, SignInEmail
 from audifi.auth.models import Delivery, Role, SignInFlow, User
 from audifi.auth.sessions import NOW, SESSION_COLUMNS, SESSIONS, EndedSession, SessionRow, TokenSet, is_live, token_set
-from audifi.auth.tokens import Keys, RefreshToken, new_secret
+from audifi.auth.tokens import RefreshToken, new_secret
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http.problems import Problem
@@ -306,7 +306,7 @@ async def verify_link(
     """
     hashes = {
         "token_hashes": context.keys.digests("link token", token),
-        "flow_hashes": _flow_hashes(context.keys, flow_secret),
+        "flow_hashes": context.keys.digests("flow secret", flow_secret) if flow_secret else [],
     }
     async with context.database.transaction() as tx:
         user = await _consume(tx, context, CONSUME_BY_TOKEN, confirm=confirm, **hashes)
@@ -322,7 +322,7 @@ async def verify_code(
     *,
     flow_id: UUID,
     code: str,
-    flow_secret: str | None,
+    flow_secret: str,
     replaces: RefreshToken | None,
 ) -> SignIn:
     """Sign in with a code, in the browser that requested it.
@@ -332,7 +332,7 @@ async def verify_code(
     Raises:
         Problem: 401 or 403.
     """
-    flow = {"flow_id": flow_id, "flow_hashes": _flow_hashes(context.keys, flow_secret)}
+    flow = {"flow_id": flow_id, "flow_hashes": context.keys.digests("flow secret", flow_secret)}
     attempt = await context.database.write_one(COUNT_ATTEMPT, Attempt, now=context.now, **flow)
     if attempt is None:
         raise await _why_code_is_refused(context, flow)
@@ -377,10 +377,6 @@ async def delete_user(context: AuthContext, *, user_id: UUID, email_key: str) ->
         await tx.execute(CONSUME_OPEN_FLOWS, email_key=email_key, now=context.now)
         await sessions.revoke(tx, context, sessions.REVOKE_ALL, reason="account_deleted", owner_id=user_id)
         await record_audit_event(tx, context, "user.deleted", user_id=user_id)
-
-
-def _flow_hashes(keys: Keys, flow_secret: str | None) -> list[bytes]:
-    return keys.digests("flow secret", flow_secret) if flow_secret else []
 
 
 async def _consume(tx: Transaction, context: AuthContext, statement: Statement, **values: Any) -> SignInRow | None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -134,15 +135,12 @@ def test_code_requires_the_secret_of_its_flow(client: Client, app: App, sendgrid
     right = {"flow_id": client.flow["flow_id"], "code": mail.code}
     thief = elsewhere(client)
     answers = [
-        thief.verify(**right),
-        thief.verify(**right, flow_secret=None),
         thief.verify(**right, **same_address.secret()),
         thief.verify(**right, **other_address.secret()),
         thief.verify(**right, flow_secret="A" * 43),
         thief.verify(**right, flow_secret=client.flow["flow_secret"] + "="),
         thief.verify(**right, flow_secret=client.flow["flow_secret"].swapcase()),
         thief.verify(**right, flow_secret=mail.token),
-        browser.verify(**right),
     ]
     assert browser.request().status_code == 202
     assert browser.cookies.keys() == {FLOW_COOKIE}
@@ -152,6 +150,34 @@ def test_code_requires_the_secret_of_its_flow(client: Client, app: App, sendgrid
     assert problems == {(401, "code.invalid"): len(answers)}
     assert attempts(app, client) == 0
     assert client.verify(**proof(client, mail.code)).status_code == 200
+
+
+def test_missing_flow_secret_says_nothing_about_the_flow(client: Client, browser: Browser, app: App) -> None:
+    """The same for open, used, expired and unknown flows, right and wrong codes, so that it tells a thief nothing."""
+    mail = client.request_mail()
+    thief = elsewhere(client)
+    right = {"flow_id": client.flow["flow_id"], "code": mail.code}
+    answers = [
+        thief.verify(**right),
+        thief.verify(**right, flow_secret=None),
+        browser.verify(**right),
+        thief.verify(**{**right, "code": wrong(mail)}),
+        thief.verify(**{**right, "flow_id": str(uuid4())}),
+    ]
+    assert attempts(app, client) == 0
+    assert client.verify(**proof(client, mail.code)).status_code == 200
+    answers.append(thief.verify(**right))
+    app.clock.advance(minutes=11)
+    answers.append(thief.verify(**right))
+
+    bodies = [answer.json() for answer in answers]
+    assert {answer.status_code for answer in answers} == {401}
+    assert {(body["code"], body["title"], body["detail"]) for body in bodies} == {
+        (bodies[0]["code"], bodies[0]["title"], bodies[0]["detail"])
+    }
+    assert bodies[0]["code"] == "flow_secret.missing"
+    assert "no flow cookie" in bodies[0]["detail"]
+    assert "set-cookie" not in {name for answer in answers for name in answer.headers}
 
 
 def test_code_of_another_flow_is_refused(client: Client, app: App) -> None:
@@ -302,7 +328,7 @@ def test_code_of_a_browser_requires_its_cookie(browser: Browser) -> None:
     mail = browser.request_mail()
     fields = {"flow_id": browser.flow["flow_id"], "code": mail.code}
     stranger = Client(browser.http, browser.sendgrid)
-    assert stranger.verify(**fields).json()["code"] == "code.invalid"
+    assert stranger.verify(**fields).json()["code"] == "flow_secret.missing"
     evil = browser.ask("POST", "/auth/magic-link/verify", fields, headers={"Origin": "https://evil.example"})
     assert evil.status_code == 403
 
