@@ -1,6 +1,8 @@
 """Sign-in: the request, the e-mail, the link and the code."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import jwt
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import FLOW_COOKIE, REFRESH_COOKIE, Browser, Client, newest_mail
+from tests.support.sendgrid import SendGrid
 
 
 def test_client_signs_in_with_its_link(client: Client) -> None:
@@ -46,6 +49,19 @@ def test_link_and_code_sign_in_to_the_same_account(client: Client) -> None:
     assert (first["created"], second["created"]) == (True, False)
     assert first["user"] == second["user"]
     assert first["session"]["id"] != second["session"]["id"]
+
+
+def test_addresses_at_example_com_get_the_test_code(
+    start_app: Callable[..., App], database_url: str, sendgrid: SendGrid
+) -> None:
+    app = start_app(database_url, environment="development", test_code="01234567")
+    client = Client(app.http, sendgrid)
+    mail = client.request_mail()
+    real = Client(app.http, sendgrid, email=f"{uuid4().hex}@example.com.audifi.org")
+
+    assert mail.code == "01234567"
+    assert client.verify(flow_id=client.flow["flow_id"], code=mail.code, **client.secret()).status_code == 200
+    assert real.request_mail().code != "01234567"
 
 
 def test_browser_gets_its_secrets_as_httponly_cookies(browser: Browser) -> None:

@@ -17,6 +17,7 @@ from audifi.core.config.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 USER, SESSION = UUID(int=1), UUID(int=2)
+EMAIL = "ana@example.com"
 OLD, NEW, OTHER = ("a" * 32, "b" * 32, "c" * 32)
 
 
@@ -87,18 +88,18 @@ def test_access_tokens_are_unique() -> None:
 
 def test_previous_secret_verifies_until_it_is_removed() -> None:
     token, refresh = access(keys(OLD)), refresh_token(keys(OLD))
-    [link] = keys(OLD).links(b"seed")
+    [link] = keys(OLD).links(b"seed", email=EMAIL)
     rotated = keys(NEW, OLD)
 
     assert rotated.read_access_token(token, now=NOW).session_id == SESSION
     assert rotated.is_genuine(rotated.read_refresh_token(refresh), nonce=b"nonce")
-    assert link in rotated.links(b"seed")
+    assert link in rotated.links(b"seed", email=EMAIL)
     assert keys(OLD).digests("link token", link.token)[0] in rotated.digests("link token", link.token)
     for stranger in (keys(NEW), keys(NEW, OTHER)):
         with pytest.raises(InvalidTokenError):
             stranger.read_access_token(token, now=NOW)
         assert not stranger.is_genuine(stranger.read_refresh_token(refresh), nonce=b"nonce")
-        assert link not in stranger.links(b"seed")
+        assert link not in stranger.links(b"seed", email=EMAIL)
 
 
 def test_only_the_current_secret_signs() -> None:
@@ -106,7 +107,7 @@ def test_only_the_current_secret_signs() -> None:
 
     assert keys(NEW).read_access_token(access(rotated), now=NOW).session_id == SESSION
     assert refresh_token(rotated) == refresh_token(keys(NEW))
-    assert rotated.links(b"seed")[0] == keys(NEW).links(b"seed")[0]
+    assert rotated.links(b"seed", email=EMAIL)[0] == keys(NEW).links(b"seed", email=EMAIL)[0]
     assert rotated.digests("code", "1")[0] == keys(NEW).digests("code", "1")[0]
 
 
@@ -161,7 +162,7 @@ def test_refresh_token_encoding_is_canonical() -> None:
 
 
 def test_codes_have_eight_digits() -> None:
-    codes = {keys().links(str(number).encode())[0].code for number in range(2000)}
+    codes = {keys().links(str(number).encode(), email=EMAIL)[0].code for number in range(2000)}
 
     assert {len(code) for code in codes} == {8}
     assert any(code.startswith("0") for code in codes)
@@ -184,7 +185,7 @@ def test_digests_differ_by_kind_and_flow() -> None:
 
 def test_tokens_of_earlier_releases_are_read() -> None:
     """Signing and verifying could change together unnoticed, and sign everyone out at the next deploy."""
-    [link] = keys().links(b"seed")
+    [link] = keys().links(b"seed", email=EMAIL)
 
     assert refresh_token(keys()) == "art1_AAAAAAAAAAAAAAAAAAAAAgAAAAfaz5Zw5KKhcmbQsZgIvXKDb0M3a7GAh5a3m4e9TJf_wg"
     assert (link.token, link.code) == ("lWQrE_3do_rnO1yG5mi4Ke8uVSlZ0nYvV3UgjKMPp4w", "90159021")
@@ -202,7 +203,7 @@ def test_secrets_are_unique_and_have_256_bits() -> None:
 
 
 def test_repr_contains_no_secret() -> None:
-    [link] = keys().links(b"seed")
+    [link] = keys().links(b"seed", email=EMAIL)
 
     assert link.token not in repr(link)
     assert link.code not in repr(link)

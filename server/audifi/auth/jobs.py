@@ -84,7 +84,7 @@ def sign_in_emails(*, database: Database, keys: Keys, mailer: EmailSender, app_u
         remaining = flow.expires_at - clock()
         if remaining <= timedelta():
             raise PermanentJobError("the link has expired before its e-mail could be sent")
-        link = _link(keys, job.seed, flow.token_hash)
+        link = _link(keys, job.seed, flow)
         mail = sign_in_mail(
             to=flow.user_email or flow.email,
             link=f"{app_url}/auth/verify#token={link.token}",
@@ -146,9 +146,9 @@ def job_types(services: "Services") -> list[JobType]:
     ]
 
 
-def _link(keys: Keys, seed: bytes, token_hash: bytes) -> Link:
-    for link in keys.links(seed):
-        if token_hash in keys.digests("link token", link.token):
+def _link(keys: Keys, seed: bytes, flow: FlowToMail) -> Link:
+    for link in keys.links(seed, email=flow.email):
+        if flow.token_hash in keys.digests("link token", link.token):
             return link
     raise PermanentJobError("MAGIC_LINK_SECRET has changed since, and MAGIC_LINK_SECRET_PREVIOUS isn't the one before")
 

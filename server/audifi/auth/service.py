@@ -267,7 +267,7 @@ async def request_link(
 ) -> Flow:
     """Create a flow and queue its e-mail, without a look-up: the duration must not reveal whether an account exists."""
     seed = secrets.token_bytes(32)
-    link, *_ = context.keys.links(seed)
+    link, *_ = context.keys.links(seed, email=address.email)
     flow = Flow(id=uuid7(), secret=new_secret())
     async with context.database.transaction() as tx:
         await tx.execute(

@@ -82,6 +82,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAIL_FROM", "Audi, Fi <s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
         ("SENDGRID_API_KEY", "SG.s3cr3t\nx", "SENDGRID_API_KEY: contains spaces"),
         ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: contains spaces"),
+        ("RATE_LIMIT_FACTOR", "2", "RATE_LIMIT_FACTOR: is for development only"),
+        ("TEST_CODE", "12345678", "TEST_CODE: is for development only"),
+        ("TEST_CODE", "s3cr3t", "TEST_CODE: String should match"),
     ],
 )
 def test_wrong_setting_is_named_without_its_value(

@@ -63,6 +63,25 @@ def test_response_has_the_remaining_quota(limited: App) -> None:
     assert all(0 < int(header.split("t=")[1]) <= 60 for header in headers)
 
 
+def test_factor_multiplies_all_limits(
+    start_app: Callable[..., App], migrated_database_url: str, clock: Clock, sendgrid: SendGrid
+) -> None:
+    app = start_app(
+        migrated_database_url,
+        clock=clock,
+        environment="development",
+        rate_limit_factor=3,
+        client_requests_per_minute=6,
+    )
+    client = Client(app.http, sendgrid)
+    answers = [client.request() for _ in range(16)]  # 5 of an address and client, times 3
+
+    assert [answer.status_code for answer in answers] == [202] * 15 + [429]
+    assert answers[-1].json()["detail"].startswith("At most 15 in 1 hour.")
+    assert '"client";q=18;w=60' in answers[0].headers.get_list("ratelimit-policy")
+    assert [get(app, ip=client.ip).status_code for _ in range(3)] == [401, 401, 429]
+
+
 def test_client_above_its_limit_is_refused_for_a_minute(limited: App) -> None:
     ip = new_ip()
     assert [get(limited, ip=ip).status_code for _ in range(5)] == [401] * 5

@@ -139,6 +139,10 @@ class Settings(DatabaseSettings):
     account_requests_per_minute: int = Field(default=300, ge=1, le=1_000_000)
     account_changes_per_day: int = Field(default=100, ge=1, le=1_000_000)
     """Changes of an account by its owner; each is recorded for a year."""
+    rate_limit_factor: int = Field(default=1, ge=1, le=1_000_000)
+    """Multiplies every rate limit, so that end-to-end tests don't reach them. For development only."""
+    test_code: str | None = Field(default=None, pattern=r"^[0-9]{8}$")
+    """The code in each e-mail to an address at example.com, for end-to-end tests. For development only."""
     max_concurrent_requests: int = Field(default=150, ge=1, le=10_000)
     """Requests in flight on a machine; others are answered 503. Above fly.toml's soft limit, at which Fly turns to
     another machine; below its hard limit, so that the answer is this server's."""
@@ -187,6 +191,13 @@ class Settings(DatabaseSettings):
     def _check_https_in_production(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("environment") == "production" and not value.startswith("https:"):
             raise ValueError("must start with https://")
+        return value
+
+    @field_validator("rate_limit_factor", "test_code")
+    @classmethod
+    def _check_development(cls, value: object, info: ValidationInfo) -> object:
+        if info.data.get("environment") != "development" and value != cls.model_fields[str(info.field_name)].default:
+            raise ValueError("is for development only")
         return value
 
     @field_validator("sendgrid_api_key")

@@ -111,9 +111,18 @@ ADD = _add_statement()
 class ApproximateRateLimiter:
     """Counts requests per client and per account, and for the limits of single features."""
 
-    def __init__(self, counters: ReplicatedCounters, clock: Clock, *, per_client: Limit, per_account: Limit) -> None:
+    def __init__(
+        self,
+        counters: ReplicatedCounters,
+        clock: Clock,
+        *,
+        per_client: Limit,
+        per_account: Limit,
+        factor: int = 1,
+    ) -> None:
         self._counters = counters
         self._clock = clock
+        self._factor = factor
         self.per_client = per_client
         self.per_account = per_account
 
@@ -125,7 +134,7 @@ class ApproximateRateLimiter:
         """
         now = self._clock().timestamp()
         counter = self._counters.increment(limit, subject, now=now)
-        return check(limit, count=counter.count, expires_at=counter.expires_at, now=now)
+        return check(limit.times(self._factor), count=counter.count, expires_at=counter.expires_at, now=now)
 
     async def run(self) -> None:
         """Share the counters once a second until cancelled."""

@@ -24,9 +24,10 @@ class CounterRow:
 class RateLimiter:
     """Fixed windows that start with the first request. Counts stay when the request fails: they have a transaction."""
 
-    def __init__(self, database: Database, keys: CounterKeys) -> None:
+    def __init__(self, database: Database, keys: CounterKeys, *, factor: int = 1) -> None:
         self._database = database
         self._keys = keys
+        self._factor = factor
 
     async def hit(self, limits: Sequence[tuple[Limit, str]], *, now: datetime) -> None:
         """Count a request for each limit and its subject, in order, up to the first limit that is reached.
@@ -34,6 +35,7 @@ class RateLimiter:
         Raises:
             RateLimitExceededError: a limit is reached; those after it haven't counted the request.
         """
+        limits = [(limit.times(self._factor), subject) for limit, subject in limits]
         parameters: dict[str, object] = {"now": now}
         for index, (limit, subject) in enumerate(limits):
             parameters[f"key_{index}"] = self._keys.key(limit, subject)

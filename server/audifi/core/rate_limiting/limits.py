@@ -2,10 +2,10 @@
 
 import hmac
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pydantic import SecretStr
 
@@ -29,6 +29,10 @@ class Limit:
     @cached_property
     def policy(self) -> str:
         return f'"{self.name}";q={self.amount};w={self.seconds}'
+
+    def times(self, factor: int) -> Self:
+        """Return the limit with its amount multiplied (`RATE_LIMIT_FACTOR`)."""
+        return self if factor == 1 else replace(self, amount=self.amount * factor)
 
 
 class LimitStatus(NamedTuple):
