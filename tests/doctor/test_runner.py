@@ -388,6 +388,25 @@ def test_development_needs_no_key(doctor: Doctor) -> None:
     assert report.status == 0
 
 
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_developer_is_not_told_to_run_flyctl(
+    doctor: Doctor, migrated_database_url: str, sendgrid: SendGrid, environment: str
+) -> None:
+    databases.execute(
+        migrated_database_url,
+        "INSERT INTO pgqueuer (priority, status, entrypoint, execute_after) VALUES (0, 'queued', 'mail', 'yesterday')",
+    )
+    sendgrid.key_status = 401
+    here = {"ENVIRONMENT": environment}
+    stopped = doctor(**here, PORT=str(apis.free_port()))
+    unset = doctor(**here, JWT_SECRET=None, DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d")
+
+    actions = [stopped.of(check) for check in ("server", "queue", "mail")] + [unset.of("settings")]
+    assert all(actions)
+    assert ["fly" in action for action in actions] == [environment == "production"] * 4
+    assert "{" not in stopped.text + unset.text
+
+
 # --- the server ---
 
 

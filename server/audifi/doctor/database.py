@@ -30,7 +30,7 @@ SCRIPTS = Path(audifi.__file__).parent.parent / "alembic"
 MACHINES = 2  # as in the docstring of `DatabaseSettings`
 LATE_SECONDS = 60
 CROWDED_SHARE = 0.8
-MIGRATE = "Migrate: `alembic upgrade head`, as the release command does."
+MIGRATE = "{migrate}"
 GRANT = "Migrate, or grant the privileges; the role that migrates owns the tables."
 TABLES = sorted([*Base.metadata.tables, "pgqueuer", "pgqueuer_log", "pgqueuer_schedules"])
 PRIVILEGES = {"auth_events": ("SELECT", "INSERT", "DELETE")}
@@ -76,12 +76,12 @@ QUEUE = """
 # https://www.postgresql.org/docs/16/errcodes-appendix.html
 CLOSES = (
     "accepts the connection and closes it.",
-    "Is it PostgreSQL? A proxy does this when its database is down: `flyctl status --app audifi-db`.",
+    "Is it PostgreSQL? A proxy does this when its database is down: {database_log}.",
 )
 UNREACHABLE = ("can't be reached.", "Is it up? Are host and port in DATABASE_URL correct?")
 BY_STATE = (
     ("08003", *CLOSES),  # asyncpg's
-    ("28", "refuses the user or the password.", "Correct DATABASE_URL, or `flyctl postgres attach`."),
+    ("28", "refuses the user or the password.", "Correct DATABASE_URL{attach}."),
     ("3D000", "doesn't exist on its server.", "Is the name in DATABASE_URL correct?"),
     ("42501", "doesn't permit this role to do that.", GRANT),
     ("42P01", "has no such table.", MIGRATE),
@@ -89,7 +89,7 @@ BY_STATE = (
     ("57P", "is starting or stopping.", "Wait a moment and try again."),
 )
 BY_TYPE: tuple[tuple[type[Exception], str, str], ...] = (
-    (TimeoutError, "doesn't answer in time.", "Is it up, and the network? `flyctl status --app audifi-db`."),
+    (TimeoutError, "doesn't answer in time.", "Is it up, and the network? {database_log}."),
     (socket.gaierror, "has a name that doesn't resolve.", "Is the host in DATABASE_URL correct?"),
     (ssl.SSLError, "has a certificate that isn't trusted.", "See sslmode and sslrootcert in DATABASE_URL."),
     (ConnectionRefusedError, *UNREACHABLE),
@@ -260,7 +260,7 @@ async def queue(check: str, context: CheckContext) -> Result:
         return Result.error(
             check,
             f"A job has been due for {format_duration(late)}; {waiting} jobs wait and no server runs them.",
-            "See `flyctl logs` for `job worker restarts`.",
+            "See {log} for `job worker restarts`.",
         )
     if given_up:
         return Result.warning(

@@ -17,9 +17,9 @@ HEALTH_PATH = "/api/v1/health"
 OK = 200
 KEY_REFUSED = {401, 403}
 MIN_FREE_SHARE = 0.1
-SEE_LOG = "See the log: `flyctl logs`."
+SEE_LOG = "See the log: {log}."
 EMAILS_WAIT = "E-mails wait and are retried for 7 minutes. See https://status.sendgrid.com and SENDGRID_API_URL."
-NEW_KEY = "Create another key in SendGrid's console, then `flyctl secrets set SENDGRID_API_KEY=…`."
+NEW_KEY = "Create another key in SendGrid's console, then {set_key}."
 
 
 def check_settings() -> tuple[Settings | None, DatabaseSettings | None, list[Result]]:
@@ -27,10 +27,7 @@ def check_settings() -> tuple[Settings | None, DatabaseSettings | None, list[Res
     try:
         settings = load(Settings)
     except SettingsError as error:
-        results = [
-            Result.error("settings", f"{line}.", "Set it with `flyctl secrets set`, or in [env] of fly.toml.")
-            for line in str(error).splitlines()
-        ]
+        results = [Result.error("settings", f"{line}.", "{set_it}") for line in str(error).splitlines()]
         try:
             return None, load(DatabaseSettings), results
         except SettingsError:
@@ -166,5 +163,5 @@ def check_machine() -> Result:
         short = short or free < total * MIN_FREE_SHARE
     message = f"{' and '.join(messages)}."
     if short:
-        return Result.warning(check, message, "Raise `memory` in [[vm]] of fly.toml, or free disk space.")
+        return Result.warning(check, message, "{more_memory}, or free disk space.")
     return Result.ok(check, message)

@@ -1,13 +1,14 @@
 """Runs all checks, concurrently where they are independent."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from audifi.core.clock import Clock, utc_now
 from audifi.core.config.settings import Settings
 from audifi.doctor import database, environment
-from audifi.doctor.results import Result
+from audifi.doctor.results import DEVELOPMENT, PRODUCTION, Result
 
 CHECK_SECONDS = 10
 
@@ -40,7 +41,9 @@ async def run_checks(
         check_with_settings("mail", partial(environment.check_email, request_seconds=request_seconds)),
         check_with_settings("server", partial(environment.check_server, request_seconds=request_seconds)),
     )
-    return [*results, *(result for group in groups for result in group), environment.check_machine()]
+    words = DEVELOPMENT if os.environ.get("ENVIRONMENT") == "development" else PRODUCTION
+    results = [*results, *(result for group in groups for result in group), environment.check_machine()]
+    return [result.in_place(words) for result in results]
 
 
 async def limit_time(check: str, results: Awaitable[list[Result]], seconds: float) -> list[Result]:
@@ -49,6 +52,6 @@ async def limit_time(check: str, results: Awaitable[list[Result]], seconds: floa
         async with asyncio.timeout(seconds):
             return await results
     except TimeoutError:
-        return [Result.error(check, f"The check took more than {seconds:g} s.", "Try again; then see `flyctl logs`.")]
+        return [Result.error(check, f"The check took more than {seconds:g} s.", "Try again; then see {log}.")]
     except Exception as error:  # noqa: BLE001 - the other checks go on
         return [Result.error(check, f"The check failed: {type(error).__name__}.", "Report this as a bug.")]
