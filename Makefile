@@ -32,7 +32,11 @@ run: $(RUN_READY) ## Serve on http://localhost:8080 with a PostgreSQL 16 (PORT=â
 
 .PHONY: doctor
 doctor: $(RUN_READY) ## Diagnose what `make run` runs, or DATABASE_URL=â€¦, and say what to do
-	@$(IN_VENV) exec python -m dev.doctor $(ARGS)
+	@$(IN_VENV) exec python -m dev.console doctor $(ARGS)
+
+.PHONY: audifi
+audifi: $(RUN_READY) ## Run an operators' command on the database of `make run`: make audifi ARGS="users list"
+	@$(IN_VENV) exec python -m dev.console $(ARGS)
 
 .PHONY: test
 test: $(ENVIRONMENT_READY) ## Run the server's tests; without ARGS, require full coverage of the features

@@ -1,31 +1,18 @@
-"""`make run`: serves the API on this machine, with an embedded PostgreSQL 16 unless DATABASE_URL is set."""
+"""`make run`: serves the API on this machine, with an embedded PostgreSQL 16 unless DATABASE_URL is set.
 
+This process starts the others, ends them together, and says which one has ended by itself. The server is one of them
+(`dev.server`): it imports its packages while PostgreSQL starts.
+"""
+
+import json
 import os
 import signal
-
-# The imports take a while and may swallow an exception; nothing needs cleaning up yet.
-signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-
-import asyncio
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
-import asyncpg
-
-from audifi import serve
-from audifi.app import create_app
-from audifi.core.config.settings import Settings, SettingsError, load
-from audifi.core.db.connection import connect
-from audifi.core.telemetry import logging as logs
-from audifi.services import build_services
 from dev import postgres
-
-ROOT = Path(__file__).parent.parent
-DATA = ROOT / ".data"
+from dev.defaults import DATA, set_defaults
 
 
 def stop(*_: object) -> None:
@@ -35,102 +22,47 @@ def stop(*_: object) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # which children inherit: this process ends them
     set_defaults()
-    os.environ.setdefault("MIGRATION_WAKE_TIMEOUT_SECONDS", "0.001")  # nothing wakes this database: report at once
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # the terminal closed
-    try:
-        with database() as is_embedded:
-            settings = load(Settings)
-            listener = serve.listen(settings.host, settings.port)
-            migrate(settings)
-            logs.configure()
-            print_addresses(settings, os.environ["DATABASE_URL"] if is_embedded else settings.database_url.location)
-            app = create_app(build_services(settings))
-            serve.show_metrics(app, settings)
-            serve.serve(app, settings, listener)
-    except (SettingsError, postgres.PostgresError) as error:
-        sys.exit(f"make run: {error}")
+    server = subprocess.Popen([sys.executable, "-m", "dev.server"], stdin=subprocess.PIPE, bufsize=0)
+    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the terminal was closed
+        signal.signal(number, lambda *_: sys.exit(0))
+    with ExitStack() as stack:
+        stack.callback(end, server)
+        variables, names = start_services(stack)
+        stack.callback(end, server)  # before its services
+        assert server.stdin  # noqa: S101
+        with suppress(BrokenPipeError):  # it has ended
+            server.stdin.write(json.dumps(variables).encode() + b"\n")
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        if ended and (name := names.get(ended.si_pid)):
+            sys.exit(f"make run: {name} has ended, and with it the server. See its log in .data/, and start again.")
+    sys.exit(server.returncode)
 
 
-def set_defaults() -> None:
-    """Set the defaults of all settings except DATABASE_URL."""
-    os.environ.setdefault("ENVIRONMENT", "development")
-    os.environ.setdefault("HOST", "127.0.0.1")
-    os.environ.setdefault("APP_URL", "http://localhost:3000")
-    os.environ.setdefault("MAIL_FOLDER", str(DATA / "mail"))
-    for name in ("JWT_SECRET", "MAGIC_LINK_SECRET"):
-        os.environ.setdefault(name, secret(name))
+def start_services(stack: ExitStack) -> tuple[dict[str, str], dict[int, str]]:
+    """Start what the server needs.
 
-
-@contextmanager
-def database() -> Iterator[bool]:
-    """Keep a database in DATABASE_URL while the block runs; yield whether it is the embedded one."""
+    Returns:
+        The variables that tell the server of it, and the names of the processes, by their ids.
+    """
     if os.environ.get("DATABASE_URL"):
-        yield False
-        return
+        return {}, {}
     folder = DATA / "postgres"
     if not (folder / "PG_VERSION").exists():
         print("Making a PostgreSQL 16 database in .data/postgres …", flush=True)
-    with postgres.running(folder) as server:
-        os.environ["DATABASE_URL"] = server.url()
-        yield True
-
-
-def secret(name: str) -> str:
-    """Return this checkout's secret, made once, so that sessions survive a restart of the server."""
-    file = DATA / "secrets" / name
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file.write_text(secrets.token_urlsafe(48))
-    return file.read_text()
-
-
-def migrate(settings: Settings) -> None:
-    """Run Fly's release command, unless the database has the newest migration."""
-    if asyncio.run(read_revision(settings)) == newest_revision():
-        return
-    print("Migrating …", flush=True)
-    # In its own session: Ctrl-C in a terminal reaches only this process, which ends Alembic without a message.
-    process = subprocess.run(["alembic", "upgrade", "head"], cwd=ROOT / "server", start_new_session=True, check=False)  # noqa: S607
-    if process.returncode:
-        sys.exit(process.returncode)  # Alembic has printed the reason
-
-
-async def read_revision(settings: Settings) -> str | None:
-    """Return the database's revision; None if it has none or can't be read, which Alembic reports better."""
     try:
-        connection = await connect(settings)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return None
-    try:
-        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-    except asyncpg.PostgresError:
-        return None
-    finally:
-        connection.terminate()
-    return revision
+        database = stack.enter_context(postgres.running(folder))
+    except postgres.PostgresError as error:
+        sys.exit(f"make run: {error}")
+    return {"DATABASE_URL": database.url()}, {database.pid: "PostgreSQL"}
 
 
-def newest_revision() -> str:
-    """Return the number that the last file of alembic/versions starts with."""
-    return max(path.name for path in (ROOT / "server" / "alembic" / "versions").glob("[0-9]*.py")).partition("_")[0]
-
-
-def print_addresses(settings: Settings, database: str) -> None:
-    address = f"http://{settings.host}:{settings.port}"
-    emails = (
-        "are sent by SendGrid" if settings.sendgrid_api_key else f"are printed here and kept in {settings.mail_folder}"
-    )
-    print(
-        f"\n  Health    {address}/api/v1/health"
-        f"\n  Docs      {address}/docs"
-        f"\n  Emails    {emails}"
-        f"\n  Database  {database}"
-        "\n\n  Ctrl-C stops it.\n",
-        flush=True,
-    )
+def end(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    server.wait()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_sign_in_commands_work(checkout: Path) -> None:
     wait_for_health(port)
 
     def curl(command: str, **variables: str) -> Any:
-        api = f"http://127.0.0.1:{port}/api/v1/auth"
+        api = f"http://localhost:{port}/api/v1/auth"
         script = "".join(f"{name}={value}\n" for name, value in {"API": api, **variables}.items()) + command
         done = subprocess.run(
             ["bash", "-euc", script + " --silent --show-error"], capture_output=True, text=True, check=False

@@ -121,8 +121,8 @@ def test_run_serves_and_stops_by_ctrl_c(checkout: Path) -> None:
         run.interrupt()
 
         assert health.json()["dependencies"]["database"] == "connected"
-        assert f"Health    http://127.0.0.1:{port}/api/v1/health" in run.output
-        assert f"Docs      http://127.0.0.1:{port}/docs" in run.output
+        assert f"Health    http://localhost:{port}/api/v1/health" in run.output
+        assert f"Docs      http://localhost:{port}/docs" in run.output
         assert "Database  postgresql://postgres@/postgres?host=" in run.output
         assert ("Making a PostgreSQL 16 database" in run.output) == (start == "first")
         assert "Traceback" not in run.output
@@ -130,12 +130,16 @@ def test_run_serves_and_stops_by_ctrl_c(checkout: Path) -> None:
 
 
 @pytest.mark.usefixtures("make_run")
-def test_run_starts_after_it_was_killed(checkout: Path) -> None:
+@pytest.mark.parametrize("killed", ["all", "dev.run"])
+def test_run_starts_after_it_was_killed(checkout: Path, killed: str) -> None:
     port = free_port()
     run = MakeRun(checkout, PORT=str(port))
     wait_for_health(port)
-    os.killpg(run.process.pid, signal.SIGKILL)
-    run.wait()
+    if killed == "all":
+        os.killpg(run.process.pid, signal.SIGKILL)
+    else:
+        child_of(run, "dev.run").kill()
+    run.wait()  # for the server, too, which writes into the same pipe
 
     again = MakeRun(checkout, PORT=str(port))
     assert wait_for_health(port).status_code == 200
@@ -153,10 +157,41 @@ def test_missing_locale_is_replaced(checkout: Path) -> None:
     assert "Traceback" not in run.output
 
 
+def child_of(run: MakeRun, module: str) -> psutil.Process:
+    """Return the child of make that runs a module of Python."""
+    [child] = [child for child in psutil.Process(run.process.pid).children() if module in child.cmdline()]
+    return child
+
+
+@pytest.mark.usefixtures("make_run")
+def test_end_of_the_database_is_one_sentence(checkout: Path) -> None:
+    port = free_port()
+    run = MakeRun(checkout, PORT=str(port))
+    wait_for_health(port)
+    pid = (checkout / ".data" / "postgres" / "postmaster.pid").read_text().splitlines()[0]
+    os.kill(int(pid), signal.SIGKILL)
+
+    assert run.wait() != 0
+    assert "make run: PostgreSQL has ended, and with it the server. See its log in .data/" in run.output
+    assert "Traceback" not in run.output
+    assert not [line for line in processes_of(checkout) if "dev." in line]
+
+
+@pytest.mark.usefixtures("make_run")
+def test_limits_are_multiplied_in_development(checkout: Path, database_url: str) -> None:
+    port = free_port()
+    run = MakeRun(checkout, PORT=str(port), DATABASE_URL=database_url)
+    wait_for_health(port)
+    headers = httpx2.get(f"http://[::1]:{port}/").headers
+    run.interrupt()
+
+    assert headers["ratelimit-policy"] == '"client";q=60000;w=60'
+
+
 def is_importing(group: int) -> bool:
-    """Return whether `dev.run` in this process group has imported one of its packages."""
+    """Return whether `dev.server` in this process group has imported one of its packages."""
     for process in psutil.process_iter(["cmdline"]):
-        if "dev.run" in (process.info["cmdline"] or []) and os.getpgid(process.pid) == group:
+        if "dev.server" in (process.info["cmdline"] or []) and os.getpgid(process.pid) == group:
             return "pydantic_core" in Path(f"/proc/{process.pid}/maps").read_text()
     return False
 
@@ -199,8 +234,7 @@ def test_closed_terminal_stops_the_server(checkout: Path) -> None:
     port = free_port()
     run = MakeRun(checkout, PORT=str(port))
     wait_for_health(port)
-    [python] = [process for process in psutil.Process(run.process.pid).children() if "dev.run" in process.cmdline()]
-    python.send_signal(signal.SIGHUP)
+    child_of(run, "dev.run").send_signal(signal.SIGHUP)
     run.wait()
 
     assert "Traceback" not in run.output
@@ -295,20 +329,22 @@ def test_make_lists_the_targets(checkout: Path) -> None:
 
 
 @pytest.mark.usefixtures("make_run")
-def test_doctor_checks_the_running_database(checkout: Path) -> None:
-    def doctor(port: int) -> subprocess.CompletedProcess[str]:
+def test_commands_use_the_running_database(checkout: Path) -> None:
+    def make(*arguments: str, port: int) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": os.environ["PATH"], "PORT": str(port)}
         return subprocess.run(
-            ["make", "doctor"], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+            ["make", *arguments], cwd=checkout, env=environment, capture_output=True, text=True, check=False
         )
 
     port = free_port()
     run = MakeRun(checkout, PORT=str(port))
     wait_for_health(port)
-    healthy = doctor(port)
+    healthy = make("doctor", port=port)
+    users = make("audifi", "ARGS=users list", port=port)
     run.interrupt()
-    gone = doctor(port)
+    gone = make("doctor", port=port)
 
     assert healthy.returncode == 0, healthy.stdout + healthy.stderr
     assert "✗" not in healthy.stdout
+    assert (users.returncode, users.stdout) == (0, "None.\n"), users.stderr
     assert "`make run` starts one" in gone.stderr

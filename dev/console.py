@@ -1,9 +1,9 @@
-"""`make doctor`: runs `python -m audifi doctor` with the settings and, if it is running, the database of `make run`."""
+"""`make audifi` and `make doctor`: run `python -m audifi` with the settings and the database of `make run`."""
 
 import os
 import sys
 
-from dev.run import DATA, set_defaults
+from dev.defaults import DATA, set_defaults
 
 
 def running_database() -> str | None:
@@ -19,9 +19,9 @@ def main() -> None:
     set_defaults()
     url = os.environ.get("DATABASE_URL") or running_database()
     if url is None:
-        sys.exit("make doctor: there is no database; `make run` starts one, or set DATABASE_URL")
+        sys.exit("make: there is no database; `make run` starts one, or set DATABASE_URL")
     os.environ["DATABASE_URL"] = url
-    os.execv(sys.executable, [sys.executable, "-m", "audifi", "doctor", *sys.argv[1:]])  # noqa: S606 - no shell, and nothing from outside
+    os.execv(sys.executable, [sys.executable, "-m", "audifi", *sys.argv[1:]])  # noqa: S606 - no shell, and nothing from outside
 
 
 if __name__ == "__main__":
