@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from pkgutil import resolve_name
 
 import typer
 
@@ -38,7 +39,7 @@ def check_command(features: Sequence[Feature]) -> Callable[[], None]:
 
 
 def add_feature(feature: Feature) -> None:
-    groups = {feature.cli_name or feature.name: feature.cli} if feature.cli else {}
+    groups = {feature.cli_name or feature.name: resolve_name(feature.cli)} if feature.cli else {}
     if feature.invariants:
         group = groups.setdefault(feature.name, typer.Typer(no_args_is_help=True, help=feature.description))
         group.command("check")(check_command([feature]))

@@ -1,7 +1,6 @@
 """The feature as `audifi.app` lists it."""
 
 from audifi.auth import jobs
-from audifi.auth.cli import users
 from audifi.auth.invariants import INVARIANTS
 from audifi.auth.router import router
 from audifi.core.feature import Feature
@@ -13,6 +12,6 @@ FEATURE = Feature(
     jobs=jobs.job_types,
     retention=jobs.expired,
     invariants=INVARIANTS,
-    cli=users,
+    cli="audifi.auth.cli:users",
     cli_name="users",
 )
