@@ -32,6 +32,8 @@ pytestmark = [
 ]
 
 OVER_BASE_BYTES = 80_000_000
+# What an image contains doesn't depend on the engine, and the simulated docker has no cache.
+of_contents = pytest.mark.parametrize("engine", ["here"], indirect=True)
 FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
 
 LIST_IMAGE = """
@@ -108,6 +110,7 @@ def start_server(engine: Engine, image: str, **environment: str) -> tuple[Contai
             return container, url
 
 
+@of_contents
 def test_release_command_needs_only_database_url(engine: Engine, image: str, database_url: str) -> None:
     command = shlex.split(FLY["deploy"]["release_command"])
 
@@ -121,6 +124,7 @@ def test_release_command_needs_only_database_url(engine: Engine, image: str, dat
     assert "nothing to apply" in second[1]
 
 
+@of_contents
 def test_release_command_fails_without_a_database(engine: Engine, image: str) -> None:
     status, output = run(
         engine,
@@ -149,6 +153,7 @@ def test_server_is_healthy_and_exits_0_on_flys_signal(engine: Engine, image: str
     assert "Traceback" not in log
 
 
+@of_contents
 def test_operator_commands_run_in_the_image(engine: Engine, image: str, database_url: str) -> None:
     run(engine, image, shlex.split(FLY["deploy"]["release_command"]), DATABASE_URL=database_url)
     for command in ("users list", "jobs list", "users suspend --help"):
@@ -162,6 +167,7 @@ def test_operator_commands_run_in_the_image(engine: Engine, image: str, database
     assert (status, "✓ migrations   The schema is at " in output) == (1, True), output
 
 
+@of_contents
 def test_server_is_degraded_without_a_database(engine: Engine, image: str) -> None:
     container, url = start_server(engine, image, DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d")
     health = httpx2.get(url)
@@ -187,6 +193,7 @@ def test_image_has_numeric_user_exec_command_and_labels(engine: Engine, image: s
     assert not [variable for variable in config["Env"] if "SECRET" in variable or "DATABASE" in variable]
 
 
+@of_contents
 def test_image_has_only_compiled_server_and_migrations(engine: Engine, image: str) -> None:
     status, output = run(engine, image, ["python", "-c", LIST_IMAGE])
     assert status == 0, output
@@ -204,6 +211,7 @@ def test_image_has_only_compiled_server_and_migrations(engine: Engine, image: st
     assert {name.split("-")[0].lower() for name in contents["packages"]} <= locked
 
 
+@of_contents
 def test_nothing_is_compiled_at_start(engine: Engine, image: str) -> None:
     status, output = run(engine, image, ["python", "-v", "-c", "import audifi.serve"])
 
@@ -215,6 +223,7 @@ def test_nothing_is_compiled_at_start(engine: Engine, image: str) -> None:
     assert "bytecode is stale" not in output
 
 
+@of_contents
 def test_image_is_at_most_80_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
     """Compares unpacked layers: engines report the size of packed layers, or of both (moby/moby#53426)."""
     (base,) = set(re.findall(r"^FROM (\S+)", (ROOT / "server" / "Dockerfile").read_text(), re.MULTILINE))
@@ -250,6 +259,7 @@ def test_workflow_run_reuses_the_built_image(engine: Engine, image: str, monkeyp
     assert engine.id(image) == before
 
 
+@of_contents
 def test_image_of_another_commit_names_that_commit(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache must not reuse the image although only the commit has changed."""
     monkeypatch.setenv("GITHUB_SHA", "5" * 40)
