@@ -184,7 +184,8 @@ def show_metrics(app: FastAPI, settings: Settings) -> None:
     """
     if settings.metrics_port:
         listener, *_ = listen(settings.host, settings.metrics_port, "METRICS_PORT")
-        with _taking(listener, *listener.getsockname(), "METRICS_PORT"):
+        host, port = listener.getsockname()
+        with _taking(listener, host, port, "METRICS_PORT"):
             app.state.services.metrics.listen(listener)
 
 

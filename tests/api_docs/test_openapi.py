@@ -51,7 +51,7 @@ def test_contract_is_openapi_3_1_and_names_servers() -> None:
     assert [server["url"] for server in DOCUMENT["servers"]] == [
         "https://audifi-api.fly.dev",
         "https://audifi-api-staging.fly.dev",
-        "http://127.0.0.1:8080",
+        "http://localhost:8080",
     ]
 
 
