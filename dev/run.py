@@ -61,8 +61,11 @@ def start_services(stack: ExitStack) -> tuple[dict[str, str], dict[int, str]]:
 
 
 def end(server: "subprocess.Popen[bytes]") -> None:
-    server.terminate()
-    server.wait()
+    """End the server. Again each second: an import may swallow the exception of a signal."""
+    while server.poll() is None:
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(1)
 
 
 if __name__ == "__main__":

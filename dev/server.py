@@ -20,7 +20,6 @@ from dev.defaults import ROOT
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     variables: dict[str, str] = json.loads(sys.stdin.readline() or sys.exit(1))
     threading.Thread(target=end_with_parent, daemon=True).start()
     os.environ.update(variables)
@@ -49,7 +48,10 @@ def migrate(settings: Settings) -> None:
     if asyncio.run(read_revision(settings)) == newest_revision():
         return
     print("Migrating …", flush=True)
+    # Only here, to end Alembic, too: an import may swallow the exception.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     process = subprocess.run(["alembic", "upgrade", "head"], cwd=ROOT / "server", check=False)  # noqa: S607
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if process.returncode:
         sys.exit(process.returncode)  # Alembic has printed the reason
 
