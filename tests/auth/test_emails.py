@@ -1,6 +1,7 @@
 """The sign-in e-mail: its content, safety and accessibility."""
 
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import override
 
@@ -10,6 +11,7 @@ from audifi.auth.emails import sign_in_mail
 from audifi.core.email.sender import Email
 
 LINK = "https://app.audifi.example/auth/verify#token=aml1_kX3vJ8Qm2ZtP0yRw7LbNc5HdSf9GaUeTiOkWqYxVz4M"
+REQUESTED_AT = datetime(2026, 1, 31, 14, 3, 7, tzinfo=UTC)
 VOID = "br hr img input link meta".split()
 LOADING = {"src", "srcset", "background", "poster", "data", "action", "formaction", "cite", "ping"}
 
@@ -60,8 +62,17 @@ class Page(HTMLParser):
         (self._hidden if any(hidden for _, hidden in self._open) else self._visible).append(data)
 
 
-def make_email(*, link: str = LINK, code: str = "01234567", minutes: int = 10) -> Email:
-    return sign_in_mail(to="ada@example.com", link=link, code=code, minutes=minutes, message_id="0199")
+def make_email(
+    *, link: str = LINK, code: str = "01234567", minutes: int = 10, requested_at: datetime = REQUESTED_AT
+) -> Email:
+    return sign_in_mail(
+        to="ada@example.com",
+        link=link,
+        code=code,
+        minutes=minutes,
+        requested_at=requested_at,
+        message_id="0199",
+    )
 
 
 def words(text: str) -> str:
@@ -74,6 +85,7 @@ def test_email_has_its_recipient() -> None:
 
     assert mail.to == "ada@example.com"
     assert mail.message_id == "0199"
+    assert mail.bypasses_unsubscribe, "an unsubscribe keeps nobody from signing in"
     assert "AudiFi" in mail.subject
 
 
@@ -86,6 +98,14 @@ def test_both_parts_contain_link_and_code() -> None:
     assert "01234567" in page.visible, "the gap is only looks: what is copied or filled in is what the API takes"
     assert [attributes["href"] for attributes in page.all("a")] == [LINK, LINK], "a button, and the link to be copied"
     assert LINK in page.visible
+
+
+def test_preheader_shows_when_the_link_was_requested() -> None:
+    """Gmail folds e-mails of one thread that look alike."""
+    first, second = (Page(make_email(requested_at=at).html) for at in (REQUESTED_AT, REQUESTED_AT.replace(second=8)))
+
+    assert first.preheader.startswith("Your link to sign in, requested on 31 January 2026 at 14:03:07 UTC.")
+    assert second.preheader.startswith("Your link to sign in, requested on 31 January 2026 at 14:03:08 UTC.")
 
 
 def test_subject_and_preheader_contain_no_secrets() -> None:
@@ -102,6 +122,7 @@ def test_subject_and_preheader_contain_no_secrets() -> None:
         "valid for 10 minutes",
         "enter this code on the device where you asked to sign in",
         "Never tell the code to anyone.",
+        "Requested on 31 January 2026 at 14:03:07 UTC.",
         "If you didn't ask for this, ignore it: nobody can sign in without it.",
     ],
 )

@@ -34,6 +34,7 @@ FIND_FLOW = Statement(
     select(
         SignInFlow.token_hash,
         SignInFlow.consumed_at,
+        SignInFlow.created_at,
         SignInFlow.expires_at,
         SignInFlow.email,
         User.email.label("user_email"),
@@ -47,6 +48,7 @@ FIND_FLOW = Statement(
 class FlowToMail:
     token_hash: bytes
     consumed_at: datetime | None
+    created_at: datetime
     expires_at: datetime
     email: str
     """The requested address."""
@@ -90,6 +92,7 @@ def sign_in_emails(*, database: Database, keys: Keys, mailer: EmailSender, app_u
             link=f"{app_url}/auth/verify#token={link.token}",
             code=link.code,
             minutes=math.ceil(remaining.total_seconds() / 60),
+            requested_at=flow.created_at,
             message_id=str(job.flow_id),
         )
         try:

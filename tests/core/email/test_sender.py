@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from email.message import EmailMessage
 from email.policy import default
@@ -31,6 +31,7 @@ EMAIL = Email(
     text="As text: 1234 5678\n",
     html="<p>As HTML: 1234 5678</p>\n",
     message_id="0199-message",
+    purpose="sign_in",
 )
 SECRETS = [API_KEY, "ada@example.com", "1234 5678", "As text", "As HTML"]
 
@@ -117,7 +118,7 @@ def send(sender: EmailSender, *sent: Email) -> None:
 
 
 def a_mail(*, to: str = EMAIL.to, subject: str = EMAIL.subject, text: str = EMAIL.text, message_id: str = "0") -> Email:
-    return Email(to=to, subject=subject, text=text, html=EMAIL.html, message_id=message_id)
+    return Email(to=to, subject=subject, text=text, html=EMAIL.html, message_id=message_id, purpose="sign_in")
 
 
 def failure(sender: EmailSender) -> EmailError:
@@ -142,13 +143,30 @@ def test_sendgrid_request_has_exactly_the_email(provider: Provider) -> None:
             {"type": "text/plain", "value": "As text: 1234 5678\n"},
             {"type": "text/html", "value": "<p>As HTML: 1234 5678</p>\n"},
         ],
+        "headers": {"X-Entity-Ref-ID": "0199-message"},
         "custom_args": {"message_id": "0199-message"},
+        "mail_settings": {"bypass_unsubscribe_management": {"enable": False}},
         "tracking_settings": {
             "click_tracking": {"enable": False, "enable_text": False},
             "open_tracking": {"enable": False},
             "subscription_tracking": {"enable": False},
         },
     }
+
+
+def test_email_can_bypass_unsubscribes_and_nothing_else(provider: Provider) -> None:
+    send(create_sendgrid_sender(provider.url), replace(EMAIL, bypasses_unsubscribe=True))
+
+    assert provider.requests[0].body["mail_settings"] == {"bypass_unsubscribe_management": {"enable": True}}
+
+
+def test_emails_have_references_of_their_own(provider: Provider) -> None:
+    send(create_sendgrid_sender(provider.url), a_mail(message_id="1"), a_mail(message_id="2"))
+
+    assert [request.body["headers"] for request in provider.requests] == [
+        {"X-Entity-Ref-ID": "1"},
+        {"X-Entity-Ref-ID": "2"},
+    ]
 
 
 def test_sender_may_have_no_name(provider: Provider) -> None:
@@ -372,6 +390,7 @@ def test_console_sender_saves_html_and_eml(tmp_path: Path) -> None:
     assert parsed["To"] == "ada@example.com"
     assert parsed["Subject"] == "Sign in to AudiFi"
     assert "0199-message" in parsed["Message-ID"]
+    assert parsed["X-Entity-Ref-ID"] == "0199-message"
     assert parsed.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in parsed.iter_parts()] == ["text/plain", "text/html"]
     assert (content(parsed, "plain"), content(parsed, "html")) == (EMAIL.text, EMAIL.html)

@@ -19,6 +19,7 @@ SEND_TIMEOUT_SECONDS = 10
 CONNECTIONS = 20  # as many as jobs run at once: no e-mail waits for another
 EMAILS_KEPT = 200
 
+REFERENCE_HEADER = "X-Entity-Ref-ID"
 ACCEPTED = 202
 TRANSIENT_STATUSES = {408, 425, 429}
 
@@ -37,6 +38,10 @@ class Email:
     html: str = field(repr=False)
     message_id: str
     """Stays the same when an e-mail is sent again because the result of the first attempt is unknown."""
+    purpose: str
+    """What it is for, such as `sign_in`: for operators, who look for an e-mail that didn't arrive."""
+    bypasses_unsubscribe: bool = False
+    """Whether people who have unsubscribed get it, too: only what they ask for, such as a link to sign in."""
 
     def __post_init__(self) -> None:
         for value in (self.to, self.subject, self.message_id):
@@ -118,7 +123,11 @@ class SendGridSender:
             "from": sender,
             "subject": email.subject,
             "content": [{"type": "text/plain", "value": email.text}, {"type": "text/html", "value": email.html}],
-            "custom_args": {"message_id": email.message_id},
+            # Gmail folds e-mails of one sender and subject into a thread, unless this header tells them apart.
+            "headers": {REFERENCE_HEADER: email.message_id},
+            "custom_args": {"message_id": email.message_id},  # events about the e-mail carry it
+            # Bounces and spam reports still count: sending to those addresses harms the sender's reputation.
+            "mail_settings": {"bypass_unsubscribe_management": {"enable": email.bypasses_unsubscribe}},
             # SendGrid would replace our links with its own and record who opens what.
             "tracking_settings": {
                 "click_tracking": {"enable": False, "enable_text": False},
@@ -154,6 +163,7 @@ class ConsoleSender:
         message = EmailMessage(policy=SMTP)
         message["To"], message["Subject"] = email.to, email.subject
         message["Message-ID"] = f"<{email.message_id}@audifi>"
+        message[REFERENCE_HEADER] = email.message_id
         message.set_content(email.text)
         message.add_alternative(email.html, subtype="html")
         self._folder.mkdir(parents=True, exist_ok=True)
