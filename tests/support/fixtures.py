@@ -125,6 +125,7 @@ def sendgrid(shared_sendgrid: SendGrid) -> Iterator[SendGrid]:
     """The server that receives emails. Tests may let it fail or hang."""
     yield shared_sendgrid
     shared_sendgrid.status, shared_sendgrid.seconds = 202, 0
+    shared_sendgrid.on_mail = lambda _mail: None
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,42 @@
-"""SendGrid's v3 API, as far as the server uses it: stores what it receives, or fails on request."""
+"""SendGrid's v3 API, as far as the server uses it: stores what it receives, or fails on request. Signs events."""
 
 import json
 import threading
 import time
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from tests.support import web
+
+EVENTS_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def public_key_of(key: ec.EllipticCurvePrivateKey) -> str:
+    """Return the key as SendGrid's console shows it."""
+    return b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+PUBLIC_KEY = public_key_of(EVENTS_KEY)
+
+
+def signature_headers(body: bytes, signed_at: datetime, key: ec.EllipticCurvePrivateKey = EVENTS_KEY) -> dict[str, str]:
+    """Return the headers of the signed Event Webhook."""
+    timestamp = str(int(signed_at.timestamp()))
+    return {
+        "Content-Type": "application/json",
+        "X-Twilio-Email-Event-Webhook-Signature": b64encode(
+            key.sign(timestamp.encode() + body, ec.ECDSA(SHA256()))
+        ).decode(),
+        "X-Twilio-Email-Event-Webhook-Timestamp": timestamp,
+    }
 
 
 @dataclass
@@ -19,6 +47,8 @@ class SendGrid:
     status: int = 202
     seconds: float = 0
     """The delay of each response."""
+    on_mail: Callable[[dict[str, Any]], None] = lambda _mail: None
+    """Called with each email before the response."""
     requests: int = 0
     key_status: int = 200
     """The status of a request about the key."""
@@ -39,6 +69,7 @@ class SendGrid:
 
     def receive(self, mail: dict[str, Any]) -> int:
         time.sleep(self.seconds)
+        self.on_mail(mail)
         with self._arrived:
             self.requests += 1
             if self.status == 202:

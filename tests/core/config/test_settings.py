@@ -1,9 +1,14 @@
 """Settings from the environment: a wrong one is named, and its value isn't shown."""
 
+from base64 import b64encode
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from audifi import __version__
 from audifi.core.config.settings import FLY_PROXY_NETWORKS, DatabaseSettings, Settings, SettingsError, load
+from tests.support import sendgrid
 
 URL = "postgres://u:s3cr3t@db.example/d"
 LONG = "s3cr3t" * 6
@@ -14,6 +19,11 @@ COMPLETE = {
     "SENDGRID_API_KEY": "SG.s3cr3t",
     "APP_URL": "https://app.audifi.test",
 }
+
+
+VERIFICATION_KEY = "must be the Verification Key that SendGrid shows"
+OF_ANOTHER_CURVE = sendgrid.public_key_of(ec.generate_private_key(ec.SECP384R1()))
+PRIVATE_KEY = b64encode(sendgrid.EVENTS_KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode()
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +80,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS: must not contain *: wildcards aren't supported"),
         ("ALLOWED_ORIGINS", "https://a.example,https://*.vercel.app", "ALLOWED_ORIGINS: must not contain *"),
         ("ALLOWED_ORIGINS", "https://a.example https://b.example", "ALLOWED_ORIGINS: must be a URL"),
+        ("SENDGRID_WEBHOOK_PUBLIC_KEY", "s3cr3t", f"SENDGRID_WEBHOOK_PUBLIC_KEY: {VERIFICATION_KEY}"),
+        ("SENDGRID_WEBHOOK_PUBLIC_KEY", "c2VjcmV0", f"SENDGRID_WEBHOOK_PUBLIC_KEY: {VERIFICATION_KEY}"),
+        ("SENDGRID_WEBHOOK_PUBLIC_KEY", OF_ANOTHER_CURVE, f"SENDGRID_WEBHOOK_PUBLIC_KEY: {VERIFICATION_KEY}"),
+        ("SENDGRID_WEBHOOK_PUBLIC_KEY", PRIVATE_KEY, f"SENDGRID_WEBHOOK_PUBLIC_KEY: {VERIFICATION_KEY}"),
         ("SENDGRID_API_URL", "api.sendgrid.com", "SENDGRID_API_URL: must be a URL"),
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -97,6 +111,13 @@ def test_wrong_setting_is_named_without_its_value(
 
     assert str(refusal.value).startswith(sentence)
     assert "s3cr3t" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["", " ", f" {sendgrid.PUBLIC_KEY}\n"])
+def test_key_of_sendgrids_events_may_be_empty_or_spaced(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    assert load(Settings).sendgrid_webhook_public_key is None
+    monkeypatch.setenv("SENDGRID_WEBHOOK_PUBLIC_KEY", key)
+    assert (load(Settings).sendgrid_webhook_public_key is not None) is bool(key.strip())
 
 
 def test_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

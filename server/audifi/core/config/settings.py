@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from audifi import __version__
 from audifi.core.config.database_url import DatabaseURL
+from audifi.core.config.public_key import PublicKey
 from audifi.core.config.validators import (
     ApiKey,
     Dsn,
@@ -153,6 +154,8 @@ class Settings(DatabaseSettings):
     """Required in production. Without it, in development, e-mails are printed and kept in `mail_folder`."""
     sendgrid_api_url: Url = "https://api.sendgrid.com"
     """https://api.eu.sendgrid.com for EU subusers."""
+    sendgrid_webhook_public_key: Annotated[PublicKey | None, NoDecode, PlainValidator(PublicKey.parse)] = None
+    """Verifies the events of SendGrid's signed Event Webhook. Unset: what becomes of e-mails is unknown."""
     mail_from: Mailbox = ""
     """`AudiFi <hello@audifi.example>`, a sender verified by SendGrid. Default: sign-in@ the host of `app_url`."""
     mail_folder: Path = Path(".data/mail")

@@ -41,7 +41,7 @@ class Email:
     purpose: str
     """What it is for, such as `sign_in`: for operators, who look for an e-mail that didn't arrive."""
     bypasses_unsubscribe: bool = False
-    """Whether people who have unsubscribed get it, too: only what they ask for, such as a link to sign in."""
+    """Whether it goes to unsubscribed addresses, too: only for what a person asks for, such as a link to sign in."""
 
     def __post_init__(self) -> None:
         for value in (self.to, self.subject, self.message_id):
