@@ -91,11 +91,14 @@ BACKGROUND = [
     "INSERT INTO rate_limit_counters (key, count, expires_at) SELECT unnest(",  # traffic, each second
     "SELECT sign_in_flows.token_hash",  # the job that sends the e-mail
     "INSERT INTO auth_events (id, event, user_id, ip, user_agent, created_at) SELECT",  # a code is exhausted
+    "INSERT INTO email_messages",  # that job records the e-mail, and the result
+    "UPDATE email_messages",
     "DELETE FROM sign_in_flows",  # retention, and the following
     "FROM sessions WHERE sessions.idle_expires_at <",
     "FROM sessions WHERE sessions.revoked_at <",
     "DELETE FROM auth_events",
     "DELETE FROM rate_limit_counters",
+    "DELETE FROM email_messages",
     "DELETE FROM pgqueuer WHERE",
     "DELETE FROM pgqueuer_log",
     "next_queued AS (",  # the worker dequeues jobs

@@ -11,11 +11,12 @@ from audifi.api_docs import texts
 from audifi.auth.feature import FEATURE as AUTH
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.stack import add_middleware
+from audifi.emails.feature import FEATURE as EMAILS
 from audifi.health.feature import FEATURE as HEALTH
 from audifi.health.router import PATH as HEALTH_PATH
 from audifi.services import RETENTION_TIMES, Services, running
 
-FEATURES: tuple[Feature, ...] = (HEALTH, AUTH)
+FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS)
 # FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 

@@ -30,6 +30,8 @@ from audifi.core.rate_limiting.limits import CounterKeys, Limit
 from audifi.core.rate_limiting.retention import expired_counters
 from audifi.core.telemetry.error_reporting import ErrorReporter
 from audifi.core.telemetry.metrics import Metrics
+from audifi.emails.models import EMAIL_EVENT_NAMES
+from audifi.emails.records import AddressHashes, RecordingSender
 from audifi.health.probe import DatabaseProbe
 
 if TYPE_CHECKING:
@@ -107,7 +109,12 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         metrics=metrics,
         error_reporter=error_reporter,
         tracer=tracer,
-        email_sender=CountedSender(_create_email_sender(settings), metrics.count_email),
+        email_sender=RecordingSender(
+            CountedSender(_create_email_sender(settings), metrics.count_email),
+            database=background_database,
+            hashes=AddressHashes([settings.jwt_secret, settings.jwt_secret_previous]),
+            clock=clock,
+        ),
         keys=Keys(settings),
         cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(background_database, clock),
@@ -131,6 +138,7 @@ async def running(
         for job_type in feature.jobs(services):
             services.jobs.register(_with_spans(job_type, services.tracer))
     services.metrics.expect_jobs(services.jobs.job_types)
+    services.metrics.expect_email_events(EMAIL_EVENT_NAMES)
 
     async def run_retention() -> None:
         now = services.clock()

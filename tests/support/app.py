@@ -21,6 +21,7 @@ from audifi.core.invariants import Violation, check
 from audifi.services import RETENTION_TIMES, Services, build_services
 from tests.support.api import APP_URL, SECRETS
 from tests.support.clients import asking
+from tests.support.sendgrid import PUBLIC_KEY
 
 
 @dataclass
@@ -75,6 +76,7 @@ def running(
         "trusted_proxies": "127.0.0.0/8",
         "sendgrid_api_key": SecretStr("SG.the-key-of-the-tests"),
         "sendgrid_api_url": sendgrid_url,
+        "sendgrid_webhook_public_key": PUBLIC_KEY,
         "audifi_commit": "",
         "database_pool_timeout_seconds": 30,  # for many concurrent requests on a busy machine
         **secrets,

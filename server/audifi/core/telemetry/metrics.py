@@ -64,6 +64,7 @@ class Metrics(Collector):
         # A counter that appears with its first event shows Prometheus no increase: known labels start at 0.
         self._probes: Counter[str] = Counter({"connected": 0, "disconnected": 0})
         self._emails: Counter[str] = Counter({"sent": 0, "failed": 0})
+        self._email_events: Counter[str] = Counter()
         self._jobs: Counter[tuple[str, str]] = Counter()
         self._background_restarts: Counter[str] = Counter()
         self._invariant_violations: dict[str, int] = {}
@@ -97,6 +98,9 @@ class Metrics(Collector):
     def count_email(self, result: str) -> None:
         self._emails[result] += 1
 
+    def count_email_event(self, event: str) -> None:
+        self._email_events[event] += 1
+
     def count_job(self, job: str, result: str) -> None:
         """
         Args:
@@ -121,6 +125,10 @@ class Metrics(Collector):
     def expect_jobs(self, jobs: Iterable[str]) -> None:
         """Start each counter at 0."""
         self._jobs.update({(job, result): 0 for job in jobs for result in JOB_RESULTS})
+
+    def expect_email_events(self, events: Iterable[str]) -> None:
+        """Start each counter at 0."""
+        self._email_events.update(dict.fromkeys(events, 0))
 
     def add_pool(self, pool: Pool) -> None:
         self._pools[pool.name] = (pool.size, lambda: pool.in_use, lambda: pool.idle)
@@ -152,6 +160,7 @@ class Metrics(Collector):
         yield _counter("rate_limit_exceeded", "429 responses by limit.", ["limit"], self._rate_limits)
         yield _counter("database_probes", "Probes of the database by result.", ["result"], self._probes)
         yield _counter("emails", "E-mails by result: sent or failed.", ["result"], self._emails)
+        yield _counter("email_events", "The provider's events about e-mails.", ["event"], self._email_events)
         yield _counter("jobs", f"Attempts at jobs by result: {', '.join(JOB_RESULTS)}.", ["job", "result"], self._jobs)
         yield _counter("background_task_restarts", "Restarts of background tasks.", ["task"], self._background_restarts)
         violations = GaugeMetricFamily(

@@ -1,0 +1,1 @@
+"""What became of the e-mails that were sent."""
