@@ -128,6 +128,7 @@ def test_alerts_do_not_fire_on_a_healthy_server(watched: Watched) -> None:
         "NoInstanceUp",
         "DatabaseUnavailable",
         "EmailDeliveryFailing",
+        "EmailsUndelivered",
         "JobFailed",
         "PoolSaturated",
         "CrashLooping",

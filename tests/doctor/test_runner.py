@@ -33,7 +33,7 @@ from tests.support.sendgrid import SendGrid
 
 KEY = "SG.the-key-of-the-tests"
 PASSWORD = "s3cr3t"
-ALL = ["settings", "addresses", "database", "connections", "migrations", "tables", "clock", "queue", "mail", "server"]
+ALL = "settings addresses database connections migrations tables clock queue mail delivery server".split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ def variables(health_api: Api, migrated_database_url: str, sendgrid: SendGrid) -
         "APP_URL": apis.APP_URL,
         "SENDGRID_API_KEY": KEY,
         "SENDGRID_API_URL": sendgrid.url,
+        "SENDGRID_WEBHOOK_PUBLIC_KEY": sendgrids.PUBLIC_KEY,
         "FLY_APP_NAME": "audifi-api-test",
         **apis.SECRETS,
     }
@@ -141,7 +142,7 @@ def test_wrong_settings_leave_the_database_checked(
     assert "JWT_SECRET: is missing." in report.of("settings")
     assert "APP_URL: must be a URL" in report.of("settings")
     assert report.of("database", "✓")
-    assert {check for check in ALL if report.of(check, "-")} == {"addresses", "mail", "server"}
+    assert {check for check in ALL if report.of(check, "-")} == {"addresses", "mail", "delivery", "server"}
 
 
 def test_checks_without_settings_are_skipped(doctor: Doctor, variables: dict[str, str]) -> None:
@@ -385,6 +386,14 @@ def test_development_needs_no_key(doctor: Doctor) -> None:
     report = doctor(ENVIRONMENT="development", SENDGRID_API_KEY=None)
 
     assert "e-mails are printed" in report.of("mail", "✓")
+    assert "E-mails don't leave this machine." in report.of("delivery", "✓")
+    assert report.status == 0
+
+
+def test_unknown_outcome_of_emails_is_a_warning(doctor: Doctor) -> None:
+    report = doctor(SENDGRID_WEBHOOK_PUBLIC_KEY=None)
+
+    assert "What becomes of e-mails is unknown: SENDGRID_WEBHOOK_PUBLIC_KEY isn't set." in report.of("delivery", "!")
     assert report.status == 0
 
 

@@ -104,6 +104,22 @@ def judge_key(check: str, host: str, status: int, scopes: object) -> Result:
     )
 
 
+async def check_delivery(settings: Settings) -> list[Result]:
+    """Check whether SendGrid's reports about e-mails can be received."""
+    check = "delivery"
+    if not (settings.sendgrid_api_key and settings.sendgrid_api_key.get_secret_value()):
+        return [Result.ok(check, "E-mails don't leave this machine.")]
+    if settings.sendgrid_webhook_public_key is None:
+        return [
+            Result.warning(
+                check,
+                "What becomes of e-mails is unknown: SENDGRID_WEBHOOK_PUBLIC_KEY isn't set.",
+                "Switch SendGrid's Event Webhook on: docs/deploying.md.",
+            )
+        ]
+    return [Result.ok(check, "SendGrid's events are accepted; `python -m audifi emails show ADDRESS` shows them.")]
+
+
 async def check_server(settings: Settings, *, request_seconds: float = REQUEST_SECONDS) -> list[Result]:
     """Check whether this version answers on HOST and PORT."""
     check = "server"
