@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, update
@@ -138,3 +139,18 @@ def test_email_states_how_long_its_link_is_valid(database_url: str, sendgrid: Se
             return text
 
     assert "4 minutes" in asyncio.run(run())
+
+
+def test_email_shows_the_request_and_bypasses_unsubscribes(database_url: str, sendgrid: SendGrid) -> None:
+    async def run() -> tuple[str, dict[str, Any]]:
+        async with queue(database_url, sendgrid, keys()) as queued:
+            queued.clock.advance(minutes=2)
+            await queued.machine(keys())(queued.job)
+            return queued.email, sendgrid.wait_for(queued.email)
+
+    email, mail = asyncio.run(run())
+    query = "SELECT to_char(created_at AT TIME ZONE 'UTC', 'HH24:MI:SS') FROM sign_in_flows WHERE email = $1"
+    requested = databases.fetch_value(database_url, query, email)
+    assert all(f"at {requested} UTC" in part["value"] for part in mail["content"])
+    assert mail["headers"] == {"X-Entity-Ref-ID": mail["custom_args"]["message_id"]}
+    assert mail["mail_settings"] == {"bypass_unsubscribe_management": {"enable": True}}

@@ -26,8 +26,8 @@ from audifi.emails.records import MESSAGES
 
 MAX_BODY_BYTES = 1 << 20
 """SendGrid sends up to 768 KB, of all e-mails of its account."""
-MAX_EVENTS = 10_000
-"""Above what 768 KB of real events can hold, about 80 bytes each."""
+MAX_EVENTS = 5000
+"""More than 768 KB can hold: an event has its ids, an address and a time, 200 bytes at least."""
 MAX_AGE = timedelta(hours=25)
 """SendGrid repeats a request for 24 hours, perhaps with its first timestamp. A replay changes nothing."""
 MAX_CLOCK_SKEW = timedelta(minutes=5)
