@@ -87,8 +87,8 @@ def create_engine(settings: MigrationSettings) -> AsyncEngine:
     """Return Alembic's engine, which opens each connection as the server does."""
     arguments: dict[str, object] = {
         "async_creator_fn": partial(connect, settings, server_settings=session(settings)),
-        # Behind PgBouncer, each transaction may get another server connection, without the prepared statements.
-        **({"prepared_statement_cache_size": 0} if settings.behind_pgbouncer else {}),
+        # Behind a pooler, each transaction may get another server connection, without the prepared statements.
+        "prepared_statement_cache_size": 0,
     }
     return create_async_engine(
         "postgresql+asyncpg://", connect_args=arguments, hide_parameters=True, poolclass=NullPool
@@ -166,7 +166,7 @@ def session(settings: MigrationSettings) -> dict[str, str]:
 
 
 def set_timeouts(settings: MigrationSettings) -> None:
-    """Set the session's parameters by SQL: for printed SQL, and for PgBouncer, which refuses them at connection.
+    """Set the session's parameters by SQL: for printed SQL, and for poolers, behind which `connect` omits them.
 
     Call it inside begin_transaction(): a statement before would open a transaction that Alembic doesn't commit.
     """

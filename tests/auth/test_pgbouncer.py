@@ -19,7 +19,7 @@ def test_ten_people_sign_in_over_two_server_connections(
 ) -> None:
     database = migrated_database_url.split("/")[3].split("?", maxsplit=1)[0]
     with pgbouncer.running(postgres_server) as port:
-        app = start_app(f"postgres://postgres@127.0.0.1:{port}/{database}?pgbouncer=true&sslmode=disable")
+        app = start_app(f"postgres://postgres@127.0.0.1:{port}/{database}")
         people = [Client(app.http, sendgrid) for _ in range(10)]
         at_once([person.sign_in for person in people])
         answers = at_once([person.refresh for person in people])

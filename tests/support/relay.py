@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+READY_FOR_QUERY = b"Z\0\0\0\5I"
 
 
 class Relay:
@@ -19,6 +20,7 @@ class Relay:
     def __init__(self, target: Path, tls: ssl.SSLContext | None) -> None:
         self.port = 0
         self.silent = False
+        self.silent_after_connecting = False
         self.encrypted_connections = 0
         self._writers: list[asyncio.StreamWriter] = []
         self._target = target
@@ -62,6 +64,8 @@ class Relay:
             while data := await source.read(65536):
                 if not (answers and self.silent):
                     sink.write(data)
+                    if self.silent_after_connecting and data.endswith(READY_FOR_QUERY):
+                        self.silent = True
 
 
 @contextmanager

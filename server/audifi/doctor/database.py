@@ -17,7 +17,7 @@ import audifi
 from audifi.auth.tokens import LEEWAY
 from audifi.core.clock import Clock, format_duration
 from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import connect
+from audifi.core.db.connection import connect, is_behind_pooler
 from audifi.core.db.errors import sqlstate
 from audifi.core.db.migration_failures import LAST_FAILURE
 from audifi.doctor.results import Result
@@ -174,15 +174,15 @@ async def server(check: str, context: CheckContext) -> Result:
             "Point DATABASE_URL to the primary.",
         )
     how = "with TLS" if row["tls"] else "without TLS"
-    through = " through PgBouncer" if context.settings.behind_pgbouncer else ""
+    through = " through a pooler" if is_behind_pooler(context.settings) else ""
     where = f"{context.settings.database_url.location}{through} as {row['role']}, {how}"
     return Result.ok(check, f"{version} at {where}; connecting took {context.connect_seconds * 1000:.0f} ms.")
 
 
 async def connections(check: str, context: CheckContext) -> Result:
     settings = context.settings
-    if settings.behind_pgbouncer:
-        return Result.skipped(check, "a direct connection; PgBouncer has limits of its own")
+    if is_behind_pooler(settings):
+        return Result.skipped(check, "a direct connection; a pooler has limits of its own")
     row = await context.fetch_row(CONNECTIONS)
     taken, allowed = row["taken"], row["allowed"]
     pools = settings.database_pool_size, settings.database_read_pool_size, settings.database_background_pool_size + 1

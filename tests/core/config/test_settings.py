@@ -241,22 +241,3 @@ def test_proxies_are_trusted_on_fly_alone(monkeypatch: pytest.MonkeyPatch) -> No
     assert load(Settings).trusted_proxies == ()
     monkeypatch.setenv("FLY_APP_NAME", "audifi-api")
     assert load(Settings).trusted_proxies == FLY_PROXY_NETWORKS
-
-
-@pytest.mark.parametrize(
-    ("url", "setting", "behind"),
-    [
-        (URL, None, False),
-        (f"{URL}?pgbouncer=true", None, True),
-        (URL, "true", True),
-        (f"{URL}?pgbouncer=true", "false", False),
-    ],
-)
-def test_pgbouncer_setting_overrides_the_url(
-    monkeypatch: pytest.MonkeyPatch, url: str, setting: str | None, *, behind: bool
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", url)
-    if setting is not None:
-        monkeypatch.setenv("DATABASE_PGBOUNCER", setting)
-
-    assert load(Settings).behind_pgbouncer is behind

@@ -1,6 +1,7 @@
 """Connections to a real PostgreSQL: TLS, addresses, pools, time limits, PgBouncer."""
 
 import asyncio
+import logging
 import signal
 import ssl
 import time
@@ -16,7 +17,7 @@ import pytest
 import trustme
 
 from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import connect
+from audifi.core.db.connection import connect, is_behind_pooler
 from audifi.core.db.database import Database
 from dev.postgres import Postgres
 from tests.support import api as apis
@@ -205,10 +206,17 @@ def test_blue_green_deploy_fits_a_hundred_connections() -> None:
 
 # --- PgBouncer ---
 
+REFUSES_PARAMETERS: dict[str, str] = {}
+"""PgBouncer's defaults: it refuses start-up parameters that it doesn't track."""
+IGNORES_PARAMETERS = {"ignore_startup_parameters": "statement_timeout,lock_timeout,idle_in_transaction_session_timeout"}
+"""Nothing shows at connection that a pooler is there."""
+
 
 @needs_pgbouncer
-@pytest.mark.parametrize("how", ["?pgbouncer=true", ""])
-def test_concurrent_transactions_work_behind_pgbouncer(postgres_server: Postgres, how: str) -> None:
+@pytest.mark.parametrize("configuration", [REFUSES_PARAMETERS, IGNORES_PARAMETERS], ids=["refuses", "ignores"])
+def test_pooler_is_recognised_at_the_first_connection(
+    postgres_server: Postgres, caplog: pytest.LogCaptureFixture, configuration: dict[str, str]
+) -> None:
     """Twenty clients share two server connections, so prepared statements of other transactions could collide."""
 
     async def transactions(database: Database) -> list[int]:
@@ -226,26 +234,43 @@ def test_concurrent_transactions_work_behind_pgbouncer(postgres_server: Postgres
         assert [tuple(row) for row in await database.fetch_sql("SELECT count(*) FROM pg_prepared_statements")] == [(0,)]
         return totals
 
-    with pgbouncer.running(postgres_server) as port:
-        totals = with_database(
-            f"postgres://postgres@127.0.0.1:{port}/postgres{how}",
-            transactions,
-            size=20,
-            **({} if how else {"database_pgbouncer": True}),
-        )
+    with caplog.at_level(logging.INFO), pgbouncer.running(postgres_server, **configuration) as port:
+        url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+        totals = with_database(url, transactions, size=20)
 
     assert totals == [20 * (number + 1) + sum(range(20)) for number in range(20)]
+    assert f"database 127.0.0.1:{port}/postgres is behind a pooler: statements aren't prepared" in caplog.messages
+    assert is_behind_pooler(settings_for(url))
+
+
+def test_direct_connection_prepares_statements(database_url: str) -> None:
+    async def count(database: Database) -> int:
+        await database.fetch_sql("SELECT $1::int", 1)
+        [[prepared]] = await database.fetch_sql("SELECT count(*) FROM pg_prepared_statements")
+        return int(prepared)
+
+    assert with_database(database_url, count) > 0
+    assert not is_behind_pooler(settings_for(database_url))
+
+
+def test_database_silent_after_connecting_times_out(postgres_server: Postgres) -> None:
+    async def run(url: str) -> None:
+        with pytest.raises(TimeoutError):
+            await connect(settings_for(url))
+        await until(lambda: len(asyncio.all_tasks()) == 1)  # asyncpg has sent its request to cancel
+
+    with relay(postgres_server.socket_folder, postgres_server.port) as network:
+        network.silent_after_connecting = True
+        asyncio.run(run(f"postgres://postgres@127.0.0.1:{network.port}/postgres?connect_timeout=1"))
 
 
 @needs_pgbouncer
-def test_pgbouncer_breaks_without_the_setting(postgres_server: Postgres) -> None:
-    """Shows that the setting is needed. If this stops raising, remove the setting."""
-
-    async def transact(database: Database) -> None:
-        await database.fetch_sql("SELECT $1::int", 1)
-
-    with pgbouncer.running(postgres_server) as port, pytest.raises(asyncpg.PostgresError):
-        with_database(f"postgres://postgres@127.0.0.1:{port}/postgres", transact)
+def test_other_errors_of_pgbouncer_are_raised(postgres_server: Postgres) -> None:
+    with (
+        pgbouncer.running(postgres_server, max_client_conn="0") as port,
+        pytest.raises(asyncpg.PostgresError, match="no more connections"),
+    ):
+        ask(f"postgres://postgres@127.0.0.1:{port}/postgres")
 
 
 @needs_pgbouncer
@@ -253,7 +278,7 @@ def test_health_detects_an_outage_behind_pgbouncer(tmp_path: Path) -> None:
     with (
         databases.own_server() as server,
         pgbouncer.running(server) as port,
-        apis.running(tmp_path, DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres?pgbouncer=true") as api,
+        apis.running(tmp_path, DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/postgres") as api,
     ):
         assert api.get_health().status_code == 200
         server.signal(signal.SIGSTOP)
@@ -267,7 +292,7 @@ def test_health_detects_an_outage_behind_pgbouncer(tmp_path: Path) -> None:
 def test_migrations_run_behind_pgbouncer_one_at_a_time(postgres_server: Postgres, empty_database_url: str) -> None:
     database = empty_database_url.split("/")[3].split("?", maxsplit=1)[0]
     with pgbouncer.running(postgres_server, pool_size=6) as port, ThreadPoolExecutor(2) as threads:
-        url = f"postgres://postgres@127.0.0.1:{port}/{database}?pgbouncer=true"
+        url = f"postgres://postgres@127.0.0.1:{port}/{database}"
         runs = [threads.submit(databases.alembic, "upgrade", "head", DATABASE_URL=url) for _ in range(2)]
         logs = sorted(run.result().stderr for run in runs)
 

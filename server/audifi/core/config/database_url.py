@@ -11,27 +11,17 @@ from fnmatch import fnmatchcase
 from typing import Any, Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+# `pgbouncer`, which providers hand out for Prisma, has no effect: poolers are recognised (core/db/connection.py).
 PARAMETERS = frozenset(
     "host port sslmode sslrootcert channel_binding connect_timeout pgbouncer application_name options".split()
 )
 CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "channel_binding": ("disable", "prefer", "require"),
-    "pgbouncer": ("true", "false"),
 }
 LOCAL_HOST = re.compile(r"/.*|localhost|127(\.[0-9]{1,3}){3}|::1")
 DEFAULT_PORT, MAX_PORT = 5432, 65535
 
-POOLERS: tuple[tuple[str, int | None], ...] = (
-    # Hosts and ports where a hosting provider runs PgBouncer (or Supavisor), in transaction mode by default.
-    ("*.pooler.supabase.com", 6543),
-    ("db.*.supabase.co", 6543),
-    ("*-pooler.*.neon.tech", None),
-    ("*.postgres.database.azure.com", 6432),
-    ("*.db.ondigitalocean.com", 25061),
-    ("pgbouncer*.railway.internal", None),
-    ("pgbouncer.*.flympg.net", None),
-)
 # Names on the encrypted private networks of Fly and Railway, where PostgreSQL has no certificate.
 PRIVATE_HOSTS = ("*.flycast", "*.internal")
 HOST = re.compile(r"/.*|[0-9a-f.]*:[0-9a-f:.]*|([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
@@ -50,8 +40,6 @@ class DatabaseURL:
     ssl: ssl.SSLContext | str
     """A context that verifies the server, or libpq's sslmode below that."""
     connect_timeout_seconds: float | None
-    pgbouncer: bool
-    """Whether the URL points to PgBouncer in transaction mode, as far as it shows."""
     session: dict[str, str] = field(repr=False)
     """`application_name` and `options` of each connection."""
 
@@ -81,8 +69,6 @@ class DatabaseURL:
             database=unquote(parts.path.removeprefix("/")) or user,
             ssl=_read_ssl(parameters, host),
             connect_timeout_seconds=float(timeout) if int(timeout) > 0 else None,  # 0 means no limit to libpq
-            pgbouncer=parameters.get("pgbouncer") == "true"
-            or any(fnmatchcase(host.lower(), pattern) and at in {None, port} for pattern, at in POOLERS),
             session={"application_name": "audifi-api"}
             | {name: parameters[name] for name in ("application_name", "options") if name in parameters},
         )

@@ -48,8 +48,6 @@ class DatabaseSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: Annotated[DatabaseURL, NoDecode, PlainValidator(DatabaseURL.parse)]
-    database_pgbouncer: bool | None = None
-    """Whether a PgBouncer in transaction mode is in front. Unset: as the URL shows (`DatabaseURL.pgbouncer`)."""
 
     database_pool_size: int = Field(default=6, ge=1, le=100)
     """For the transactions of requests."""
@@ -65,10 +63,6 @@ class DatabaseSettings(BaseSettings):
     database_statement_timeout_seconds: PositiveSeconds = 15
     database_lock_timeout_seconds: PositiveSeconds = 5
     database_idle_in_transaction_timeout_seconds: PositiveSeconds = 30
-
-    @property
-    def behind_pgbouncer(self) -> bool:
-        return self.database_url.pgbouncer if self.database_pgbouncer is None else self.database_pgbouncer
 
 
 class MigrationSettings(DatabaseSettings):
