@@ -16,6 +16,7 @@ from time_limits import REQUEST_SECONDS
 HEALTH_PATH = "/api/v1/health"
 MAX_ANSWER_BYTES = 65536
 SHORTEST_COMMIT = 7
+WORD = r"[a-z_]{1,20}"
 # While health is watched: a lost packet or a slow answer doesn't mean that the version is broken.
 TOLERATED_ANSWERS = 2
 
@@ -26,6 +27,7 @@ class Answer:
 
     status: int | None = None  # None: no response
     version: str = ""  # empty: the response isn't the API's
+    health: str = ""  # "ok", or "degraded": the database is read-only or full, so not all requests succeed
     seen: str = ""  # description for the log; empty: not requested yet
 
     @property
@@ -35,7 +37,7 @@ class Answer:
 
     @property
     def healthy(self) -> bool:
-        return self.status == http.client.OK and self.version != ""
+        return self.status == http.client.OK and self.version != "" and self.health == "ok"
 
     def names(self, commit: str) -> bool:
         return len(self.build) >= SHORTEST_COMMIT and commit.startswith(self.build)
@@ -108,11 +110,13 @@ def ask(url: str, timeout: float) -> Answer:
             response = connection.getresponse()
             body = response.read(MAX_ANSWER_BYTES)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: invalid host name or proxy
-        return Answer(None, "", f"no answer ({type(error).__name__}: {' '.join(str(error).split())})")
-    version = read_version(body)
+        return Answer(seen=f"no answer ({type(error).__name__}: {' '.join(str(error).split())})")
+    version, health, database = read_health(body)
     if not version:
-        return Answer(response.status, "", f"status {response.status} without a version: {body[:200]!r}")
-    return Answer(response.status, version, f"status {response.status}, version {version}")
+        return Answer(response.status, seen=f"status {response.status} without a version: {body[:200]!r}")
+    state = [] if health == "ok" else [health or "no health", f"database {database or 'unknown'}"]
+    seen = ", ".join([f"status {response.status}", *state, f"version {version}"])
+    return Answer(response.status, version, health, seen)
 
 
 def connect(url: SplitResult, timeout: float) -> http.client.HTTPConnection:
@@ -132,10 +136,16 @@ def connect(url: SplitResult, timeout: float) -> http.client.HTTPConnection:
     return connection
 
 
-def read_version(body: bytes) -> str:
-    """Return the version in a health response; empty if it is missing or unsafe to print."""
+def read_health(body: bytes) -> tuple[str, str, str]:
+    """Return version, status and the database's state of a health response; empty if missing or unsafe to print."""
     try:
-        version = json.loads(body)["version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return version if isinstance(version, str) and re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,99}", version) else ""
+        answer = json.loads(body)
+        version, health = answer["version"], answer.get("status")
+        database = (answer.get("dependencies") or {}).get("database")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "", "", ""
+    return match(r"[0-9][0-9A-Za-z.+-]{0,99}", version), match(WORD, health), match(WORD, database)
+
+
+def match(pattern: str, value: object) -> str:
+    return value if isinstance(value, str) and re.fullmatch(pattern, value) else ""

@@ -1,6 +1,7 @@
 """How deploy.py finds out which commit is served, against a fake health endpoint."""
 
 import base64
+import json
 import socket
 import ssl
 import threading
@@ -32,7 +33,7 @@ def test_wait_ends_after_enough_answers_in_a_row() -> None:
 
     assert served
     assert server.paths == ["/api/v1/health"] * 3
-    assert answer == Answer(200, NEW, f"status 200, version {NEW}")
+    assert answer == Answer(200, NEW, "ok", f"status 200, version {NEW}")
 
 
 def test_wait_continues_while_the_old_commit_answers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,15 +128,34 @@ def test_silent_server_is_given_up_after_the_timeout() -> None:
 
 @pytest.mark.parametrize("version", ["0.1.0+1a2b3c4", "0.1.0+1a2b3c4d5e", f"0.1.0+{COMMIT}", "2.0.0-rc.1+1a2b3c4"])
 def test_seven_or_more_digits_identify_the_commit(version: str) -> None:
-    assert Answer(200, version).serves(COMMIT)
+    assert Answer(200, version, "ok").serves(COMMIT)
 
 
 @pytest.mark.parametrize("status", [None, 204, 500, 503])
 def test_commit_with_red_health_is_not_served(status: int | None) -> None:
-    answer = Answer(status, NEW)
+    answer = Answer(status, NEW, "ok")
 
     assert answer.names(COMMIT)
     assert not answer.serves(COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("health", "database", "seen"),
+    [
+        ("degraded", "read_only", "degraded, database read_only"),
+        ("degraded", "saturated", "degraded, database saturated"),
+        ("ok\n::error::forged", "\n::error::forged", "no health, database unknown"),
+        (None, None, "no health, database unknown"),
+    ],
+)
+def test_degraded_health_is_not_a_good_deploy(health: str | None, database: str | None, seen: str) -> None:
+    body = {"status": health, "version": NEW, "dependencies": {"database": database}}
+    with serving(Reply(json.dumps(body))) as server:
+        answer = ask(server.url, 5)
+
+    assert answer.names(COMMIT)
+    assert not answer.serves(COMMIT)
+    assert answer.seen == f"status 200, {seen}, version {NEW}"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +175,7 @@ def test_commit_with_red_health_is_not_served(status: int | None) -> None:
     ],
 )
 def test_other_version_is_not_the_commit(version: str) -> None:
-    assert not Answer(200, version).serves(COMMIT)
+    assert not Answer(200, version, "ok").serves(COMMIT)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
