@@ -1,6 +1,7 @@
 """The in-memory set of revoked sessions."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
@@ -167,6 +168,7 @@ def test_polling_resumes_after_a_database_outage(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(revocations, "POLL_SECONDS", 0.05)
+    caplog.set_level(logging.INFO)
 
     async def run() -> None:
         rename = "ALTER TABLE {} RENAME TO {}"
@@ -179,9 +181,11 @@ def test_polling_resumes_after_a_database_outage(
             assert not revoked.is_current
             await asyncio.to_thread(databases.execute, migrated_database_url, rename.format("gone", "sessions"))
             await until(lambda: revoked.is_current)
+            await until(lambda: "revoked sessions known again" in caplog.messages)
             task.cancel()
 
     asyncio.run(run())
+    assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize("stale", [False, True])

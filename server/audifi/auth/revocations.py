@@ -14,6 +14,7 @@ from audifi.auth.tokens import ACCESS_TOKEN_LIFETIME, LEEWAY
 from audifi.core.clock import Clock
 from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
+from audifi.core.telemetry.outage_log import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +67,16 @@ class RevokedSessions:
 
     async def run(self) -> None:
         """Poll once a second, until cancelled."""
+        begins = "revoked sessions unknown; checking rows instead: error=%s"
+        outage = OutageLog(logger, begins=begins, ends="revoked sessions known again")
         while True:
             try:
                 can_keep_up = await self.poll()
             except Exception as error:  # noqa: BLE001 - is_current turns False if this lasts
-                logger.warning("revoked sessions unknown; checking rows instead: error=%s", type(error).__name__)
+                outage.record_failure(type(error).__name__)
                 can_keep_up = True
+            else:
+                outage.record_success()
             await asyncio.sleep(POLL_SECONDS if can_keep_up else TOO_MANY_SECONDS)
 
     async def poll(self) -> bool:

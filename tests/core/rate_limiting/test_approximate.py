@@ -1,6 +1,7 @@
 """In-memory counters and their replication. tests/core/http/test_rate_limits.py has the limits over HTTP."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -124,6 +125,7 @@ def test_limiter_shares_again_after_a_failure(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(approximate, "SHARE_SECONDS", 0)
+    caplog.set_level(logging.INFO)
 
     def rename(table: str, name: str) -> None:
         databases.execute(migrated_database_url, f"ALTER TABLE {table} RENAME TO {name}")
@@ -140,9 +142,11 @@ def test_limiter_shares_again_after_a_failure(
         await until(lambda: "using local counts: error=UndefinedTableError" in caplog.text)
         await asyncio.to_thread(rename, "elsewhere", "rate_limit_counters")
         await asyncio.to_thread(wait_until, is_shared)
+        await until(lambda: "rate limit sync works again" in caplog.messages)
         sharing.cancel()
 
     run(migrated_database_url, work)
+    assert len(caplog.messages) == 2
 
 
 def test_database_holds_no_subject(migrated_database_url: str) -> None:

@@ -17,6 +17,7 @@ from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
 from audifi.core.rate_limiting.limits import CounterKeys, Limit, LimitStatus, check
 from audifi.core.rate_limiting.models import RateLimitCounter
+from audifi.core.telemetry.outage_log import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,16 @@ class ReplicatedCounters:
         counter.unshared += 1
         return counter
 
-    async def share(self, *, now: float) -> None:
-        """Add what this machine counted since the last time to the totals in PostgreSQL, and read them."""
+    async def share(self, *, now: float) -> bool:
+        """Add what this machine counted since the last time to the totals in PostgreSQL, and read them.
+
+        Returns:
+            Whether there was anything to add.
+        """
         self._counters = {name: counter for name, counter in self._counters.items() if counter.expires_at > now}
         unshared = {counter.key: counter for counter in self._counters.values() if counter.unshared}
         if not unshared:
-            return
+            return False
         # Sorted by key: two machines that lock the same rows wait for each other, and don't deadlock.
         sent = {key: unshared[key].unshared for key in sorted(unshared)}
         totals = await self._database.write_all(
@@ -84,6 +89,7 @@ class ReplicatedCounters:
             counter = unshared[total.key]
             counter.unshared -= sent[total.key]
             counter.count = total.count + counter.unshared  # requests went on while the statement ran
+        return True
 
 
 def _add_statement() -> Statement:
@@ -138,9 +144,12 @@ class ApproximateRateLimiter:
 
     async def run(self) -> None:
         """Share the counters once a second until cancelled."""
+        begins = "rate limit sync failed; using local counts: error=%s"
+        outage = OutageLog(logger, begins=begins, ends="rate limit sync works again")
         while True:
             try:
-                await self._counters.share(now=self._clock().timestamp())
+                if await self._counters.share(now=self._clock().timestamp()):
+                    outage.record_success()
             except Exception as error:  # noqa: BLE001 - counts stay, and are shared when the database is back
-                logger.warning("rate limit sync failed; using local counts: error=%s", type(error).__name__)
+                outage.record_failure(type(error).__name__)
             await asyncio.sleep(SHARE_SECONDS)
