@@ -3,8 +3,8 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +41,27 @@ def own_server(port: int | None = None, **settings: str) -> Iterator[Postgres]:
         postgres.running(Path(folder) / "postgres", port=port, settings=FAST | settings) as server,
     ):
         yield server
+
+
+@asynccontextmanager
+async def connections_taken(url: str) -> AsyncIterator[None]:
+    """Take all connections that the role may have while the block runs."""
+    async with AsyncExitStack() as stack:
+        with suppress(asyncpg.TooManyConnectionsError):
+            while True:
+                connection = await asyncpg.connect(url)
+                stack.push_async_callback(connection.close)
+        yield
+
+
+@contextmanager
+def full(url: str) -> Iterator[None]:
+    """Run `connections_taken` for a block that isn't a coroutine."""
+    with asyncio.Runner() as runner:
+        taken = connections_taken(url)
+        runner.run(taken.__aenter__())
+        yield
+        runner.run(taken.__aexit__(None, None, None))
 
 
 def execute(url: str, *statements: str) -> None:

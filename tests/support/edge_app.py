@@ -201,6 +201,13 @@ async def fail_in_database(request: Request, name: str) -> None:
             await tx.fetch_sql(statement)
 
 
+@databases.get("/sqlstate/{sqlstate}")
+async def fail_as_a_trigger_would(request: Request, sqlstate: str) -> None:
+    database: Database = request.app.state.database
+    async with database.transaction() as tx:
+        await tx.fetch_sql(f"DO $$ BEGIN RAISE SQLSTATE '{sqlstate}'; END $$")
+
+
 @databases.post("/text")
 async def keep_text(request: Request, body: Thing) -> None:
     database: Database = request.app.state.database

@@ -17,8 +17,8 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 @contextmanager
-def running(server: Postgres, pool_size: int = 2, **settings: str) -> Iterator[int]:
-    """Yield its port on 127.0.0.1. With few server connections, clients share them."""
+def running(server: Postgres, **settings: str) -> Iterator[int]:
+    """Yield its port on 127.0.0.1. Its few server connections are shared by all clients."""
     folder = Path(mkdtemp(prefix="audifi-pgbouncer-"))
     port = free_port()
     (folder / "pgbouncer.ini").write_text(f"""
@@ -31,8 +31,7 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
-default_pool_size = {pool_size}
-{"".join(f"{name} = {value}\n" for name, value in settings.items())}""")
+{"".join(f"{name} = {value}\n" for name, value in ({"default_pool_size": "2"} | settings).items())}""")
     user = "pgserver" if os.geteuid() == 0 else None  # PgBouncer, like PostgreSQL, doesn't run as root
     if user:
         shutil.chown(folder, user)

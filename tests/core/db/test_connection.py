@@ -291,7 +291,7 @@ def test_health_detects_an_outage_behind_pgbouncer(tmp_path: Path) -> None:
 @needs_pgbouncer
 def test_migrations_run_behind_pgbouncer_one_at_a_time(postgres_server: Postgres, empty_database_url: str) -> None:
     database = empty_database_url.split("/")[3].split("?", maxsplit=1)[0]
-    with pgbouncer.running(postgres_server, pool_size=6) as port, ThreadPoolExecutor(2) as threads:
+    with pgbouncer.running(postgres_server, default_pool_size="6") as port, ThreadPoolExecutor(2) as threads:
         url = f"postgres://postgres@127.0.0.1:{port}/{database}"
         runs = [threads.submit(databases.alembic, "upgrade", "head", DATABASE_URL=url) for _ in range(2)]
         logs = sorted(run.result().stderr for run in runs)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,7 @@ from sqlalchemy import bindparam, func, select
 
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.database import Database
-from audifi.core.db.errors import is_contended, is_unavailable
+from audifi.core.db.errors import is_contended, is_read_only, is_unavailable
 from audifi.core.db.statements import Statement
 from dev.postgres import Postgres
 from tests.support import databases
@@ -155,10 +156,93 @@ def test_statement_that_times_out_is_not_retried(database_url: str) -> None:
 
 
 def test_reads_cannot_write(migrated_database_url: str) -> None:
-    """A query that calls a writing function is refused by PostgreSQL."""
+    """A query that calls a writing function is refused by PostgreSQL, and is a bug, not a read-only database."""
 
     async def act(database: Database) -> None:
-        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        with pytest.raises(RuntimeError, match="this read writes"):
             await database.fetch_value(Statement(select(func.nextval(bindparam("name")))), name="pgqueuer_id_seq")
 
     with_database(migrated_database_url, act)
+
+
+def test_full_database_takes_no_pooled_connection(own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is too old is kept: another client would get its place."""
+    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
+    url = f"postgres://guest:secret@127.0.0.1:{own_postgres.port}/postgres"
+
+    async def act(database: Database) -> tuple[int, int, int]:
+        before = await backend(database)
+        monkeypatch.setattr("audifi.core.db.pool.monotonic", lambda: float("inf"))
+        async with databases.connections_taken(url):
+            meanwhile = await backend(database)
+        return before, meanwhile, await backend(database)
+
+    before, meanwhile, after = with_database(url, act)
+    assert before == meanwhile != after
+
+
+def test_pool_answers_by_any_of_its_connections(own_postgres: Postgres) -> None:
+    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
+    url = f"postgres://guest:secret@127.0.0.1:{own_postgres.port}/postgres"
+
+    async def open_nothing(_: Database) -> None:
+        pass
+
+    async def read(database: Database) -> None:
+        await backend(database)
+
+    async def write(database: Database) -> None:
+        await database.fetch_sql("SELECT 1")
+
+    async def act(database: Database, use: Callable[[Database], Awaitable[None]]) -> bool:
+        await use(database)
+        async with databases.connections_taken(url):
+            return await database.answers()
+
+    uses = (open_nothing, read, write)
+    assert [with_database(url, partial(act, use=use)) for use in uses] == [False, True, True]
+
+
+def test_pool_in_use_counts_as_working(database_url: str) -> None:
+    async def act(database: Database) -> bool:
+        async with database.pools[0].semaphore:
+            return await database.answers()
+
+    assert with_database(database_url, act, database_pool_timeout_seconds=0.1)
+
+
+def raise_sqlstate(state: str) -> str:
+    return f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"
+
+
+@pytest.mark.parametrize(("state", "is_kept"), [("53100", True), ("53200", True), ("58030", True), ("25006", False)])
+def test_connection_leaves_the_pool_only_if_read_only(database_url: str, state: str, *, is_kept: bool) -> None:
+    async def act(database: Database) -> bool:
+        [[before]] = await database.fetch_sql("SELECT pg_backend_pid()")
+        with pytest.raises(asyncpg.PostgresError):
+            await database.fetch_sql(raise_sqlstate(state))
+        with pytest.raises(asyncpg.PostgresError):
+            async with database.transaction() as tx:
+                await tx.fetch_sql(raise_sqlstate(state))
+        [[after]] = await database.fetch_sql("SELECT pg_backend_pid()")
+        return bool(before == after)
+
+    assert with_database(database_url, act) is is_kept
+
+
+def test_writes_work_when_the_database_is_writable_again(empty_database_url: str) -> None:
+    name = empty_database_url.split("/")[3].split("?", maxsplit=1)[0]
+    read_only = f"ALTER DATABASE {name} SET default_transaction_read_only = "
+    databases.execute(empty_database_url, "CREATE TABLE marks ()", f"{read_only} on")
+
+    async def act(database: Database) -> None:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError) as error:
+            await database.fetch_sql("INSERT INTO marks DEFAULT VALUES")
+        assert is_read_only(error.value)
+        # Sessions keep the value with which they began.
+        await asyncio.to_thread(
+            databases.execute, empty_database_url, "SET default_transaction_read_only = off", f"{read_only} off"
+        )
+        await database.fetch_sql("INSERT INTO marks DEFAULT VALUES")
+
+    with_database(empty_database_url, act)

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 
 from dev.postgres import Postgres
 from tests.support import api as apis
+from tests.support import databases
 from tests.support.edge_app import ORIGIN, ROW_VALUE
 from tests.support.waiting import wait_until
 
@@ -289,6 +291,47 @@ def test_database_that_stops_midway_gets_503(client: httpx2.Client, path: str) -
 @pytest.mark.parametrize("path", ["/pool", "/database/too-slow", "/database/deadlock"])
 def test_busy_database_gets_503(client: httpx2.Client, path: str) -> None:
     unavailable(client, path, code="database.busy")
+
+
+CODES = {
+    "database.read_only": "25006",
+    "database.unavailable": "53000 53100 53200 53300 57000 57P01 57P02 57P03 57P04 57P05 58000 58030",
+    "database.busy": "25P03 25P04 55P03 57014",
+    "internal": """25000 25001 25002 25003 25004 25005 25007 25008 25P01 25P02 53400 55000 55006 55P02 55P04
+        58P01 58P02 58P03""",
+}
+"""The answer to each SQLSTATE of the classes that aren't the statement's alone."""
+
+
+def test_every_sqlstate_of_the_server_is_decided() -> None:
+    errors = (getattr(asyncpg, name) for name in dir(asyncpg))
+    known = {getattr(error, "sqlstate", None) or "" for error in errors}
+
+    assert {state for state in known if state[:2] in {"25", "53", "55", "57", "58"}} == set(
+        " ".join(CODES.values()).split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(code, state) for code, states in CODES.items() for state in states.split()]
+)
+def test_sqlstate_decides_the_answer(
+    client: httpx2.Client, caplog: pytest.LogCaptureFixture, code: str, state: str
+) -> None:
+    answer = client.get(f"/sqlstate/{state}")
+
+    assert problem(answer, 500 if code == "internal" else 503, code)["detail"]
+    assert ("retry-after" in answer.headers) == (code != "internal")
+    is_reported = any(hasattr(record, "exception") for record in caplog.records)
+    assert is_reported == (code in {"internal", "database.busy"})
+
+
+def test_database_without_connections_gets_503(client: httpx2.Client, postgres_server: Postgres) -> None:
+    url = databases.create_database(postgres_server)
+    name = url.split("/")[3].split("?", maxsplit=1)[0]
+    databases.execute(postgres_server.url(), f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+
+    unavailable(client, "/away", url=url)  # FATAL, and 55000
 
 
 def test_exhausted_pool_is_logged_without_traceback(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import connect_with_limits
 from audifi.core.db.errors import TransactionAbortedError, is_retryable, leaves_clean
 from audifi.core.db.pool import Pool, PooledConnection, is_stale
+from audifi.core.db.semaphore import PoolTimeoutError
 from audifi.core.db.statements import Record, Statement
 
 MAX_TRIES = 3
@@ -94,6 +95,18 @@ class Database:
         for pool in self.pools:
             await pool.close()
         await asyncio.sleep(0)  # lets the transports of terminated connections close
+
+    async def answers(self) -> bool:
+        """Return whether a connection of a pool answers, or all are in use."""
+        for ask in (self.fetch_sql, partial(self._read, arguments=[])):
+            try:
+                await ask("SELECT")
+            except PoolTimeoutError:
+                return True  # by requests, whose connections work
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                continue
+            return True
+        return False
 
     # Reads: one round trip on a read-only connection
 
@@ -188,6 +201,9 @@ class Database:
                     connection = await self._reads.take()
                     try:
                         records: list[Record] = await connection.driver.fetch(sql, *arguments)
+                    except asyncpg.ReadOnlySQLTransactionError:
+                        self._reads.put_back(connection)
+                        raise RuntimeError("this read writes: use write_one, or a transaction") from None
                     except BaseException as error:
                         self._reads.put_back(connection, is_clean=leaves_clean(error))
                         if not is_stale(connection, error):

@@ -8,7 +8,7 @@ from time import monotonic
 import asyncpg
 
 from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.errors import is_unavailable
+from audifi.core.db.errors import is_disconnected
 from audifi.core.db.semaphore import FairSemaphore
 
 CLOSE_TIMEOUT_SECONDS = 0.5
@@ -71,7 +71,15 @@ class Pool:
                 continue
             if monotonic() - connection.opened_at < self._recycle_seconds:
                 return connection
+            try:
+                replacement = await self._open()
+            except asyncpg.TooManyConnectionsError:
+                return connection  # another client would take its place
             await _close(connection.driver)
+            return replacement
+        return await self._open()
+
+    async def _open(self) -> PooledConnection:
         return PooledConnection(driver=await self._open_connection(), opened_at=monotonic(), is_new=True)
 
     def put_back(self, connection: PooledConnection, *, is_clean: bool = True) -> None:
@@ -91,7 +99,7 @@ class Pool:
 
 def is_stale(connection: PooledConnection, error: BaseException) -> bool:
     """Return whether PostgreSQL ended the connection while it was idle, so that nothing was executed on it."""
-    return not connection.is_new and not isinstance(error, TimeoutError) and is_unavailable(error)
+    return not connection.is_new and not isinstance(error, TimeoutError) and is_disconnected(error)
 
 
 async def _close(driver: asyncpg.Connection) -> None:

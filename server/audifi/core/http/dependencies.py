@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audifi.services import Services
 
 
-DATABASE_PROBLEMS = (problems.database_unavailable(), problems.database_busy())
+DATABASE_PROBLEMS = (problems.database_unavailable(), problems.database_read_only(), problems.database_busy())
 
 
 def services_of(connection: HTTPConnection) -> "Services":

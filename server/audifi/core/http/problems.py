@@ -262,6 +262,16 @@ def database_unavailable() -> Problem:
     return Problem(503, "database.unavailable", "Database unavailable", "Try again in a moment.", headers=RETRY_SOON)
 
 
+def database_read_only() -> Problem:
+    return Problem(
+        503,
+        "database.read_only",
+        "Database is read-only",
+        "Nothing was changed. Reading works; try to write again later.",
+        headers=RETRY_SOON,
+    )
+
+
 def database_busy() -> Problem:
     return Problem(503, "database.busy", "Database busy", "Try again in a moment.", headers=RETRY_SOON)
 

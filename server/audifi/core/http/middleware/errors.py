@@ -2,7 +2,7 @@
 
 import logging
 
-from audifi.core.db.errors import is_contended, is_pool_exhausted, is_unavailable, sqlstate
+from audifi.core.db.errors import is_contended, is_pool_exhausted, is_read_only, is_unavailable, sqlstate
 from audifi.core.http import problems
 from audifi.core.http.problems import Problem
 from audifi.core.rate_limiting.limits import RateLimitExceededError
@@ -11,6 +11,11 @@ from audifi.core.telemetry.redaction import describe_error, format_traceback, it
 logger = logging.getLogger(__name__)
 
 UNSTORABLE_TEXT = {"22021", "22P05"}  # character_not_in_repertoire, untranslatable_character
+OF_THE_DATABASE = (
+    (is_unavailable, problems.database_unavailable),
+    (is_read_only, problems.database_read_only),
+    (is_contended, problems.database_busy),
+)
 NEEDS_A_TRACEBACK = {"internal", "database.busy"}
 
 
@@ -26,11 +31,7 @@ def problem_for(error: Exception) -> Problem:
         return problems.rate_limit_exceeded(error)
     if any(_is_unstorable_text(cause) for cause in iter_causes(error)):
         return problems.malformed()
-    if is_unavailable(error):
-        return problems.database_unavailable()
-    if is_contended(error):
-        return problems.database_busy()
-    return problems.internal()
+    return next((problem() for applies, problem in OF_THE_DATABASE if applies(error)), problems.internal())
 
 
 def log_error(method: str, path: str, problem: Problem, error: Exception) -> bool:
