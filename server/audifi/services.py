@@ -119,7 +119,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(background_database, clock),
         session_checks=SessionChecks(database),
-        database_probe=DatabaseProbe(settings, on_result=metrics.count_probe),
+        database_probe=DatabaseProbe(settings, pool_answers=database.answers, on_result=metrics.count_probe),
     )
 
 

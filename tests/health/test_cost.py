@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from audifi.core.config.settings import DatabaseSettings, load
+from audifi.core.db.database import Database
 from audifi.health.probe import DatabaseProbe
 from tests.support import databases
 from tests.support.fixtures import StartApi
@@ -72,17 +73,27 @@ def test_many_requests_share_one_probe_per_second(start_api: StartApi, migrated_
     assert 1 <= probes <= took + 1
 
 
-@asynccontextmanager
-async def silent_database() -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
-    """The URL of a server that takes connections and says nothing, and the connections that it has taken."""
-    taken: list[asyncio.StreamWriter] = []
+async def no_pool() -> bool:
+    raise AssertionError("only a saturated database makes the probe ask the pool")
 
-    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        taken.append(writer)
+
+def new_probe() -> DatabaseProbe:
+    return DatabaseProbe(load(DatabaseSettings), pool_answers=no_pool)
+
+
+@asynccontextmanager
+async def silent_database() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """The URL of a server that takes connections and says nothing, and the first packet of each connection."""
+    taken: list[bytes] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        taken.append(await reader.read(1000))
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
-    yield f"postgres://postgres@127.0.0.1:{server.sockets[0].getsockname()[1]}/postgres", taken
-    for writer in taken:
+    yield f"postgres://postgres@127.0.0.1:{server.sockets[0].getsockname()[1]}/postgres?sslmode=disable", taken
+    for writer in writers:
         writer.close()
     server.close()
 
@@ -107,17 +118,33 @@ def test_waiting_requests_share_one_probe(start_api: StartApi) -> None:
     assert asyncio.run(run()) == ({b"503"}, 1)
 
 
-def test_cancelled_request_does_not_cancel_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> tuple[bool, int]:
+def test_probe_connects_as_the_pools_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> list[bytes]:
         async with silent_database() as (url, taken):
             monkeypatch.setenv("DATABASE_URL", url)
-            probe = DatabaseProbe(load(DatabaseSettings))
-            first, second = (asyncio.create_task(probe.database_connected()) for _ in range(2))
+            monkeypatch.setenv("DATABASE_CONNECT_TIMEOUT_SECONDS", "0.1")
+            await new_probe().database_state()
+            async with Database(load(DatabaseSettings), pool_size=1, read_pool_size=1) as database:
+                with pytest.raises(TimeoutError):
+                    await database.fetch_sql("SELECT 1")
+            return taken
+
+    of_probe, of_pool = asyncio.run(run())
+    assert b"statement_timeout" in of_pool
+    assert of_probe == of_pool
+
+
+def test_cancelled_request_does_not_cancel_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> tuple[str, int]:
+        async with silent_database() as (url, taken):
+            monkeypatch.setenv("DATABASE_URL", url)
+            probe = new_probe()
+            first, second = (asyncio.create_task(probe.database_state()) for _ in range(2))
             await asyncio.sleep(0.1)
             first.cancel()
             return await second, len(taken)
 
-    assert asyncio.run(run()) == (False, 1)
+    assert asyncio.run(run()) == ("disconnected", 1)
 
 
 def test_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +152,10 @@ def test_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch) 
         counts = []
         async with silent_database() as (url, taken):
             monkeypatch.setenv("DATABASE_URL", url)
-            probe = DatabaseProbe(load(DatabaseSettings))
+            probe = new_probe()
             for moment in (10, 10.9, 11.1):
                 monkeypatch.setattr("audifi.health.probe.time", SimpleNamespace(monotonic=lambda at=moment: at))
-                await probe.database_connected()
+                await probe.database_state()
                 counts.append(len(taken))
         return counts
 
@@ -138,11 +165,11 @@ def test_result_is_reused_for_at_most_a_second(monkeypatch: pytest.MonkeyPatch) 
 def test_busy_event_loop_does_not_fail_the_probe(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
 
-    async def ask_while_busy() -> bool:
-        probing = asyncio.create_task(DatabaseProbe(load(DatabaseSettings)).database_connected())
+    async def ask_while_busy() -> str:
+        probing = asyncio.create_task(new_probe().database_state())
         for _ in range(8):
             await asyncio.sleep(0)
             time.sleep(0.5)  # noqa: ASYNC251 - a turn of the loop takes so long
         return await probing
 
-    assert asyncio.run(ask_while_busy())
+    assert asyncio.run(ask_while_busy()) == "connected"

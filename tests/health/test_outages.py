@@ -1,6 +1,5 @@
 """What ails a database, one real ailment a test: health is 503 within 2 s, says why only in the log, and recovers."""
 
-import asyncio
 import os
 import signal
 import time
@@ -39,6 +38,16 @@ def assert_disconnected(api: Api, *, cause: str) -> None:
     wait_until(lambda: cause in api.log())  # the answer doesn't wait for the line
     assert "secret" not in api.log()
     assert "Traceback" not in api.log()
+
+
+def assert_degraded(api: Api, state: str) -> None:
+    """Ask past the second in which the last result may be reused."""
+    time.sleep(1.05)
+    answer = api.get_health()
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["dependencies"] == {"database": state}
+    wait_until(lambda: f"is {state}: " in api.log())
 
 
 def assert_connected(api: Api) -> None:
@@ -108,22 +117,50 @@ def test_too_many_connections(start_api: StartApi, own_postgres: Postgres) -> No
     databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
     url = tcp_url(own_postgres).replace("postgres:secret", "guest:secret")
     api = start_api(url)
-    taken: list[asyncpg.Connection] = []
 
-    async def take_all() -> None:
-        with pytest.raises(asyncpg.TooManyConnectionsError):
-            while len(taken) < 1000:
-                taken.append(await asyncpg.connect(url))
-
-    async def free_all() -> None:
-        for connection in taken:
-            await connection.close()
-
-    with asyncio.Runner() as runner:
-        runner.run(take_all())
+    with databases.full(url):
         assert_disconnected(api, cause="TooManyConnectionsError")
-        runner.run(free_all())
     assert_connected(api)
+
+
+def test_full_database_leaves_a_server_with_a_pool_in_rotation(start_api: StartApi, own_postgres: Postgres) -> None:
+    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
+    url = tcp_url(own_postgres).replace("postgres:secret", "guest:secret")
+    api = start_api(url, module="tests.support.api_with_test_routes")
+
+    def read() -> int:
+        return httpx2.get(f"{api.url}/test/read?value=x").status_code
+
+    assert read() == 200
+    with databases.full(url):
+        assert_degraded(api, "saturated")
+        assert read() == 200
+    assert_connected(api)
+
+
+def test_read_only_database_is_degraded(start_api: StartApi, own_postgres: Postgres) -> None:
+    databases.execute(own_postgres.url(), "CREATE TABLE marks (name text)")
+    api = start_api(tcp_url(own_postgres), module="tests.support.api_with_test_routes")
+
+    def write() -> httpx2.Response:
+        return httpx2.post(f"{api.url}/test/marks?name=x")
+
+    def set_read_only(value: str) -> None:
+        set_ = f"ALTER SYSTEM SET default_transaction_read_only = {value}"
+        databases.execute(own_postgres.url(), set_, "SELECT pg_reload_conf()")
+
+    assert write().status_code == 200
+    set_read_only("on")
+    assert_degraded(api, "read_only")
+    assert httpx2.get(f"{api.url}/test/read?value=x").status_code == 200
+    refused = write()
+    set_read_only("off")
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "database.read_only")
+    assert refused.headers["retry-after"] == "5"
+    assert "Traceback" not in api.log()
+    assert_connected(api)
+    assert write().status_code == 200
 
 
 def test_a_server_that_crashes_and_restarts(start_api: StartApi, own_postgres: Postgres) -> None:

@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * Check the server's health
-         * @description 200 when PostgreSQL answers, else 503, within 2 seconds. The log has the cause.
+         * @description 200 when this server can use PostgreSQL, else 503, within 2 seconds. The log has the cause.
          */
         get: operations["getHealth"];
         put?: never;
@@ -233,11 +233,12 @@ export interface components {
         Dependencies: {
             /**
              * Database
-             * @description Whether PostgreSQL answers.
+             * @description `connected`: it answers. `read_only`: it answers and refuses writes. `saturated`: it accepts no more connections,
+             *     and those that this server has work. `disconnected`: it doesn't answer, and the status is 503.
              * @example connected
              * @enum {string}
              */
-            database: "connected" | "disconnected";
+            database: "connected" | "read_only" | "saturated" | "disconnected";
         };
         /**
          * Event
@@ -344,7 +345,7 @@ export interface components {
         Health: {
             /**
              * Status
-             * @description `ok` with 200, `degraded` with 503.
+             * @description `ok`; `degraded` with 200 if some requests fail, with 503 if all that need the database fail.
              * @example ok
              * @enum {string}
              */
@@ -1064,7 +1065,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1150,7 +1151,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1246,7 +1247,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1326,7 +1327,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1479,7 +1480,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1617,7 +1618,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1737,7 +1738,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1845,7 +1846,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1931,7 +1932,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2035,7 +2036,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2267,7 +2268,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };

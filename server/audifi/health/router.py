@@ -17,13 +17,14 @@ router = APIRouter(prefix=PATH, tags=["health"], generate_unique_id_function=ope
     responses={503: {"model": Health, "description": "The database is unavailable."}},
 )
 async def get_health(request: Request, response: Response) -> Health:
-    """200 when PostgreSQL answers, else 503, within 2 seconds. The log has the cause."""
+    """200 when this server can use PostgreSQL, else 503, within 2 seconds. The log has the cause."""
     services = services_of(request)
-    is_connected = await services.database_probe.database_connected()
-    response.status_code = status.HTTP_200_OK if is_connected else status.HTTP_503_SERVICE_UNAVAILABLE
+    state = await services.database_probe.database_state()
+    if state == "disconnected":
+        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return Health(
-        status="ok" if is_connected else "degraded",
+        status="ok" if state == "connected" else "degraded",
         timestamp=services.clock().replace(microsecond=0),
         version=services.settings.version,
-        dependencies=Dependencies(database="connected" if is_connected else "disconnected"),
+        dependencies=Dependencies(database=state),
     )

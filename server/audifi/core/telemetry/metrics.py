@@ -31,6 +31,7 @@ from audifi.core.db.pool import Pool
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds."""
 LAG_INTERVAL_SECONDS = 0.5
+PROBE_RESULTS = ("connected", "read_only", "saturated", "disconnected")
 JOB_RESULTS = ("succeeded", "retried", "failed")
 
 
@@ -62,7 +63,7 @@ class Metrics(Collector):
         self._errors: Counter[str] = Counter()
         self._rate_limits: Counter[str] = Counter()
         # A counter that appears with its first event shows Prometheus no increase: known labels start at 0.
-        self._probes: Counter[str] = Counter({"connected": 0, "disconnected": 0})
+        self._probes: Counter[str] = Counter(dict.fromkeys(PROBE_RESULTS, 0))
         self._emails: Counter[str] = Counter({"sent": 0, "failed": 0})
         self._email_events: Counter[str] = Counter()
         self._jobs: Counter[tuple[str, str]] = Counter()
@@ -92,8 +93,8 @@ class Metrics(Collector):
         if rate_limit:
             self._rate_limits[rate_limit] += 1
 
-    def count_probe(self, connected: bool) -> None:  # noqa: FBT001 - the probe's only result
-        self._probes["connected" if connected else "disconnected"] += 1
+    def count_probe(self, result: str) -> None:
+        self._probes[result] += 1
 
     def count_email(self, result: str) -> None:
         self._emails[result] += 1
