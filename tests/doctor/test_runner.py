@@ -25,7 +25,7 @@ from audifi.doctor.results import Result
 from audifi.doctor.runner import limit_time, run_checks
 from dev.postgres import Postgres
 from tests.support import api as apis
-from tests.support import databases
+from tests.support import databases, pgbouncer
 from tests.support import sendgrid as sendgrids
 from tests.support.api import Api
 from tests.support.relay import relay
@@ -290,10 +290,25 @@ def test_missing_privileges_are_named(doctor: Doctor, migrated_database_url: str
     assert report.of("tables").startswith("Missing tables or privileges: users (UPDATE DELETE).")
 
 
-def test_replica_is_an_error(doctor: Doctor, database_url: str) -> None:
-    url = f"{database_url}&options=-c%20default_transaction_read_only%3Don"
+def test_read_only_database_is_an_error(
+    doctor: Doctor, start_api: Callable[..., Api], migrated_database_url: str
+) -> None:
+    url = f"{migrated_database_url}&options=-c%20default_transaction_read_only%3Don"
+    report = doctor(DATABASE_URL=url, PORT=str(start_api(url).port))
 
-    assert "accepts no writes" in doctor(DATABASE_URL=url).of("database")
+    assert "accepts no writes: it is set to read-only. Fly Postgres does that" in report.of("database")
+    assert "is degraded: the database is read-only" in report.of("server")
+
+
+@pytest.mark.skipif(pgbouncer.PROGRAM is None, reason="PgBouncer isn't here: apt-get install pgbouncer")
+def test_pooler_is_named(doctor: Doctor, postgres_server: Postgres, migrated_database_url: str) -> None:
+    name = migrated_database_url.split("/")[3].split("?", maxsplit=1)[0]
+    with pgbouncer.running(postgres_server) as port:
+        report = doctor(DATABASE_URL=f"postgres://postgres@127.0.0.1:{port}/{name}")
+
+    assert "through a pooler as postgres" in report.of("database", "✓")
+    assert report.of("connections", "-") == "Skipped: it needs a direct connection; a pooler has limits of its own."
+    assert report.status == 0
 
 
 def test_pool_larger_than_the_database_allows_is_named(doctor: Doctor) -> None:

@@ -17,7 +17,7 @@ import audifi
 from audifi.auth.tokens import LEEWAY
 from audifi.core.clock import Clock, format_duration
 from audifi.core.config.settings import DatabaseSettings
-from audifi.core.db.connection import connect, is_behind_pooler
+from audifi.core.db.connection import connect, is_behind_pooler, time_limits
 from audifi.core.db.errors import sqlstate
 from audifi.core.db.migration_failures import LAST_FAILURE
 from audifi.doctor.results import Result
@@ -31,6 +31,10 @@ MACHINES = 2  # as in the docstring of `DatabaseSettings`
 LATE_SECONDS = 60
 CROWDED_SHARE = 0.8
 MIGRATE = "{migrate}"
+PRIMARY = "Point DATABASE_URL to the primary."
+FULL_DISK = (
+    "Fly Postgres does that when its disk is 90 % full: `flyctl volumes extend`. See default_transaction_read_only."
+)
 GRANT = "Migrate, or grant the privileges; the role that migrates owns the tables."
 TABLES = sorted([*Base.metadata.tables, "pgqueuer", "pgqueuer_log", "pgqueuer_schedules"])
 PRIVILEGES = {"auth_events": ("SELECT", "INSERT", "DELETE")}
@@ -42,7 +46,7 @@ type Check = Callable[[str, CheckContext], Awaitable[Result]]
 SERVER = """
     SELECT current_user AS role, current_setting('server_version') AS version,
         current_setting('server_version_num')::int / 10000 AS major,
-        pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only,
+        pg_is_in_recovery() AS replica, current_setting('transaction_read_only')::bool AS read_only,
         (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS tls
 """
 CONNECTIONS = """
@@ -121,7 +125,7 @@ async def check_database(settings: DatabaseSettings | None, clock: Clock, checks
             settings,
             connect_timeout_seconds=CONNECT_SECONDS,
             command_timeout_seconds=QUERY_SECONDS,
-            server_settings={"application_name": "audifi-doctor"},
+            server_settings=time_limits(settings) | {"application_name": "audifi-doctor"},
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         message, action = describe_failure(error)
@@ -168,11 +172,9 @@ async def server(check: str, context: CheckContext) -> Result:
     if row["major"] < MIN_VERSION:
         return Result.error(check, f"The database is {version}.", f"Use PostgreSQL {MIN_VERSION} or newer.")
     if row["read_only"]:
-        return Result.error(
-            check,
-            f"{version} at {context.settings.database_url.location} accepts no writes: it is a replica or read-only.",
-            "Point DATABASE_URL to the primary.",
-        )
+        reason, action = ("is a replica", PRIMARY) if row["replica"] else ("is set to read-only", FULL_DISK)
+        message = f"{version} at {context.settings.database_url.location} accepts no writes: it {reason}."
+        return Result.error(check, message, action)
     how = "with TLS" if row["tls"] else "without TLS"
     through = " through a pooler" if is_behind_pooler(context.settings) else ""
     where = f"{context.settings.database_url.location}{through} as {row['role']}, {how}"

@@ -4,7 +4,9 @@ import asyncio
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -82,12 +84,12 @@ async def check_email(settings: Settings, *, request_seconds: float = REQUEST_SE
         ]
     host = urlsplit(settings.sendgrid_api_url).netloc
     try:
-        status, scopes = await get_json(
-            f"{settings.sendgrid_api_url}/v3/scopes", "scopes", request_seconds, Authorization=f"Bearer {key}"
+        status, answer = await get_json(
+            f"{settings.sendgrid_api_url}/v3/scopes", request_seconds, Authorization=f"Bearer {key}"
         )
     except (httpx2.HTTPError, OSError) as error:
         return [Result.error(check, f"{host} can't be reached: {type(error).__name__}.", EMAILS_WAIT)]
-    return [judge_key(check, host, status, scopes)]
+    return [judge_key(check, host, status, answer.get("scopes"))]
 
 
 def judge_key(check: str, host: str, status: int, scopes: object) -> Result:
@@ -126,7 +128,7 @@ async def check_server(settings: Settings, *, request_seconds: float = REQUEST_S
     host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
     url = f"http://{host}:{settings.port}{HEALTH_PATH}"
     try:
-        status, version = await get_json(url, "version", request_seconds)
+        status, answer = await get_json(url, request_seconds)
     except httpx2.ConnectError:
         return [
             Result.error(
@@ -135,21 +137,27 @@ async def check_server(settings: Settings, *, request_seconds: float = REQUEST_S
         ]
     except (httpx2.HTTPError, OSError) as error:
         return [Result.error(check, f"{url} doesn't answer: {type(error).__name__}.", SEE_LOG)]
-    return [judge_server(check, url, status, str(version or ""), settings.version)]
+    return [judge_server(check, url, status, answer, settings.version)]
 
 
-def judge_server(check: str, url: str, status: int, version: str, ours: str) -> Result:
-    if not re.fullmatch(r"[0-9A-Za-z.+-]{1,100}", version):
+def judge_server(check: str, url: str, status: int, answer: Mapping[str, Any], ours: str) -> Result:
+    version = str(answer.get("version"))
+    if not re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,99}", version):
         return Result.error(check, f"Another program answers at {url}.", "Stop it, or set another PORT.")
     if status != OK:
         return Result.error(check, f"{version} answers {status}: it can't reach the database.", SEE_LOG)
+    if answer.get("status") != "ok":
+        action = "See docs/runbook.md: DatabaseReadOnly, DatabaseSaturated."
+        return Result.error(
+            check, f"{version} is degraded: the database is read-only, or has no free connection.", action
+        )
     if version != ours:
         return Result.warning(check, f"{version} answers at {url}; this is {ours}.", "Is a deploy in progress?")
     return Result.ok(check, f"{version} is healthy at {url}.")
 
 
-async def get_json(url: str, name: str, request_seconds: float, **headers: str) -> tuple[int, object]:
-    """Return the status and one member of the JSON body, or None.
+async def get_json(url: str, request_seconds: float, **headers: str) -> tuple[int, dict[str, Any]]:
+    """Return the status and the JSON object in the body, or an empty one.
 
     Raises:
         httpx2.HTTPError, OSError: no response in time.
@@ -160,9 +168,10 @@ async def get_json(url: str, name: str, request_seconds: float, **headers: str) 
     ):
         response = await http.get(url, headers=headers)
     try:
-        return response.status_code, response.json()[name]
-    except (ValueError, KeyError, TypeError):
-        return response.status_code, None
+        body = response.json()
+    except ValueError:
+        body = None
+    return response.status_code, body if isinstance(body, dict) else {}
 
 
 def check_machine() -> Result:

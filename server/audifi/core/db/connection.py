@@ -80,19 +80,22 @@ async def connect_with_limits(
     settings: DatabaseSettings, *, server_settings: Mapping[str, str] | None = None
 ) -> asyncpg.Connection:
     """Open a connection for a pool, with time limits for statements and locks. Raises as `connect`."""
-    statement_timeout_seconds = settings.database_statement_timeout_seconds
-    timeouts = {
-        "statement_timeout": statement_timeout_seconds,
+    return await connect(
+        settings,
+        command_timeout_seconds=settings.database_statement_timeout_seconds
+        + 2,  # the server's statement_timeout comes first, with its error
+        server_settings=time_limits(settings) | dict(server_settings or {}),
+    )
+
+
+def time_limits(settings: DatabaseSettings) -> dict[str, str]:
+    """Return the parameters of a pool's session that limit statements, locks and idle transactions."""
+    seconds = {
+        "statement_timeout": settings.database_statement_timeout_seconds,
         "lock_timeout": settings.database_lock_timeout_seconds,
         "idle_in_transaction_session_timeout": settings.database_idle_in_transaction_timeout_seconds,
     }
-    return await connect(
-        settings,
-        command_timeout_seconds=statement_timeout_seconds
-        + 2,  # the server's statement_timeout comes first, with its error
-        server_settings={name: milliseconds(seconds) for name, seconds in timeouts.items()}
-        | dict(server_settings or {}),
-    )
+    return {name: milliseconds(value) for name, value in seconds.items()}
 
 
 def milliseconds(seconds: float) -> str:
