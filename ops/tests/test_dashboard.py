@@ -2,14 +2,17 @@
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from ruamel.yaml import YAML
 
 from tests.support import api as apis
 from tests.support import prometheus as prometheuses
@@ -127,6 +130,9 @@ def test_alerts_do_not_fire_on_a_healthy_server(watched: Watched) -> None:
     quiet = {
         "NoInstanceUp",
         "DatabaseUnavailable",
+        "DatabaseReadOnly",
+        "DatabaseSaturated",
+        "DatabaseOutOfResources",
         "EmailDeliveryFailing",
         "EmailsUndelivered",
         "JobFailed",
@@ -134,6 +140,41 @@ def test_alerts_do_not_fire_on_a_healthy_server(watched: Watched) -> None:
         "CrashLooping",
     }
     assert {rule["name"] for rule in watched.prometheus.rules() if rule["state"] == "firing"}.isdisjoint(quiet)
+
+
+DATABASE_ALERTS = {
+    "DatabaseUnavailable": {'database_probes_total{app="a",result="disconnected"}'},
+    "DatabaseReadOnly": {'database_probes_total{app="a",result="read_only"}'},
+    "DatabaseSaturated": {'database_probes_total{app="a",result="saturated"}'},
+    "DatabaseOutOfResources": {'http_errors_total{app="a",code="database.unavailable"}'},
+}
+
+
+@pytest.mark.skipif(prometheuses.PROMTOOL is None, reason="no promtool here; apt-get install prometheus")
+@pytest.mark.parametrize("alert", DATABASE_ALERTS)
+def test_each_database_failure_has_one_alert(tmp_path: Path, alert: str) -> None:
+    """An outage is one alert, although its requests get the 503 of missing resources, too."""
+    growing = DATABASE_ALERTS[alert] | (
+        DATABASE_ALERTS["DatabaseOutOfResources"] if alert == "DatabaseUnavailable" else set()
+    )
+    [group] = YAML(typ="safe").load(ALERT_FILE)["groups"]
+    rules = {rule["alert"]: rule for rule in group["rules"]}
+    firing = {"exp_labels": {"app": "a", "severity": "page"}, "exp_annotations": rules[alert]["annotations"]}
+    test = {
+        "interval": "30s",
+        "input_series": [{"series": series, "values": "0+3x20"} for series in growing],
+        "alert_rule_test": [
+            {"eval_time": "8m", "alertname": name, "exp_alerts": [firing] if name == alert else []}
+            for name in DATABASE_ALERTS
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"rule_files": [str(ALERT_FILE)], "tests": [test]}))  # JSON is YAML
+    done = subprocess.run(
+        [str(prometheuses.PROMTOOL), "test", "rules", file], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_dashboard_is_portable() -> None:

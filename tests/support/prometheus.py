@@ -15,6 +15,7 @@ import httpx2
 from tests.support.api import free_port
 
 PROGRAM = shutil.which("prometheus")
+PROMTOOL = shutil.which("promtool")
 START_TIMEOUT_SECONDS = 30
 FLY_LABELS = {"app": "audifi-api", "region": "iad", "host": "a1b2"}
 """The labels that Fly adds to each series, beside `instance`: https://fly.io/docs/monitoring/metrics/#standard-labels"""

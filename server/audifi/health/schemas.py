@@ -15,7 +15,7 @@ class Dependencies(ResponseModel):
 
     database: DatabaseState = Field(examples=["connected"])
     """`connected`: it answers. `read_only`: it answers and refuses writes. `saturated`: it accepts no more connections,
-    and those that this server has work. `disconnected`: it doesn't answer, and the status is 503."""
+    and this server's pooled connections work. `disconnected`: it doesn't answer, and the status is 503."""
 
 
 class Health(ResponseModel):

@@ -134,6 +134,8 @@ def test_emails_jobs_and_rate_limits_are_counted(watched: Watched, sendgrid: Sen
 def test_probes_are_counted_by_result(tmp_path: Path, own_postgres: Postgres) -> None:
     port = apis.free_port()
     with apis.running(tmp_path, DATABASE_URL=own_postgres.url(), METRICS_PORT=str(port)) as api:
+        results = {labels["result"] for labels in exported(port).labels("database_probes_total")}
+        assert results == {"connected", "read_only", "saturated", "disconnected"}
         assert exported(port).value("database_probes_total") == 0
         assert api.get_health().status_code == 200
         assert exported(port).value("database_probes_total", result="connected") == 1
