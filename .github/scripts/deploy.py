@@ -123,7 +123,7 @@ def try_image(
     """Deploy the report's image and wait for its commit; return whether it is served."""
     report.ended = "was started"
     report.ended = flyctl.deploy(options.app, report.image, *flags, time_limit=min(options.time_limit, seconds))
-    served, report.now = api.wait_until(lambda answer: answer.serves(commit), patience(options, report.ended))
+    served, report.now = api.wait_until(lambda answer: answer.fully_serves(commit), patience(options, report.ended))
     return served
 
 
@@ -157,7 +157,7 @@ def bake(options: argparse.Namespace, api: Api, report: Report) -> bool:
     """Watch health after a successful deploy; return whether it stayed good."""
     print(f"Watching health for {options.bake} s:", flush=True)
     report.bake = f"health for {options.bake} s: cancelled"
-    good, report.now = api.stays(lambda answer: answer.serves(options.release), options.bake)
+    good, report.now = api.stays(lambda answer: answer.fully_serves(options.release), options.bake)
     report.bake = f"health for {options.bake} s: {'good' if good else f'broke, {report.now.seen}'}"
     if not good:
         report.sentence = "The commit was deployed and served, but its health didn't stay good."

@@ -37,13 +37,18 @@ class Answer:
 
     @property
     def healthy(self) -> bool:
-        return self.status == http.client.OK and self.version != "" and self.health == "ok"
+        """Whether Fly routes requests to the machine. It is so for "degraded", too."""
+        return self.status == http.client.OK and self.version != ""
 
     def names(self, commit: str) -> bool:
         return len(self.build) >= SHORTEST_COMMIT and commit.startswith(self.build)
 
     def serves(self, commit: str) -> bool:
         return self.healthy and self.names(commit)
+
+    def fully_serves(self, commit: str) -> bool:
+        """Return whether the commit was deployed well."""
+        return self.serves(commit) and self.health == "ok"
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ def health(version: str, status: int = 200) -> Reply:
     return Reply(json.dumps({"status": "ok" if status == 200 else "degraded", "version": version}), status)
 
 
+def degraded(version: str) -> Reply:
+    body = {"status": "degraded", "version": version, "dependencies": {"database": "read_only"}}
+    return Reply(json.dumps(body))
+
+
 AWAY = Reply("<h1>502 Bad Gateway</h1>", 502)
 
 

@@ -24,12 +24,14 @@ from tests.support.sendgrid import SendGrid
 pytestmark = pytest.mark.slow
 
 
-def assert_unavailable(ask: Callable[[], httpx2.Response], *, within: float) -> None:
+def assert_unavailable(
+    ask: Callable[[], httpx2.Response], *, within: float, code: str = "database.unavailable"
+) -> None:
     began = time.monotonic()
     answer = ask()
     took = time.monotonic() - began
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "database.unavailable"), answer.text
+    assert (answer.status_code, answer.json()["code"]) == (503, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["access-control-allow-origin"] == APP_URL
     assert int(answer.headers["retry-after"]) > 0
@@ -91,6 +93,25 @@ def test_stopped_database_signs_nobody_out(
 
         start()
         assert_still_signed_in(browser, client, cookie)
+
+
+def test_read_only_database_signs_nobody_out(
+    start_app: StartApp, sendgrid: SendGrid, migrated_database_url: str
+) -> None:
+    writable = start_app(migrated_database_url)
+    read_only = start_app(f"{migrated_database_url}&options=-c%20default_transaction_read_only%3Don")
+    browser, client = signed_in(writable.http, sendgrid)
+    cookie = browser.cookies[REFRESH_COOKIE]
+
+    browser.http = client.http = read_only.http
+    answers = [ask() for ask in requests_of(browser, client)]
+    for answer in answers:
+        if answer.request.method != "GET":
+            assert_unavailable(lambda answer=answer: answer, within=2, code="database.read_only")
+    assert {answer.status_code for answer in answers if answer.request.method == "GET"} == {200}
+
+    browser.http = client.http = writable.http
+    assert_still_signed_in(browser, client, cookie)
 
 
 def test_silent_network_signs_nobody_out(

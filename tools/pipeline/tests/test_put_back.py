@@ -14,6 +14,7 @@ from tools.pipeline.fake_fly import (
     FakeFly,
     Reply,
     Step,
+    degraded,
     health,
     release,
 )
@@ -73,6 +74,17 @@ def test_put_back_is_immediate_if_nothing_healthy_serves(fly: FakeFly) -> None:
     fly.deploy()
 
     assert fly.commands("deploy")[1:] == [f"{BACK} --strategy immediate --yes"]
+
+
+def test_previous_image_is_put_back_once_if_degraded(fly: FakeFly) -> None:
+    """A second attempt couldn't help: the database, which both images share, is read-only."""
+    fly.deploys = [Step(replies=[degraded(NEW)]), Step(replies=[degraded(OLD)])]
+
+    done = fly.deploy()
+
+    assert done.status == 1
+    assert fly.commands("deploy")[1:] == [f"{BACK} --yes"]
+    assert done.last.endswith(f"Last seen: status 200, degraded, database read_only, version {OLD}")
 
 
 def test_put_back_uses_fly_tomls_strategy_if_health_is_good(fly: FakeFly) -> None:
