@@ -262,7 +262,7 @@ async def queue(check: str, context: CheckContext) -> Result:
         return Result.error(
             check,
             f"A job has been due for {format_duration(late)}; {waiting} jobs wait and no server runs them.",
-            "See {log} for `job worker restarts`.",
+            "See {log} for `job worker restarts until it works`.",
         )
     if given_up:
         return Result.warning(

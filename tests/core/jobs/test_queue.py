@@ -1,6 +1,7 @@
 """The job queue: commit, retries, several machines, shutdown and outages."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -250,6 +251,8 @@ def test_worker_resumes_after_a_database_outage(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(jobs_module, "RESTART_SECONDS", 0.1)
+    monkeypatch.setattr(jobs_module, "WORKING_SECONDS", 2)
+    caplog.set_level(logging.INFO, "audifi.core.jobs.queue")
     done: list[bytes] = []
 
     async def handler(payload: bytes) -> None:
@@ -259,12 +262,14 @@ def test_worker_resumes_after_a_database_outage(
         async with databases.connect_pools(url) as database:
             await database.fetch_sql("ALTER TABLE pgqueuer RENAME TO gone")
             async with working(database, handler) as jobs:
-                await until(lambda: "job worker restarts: " in caplog.text)
+                await until(lambda: "job worker restarts until it works: error=" in caplog.text)
                 await database.fetch_sql("ALTER TABLE gone RENAME TO pgqueuer")
                 await enqueue(jobs, database, b"x")
                 await until(lambda: done == [b"x"])
+                await until(lambda: "job worker works again" in caplog.messages)
 
     asyncio.run(run())
+    assert [record.name for record in caplog.records].count("audifi.core.jobs.queue") == 2
     assert "Traceback" not in caplog.text
 
 

@@ -21,6 +21,7 @@ from audifi.core.db.database import Database, Transaction
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.db.statements import Record
 from audifi.core.telemetry.error_reporting import ErrorReporter
+from audifi.core.telemetry.outage_log import OutageLog
 from audifi.core.telemetry.redaction import describe_error, format_traceback
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ CONCURRENT_JOBS = 20
 FIRST_RETRY_SECONDS = 1
 LONGEST_RETRY_SECONDS = 60
 RESTART_SECONDS = 5
+WORKING_SECONDS = 30
+"""A worker that runs for so long works: a query fails sooner, by its time limit."""
 STOP_TIMEOUT_SECONDS = 3
 CANCEL_SECONDS = 1
 """The time in which cancelled jobs are requeued."""
@@ -145,8 +148,10 @@ class JobQueue:
             self._worker.shutdown.set()
 
     async def _run(self) -> None:
+        outage = OutageLog(logger, begins="job worker restarts until it works: error=%s", ends="job worker works again")
         while not self._stopping.is_set():
             self._worker = self._make_worker()
+            working = asyncio.get_running_loop().call_later(WORKING_SECONDS, outage.record_success)
             try:
                 await self._worker.run(
                     dequeue_timeout=timedelta(seconds=POLL_SECONDS),
@@ -155,7 +160,8 @@ class JobQueue:
                     log_aggregation_interval=timedelta(0),
                 )
             except Exception as error:  # noqa: BLE001 - jobs stay in the database
-                logger.warning("job worker restarts: error=%s wait_seconds=%d", type(error).__name__, RESTART_SECONDS)
+                working.cancel()
+                outage.record_failure(type(error).__name__)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), RESTART_SECONDS)
 
