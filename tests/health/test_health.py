@@ -1,10 +1,14 @@
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import httpx2
 import pytest
 
 import audifi
+from audifi.health.probe import DatabaseProbe
 from audifi.health.router import PATH
 from dev.postgres import Postgres
 from tests.support import databases
@@ -65,6 +69,43 @@ def test_contract_has_health_once_with_both_answers(app: App) -> None:
 
     assert list(paths["/api/v1/health"]) == ["get"]
     assert {"200", "503"} <= set(paths["/api/v1/health"]["get"]["responses"])
+
+
+def test_read_only_database_is_degraded(start_app: StartApp, migrated_database_url: str) -> None:
+    app = start_app(f"{migrated_database_url}&options=-c%20default_transaction_read_only%3Don")
+    health = app.http.get(PATH)
+
+    assert (health.status_code, health.json()["status"]) == (200, "degraded")
+    assert health.json()["dependencies"] == {"database": "read_only"}
+
+
+async def answers() -> bool:
+    return True
+
+
+async def fails() -> bool:
+    return False
+
+
+async def is_busy() -> bool:
+    await asyncio.Event().wait()
+    return False
+
+
+@pytest.mark.parametrize(("pool", "state"), [(answers, "saturated"), (fails, "disconnected"), (is_busy, "saturated")])
+def test_full_database_is_saturated_if_the_pool_works(
+    postgres_server: Postgres, pool: Callable[[], Awaitable[bool]], state: str
+) -> None:
+    role = f"role_{uuid4().hex}"
+    databases.execute(postgres_server.url(), f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0")
+    settings = databases.settings_for(postgres_server.url().replace("//postgres@", f"//{role}@"))
+    results: list[str] = []
+
+    async def run() -> str:
+        return await DatabaseProbe(settings, pool_answers=pool, on_result=results.append).database_state()
+
+    assert asyncio.run(run()) == state
+    assert results == [state]
 
 
 def test_health_shows_outage_and_recovery(
