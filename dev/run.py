@@ -11,7 +11,6 @@ import subprocess
 import sys
 from contextlib import ExitStack, suppress
 
-from dev import postgres
 from dev.defaults import DATA, set_defaults
 
 
@@ -50,6 +49,8 @@ def start_services(stack: ExitStack) -> tuple[dict[str, str], dict[int, str]]:
     """
     if os.environ.get("DATABASE_URL"):
         return {}, {}
+    from dev import postgres  # noqa: PLC0415 - while the server imports, too
+
     folder = DATA / "postgres"
     if not (folder / "PG_VERSION").exists():
         print("Making a PostgreSQL 16 database in .data/postgres …", flush=True)
