@@ -1,7 +1,6 @@
 """The feature as `audifi.app` lists it."""
 
 from audifi.core.feature import Feature
-from audifi.emails.cli import emails
 from audifi.emails.records import expired
 from audifi.emails.router import router
 
@@ -10,5 +9,5 @@ FEATURE = Feature(
     description="Events about e-mails, from the provider that delivers them. Not for frontends.",
     router=router,
     retention=expired,
-    cli=emails,
+    cli="audifi.emails.cli:emails",
 )
