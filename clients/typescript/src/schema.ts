@@ -2144,7 +2144,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2202,7 +2202,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "signature.invalid" | "signature.expired";
+                        code: "caller.unknown" | "signature.invalid" | "signature.expired";
                     };
                 };
             };
