@@ -124,7 +124,7 @@ def parse(body: bytes) -> list[DeliveryEvent]:
 
 
 async def record(database: Database, events: Sequence[DeliveryEvent]) -> list[EmailEventName]:
-    """Record the newest event of each kind about each e-mail; return those that weren't known before."""
+    """Record the newest event of each kind about each e-mail; return the names of new events."""
     newest = {(event.message_id, event.name): event for event in sorted(events, key=lambda event: event.timestamp)}
     if not newest:
         return []
