@@ -27,10 +27,10 @@ pytestmark = pytest.mark.slow
 
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
-HEAD = "0007"
+HEAD = "0008"
 OURS = (
-    "alembic_version auth_events idempotency_keys pgqueuer pgqueuer_log pgqueuer_schedules pgqueuer_statistics"
-    " rate_limit_counters sessions sign_in_flows users"
+    "alembic_version auth_events email_events email_messages idempotency_keys pgqueuer pgqueuer_log pgqueuer_schedules"
+    " pgqueuer_statistics rate_limit_counters sessions sign_in_flows users"
 )
 
 
