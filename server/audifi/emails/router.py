@@ -4,9 +4,12 @@ from fastapi import APIRouter, Header, Request
 
 from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
+from audifi.core.http.routing import StrictRoute
 from audifi.emails import problems, webhook
 
-router = APIRouter(prefix="/api/v1/emails", tags=["emails"], generate_unique_id_function=operation_id)
+router = APIRouter(
+    prefix="/api/v1/emails", tags=["emails"], generate_unique_id_function=operation_id, route_class=StrictRoute
+)
 
 Signature = Annotated[
     str,
