@@ -23,7 +23,7 @@ from audifi.core.email.sender import ConsoleSender, CountedSender, EmailSender, 
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.idempotency.service import expired_keys
-from audifi.core.jobs.queue import JobQueue, JobType, expired_jobs
+from audifi.core.jobs.queue import JobQueue, JobType, Schedule, expired_jobs
 from audifi.core.rate_limiting.approximate import ApproximateRateLimiter, ReplicatedCounters
 from audifi.core.rate_limiting.exact import RateLimiter
 from audifi.core.rate_limiting.limits import CounterKeys, Limit
@@ -78,6 +78,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         pool_size=settings.database_pool_size,
         read_pool_size=settings.database_read_pool_size,
         on_wait=metrics.record_pool_wait,
+        on_event=metrics.count_event,
         trace=trace,
     )
     background_database = Database(
@@ -86,6 +87,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         pool_size=settings.database_background_pool_size,
         read_pool_size=1,
         on_wait=metrics.record_pool_wait,
+        on_event=metrics.count_event,
         trace=trace,
     )
     for pool in (*database.pools, *background_database.pools):
@@ -150,8 +152,10 @@ async def running(
         rules = [invariant for feature in features for invariant in feature.invariants]
         await invariants.check_nightly(services.settings, rules, services.metrics.record_invariant)
 
-    services.jobs.schedule("retention", retention_times, run_retention)
-    services.jobs.schedule("invariants", invariants.CHECK_TIMES, check_invariants)
+    services.jobs.schedule(Schedule(name="retention", cron=retention_times, run=run_retention))
+    services.jobs.schedule(Schedule(name="invariants", cron=invariants.CHECK_TIMES, run=check_invariants))
+    for schedule in (schedule for feature in features for schedule in feature.schedules(services)):
+        services.jobs.schedule(schedule)
     background = BackgroundTasks(
         {
             "revoked_sessions": services.revoked_sessions.run,

@@ -9,13 +9,17 @@ from fastapi import APIRouter
 
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.invariants import Invariant
-from audifi.core.jobs.queue import JobType
+from audifi.core.jobs.queue import JobType, Schedule
 
 if TYPE_CHECKING:
     from audifi.services import Services
 
 
 def no_jobs(_services: "Services") -> Sequence[JobType]:
+    return ()
+
+
+def no_schedules(_services: "Services") -> Sequence[Schedule]:
     return ()
 
 
@@ -34,6 +38,8 @@ class Feature:
     router: APIRouter
     jobs: Callable[["Services"], Sequence[JobType]] = no_jobs
     """The types of job that the feature's handlers process."""
+    schedules: Callable[["Services"], Sequence[Schedule]] = no_schedules
+    """What the feature does at certain times, on one machine."""
     retention: Callable[[datetime], Sequence[ExpiredRows]] = keep_everything
     """The rows that are deleted because they are older than the feature keeps them."""
     invariants: Sequence[Invariant] = ()

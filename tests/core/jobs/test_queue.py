@@ -13,7 +13,7 @@ from pgqueuer.domain.types import QueueEntrypoint
 
 from audifi.core.db.database import Database
 from audifi.core.jobs import queue as jobs_module
-from audifi.core.jobs.queue import JobQueue, JobType, PermanentJobError
+from audifi.core.jobs.queue import JobQueue, JobType, PermanentJobError, Schedule
 from tests.support import databases
 from tests.support.waiting import until
 
@@ -288,7 +288,7 @@ def test_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
             machines = [JobQueue(database) for _ in range(2)]
             began = time.time()
             for machine in machines:
-                machine.schedule("tick", "* * * * * */2", tick)  # a sixth field: every other second
+                machine.schedule(Schedule(name="tick", cron="* * * * * */2", run=tick))  # every other second
                 machine.start()
             await asyncio.wait_for(enough.wait(), 60)
             slots = int(time.time()) // 2 - int(began) // 2

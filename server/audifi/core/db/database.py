@@ -14,7 +14,7 @@ import asyncpg
 
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import connect_with_limits
-from audifi.core.db.errors import TransactionAbortedError, is_retryable, leaves_clean
+from audifi.core.db.errors import RETRYABLE, TransactionAbortedError, is_retryable, leaves_clean, sqlstate
 from audifi.core.db.pool import Pool, PooledConnection, is_stale
 from audifi.core.db.semaphore import PoolTimeoutError
 from audifi.core.db.statements import Record, Statement
@@ -49,6 +49,7 @@ class Database:
         name: str = "transactions",
         server_settings: Mapping[str, str] | None = None,
         on_wait: Callable[[str, float], None] = lambda _pool, _seconds: None,
+        on_event: Callable[[str, str], None] = lambda _event, _label: None,
         trace: Callable[[str], AbstractContextManager[None]] = untraced,
     ) -> None:
         """Create the pools; connections are opened at first use.
@@ -60,11 +61,13 @@ class Database:
             name: of the pools, in metrics.
             server_settings: parameters of PostgreSQL beside the time limits, which they override.
             on_wait: called with the name of a pool and the seconds that a task waited for a connection.
+            on_event: called with the name and the label of an event that a metric counts.
             trace: returns the context that a statement runs in.
         """
         writing = dict(server_settings or {})
         reading = writing | {"default_transaction_read_only": "on"}
         self.trace = trace
+        self.on_event = on_event
         self._transactions = Pool(
             settings,
             partial(connect_with_limits, settings, server_settings=writing),
@@ -157,18 +160,27 @@ class Database:
         """
         return Transaction(self, may_commit=may_commit)
 
-    async def run[Result](self, work: Callable[["Transaction"], Awaitable[Result]]) -> Result:
+    async def run[Result](
+        self, work: Callable[["Transaction"], Awaitable[Result]], *, may_commit: bool = True
+    ) -> Result:
         """Run `work` in a transaction; again after a serialization failure or a deadlock, at most 3 times in all.
 
         Work that has called `commit` isn't run again: what it committed would be there twice.
+
+        Args:
+            work: what runs; each time, it starts from the beginning.
+            may_commit: as in `transaction`.
         """
         for tries_left in reversed(range(MAX_TRIES)):
-            transaction = self.transaction()
+            transaction = self.transaction(may_commit=may_commit)
             try:
                 async with transaction:
                     return await work(transaction)
             except asyncpg.PostgresError as error:
-                if not (tries_left and is_retryable(error)) or transaction.has_committed:
+                if not is_retryable(error):
+                    raise
+                self.on_event("database_conflicts", RETRYABLE[sqlstate(error)])
+                if not tries_left or transaction.has_committed:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
         raise AssertionError  # the last try has returned or raised
@@ -297,6 +309,10 @@ class Transaction:
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call the callback after the commit, and never after a rollback."""
         self._callbacks.append(callback)
+
+    def count(self, event: str, label: str) -> None:
+        """Count an event in a metric after the commit."""
+        self.after_commit(partial(self._database.on_event, event, label))
 
     async def commit(self) -> None:
         """Commit what must survive a later error; the next statement begins a new transaction.

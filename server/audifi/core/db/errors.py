@@ -26,10 +26,10 @@ OUT_OF_RESOURCES = (
 """The statement failed and the connection goes on; later, the same statement may succeed."""
 READ_ONLY = "25006"
 """The database is read-only because its disk is full, or this is a replica, as the old primary is after a failover."""
-RETRYABLE = (
-    "40001",  # serialization failure
-    "40P01",  # deadlock
-)
+RETRYABLE = {
+    "40001": "serialization_failure",
+    "40P01": "deadlock",
+}
 CONTENDED = (
     *RETRYABLE,
     "25P03",  # idle_in_transaction_session_timeout: this process held a transaction for too long

@@ -107,6 +107,7 @@ async def run_once(
         request: the request's `fingerprint`.
         now: the instant of the request.
         effect: writes what the request asks for, without a `commit` of its own; returns the status and the JSON body.
+            It runs again after a deadlock (`Database.run`).
 
     Raises:
         Problem: 409 while the first request is in progress, 422 where the key was used for another request, and
@@ -114,17 +115,20 @@ async def run_once(
     """
     key_id = hashlib.sha256(user_id.bytes + key.encode()).digest()
     lock = int.from_bytes(key_id[:8], signed=True)
+
+    async def attempt(transaction: Transaction) -> StoredResponse:
+        claim = await transaction.fetch_one(CLAIM, ClaimRow, lock=lock, id=key_id)
+        assert claim is not None  # noqa: S101 - an outer join from one row
+        if not claim.acquired:
+            raise problems.key_in_progress()
+        if claim.fingerprint is not None and claim.status is not None and claim.body is not None:
+            return _replay(KeyRow(claim.fingerprint, claim.status, claim.body), request)
+        status, body = await effect(transaction)
+        await transaction.execute(STORE, id=key_id, fingerprint=request, status=status, body=body, created_at=now)
+        return StoredResponse(status=status, body=body)
+
     try:
-        async with database.transaction(may_commit=False) as transaction:
-            claim = await transaction.fetch_one(CLAIM, ClaimRow, lock=lock, id=key_id)
-            assert claim is not None  # noqa: S101 - an outer join from one row
-            if not claim.acquired:
-                raise problems.key_in_progress()
-            if claim.fingerprint is not None and claim.status is not None and claim.body is not None:
-                return _replay(KeyRow(claim.fingerprint, claim.status, claim.body), request)
-            status, body = await effect(transaction)
-            await transaction.execute(STORE, id=key_id, fingerprint=request, status=status, body=body, created_at=now)
-            return StoredResponse(status=status, body=body)
+        return await database.run(attempt, may_commit=False)
     except (Problem, asyncpg.IntegrityConstraintViolationError):
         # The first request may have committed between this one's snapshot and its lock, and have been the reason for
         # the error: everything is rolled back, and the stored answer is there now.

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from pgqueuer import Job, PgQueuer, Queries, RetryRequested
-from pgqueuer.domain.models import Schedule, TableChangedEvent
+from pgqueuer.domain.models import Schedule as PgqueuerSchedule
+from pgqueuer.domain.models import TableChangedEvent
 from pgqueuer.domain.types import QueueEntrypoint
 from pgqueuer.ports.driver import Driver, NotifyCallback
 from sqlalchemy import column, literal_column, table
@@ -77,6 +78,16 @@ class JobType:
     """The wait between attempts doubles from a second to a minute. After the last one the job is kept as `failed`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What runs at certain times, on one machine."""
+
+    name: str
+    cron: str
+    """crontab(5), UTC; a sixth field is seconds."""
+    run: Callable[[], Awaitable[None]]
+
+
 class JobQueue:
     """`enqueue` in a request's transaction; `start` and `stop` with the server."""
 
@@ -98,7 +109,7 @@ class JobQueue:
         self._on_result = on_result
         self._report = report
         self._job_types: list[JobType] = []
-        self._schedules: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
+        self._schedules: list[Schedule] = []
         self._stopping = asyncio.Event()
         self._worker: PgQueuer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -111,9 +122,9 @@ class JobQueue:
     def job_types(self) -> list[str]:
         return [job_type.name for job_type in self._job_types]
 
-    def schedule(self, name: str, cron: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a coroutine function at these times (crontab(5), UTC), on one machine."""
-        self._schedules.append((name, cron, run))
+    def schedule(self, schedule: Schedule) -> None:
+        """Run a coroutine function at certain times."""
+        self._schedules.append(schedule)
 
     async def enqueue(self, tx: Transaction, name: str, payload: bytes) -> None:
         """Enqueue a job that starts after the commit, and never after a rollback."""
@@ -170,8 +181,8 @@ class JobQueue:
         for job_type in self._job_types:
             attempt = _attempting(job_type, self._on_result, self._report)
             worker.entrypoint(job_type.name, on_failure="hold")(attempt)
-        for name, cron, run in self._schedules:
-            worker.schedule(name, cron, clean_old=True)(_scheduled(run))
+        for schedule in self._schedules:
+            worker.schedule(schedule.name, schedule.cron, clean_old=True)(_scheduled(schedule.run))
         return worker
 
 
@@ -222,8 +233,8 @@ def _attempting(
     return attempt
 
 
-def _scheduled(run: Callable[[], Awaitable[None]]) -> Callable[[Schedule], Awaitable[None]]:
-    async def once(_: Schedule) -> None:
+def _scheduled(run: Callable[[], Awaitable[None]]) -> Callable[[PgqueuerSchedule], Awaitable[None]]:
+    async def once(_: PgqueuerSchedule) -> None:
         await run()
 
     return once

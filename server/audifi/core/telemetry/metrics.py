@@ -33,6 +33,12 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 LAG_INTERVAL_SECONDS = 0.5
 PROBE_RESULTS = ("connected", "read_only", "saturated", "disconnected")
 JOB_RESULTS = ("succeeded", "retried", "failed")
+EVENTS = {
+    "database_conflicts": ("Transactions that PostgreSQL ended, by reason. Each is a bug.", "reason"),
+    "ledger_transfers": ("Posted transfers by kind.", "kind"),
+}
+"""What transactions count, with the label."""
+KNOWN_EVENTS = [("database_conflicts", "deadlock"), ("database_conflicts", "serialization_failure")]
 
 
 class Histogram:
@@ -68,7 +74,9 @@ class Metrics(Collector):
         self._email_events: Counter[str] = Counter()
         self._jobs: Counter[tuple[str, str]] = Counter()
         self._background_restarts: Counter[str] = Counter()
+        self._events: Counter[tuple[str, str]] = Counter(dict.fromkeys(KNOWN_EVENTS, 0))
         self._invariant_violations: dict[str, int] = {}
+        self._open_holds = 0
         self._pools: dict[str, tuple[int, Callable[[], int], Callable[[], int]]] = {}
         """By name: the size, and how many connections are in use and idle."""
         self._pool_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -117,6 +125,18 @@ class Metrics(Collector):
     def count_background_restart(self, task: str) -> None:
         self._background_restarts[task] += 1
 
+    def count_event(self, event: str, label: str) -> None:
+        """
+        Args:
+            event: one of EVENTS.
+            label: one of few values, which the code chooses.
+        """
+        self._events[event, label] += 1
+
+    def record_open_holds(self, count: int) -> None:
+        """Record how many holds of the ledger are open."""
+        self._open_holds = count
+
     def record_invariant(self, name: str, violations: int) -> None:
         """Record what the last check of an invariant found."""
         self._invariant_violations[name] = violations
@@ -164,6 +184,11 @@ class Metrics(Collector):
         yield _counter("email_events", "The provider's events about e-mails.", ["event"], self._email_events)
         yield _counter("jobs", f"Attempts at jobs by result: {', '.join(JOB_RESULTS)}.", ["job", "result"], self._jobs)
         yield _counter("background_task_restarts", "Restarts of background tasks.", ["task"], self._background_restarts)
+        events = list(self._events.items())
+        for event, (documentation, label) in EVENTS.items():
+            counts = {name: count for (counted, name), count in events if counted == event}
+            yield _counter(event, documentation, [label], counts)
+        yield GaugeMetricFamily("ledger_holds_open", "Open holds of the ledger, at the last sweep.", self._open_holds)
         violations = GaugeMetricFamily(
             "invariant_violations", "Rows that violated an invariant at the last nightly check.", labels=["invariant"]
         )
