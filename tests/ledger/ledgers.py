@@ -131,9 +131,15 @@ async def counts(database: Database) -> dict[str, int]:
     tables = ("accounts", "transfers", "entries", "holds", "accruals", "assets")
     query = ", ".join(f"(SELECT count(*) FROM ledger_{table}) AS {table}" for table in tables)
     [row] = await database.fetch_sql(f"SELECT {query}")
-    return dict(row)  # type: ignore[call-overload, no-any-return]
+    return dict(row)
 
 
 def is_refused(sqlstate: str) -> Any:
     """Expect PostgreSQL to raise this SQLSTATE."""
     return pytest.raises(asyncpg.PostgresError, check=lambda error: error.sqlstate == sqlstate)
+
+
+async def freeze(database: Database, account: AccountRef) -> None:
+    await database.fetch_sql(
+        "UPDATE ledger_accounts SET frozen_at = now() WHERE id = ledger_account_id_v1($1)", account.address
+    )

@@ -1,7 +1,5 @@
 """`python -m audifi users …`: operators' commands. Each change is recorded with the operator's name."""
 
-import getpass
-import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -19,7 +17,7 @@ from audifi.auth.models import EventName, RevokedReason, Role, User
 from audifi.auth.sessions import NOW, REVOKE_ALL, SESSIONS, EndedSession, is_live
 from audifi.auth.tokens import LEEWAY
 from audifi.core.clock import utc_now
-from audifi.core.console import fail, run, show
+from audifi.core.console import By, Reason, fail, run, show
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement, parameters
 
@@ -29,31 +27,6 @@ users = typer.Typer(
 
 Who = Annotated[str, typer.Argument(metavar="EMAIL|ID", help="The account's e-mail address or id.")]
 
-
-def _default_operator() -> str:
-    try:
-        user = getpass.getuser()
-    except OSError:  # the image's user has no name
-        user = f"uid {os.getuid()}"
-    return os.environ.get("AUDIFI_OPERATOR") or f"{user} at a console"
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise typer.BadParameter("must not be empty")
-    return value.strip()
-
-
-Reason = Annotated[str, typer.Option(help="The reason, for the audit log; only operators see it.", callback=_not_blank)]
-By = Annotated[
-    str,
-    typer.Option(
-        help="Your name, for the audit log; only operators see it.",
-        default_factory=_default_operator,
-        show_default="AUDIFI_OPERATOR, else the system user",
-        callback=_not_blank,
-    ),
-]
 
 MAX_SESSIONS = 5000
 """Sessions per transaction."""

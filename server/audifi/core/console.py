@@ -1,10 +1,12 @@
 """What commands share, and the commands on the job queue."""
 
 import asyncio
+import getpass
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from typing import Any, Never
+from typing import Annotated, Any, Never
 
 import asyncpg
 import typer
@@ -26,6 +28,32 @@ SERVER_SETTINGS = {"application_name": "audifi-console", "statement_timeout": "1
 
 jobs = typer.Typer(no_args_is_help=True, help="Jobs that wait, run, or have failed.")
 migrations = typer.Typer(no_args_is_help=True, help="How the last migration ended.")
+
+
+def _default_operator() -> str:
+    try:
+        user = getpass.getuser()
+    except OSError:  # the image's user has no name
+        user = f"uid {os.getuid()}"
+    return os.environ.get("AUDIFI_OPERATOR") or f"{user} at a console"
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise typer.BadParameter("must not be empty")
+    return value.strip()
+
+
+Reason = Annotated[str, typer.Option(help="The reason, for the audit log; only operators see it.", callback=_not_blank)]
+By = Annotated[
+    str,
+    typer.Option(
+        help="Your name, for the audit log; only operators see it.",
+        default_factory=_default_operator,
+        show_default="AUDIFI_OPERATOR, else the system user",
+        callback=_not_blank,
+    ),
+]
 
 
 def run[Result](work: Callable[[Transaction], Awaitable[Result]]) -> Result:

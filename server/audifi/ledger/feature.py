@@ -2,6 +2,7 @@
 
 from audifi.core.feature import Feature
 from audifi.ledger import jobs
+from audifi.ledger.cli import ledger
 from audifi.ledger.invariants import INVARIANTS
 from audifi.ledger.router import router
 
@@ -11,4 +12,5 @@ FEATURE = Feature(
     router=router,
     schedules=jobs.schedules,
     invariants=INVARIANTS,
+    cli=ledger,
 )

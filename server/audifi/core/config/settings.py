@@ -14,6 +14,7 @@ from audifi.core.config.database_url import DatabaseURL
 from audifi.core.config.public_key import PublicKey
 from audifi.core.config.validators import (
     ApiKey,
+    Currencies,
     Dsn,
     Mailbox,
     Networks,
@@ -153,6 +154,8 @@ class Settings(DatabaseSettings):
     mail_from: Mailbox = ""
     """`AudiFi <hello@audifi.example>`, a sender verified by SendGrid. Default: sign-in@ the host of `app_url`."""
     mail_folder: Path = Path(".data/mail")
+    currencies: Currencies = ("USD", "EUR")
+    """The currencies that money may be in, separated by commas (ISO 4217). One with balances must stay."""
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
     """E-mails to all addresses together: bounds the cost of an attack on sign-in."""
 

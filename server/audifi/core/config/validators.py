@@ -16,6 +16,8 @@ MAX_PORT = 65535
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 URL = re.compile(r"(https?)://([a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(/[!-~]*)?")
 CALLER = re.compile(rf"([a-z][a-z0-9-]{{0,31}})=([!-~]{{{SECRET_MIN_BYTES},}})")
+CURRENCIES = frozenset("AUD BRL CAD CHF DKK EUR GBP INR JPY KRW MXN NOK NZD PLN SEK USD".split())
+"""The currencies that the ledger has (ISO 4217). Another one needs a migration, too."""
 DSN = re.compile(r"https?://\w+@[\w.:-]+/([\w./-]+/)?\d+", re.ASCII)
 
 
@@ -105,6 +107,13 @@ def _check_mailbox(value: str) -> str:
     return value
 
 
+def _check_currencies(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Accept currencies that the ledger has, each once."""
+    if not value or len(set(value)) < len(value) or not set(value) <= CURRENCIES:
+        raise ValueError(f"must be different codes of {', '.join(sorted(CURRENCIES))}, separated by commas")
+    return value
+
+
 # PostgreSQL's time limits are in milliseconds, and 0 turns them off.
 PositiveSeconds = Annotated[float, Field(ge=0.001, le=3600)]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret_length)]
@@ -118,4 +127,5 @@ Networks = Annotated[
 TrustedCallers = Annotated[
     tuple[TrustedCaller, ...], NoDecode, BeforeValidator(_check_callers), BeforeValidator(_split)
 ]
+Currencies = Annotated[tuple[str, ...], NoDecode, AfterValidator(_check_currencies), BeforeValidator(_split)]
 Mailbox = Annotated[str, Field(max_length=320), AfterValidator(_check_mailbox), BeforeValidator(_strip)]
