@@ -134,7 +134,7 @@ async def execute(database: Database, statements: str) -> None:
 
 
 def test_raw_entries_that_hold_move_the_balances(filled_url: str) -> None:
-    """An entry is a movement, whoever inserts it: no balance is ever beside its entries."""
+    """An inserted entry moves its balance, even without the ledger's function."""
 
     async def act(database: Database) -> Any:
         await execute(database, entries(entry(ANA, 40, 100, 3), entry(BEN, -40, 0, 2)))

@@ -108,7 +108,7 @@ def list_accounts(
     kind: Annotated[OwnerKind | None, typer.Option(help="The owners' kind.")] = None,
     limit: Limit = 50,
 ) -> None:
-    """List balances, those that changed last first. Stripes of an account are added up."""
+    """List balances, the last changed ones first. Stripes of an account are added up."""
 
     async def work(tx: Transaction) -> list[BalanceRow]:
         owner_id = await _owner_id(tx, owner) if owner else None

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import any_, bindparam, func, select, update
+from sqlalchemy import any_, bindparam, func, literal_column, select, update
 
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement
@@ -26,9 +26,10 @@ BATCH_HOLDS = 500
 MAX_BATCHES = 20
 
 _holds = Hold.__table__
+_is_open = _holds.c.status == literal_column("'open'")  # the condition of ix_ledger_holds_expires_at
 _due = (
     select(_holds.c.id)
-    .where(_holds.c.status == "open", _holds.c.expires_at <= bindparam("now", type_=_holds.c.expires_at.type))
+    .where(_is_open, _holds.c.expires_at <= bindparam("now", type_=_holds.c.expires_at.type))
     .order_by(_holds.c.expires_at)
     .limit(BATCH_HOLDS)
     .with_for_update(skip_locked=True)
@@ -36,7 +37,11 @@ _due = (
 EXPIRE = Statement(
     update(_holds).where(_holds.c.id == any_(func.array(_due.scalar_subquery()))).values(status="expired")
 )
-COUNT_OPEN = Statement(select(func.count()).select_from(_holds).where(_holds.c.status == "open"))
+COUNT_OPEN = Statement(
+    select(func.count())
+    .select_from(_holds)
+    .where(_is_open, _holds.c.expires_at > bindparam("now", type_=_holds.c.expires_at.type))
+)
 FILLED_STRIPES = Statement(
     select(
         Account.owner_kind,
@@ -70,7 +75,7 @@ async def expire_holds(database: Database, *, now: datetime) -> int:
     for _ in range(MAX_BATCHES):
         if await database.execute(EXPIRE, now=now) < BATCH_HOLDS:
             break
-    return int(await database.fetch_value(COUNT_OPEN))
+    return int(await database.fetch_value(COUNT_OPEN, now=now))
 
 
 async def sweep_stripes(database: Database, *, now: datetime) -> None:

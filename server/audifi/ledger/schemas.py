@@ -102,7 +102,7 @@ class Total(ResponseModel):
     """The sum of all accounts of a purpose."""
 
     owner_kind: OwnerKind = Field(examples=["user"])
-    """Who has them."""
+    """The kind of their owners."""
     purpose: Purpose = Field(examples=["available"])
     """What they are for."""
     balance: int = Field(examples=[123450])
