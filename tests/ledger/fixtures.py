@@ -17,15 +17,19 @@ SELECT count(ledger_post_v1(gen_random_uuid(), id::text, 'deposit',
         ARRAY['user/' || id || '/available/USD/0', 'provider//external/USD/*'], ARRAY[2500, -2500],
         now() - random() * interval '1 year'))
     FROM (SELECT id FROM users LIMIT 5000) AS users;
+SELECT count(ledger_post_v1(gen_random_uuid(), 'shares ' || id, 'sale',
+        ARRAY['ipo//issuance/' || code || '/0', 'user/' || gen_random_uuid() || '/shares/' || code || '/0'],
+        ARRAY[-10, 10], now()))
+    FROM ledger_assets WHERE kind = 'share';
 SELECT ledger_post_v1('{TO_REVERSE}', 'admin', 'deposit',
     ARRAY['user/{ADMIN}/available/USD/0', 'provider//external/USD/*'], ARRAY[1, -1], now());
 SELECT count(ledger_post_v1(gen_random_uuid(), 'admin ' || n, 'deposit',
         ARRAY['user/{ADMIN}/available/USD/0', 'provider//external/USD/*'], ARRAY[n, -n], now()))
-    FROM generate_series(1, 2000) AS n;
+    FROM generate_series(1, 50) AS n;
 INSERT INTO ledger_holds (id, account_id, amount, key, purpose, expires_at, created_at)
-    SELECT gen_random_uuid(), id, 1, id, 'payout', now() + (random() - 0.01) * interval '1 day', now()
-    FROM ledger_accounts WHERE owner_kind = 'user';
-UPDATE ledger_holds SET status = 'voided' WHERE get_byte(uuid_send(id), 0) < 240;
+    SELECT gen_random_uuid(), id, 1, id || ' ' || n, 'payout', now() + (random() - 0.01) * interval '1 day', now()
+    FROM ledger_accounts, generate_series(1, 4) AS n WHERE purpose = 'available';
+UPDATE ledger_holds SET status = 'voided' WHERE random() < 0.99;
 """
 
 

@@ -243,7 +243,10 @@ def test_admin_reads_any_account(owner: Client, admin: Client, app: App) -> None
 def test_admin_reverses_a_transfer_once(owner: Client, admin: Client, app: App) -> None:
     deposited = fill(app, three_days(balance_of(owner))).transfer_id
 
+    posted = ("ledger_transfers_total", {"kind": "reversal"})
+    before = app.services.metrics.registry.get_sample_value(*posted) or 0
     answer = reverse(admin, deposited, key="one")
+    assert app.services.metrics.registry.get_sample_value(*posted) == before + 1
     retry = reverse(admin, deposited, key="one")
 
     assert answer.status_code == 201, answer.text

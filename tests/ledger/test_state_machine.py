@@ -7,7 +7,15 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from hypothesis import settings, strategies
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from audifi.core.http.problems import Problem
 from audifi.ledger.accounts import AccountRef, platform_account

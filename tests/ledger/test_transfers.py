@@ -8,7 +8,7 @@ import pytest
 
 from audifi.core.db.database import Database
 from audifi.core.http.problems import Problem
-from audifi.ledger import service
+from audifi.ledger import problems, service
 from audifi.ledger.accounts import AccountRef, platform_account, provider_account, share_asset, user_account
 from tests.ledger.ledgers import (
     NOW,
@@ -37,6 +37,12 @@ def test_transfer_moves_money_and_opens_accounts(ledger_url: str) -> None:
         return [await balance(database, each) for each in (ana, ben, platform_account("fees", "USD"))]
 
     assert run(ledger_url, act) == [(60, 0), (36, 0), (4, 0)]
+
+
+def test_unsupported_currency_is_named() -> None:
+    [error] = problems.currency_unsupported().errors
+
+    assert (error.code, error.pointer) == ("currency_unsupported", "/currency")
 
 
 def test_postings_to_one_account_are_netted(ledger_url: str) -> None:

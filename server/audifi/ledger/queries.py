@@ -102,7 +102,7 @@ _in_period = and_(
     Entry.version <= bindparam("last_version"),
 )
 ENTRIES = PagedList("ledger_entries", _entries.where(_in_period), EntryRow, key=Entry.version, sorts={})
-NEXT_ENTRIES = Statement(_entries.where(_in_period).order_by(Entry.version).limit(CSV_BATCH_ROWS))
+NEXT_ENTRIES = Statement(_entries.where(_in_period).order_by(Entry.version))
 
 # The account of an owner, or of anyone for an admin; balance_after of the last entry before an instant is the balance.
 STATEMENT = Statement(
@@ -159,8 +159,8 @@ async def entries_of(database: Database, statement: StatementRow) -> AsyncIterat
             EntryRow,
             account_id=statement.account_id,
             first_version=version,
-            last_version=statement.last_version,
+            last_version=min(version + CSV_BATCH_ROWS, statement.last_version),
         )
         for row in rows:
             yield row
-        version = rows[-1].version
+        version += CSV_BATCH_ROWS
