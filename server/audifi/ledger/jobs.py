@@ -1,16 +1,17 @@
 """What the ledger does at certain times: free expired holds, and sweep stripes."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import any_, bindparam, func, literal_column, select, update
+from uuid6 import uuid7
 
-from audifi.core.db.database import Database, Transaction
+from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
-from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import Schedule
 from audifi.ledger import service
 from audifi.ledger.accounts import STRIPED, AccountRef, Purpose
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 EVERY_30_SECONDS = "* * * * * */30"
 EACH_NIGHT = "10 3 * * *"
 BATCH_HOLDS = 500
-MAX_BATCHES = 20
 
 _holds = Hold.__table__
 _is_open = _holds.c.status == literal_column("'open'")  # the condition of ix_ledger_holds_expires_at
@@ -71,38 +71,26 @@ class StripeRow:
 
 
 async def expire_holds(database: Database, *, now: datetime) -> int:
-    """Free what expired holds reserve, 10,000 at most; return how many holds are open."""
-    for _ in range(MAX_BATCHES):
-        if await database.execute(EXPIRE, now=now) < BATCH_HOLDS:
-            break
+    """Free what expired holds reserve; return how many holds are open."""
+    while await database.execute(EXPIRE, now=now) == BATCH_HOLDS:
+        pass
     return int(await database.fetch_value(COUNT_OPEN, now=now))
 
 
 async def sweep_stripes(database: Database, *, now: datetime) -> None:
-    """Move the balance of each stripe to the account's first one, once a day."""
+    """Move the balance of each stripe to the account's first one.
+
+    What is posted to a stripe meanwhile stays there until the next sweep. Two sweeps at once may leave a stripe below
+    zero until then; the sum is right at all times.
+    """
     stripes: defaultdict[AccountRef, list[StripeRow]] = defaultdict(list)
     for row in await database.fetch_all(FILLED_STRIPES, StripeRow):
         stripes[AccountRef(row.owner_kind, row.owner_id, row.purpose, row.asset, 0)].append(row)
     for first, rows in stripes.items():
         postings = [Posting(first, sum(row.posted for row in rows))]
-        postings += [
-            Posting(AccountRef(row.owner_kind, row.owner_id, row.purpose, row.asset, row.stripe), -row.posted)
-            for row in rows
-        ]
-
-        async def sweep(
-            transaction: Transaction, first: AccountRef = first, postings: list[Posting] = postings
-        ) -> None:
-            key = f"stripe_sweep:{now:%Y-%m-%d}:{first.address}"
-            await service.post(
-                transaction, transfer=NewTransfer(kind="stripe_sweep", key=key, postings=postings), now=now
-            )
-
-        try:
-            await database.run(sweep)
-        except Problem as problem:
-            if problem.code != "transfer.key_reused":  # it was swept today
-                raise
+        postings += [Posting(replace(first, stripe=row.stripe), -row.posted) for row in rows]
+        transfer = NewTransfer(kind="stripe_sweep", key=f"stripe_sweep:{uuid7()}", postings=postings)
+        await database.run(partial(service.post, transfer=transfer, now=now))
 
 
 def schedules(services: "Services") -> list[Schedule]:
