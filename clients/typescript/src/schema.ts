@@ -954,7 +954,7 @@ export interface components {
          */
         Total: {
             /**
-             * @description Who has them.
+             * @description The kind of their owners.
              * @example user
              */
             owner_kind: components["schemas"]["OwnerKind"];
@@ -2965,7 +2965,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["InsufficientBalance"]) & {
                         /** @enum {string} */
                         code: "transfer.is_reversal" | "transfer.already_reversed" | "transfer.not_reversible" | "balance.insufficient" | "balance.limit_exceeded" | "idempotency_key.in_progress";
                     };

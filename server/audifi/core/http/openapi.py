@@ -177,7 +177,8 @@ def _document_answers(
 
 def _answer(status: int, raised: Sequence[Problem], headers: Sequence[str]) -> dict[str, Any]:
     problem_headers = {name for problem in raised for name, _ in problem.headers} & HEADERS.keys()
-    reference = {"$ref": f"#/components/schemas/{raised[0].model.__name__}"}
+    models = dict.fromkeys(problem.model.__name__ for problem in raised)
+    references: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{model}"} for model in models]
     codes = {
         "type": "object",
         "required": ["code"],
@@ -188,7 +189,7 @@ def _answer(status: int, raised: Sequence[Problem], headers: Sequence[str]) -> d
         "headers": _headers([*headers, *sorted(problem_headers - set(headers))]),
         "content": {
             MEDIA_TYPE: {
-                "schema": {"allOf": [reference, codes]},
+                "schema": {"allOf": [*references, codes] if len(models) == 1 else [{"anyOf": references}, codes]},
                 "examples": {problem.code: {"$ref": f"#/components/examples/{problem.code}"} for problem in raised},
             }
         },
