@@ -9,7 +9,7 @@ from tests.ledger.ledgers import counts, is_refused, run
 
 NO_CHANGE = "23001"  # restrict_violation
 INVALID = "LG006"
-CHECK = "23514"
+SHORT = "LG001"
 FOREIGN_KEY = "23503"
 
 ANA = "(SELECT id FROM ledger_accounts WHERE purpose = 'available' AND posted = 60)"
@@ -71,8 +71,8 @@ ATTACKS = {
         entries(entry(ANA, 40, 100, 3, at="'2020-01-01'"), entry(BEN, -40, 0, 2, at="'2020-01-01'")),
         INVALID,
     ),
-    "overdraw": (entries(entry(ANA, 41, 101, 3), entry(BEN, -41, -1, 2)), CHECK),
-    "spend what is held": (entries(entry(ANA, -60, 0, 3), entry(BEN, 60, 100, 2)), CHECK),
+    "overdraw": (entries(entry(ANA, 41, 101, 3), entry(BEN, -41, -1, 2)), SHORT),
+    "spend what is held": (entries(entry(ANA, -60, 0, 3), entry(BEN, 60, 100, 2)), SHORT),
     "entries in another asset": (
         entries(entry(ANA, 40, 100, 3, asset="EUR"), entry(BEN, -40, 0, 2, asset="EUR")),
         FOREIGN_KEY,

@@ -61,35 +61,50 @@ APPLY_ENTRIES = """
 CREATE FUNCTION ledger_apply_entries() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     entries bigint;
+    in_table bigint;
+    is_balanced boolean;
     applied bigint;
+    missing bigint;
+    any_accrues boolean;
 BEGIN
-    SELECT count(*) INTO entries FROM inserted;
-    IF entries > 64 OR entries <> (
-        SELECT count(*) FROM ledger_entries WHERE transfer_id = (SELECT transfer_id FROM inserted LIMIT 1)
-    ) THEN
+    SELECT sum(a.entries), bool_and(a.total = 0),
+            (SELECT count(*) FROM ledger_entries WHERE transfer_id = (SELECT transfer_id FROM inserted LIMIT 1))
+        INTO entries, is_balanced, in_table
+        FROM (SELECT count(*) AS entries, sum(amount) AS total FROM inserted GROUP BY asset_id) AS a;
+    IF entries > 64 OR entries <> in_table THEN
         RAISE EXCEPTION 'the entries of a transfer are one INSERT, and at most 64' USING ERRCODE = 'LG006';
     END IF;
-    IF EXISTS (SELECT FROM inserted GROUP BY asset_id HAVING sum(amount) <> 0) THEN
+    IF NOT is_balanced THEN
         RAISE EXCEPTION 'the entries of a transfer must sum to zero in each asset' USING ERRCODE = 'LG006';
     END IF;
-    -- What accrued until now belongs to who held the units until now.
-    INSERT INTO ledger_accruals AS settled (pool_id, account_id, checkpoint, accrued)
-        SELECT p.id, a.id, p.per_unit, a.posted * p.per_unit
-        FROM inserted AS i
-            JOIN ledger_pools AS p ON p.share_asset_id = i.asset_id
-            JOIN ledger_accounts AS a ON a.id = i.account_id AND a.accrues
-        ON CONFLICT (pool_id, account_id) DO UPDATE
-        SET checkpoint = excluded.checkpoint,
-            accrued = settled.accrued + (excluded.checkpoint - settled.checkpoint)
-                * (SELECT a.posted FROM ledger_accounts AS a WHERE a.id = excluded.account_id);
-    UPDATE ledger_accounts AS a
-        SET posted = i.balance_after, version = i.version, last_posted_at = i.posted_at
-        FROM inserted AS i
-        WHERE a.id = i.account_id AND i.balance_after = a.posted + i.amount AND i.version = a.version + 1
-            AND (a.last_posted_at IS NULL OR i.posted_at >= a.last_posted_at);
-    GET DIAGNOSTICS applied = ROW_COUNT;
+    WITH changed AS (
+        UPDATE ledger_accounts AS a
+            SET posted = i.balance_after, version = i.version, last_posted_at = i.posted_at
+            FROM inserted AS i
+            WHERE a.id = i.account_id AND i.balance_after = a.posted + i.amount AND i.version = a.version + 1
+                AND (a.last_posted_at IS NULL OR i.posted_at >= a.last_posted_at)
+                AND (a.floor IS NULL OR i.amount > 0 OR i.balance_after - a.held >= a.floor)
+            RETURNING a.accrues
+    ) SELECT count(*), bool_or(accrues) INTO applied, any_accrues FROM changed;
     IF applied <> entries THEN
+        SELECT max(a.floor - i.balance_after + a.held) INTO missing
+            FROM inserted AS i JOIN ledger_accounts AS a ON a.id = i.account_id
+            WHERE i.amount < 0 AND i.balance_after = a.posted + i.amount;
+        IF missing > 0 THEN
+            RAISE EXCEPTION 'balance.insufficient' USING ERRCODE = 'LG001', DETAIL = missing;
+        END IF;
         RAISE EXCEPTION 'an entry does not continue its account' USING ERRCODE = 'LG006';
+    END IF;
+    IF any_accrues THEN  -- what accrued until now belongs to who held the units until now
+        INSERT INTO ledger_accruals AS settled (pool_id, account_id, checkpoint, accrued)
+            SELECT p.id, a.id, p.per_unit, (i.balance_after - i.amount) * p.per_unit
+            FROM inserted AS i
+                JOIN ledger_pools AS p ON p.share_asset_id = i.asset_id
+                JOIN ledger_accounts AS a ON a.id = i.account_id AND a.accrues
+            ON CONFLICT (pool_id, account_id) DO UPDATE
+            SET checkpoint = excluded.checkpoint,
+                accrued = settled.accrued + (excluded.checkpoint - settled.checkpoint)
+                    * (SELECT i.balance_after - i.amount FROM inserted AS i WHERE i.account_id = excluded.account_id);
     END IF;
     RETURN NULL;
 END
@@ -141,9 +156,8 @@ DECLARE
     stripe text := get_byte(uuid_send(new_id), 15) % 16;
     ids uuid[];
     nets bigint[];
-    all_exist boolean;
-    missing bigint;
-    is_frozen boolean;
+    accounts bigint;
+    frozen uuid[];
     hold ledger_holds;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -165,16 +179,16 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT array_agg(net.id ORDER BY net.id), array_agg(net.amount ORDER BY net.id), bool_and(a.id IS NOT NULL)
-        INTO ids, nets, all_exist
+    SELECT array_agg(net.id ORDER BY net.id), array_agg(net.amount ORDER BY net.id) INTO ids, nets
         FROM (
             SELECT ledger_account_id_v1(replace(p.address, '*', stripe)) AS id, sum(p.amount)::bigint AS amount
             FROM unnest(addresses, amounts) AS p(address, amount) GROUP BY 1 HAVING sum(p.amount) <> 0
-        ) AS net LEFT JOIN ledger_accounts AS a ON a.id = net.id;
+        ) AS net;
     IF ids IS NULL THEN
         RAISE EXCEPTION 'the postings move nothing' USING ERRCODE = 'LG006';
     END IF;
-    IF NOT all_exist THEN  -- before any lock, or two transfers could wait for each other
+    IF cardinality(ids) <> (SELECT count(*) FROM ledger_accounts WHERE id = ANY(ids)) THEN
+        -- Before any lock, or two transfers could wait for each other.
         INSERT INTO ledger_accounts (owner_kind, owner_id, purpose, asset_id, stripe, created_at)
             SELECT part[1], nullif(part[2], '')::uuid, part[3], asset.id, part[5]::bigint, at
             FROM (
@@ -198,24 +212,19 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT count(*) = cardinality(ids), max(a.floor - a.posted + a.held - net.amount) FILTER (WHERE net.amount < 0),
-            bool_or(a.frozen_at IS NOT NULL AND net.amount < 0)
-        INTO all_exist, missing, is_frozen
-        FROM (SELECT * FROM ledger_accounts WHERE id = ANY(ids) ORDER BY id FOR NO KEY UPDATE) AS a
-            JOIN unnest(ids, nets) AS net(id, amount) ON net.id = a.id;
-    IF NOT all_exist THEN
+    SELECT count(*), array_agg(a.id) FILTER (WHERE a.frozen_at IS NOT NULL) INTO accounts, frozen
+        FROM (SELECT id, frozen_at FROM ledger_accounts WHERE id = ANY(ids) ORDER BY id FOR NO KEY UPDATE) AS a;
+    IF accounts <> cardinality(ids) THEN
         RAISE EXCEPTION 'an address is malformed, or its asset unknown' USING ERRCODE = 'LG006';
     END IF;
-    IF is_frozen AND NOT allow_frozen THEN
+    IF frozen IS NOT NULL AND NOT allow_frozen
+            AND EXISTS (SELECT FROM unnest(ids, nets) AS net(id, amount) WHERE net.id = ANY(frozen) AND amount < 0) THEN
         RAISE EXCEPTION 'account.frozen' USING ERRCODE = 'LG002';
     END IF;
-    IF missing > 0 THEN
-        RAISE EXCEPTION 'balance.insufficient' USING ERRCODE = 'LG001', DETAIL = missing;
-    END IF;
     INSERT INTO ledger_entries (transfer_id, account_id, asset_id, amount, balance_after, version, posted_at)
-        SELECT new_id, a.id, a.asset_id, net.amount, a.posted + net.amount, a.version + 1,
-            greatest(a.last_posted_at, at)
-        FROM unnest(ids, nets) AS net(id, amount) JOIN ledger_accounts AS a ON a.id = net.id;
+        SELECT new_id, a.id, a.asset_id, nets[array_position(ids, a.id)], a.posted + nets[array_position(ids, a.id)],
+            a.version + 1, greatest(a.last_posted_at, at)
+        FROM ledger_accounts AS a WHERE a.id = ANY(ids);
 END
 $$
 """
