@@ -27,10 +27,12 @@ pytestmark = pytest.mark.slow
 
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
-HEAD = "0008"
+HEAD = "0010"
 OURS = (
-    "alembic_version auth_events email_events email_messages idempotency_keys pgqueuer pgqueuer_log pgqueuer_schedules"
-    " pgqueuer_statistics rate_limit_counters sessions sign_in_flows users"
+    "alembic_version auth_events email_events email_messages idempotency_keys ledger_accounts"
+    " ledger_accruals ledger_assets ledger_entries ledger_holds ledger_pools ledger_purposes"
+    " ledger_transfers pgqueuer pgqueuer_log pgqueuer_schedules pgqueuer_statistics rate_limit_counters"
+    " sessions sign_in_flows users"
 )
 
 

@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * Check the server's health
-         * @description 200 when PostgreSQL answers, else 503, within 2 seconds. The log has the cause.
+         * @description 200 when this server can use PostgreSQL, else 503, within 2 seconds. The log has the cause.
          */
         get: operations["getHealth"];
         put?: never;
@@ -105,7 +105,9 @@ export interface paths {
         put?: never;
         /**
          * Refresh the session
-         * @description A refresh token works once. A repeated request within 30 s gets the same refresh token again.
+         * @description Exchange a refresh token for the next one.
+         *
+         *     A repeated request gets the same refresh token again, until that one is used. Then the old token ends the session.
          */
         post: operations["refreshSession"];
         delete?: never;
@@ -192,6 +194,26 @@ export interface paths {
         get: operations["listActivity"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/emails/sendgrid-events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Receive events of SendGrid's signed Event Webhook
+         * @description For SendGrid alone. Events that are known already, of other kinds, or about other e-mails are ignored.
+         */
+        post: operations["receiveSendgridEvents"];
         delete?: never;
         options?: never;
         head?: never;
@@ -381,11 +403,12 @@ export interface components {
         Dependencies: {
             /**
              * Database
-             * @description Whether PostgreSQL answers.
+             * @description `connected`: it answers. `read_only`: it answers and refuses writes. `saturated`: it accepts no more connections,
+             *     and this server's pooled connections work. `disconnected`: it doesn't answer, and the status is 503.
              * @example connected
              * @enum {string}
              */
-            database: "connected" | "disconnected";
+            database: "connected" | "read_only" | "saturated" | "disconnected";
         };
         /**
          * Entry
@@ -590,7 +613,7 @@ export interface components {
         Health: {
             /**
              * Status
-             * @description `ok` with 200, `degraded` with 503.
+             * @description `ok`; `degraded` with 200 if some requests fail, with 503 if all that need the database fail.
              * @example ok
              * @enum {string}
              */
@@ -616,7 +639,7 @@ export interface components {
             /**
              * Email
              * Format: email
-             * @description The recipient. The first sign-in creates the account.
+             * @description The recipient; white space around the address is ignored. The first sign-in creates the account.
              * @example ana@example.com
              */
             email: string;
@@ -636,6 +659,10 @@ export interface components {
         /**
          * MagicLinkVerify
          * @description `token`, from the link, or `flow_id` and `code`.
+         * @example {
+         *       "code": "12345678",
+         *       "flow_id": "01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"
+         *     }
          * @example {
          *       "confirm": true,
          *       "token": "TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"
@@ -661,7 +688,7 @@ export interface components {
             flow_id?: string | null;
             /**
              * Code
-             * @description 8 digits; spaces and hyphens between them are ignored.
+             * @description 8 digits, of any script; white space, hyphens and invisible characters are ignored.
              */
             code?: string | null;
             /**
@@ -726,7 +753,13 @@ export interface components {
         };
         /** @enum {string} */
         Purpose: "available" | "pending" | "debt" | "shares" | "fees" | "withholding" | "suspense" | "subscriptions" | "tax" | "provider_fees" | "external" | "bank" | "escrow" | "offering" | "issuance" | "bridge" | "pool";
-        /** RefreshRequest */
+        /**
+         * RefreshRequest
+         * @example {}
+         * @example {
+         *       "refresh_token": "TyJ12MljJlvea_VP5JEIw600fQNBIxWAj8WgMOspt2E"
+         *     }
+         */
         RefreshRequest: {
             /**
              * Refresh Token
@@ -1261,6 +1294,19 @@ export interface components {
                 };
             };
         };
+        /** @description Forbidden */
+        Forbidden: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                    /** @enum {string} */
+                    code: "caller.unknown";
+                };
+            };
+        };
         /** @description Bad Request */
         BadRequest: {
             headers: {
@@ -1416,6 +1462,22 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
             /** @description Too Many Requests */
             429: {
                 headers: {
@@ -1445,7 +1507,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1486,6 +1548,22 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
             /** @description Too Many Requests */
             429: {
                 headers: {
@@ -1515,7 +1593,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1563,6 +1641,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             408: components["responses"]["RequestTimeout"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -1610,7 +1689,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1642,6 +1721,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
             408: components["responses"]["RequestTimeout"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -1689,7 +1769,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1747,7 +1827,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "magic_link.invalid" | "magic_link.expired" | "magic_link.used" | "code.invalid";
+                        code: "magic_link.invalid" | "magic_link.expired" | "magic_link.used" | "code.invalid" | "flow_secret.missing";
                     };
                 };
             };
@@ -1762,7 +1842,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "account.disabled" | "origin.refused";
+                        code: "caller.unknown" | "account.disabled" | "origin.refused";
                     };
                 };
             };
@@ -1842,7 +1922,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -1915,7 +1995,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "origin.refused";
+                        code: "caller.unknown" | "origin.refused";
                     };
                 };
             };
@@ -1980,7 +2060,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2035,7 +2115,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "origin.refused";
+                        code: "caller.unknown" | "origin.refused";
                     };
                 };
             };
@@ -2100,7 +2180,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2163,6 +2243,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -2207,7 +2288,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2248,6 +2329,22 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
             /** @description Too Many Requests */
             429: {
                 headers: {
@@ -2277,7 +2374,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2321,6 +2418,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Not Found */
             404: {
                 headers: {
@@ -2380,7 +2478,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2443,6 +2541,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -2487,7 +2586,131 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    receiveSendgridEvents: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ECDSA over the timestamp and the body, in DER and base64. */
+                "X-Twilio-Email-Event-Webhook-Signature"?: string;
+                /** @description When the request was signed, in seconds since 1970. */
+                "X-Twilio-Email-Event-Webhook-Timestamp"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example [
+                 *       {
+                 *         "event": "dropped",
+                 *         "email": "ana@example.com",
+                 *         "timestamp": 1769860790,
+                 *         "reason": "Bounced Address",
+                 *         "sg_event_id": "ZHJvcC0xMDE2OTQxNQ",
+                 *         "message_id": "01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"
+                 *       }
+                 *     ]
+                 */
+                "application/json": Record<string, never>[];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "signature.invalid" | "signature.expired";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "webhook.disabled";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2554,6 +2777,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Not Found */
             404: {
                 headers: {
@@ -2613,7 +2837,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2683,6 +2907,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Not Found */
             404: {
                 headers: {
@@ -2742,7 +2967,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2797,6 +3022,7 @@ export interface operations {
                     };
                 };
             };
+            403: components["responses"]["Forbidden"];
             /** @description Not Found */
             404: {
                 headers: {
@@ -2856,7 +3082,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -2935,7 +3161,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "role.insufficient";
+                        code: "caller.unknown" | "role.insufficient";
                     };
                 };
             };
@@ -3017,7 +3243,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };
@@ -3071,7 +3297,22 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "role.insufficient";
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
                     };
                 };
             };
@@ -3104,7 +3345,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.busy";
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };

@@ -2,7 +2,7 @@
 
 Step: expand
 
-Balances follow from entries, and held amounts from holds: docs/decisions/0034-ledger.md.
+Balances follow from entries, and held amounts from holds: docs/decisions/0035-ledger.md.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,6 @@
 
 from audifi.core.feature import Feature
 from audifi.ledger import jobs
-from audifi.ledger.cli import ledger
 from audifi.ledger.invariants import INVARIANTS
 from audifi.ledger.router import router
 
@@ -12,5 +11,5 @@ FEATURE = Feature(
     router=router,
     schedules=jobs.schedules,
     invariants=INVARIANTS,
-    cli=ledger,
+    cli="audifi.ledger.cli:ledger",
 )

@@ -1,4 +1,4 @@
-"""Tables of the ledger. Triggers keep balances equal to entries and holds: docs/decisions/0034-ledger.md."""
+"""Tables of the ledger. Triggers keep balances equal to entries and holds: docs/decisions/0035-ledger.md."""
 
 from datetime import datetime
 from decimal import Decimal

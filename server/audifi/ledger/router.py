@@ -16,6 +16,7 @@ from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import not_found
 from audifi.core.http.rate_limits import rate_limited
+from audifi.core.http.routing import StrictRoute
 from audifi.core.http.schemas import Cursor, PageLimit
 from audifi.core.idempotency.dependencies import Idempotent
 from audifi.ledger import csv, limits, problems, queries, schemas, service
@@ -26,6 +27,7 @@ router = APIRouter(
     prefix="/api/v1/ledger",
     tags=["ledger"],
     generate_unique_id_function=operation_id,
+    route_class=StrictRoute,
     dependencies=[Depends(rate_limited(limits.MONEY, key=account_key))],
 )
 

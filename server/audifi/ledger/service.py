@@ -1,6 +1,6 @@
 """The ledger for the other features: each function writes in the caller's transaction.
 
-Transfers and holds are refused by the database (docs/decisions/0034-ledger.md). A feature that needs fewer round trips
+Transfers and holds are refused by the database (docs/decisions/0035-ledger.md). A feature that needs fewer round trips
 calls `ledger_post_v1` from a function of its own, inside `problems.refusals()`.
 """
 
