@@ -46,6 +46,7 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         redirect_slashes=False,  # Fly's health check follows no redirect
     )
     app.state.services = services
+    app.state.deletion_guards = [feature.deletion_guard for feature in FEATURES if feature.deletion_guard]
     add_middleware(
         app,
         allowed_origins=settings.origins,

@@ -3,6 +3,7 @@
     async def route(claims: AccessTokenDep): …              # a valid access token; no query
     async def route(claims: UncountedAccessTokenDep): …     # the same, exempt from the account's rate limit
     async def route(user: CurrentUser): …                   # session and account checked in the database
+    async def route(user: OptionalUser): …                  # the same, or None without a token
     async def route(user: RecentlyAuthenticatedUser): …     # the same, with a sign-in of the last 5 minutes
     async def route(user: Annotated[CheckedUser, Depends(require_role("admin"))]): …
 
@@ -135,6 +136,22 @@ async def current_user(request: Request, claims: AccessTokenDep) -> CheckedUser:
 
 
 CurrentUser = Annotated[CheckedUser, Depends(current_user)]
+
+
+@raises(*NOT_SIGNED_IN, problems.access_token_invalid())
+async def optional_user(request: Request, bearer: Bearer) -> CheckedUser | None:
+    """Return the account of a request with an access token; None without one.
+
+    Raises:
+        Problem: 401, the token isn't valid.
+    """
+    if bearer is None:
+        return None
+    return await current_user(request, await access_token(request, bearer))
+
+
+OptionalUser = Annotated[CheckedUser | None, Depends(optional_user)]
+"""For routes that anonymous clients may call, too: add `openapi_extra={"security": [{}]}`."""
 
 
 @raises(problems.recent_sign_in_required(int(RECENT.total_seconds())))

@@ -47,6 +47,11 @@ def account_disabled() -> Problem:
     return Problem(403, "account.disabled", "Account suspended")
 
 
+def account_not_empty(detail: str) -> Problem:
+    """Return the 409 of a feature's deletion guard; `detail` says what the account still has."""
+    return Problem(409, "account.not_empty", "Account not empty", detail)
+
+
 def link_invalid() -> Problem:
     return unauthenticated("magic_link.invalid", "Invalid link", "Request a new one.")
 

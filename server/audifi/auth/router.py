@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from audifi.auth.dependencies import (
 from audifi.auth.models import Delivery
 from audifi.auth.sessions import TokenSet
 from audifi.auth.tokens import InvalidTokenError, RefreshToken
+from audifi.core.feature import DeletionGuard
 from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import Problem
@@ -39,6 +41,7 @@ CONFIRMATION_REQUIRED = problems.confirmation_required(
     requested_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
     user_agent="Mozilla/5.0 … Firefox/145.0",
 )
+ACCOUNT_NOT_EMPTY = problems.account_not_empty("Archive the masters that are submitted or approved.")
 COOKIE_REFUSED = (problems.token_ambiguous(), problems.origin_refused(), problems.not_json())
 LINK_OR_CODE_REFUSED = (
     problems.link_invalid(),
@@ -243,6 +246,7 @@ async def end_other_sessions(context: AuthContextDep, claims: UncountedAccessTok
 
 
 @router.delete("/me", status_code=204, summary="Delete the account")
+@raises(ACCOUNT_NOT_EMPTY)
 async def delete_me(
     request: Request, response: Response, context: AuthContextDep, user: RecentlyAuthenticatedUser
 ) -> None:
@@ -250,7 +254,8 @@ async def delete_me(
 
     The address becomes free for a new account. Records of other users keep a reference to an empty account.
     """
-    await service.delete_user(context, user_id=user.id, email_key=user.email_key)
+    guards: Sequence[DeletionGuard] = request.app.state.deletion_guards
+    await service.delete_user(context, user_id=user.id, email_key=user.email_key, guards=guards)
     cookies.clear_cookie(request, response, cookies.REFRESH)
 
 

@@ -5,6 +5,7 @@ State that must survive an error is committed before the error is raised.
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +39,7 @@ from audifi.auth.sessions import NOW, SESSION_COLUMNS, SESSIONS, EndedSession, S
 from audifi.auth.tokens import RefreshToken, new_secret
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement, parameters
+from audifi.core.feature import DeletionGuard
 from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import JobQueue
 
@@ -255,6 +257,11 @@ COUNT_ATTEMPT = Statement(
 CONSUME_OPEN_FLOWS = Statement(_consume_open_flows())
 BEGIN_SESSION = _begin_session()
 CHANGE_USER = _change_user()
+LOCK_USER = Statement(
+    select(USERS.c.id)
+    .where(USERS.c.id == bindparam("user_id"), USERS.c.deleted_at.is_(None))
+    .with_for_update(key_share=True)
+)
 EMPTY_USER = Statement(
     update(USERS)
     .where(USERS.c.id == bindparam("user_id"), USERS.c.deleted_at.is_(None), USERS.c.disabled_at.is_(None))
@@ -364,16 +371,36 @@ async def update_user(context: AuthContext, *, user_id: UUID, display_name: str 
     return user
 
 
-async def delete_user(context: AuthContext, *, user_id: UUID, email_key: str) -> None:
-    """Empty the account, and free its address. The row stays, for foreign keys.
+async def lock_user(tx: Transaction, user_id: UUID) -> None:
+    """Lock an account's row, so that what the transaction creates for it can't be missed by the account's deletion.
 
     Raises:
-        Problem: 401 if it was deleted or suspended since its row was checked.
+        Problem: 401 if it was deleted since its row was checked.
+    """
+    if await tx.fetch_value(LOCK_USER, user_id=user_id) is None:
+        raise problems.access_token_invalid()
+
+
+async def delete_user(
+    context: AuthContext, *, user_id: UUID, email_key: str, guards: Sequence[DeletionGuard] = ()
+) -> None:
+    """Empty the account, and free its address. The row stays, for foreign keys.
+
+    Args:
+        context: the request's.
+        user_id: the account.
+        email_key: its address.
+        guards: of the features; each deletes the account's rows or refuses the deletion.
+
+    Raises:
+        Problem: 401 if it was deleted or suspended since its row was checked, and what a guard raises.
     """
     async with context.database.transaction() as tx:
         # `deleted:<id>` is never a valid address.
         if not await tx.execute(EMPTY_USER, user_id=user_id, gone=f"deleted:{user_id}", now=context.now):
             raise problems.access_token_invalid()
+        for guard in guards:
+            await guard(tx, user_id)
         await tx.execute(CONSUME_OPEN_FLOWS, email_key=email_key, now=context.now)
         await sessions.revoke(tx, context, sessions.REVOKE_ALL, reason="account_deleted", owner_id=user_id)
         await record_audit_event(tx, context, "user.deleted", user_id=user_id)

@@ -1,18 +1,25 @@
 """What a feature gives the application; `audifi.app.FEATURES` lists them and everything else is derived from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from fastapi import APIRouter
 
+from audifi.core.db.database import Transaction
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.invariants import Invariant
 from audifi.core.jobs.queue import JobType, Schedule
 
 if TYPE_CHECKING:
     from audifi.services import Services
+
+
+type DeletionGuard = Callable[[Transaction, UUID], Awaitable[None]]
+"""Runs in the transaction that deletes an account (its id), whose row is locked: deletes what is the account's alone, or
+raises the Problem for which the account can't be deleted."""
 
 
 def no_jobs(_services: "Services") -> Sequence[JobType]:
@@ -44,6 +51,8 @@ class Feature:
     """The rows that are deleted because they are older than the feature keeps them."""
     invariants: Sequence[Invariant] = ()
     """The rules that hold for the feature's rows: `python -m audifi <name> check`, and each night."""
+    deletion_guard: DeletionGuard | None = None
+    """Refuses the deletion of an account, or deletes its rows."""
     cli: str = ""
     """The Typer of the operators' commands, `python -m audifi <cli_name> …`, as `module:name`. Only they import it: the
     server starts faster without Typer and Rich."""
