@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from audifi.core.db.database import Database
 from dev import postgres
 from dev.postgres import Postgres
 from tests.support.api import ROOT, environment
+from tests.support.waiting import wait_until
 
 TEMPLATE = "audifi_template"
 
@@ -108,6 +110,17 @@ def holding(url: str, statement: str) -> Iterator[Callable[[], int]]:
     finally:
         loop.run_until_complete(connection.close())
         loop.close()
+
+
+def in_order[T](url: str, statement: str, *calls: Callable[[], T]) -> list[T]:
+    """Start all calls, each of which waits for the statement's locks, and let them go on in this order."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        results: list[Future[T]] = []
+        with holding(url, statement) as waiting:
+            for call in calls:
+                results.append(threads.submit(call))
+                wait_until(lambda: waiting() >= len(results))
+        return [result.result() for result in results]
 
 
 def connect_pools(url: str, *, size: int = 5, **settings: Any) -> Database:

@@ -220,7 +220,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/ledger/accounts": {
+    "/api/v1/masters": {
         parameters: {
             query?: never;
             header?: never;
@@ -228,10 +228,34 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List an account's balances
-         * @description Return the ledger accounts of the user. An account appears with its first movement.
+         * List the account's masters
+         * @description Return one page of the account's own masters, without tracks and collaborators.
          */
-        get: operations["listLedgerAccounts"];
+        get: operations["listMasters"];
+        put?: never;
+        /**
+         * Register a master
+         * @description Create a draft, once, however often the request is sent. The account becomes its artist.
+         */
+        post: operations["createMaster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/rights-statement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the rights statement
+         * @description Return the statement that an artist has to confirm. Show its text to the person.
+         */
+        get: operations["getRightsStatement"];
         put?: never;
         post?: never;
         delete?: never;
@@ -240,7 +264,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/ledger/accounts/{account_id}/entries": {
+    "/api/v1/masters/{master_id}": {
         parameters: {
             query?: never;
             header?: never;
@@ -248,39 +272,28 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List an account's entries
-         * @description Return the statement of a period, newest first, with its opening and closing balance.
+         * Get a master
+         * @description Return an offered master to everybody, any other one to its artist and to admins.
+         *
+         *     Its `ETag` is what changes send as `If-Match`.
          */
-        get: operations["listLedgerEntries"];
+        get: operations["getMaster"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/ledger/accounts/{account_id}/entries.csv": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
         /**
-         * Export an account's entries
-         * @description Return the entries of at most 366 days as CSV, oldest first. Amounts are decimal numbers.
+         * Change a master
+         * @description Change the version that was read. A master that was submitted, rejected or approved becomes a draft again.
+         *
+         *     A new title, new tracks or new collaborators void the confirmation of rights. Of an offered master only description,
+         *     genre and mood tags can change.
          */
-        get: operations["exportLedgerEntries"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
+        patch: operations["changeMaster"];
         trace?: never;
     };
-    "/api/v1/ledger/transfers/{transfer_id}/reverse": {
+    "/api/v1/masters/{master_id}/confirm-rights": {
         parameters: {
             query?: never;
             header?: never;
@@ -290,30 +303,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Reverse a transfer
-         * @description Post the entries of the transfer with the opposite sign, for admins.
+         * Confirm to hold the rights
+         * @description Record the confirmation with its time, the statement and the client's network. Repeating it is no error.
          */
-        post: operations["reverseTransfer"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/ledger/proof": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Prove that the ledger is balanced
-         * @description Return the trial balance of each currency, for admins. The full check of each entry runs every night.
-         */
-        get: operations["getLedgerProof"];
-        put?: never;
-        post?: never;
+        post: operations["confirmRights"];
         delete?: never;
         options?: never;
         head?: never;
@@ -325,74 +318,33 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
-         * Account
-         * @description What an owner has of an asset, for a purpose.
+         * Collaborator
+         * @description A person with a part in the master.
          */
-        Account: {
+        Collaborator: {
             /**
-             * Id
-             * Format: uuid
-             * @description Permanent id.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             * User Id
+             * @description Their account, to which their share of the proceeds goes; if null, it stays with the artist.
              */
-            id: string;
+            user_id: string | null;
             /**
-             * @description `available` can be spent; `pending` are proceeds that aren't released yet; `debt`, below 0, is owed; `shares`.
-             * @example available
+             * Name
+             * @description As credited.
+             * @example Ana Ruiz
              */
-            purpose: components["schemas"]["Purpose"];
+            name: string;
             /**
-             * Asset
-             * @description A currency (ISO 4217), or `share:` and the IPO's id.
-             * @example USD
+             * Role
+             * @description What they did.
+             * @example Producer
              */
-            asset: string;
+            role: string;
             /**
-             * Scale
-             * @description The number of decimals that people see: 2 for USD, whose base unit is the cent.
-             * @example 2
+             * Split Bps
+             * @description Their share of the artist's proceeds, in basis points. The rest is the artist's.
+             * @example 2500
              */
-            scale: number;
-            /**
-             * Balance
-             * @description In base units.
-             * @example -2500
-             */
-            balance: number;
-            /**
-             * Held
-             * @description The reserved part of the balance.
-             * @example -2500
-             */
-            held: number;
-            /**
-             * Available
-             * @description The balance without the reserved part.
-             * @example -2500
-             */
-            available: number;
-            /**
-             * Frozen At
-             * @description Since when nothing may leave the account; null if it isn't frozen.
-             */
-            frozen_at: string | null;
-        };
-        /**
-         * AccountPage
-         * @description Accounts.
-         */
-        AccountPage: {
-            /**
-             * Data
-             * @description The items of this page.
-             */
-            data: components["schemas"]["Account"][];
-            /**
-             * Next Cursor
-             * @description The `cursor` of the next page; null at the end.
-             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
-             */
-            next_cursor: string | null;
+            split_bps: number;
         };
         /** @enum {string} */
         Delivery: "cookie" | "body";
@@ -409,104 +361,6 @@ export interface components {
              * @enum {string}
              */
             database: "connected" | "read_only" | "saturated" | "disconnected";
-        };
-        /**
-         * Entry
-         * @description A change of an account's balance.
-         */
-        Entry: {
-            /**
-             * Version
-             * @description Its number in the account: 1, 2, 3 …, without gaps.
-             * @example 42
-             */
-            version: number;
-            /**
-             * Transfer Id
-             * Format: uuid
-             * @description The transfer that it is a part of.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
-             */
-            transfer_id: string;
-            /**
-             * Kind
-             * @description The kind of transfer. More kinds may be added.
-             * @example deposit
-             */
-            kind: string;
-            /**
-             * Reference
-             * @description Whatever the transfer refers to; may be empty.
-             * @example INV-2026-0042
-             */
-            reference: string;
-            /**
-             * Amount
-             * @description What came in; below 0, what went out. In base units.
-             * @example -2500
-             */
-            amount: number;
-            /**
-             * Balance After
-             * @description The balance from then on.
-             * @example -2500
-             */
-            balance_after: number;
-            /**
-             * Posted At
-             * Format: date-time
-             * @description Time of the change; never earlier than that of the entry before.
-             * @example 2026-01-31T12:00:00.123456Z
-             */
-            posted_at: string;
-            /**
-             * Occurred At
-             * Format: date-time
-             * @description Time at which its cause happened: the day of a bank transfer that was booked later.
-             * @example 2026-01-31T12:00:00.123456Z
-             */
-            occurred_at: string;
-        };
-        /**
-         * EntryPage
-         * @description A part of an account's statement, newest first.
-         */
-        EntryPage: {
-            /**
-             * Data
-             * @description The items of this page.
-             */
-            data: components["schemas"]["Entry"][];
-            /**
-             * Next Cursor
-             * @description The `cursor` of the next page; null at the end.
-             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
-             */
-            next_cursor: string | null;
-            /**
-             * Asset
-             * @description The account's asset.
-             * @example USD
-             */
-            asset: string;
-            /**
-             * Scale
-             * @description The number of decimals that people see.
-             * @example 2
-             */
-            scale: number;
-            /**
-             * Opening Balance
-             * @description The balance at the beginning of the period, whatever the page.
-             * @example -2500
-             */
-            opening_balance: number;
-            /**
-             * Closing Balance
-             * @description The balance at the end of the period.
-             * @example -2500
-             */
-            closing_balance: number;
         };
         /**
          * Event
@@ -702,57 +556,386 @@ export interface components {
              */
             delivery?: components["schemas"]["Delivery"] | null;
         };
-        /** @enum {string} */
-        OwnerKind: "user" | "platform" | "provider" | "ipo" | "master" | "pool";
         /**
-         * Proof
-         * @description The trial balance of a currency.
+         * Master
+         * @description A master with its recordings and credits.
          */
-        Proof: {
+        Master: {
             /**
-             * Asset
-             * @description The currency.
-             * @example USD
+             * Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
              */
-            asset: string;
+            id: string;
             /**
-             * Scale
-             * @description The number of decimals that people see.
-             * @example 2
+             * Artist Id
+             * Format: uuid
+             * @description The artist's account.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
              */
-            scale: number;
+            artist_id: string;
             /**
-             * Difference
-             * @description The sum of all balances. In double entry it is 0.
-             * @example 0
+             * @description A track has one recording, an album up to 100.
+             * @example track
              */
-            difference: number;
+            type: components["schemas"]["MasterType"];
             /**
-             * Totals
-             * @description What it is made of.
+             * Title
+             * @description The title.
+             * @example Midnight Drive
              */
-            totals: components["schemas"]["Total"][];
+            title: string;
+            /**
+             * Description
+             * @description May contain line breaks.
+             * @example Written on a night train.
+             */
+            description: string;
+            /**
+             * Genre
+             * @description The genre.
+             * @example Synthwave
+             */
+            genre: string;
+            /**
+             * Bpm
+             * @description Tempo in beats per minute.
+             * @example 104
+             */
+            bpm: number | null;
+            /**
+             * Duration Seconds
+             * @description Duration of the audio; null until it is verified.
+             * @example 212
+             */
+            duration_seconds: number | null;
+            /**
+             * Release Date
+             * Format: date
+             * @description A date without a time.
+             * @example 2026-01-31
+             */
+            release_date: string;
+            /**
+             * Mood Tags
+             * @description Moods.
+             * @example [
+             *       "nocturnal"
+             *     ]
+             */
+            mood_tags: string[];
+            /**
+             * Upc
+             * @description 13 digits.
+             * @example 0036000291452
+             */
+            upc: string | null;
+            /**
+             * @description draft → submitted → approved or rejected → offered; archived. A suspended master keeps its status.
+             * @example draft
+             */
+            status: components["schemas"]["MasterStatus"];
+            /**
+             * Rejection Reason
+             * @description What the artist has to change; null unless the status is `rejected`.
+             * @example null
+             */
+            rejection_reason: string | null;
+            /**
+             * Suspended At
+             * @description Since when the master is suspended: nothing of it can be bought, sold, changed or distributed.
+             */
+            suspended_at: string | null;
+            /**
+             * Rights Confirmed At
+             * @description When the artist confirmed to hold the rights; null if the confirmation is missing or became void.
+             */
+            rights_confirmed_at: string | null;
+            /**
+             * Has Audio
+             * @description Whether verified audio is there.
+             * @example true
+             */
+            has_audio: boolean;
+            /**
+             * Has Cover
+             * @description Whether a verified cover is there.
+             * @example true
+             */
+            has_cover: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             * @description Time of the registration.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
+            /**
+             * Tracks
+             * @description In order.
+             */
+            tracks: components["schemas"]["Track"][];
+            /**
+             * Collaborators
+             * @description In the order of the credits.
+             */
+            collaborators: components["schemas"]["Collaborator"][];
         };
         /**
-         * ProofList
-         * @description The trial balance of each currency that has accounts.
+         * MasterCreate
+         * @description A new master. It starts as a draft.
          */
-        ProofList: {
+        MasterCreate: {
             /**
-             * Status
-             * @description Whether each difference is 0.
-             * @example balanced
-             * @enum {string}
+             * @description A track has one recording, an album up to 100. It can't be changed.
+             * @example track
              */
-            status: "balanced" | "unbalanced";
+            type: components["schemas"]["MasterType"];
+            /**
+             * Title
+             * @description 1 to 200 characters.
+             * @example Midnight Drive
+             */
+            title: string;
+            /**
+             * Description
+             * @description 1 to 5,000 characters; may contain line breaks.
+             * @example Written on a night train.
+             */
+            description: string;
+            /**
+             * Genre
+             * @description 1 to 100 characters.
+             * @example Synthwave
+             */
+            genre: string;
+            /**
+             * Bpm
+             * @description Tempo in beats per minute.
+             */
+            bpm?: number | null;
+            /**
+             * Release Date
+             * Format: date
+             * @description A date without a time.
+             * @example 2026-01-31
+             */
+            release_date: string;
+            /**
+             * Mood Tags
+             * @description At most 20.
+             */
+            mood_tags?: string[];
+            /**
+             * Upc
+             * @description UPC or EAN, 12 or 13 digits.
+             */
+            upc?: string | null;
+            /**
+             * Tracks
+             * @description In order. Needed to submit the master.
+             */
+            tracks?: components["schemas"]["Track"][];
+            /**
+             * Collaborators
+             * @description In the order of the credits.
+             */
+            collaborators?: components["schemas"]["Collaborator"][];
+        };
+        /**
+         * MasterPage
+         * @description A part of the account's masters.
+         */
+        MasterPage: {
             /**
              * Data
-             * @description At most one per currency.
+             * @description The items of this page.
              */
-            data: components["schemas"]["Proof"][];
+            data: components["schemas"]["MasterSummary"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
         };
         /** @enum {string} */
-        Purpose: "available" | "pending" | "debt" | "shares" | "fees" | "withholding" | "suspense" | "subscriptions" | "tax" | "provider_fees" | "external" | "bank" | "escrow" | "offering" | "issuance" | "bridge" | "pool";
+        MasterStatus: "draft" | "submitted" | "rejected" | "approved" | "offered" | "archived";
+        /**
+         * MasterSummary
+         * @description A master, as lists show it.
+         */
+        MasterSummary: {
+            /**
+             * Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Artist Id
+             * Format: uuid
+             * @description The artist's account.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            artist_id: string;
+            /**
+             * @description A track has one recording, an album up to 100.
+             * @example track
+             */
+            type: components["schemas"]["MasterType"];
+            /**
+             * Title
+             * @description The title.
+             * @example Midnight Drive
+             */
+            title: string;
+            /**
+             * Description
+             * @description May contain line breaks.
+             * @example Written on a night train.
+             */
+            description: string;
+            /**
+             * Genre
+             * @description The genre.
+             * @example Synthwave
+             */
+            genre: string;
+            /**
+             * Bpm
+             * @description Tempo in beats per minute.
+             * @example 104
+             */
+            bpm: number | null;
+            /**
+             * Duration Seconds
+             * @description Duration of the audio; null until it is verified.
+             * @example 212
+             */
+            duration_seconds: number | null;
+            /**
+             * Release Date
+             * Format: date
+             * @description A date without a time.
+             * @example 2026-01-31
+             */
+            release_date: string;
+            /**
+             * Mood Tags
+             * @description Moods.
+             * @example [
+             *       "nocturnal"
+             *     ]
+             */
+            mood_tags: string[];
+            /**
+             * Upc
+             * @description 13 digits.
+             * @example 0036000291452
+             */
+            upc: string | null;
+            /**
+             * @description draft → submitted → approved or rejected → offered; archived. A suspended master keeps its status.
+             * @example draft
+             */
+            status: components["schemas"]["MasterStatus"];
+            /**
+             * Rejection Reason
+             * @description What the artist has to change; null unless the status is `rejected`.
+             * @example null
+             */
+            rejection_reason: string | null;
+            /**
+             * Suspended At
+             * @description Since when the master is suspended: nothing of it can be bought, sold, changed or distributed.
+             */
+            suspended_at: string | null;
+            /**
+             * Rights Confirmed At
+             * @description When the artist confirmed to hold the rights; null if the confirmation is missing or became void.
+             */
+            rights_confirmed_at: string | null;
+            /**
+             * Has Audio
+             * @description Whether verified audio is there.
+             * @example true
+             */
+            has_audio: boolean;
+            /**
+             * Has Cover
+             * @description Whether a verified cover is there.
+             * @example true
+             */
+            has_cover: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             * @description Time of the registration.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
+        };
+        /** @enum {string} */
+        MasterType: "track" | "album";
+        /**
+         * MasterUpdate
+         * @description The changes. Members that are absent stay as they are; null clears `bpm` and `upc`.
+         */
+        MasterUpdate: {
+            /**
+             * Title
+             * @description 1 to 200 characters.
+             * @example Midnight Drive
+             */
+            title?: string;
+            /**
+             * Description
+             * @description 1 to 5,000 characters; may contain line breaks.
+             * @example Written on a night train.
+             */
+            description?: string;
+            /**
+             * Genre
+             * @description 1 to 100 characters.
+             * @example Synthwave
+             */
+            genre?: string;
+            /**
+             * Bpm
+             * @description Tempo in beats per minute.
+             */
+            bpm?: number | null;
+            /**
+             * Release Date
+             * Format: date
+             * @description A date without a time.
+             * @example 2026-01-31
+             */
+            release_date?: string;
+            /**
+             * Mood Tags
+             * @description At most 20. They replace the present ones.
+             */
+            mood_tags?: string[];
+            /**
+             * Upc
+             * @description UPC or EAN, 12 or 13 digits.
+             */
+            upc?: string | null;
+            /**
+             * Tracks
+             * @description In order. They replace the present ones.
+             */
+            tracks?: components["schemas"]["Track"][];
+            /**
+             * Collaborators
+             * @description In the order of the credits. They replace the present ones.
+             */
+            collaborators?: components["schemas"]["Collaborator"][];
+        };
         /**
          * RefreshRequest
          * @example {}
@@ -768,33 +951,48 @@ export interface components {
             refresh_token?: string | null;
         };
         /**
-         * Reversal
-         * @description The transfer that undoes another.
+         * RightsConfirm
+         * @description An artist's confirmation to hold the rights.
          */
-        Reversal: {
+        RightsConfirm: {
             /**
-             * Transfer Id
-             * Format: uuid
-             * @description Its own id.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             * Statement Version
+             * @description `version` of the statement that the person has read.
+             * @example 2026-12-01
              */
-            transfer_id: string;
+            statement_version: string;
             /**
-             * Reverses
-             * Format: uuid
-             * @description The id of the transfer that it undoes.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             * Accepted
+             * @description That the person accepts the statement.
+             * @example true
+             * @constant
              */
-            reverses: string;
+            accepted: true;
+            /**
+             * @description Whether the artist owns the rights or has a license to sell shares of them.
+             * @example owner
+             */
+            holder: components["schemas"]["RightsHolder"];
         };
-        /** ReversalCreate */
-        ReversalCreate: {
+        /** @enum {string} */
+        RightsHolder: "owner" | "licensee";
+        /**
+         * RightsStatement
+         * @description The statement that an artist confirms.
+         */
+        RightsStatement: {
             /**
-             * Reason
-             * @description Why; only operators see it.
-             * @example Booked twice, see the bank statement of 3 May
+             * Version
+             * @description Sent with the confirmation.
+             * @example 2026-12-01
              */
-            reason: string;
+            version: string;
+            /**
+             * Text
+             * @description To show to the person, in full.
+             * @example I own the rights in these recordings …
+             */
+            text: string;
         };
         /** @enum {string} */
         Role: "fan" | "artist" | "producer" | "admin";
@@ -982,38 +1180,26 @@ export interface components {
             session: components["schemas"]["SessionCreated"];
         };
         /**
-         * Total
-         * @description The sum of all accounts of a purpose.
+         * Track
+         * @description A recording.
          */
-        Total: {
+        Track: {
             /**
-             * @description The kind of their owners.
-             * @example user
+             * Title
+             * @description 1 to 200 characters.
+             * @example Midnight Drive
              */
-            owner_kind: components["schemas"]["OwnerKind"];
+            title: string;
             /**
-             * @description What they are for.
-             * @example available
+             * Isrc
+             * @description International Standard Recording Code, with or without hyphens; null if it has none.
              */
-            purpose: components["schemas"]["Purpose"];
+            isrc: string | null;
             /**
-             * Balance
-             * @description The sum of the balances, in base units.
-             * @example 123450
+             * Iswc
+             * @description International Standard Musical Work Code, with or without separators; null if it has none.
              */
-            balance: number;
-            /**
-             * Held
-             * @description The sum of the reserved parts.
-             * @example 2500
-             */
-            held: number;
-            /**
-             * Accounts
-             * @description How many accounts there are; stripes of one count as one each.
-             * @example 17
-             */
-            accounts: number;
+            iswc: string | null;
         };
         /**
          * User
@@ -1218,66 +1404,6 @@ export interface components {
              * @example Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0
              */
             user_agent: string | null;
-        };
-        /**
-         * InsufficientBalance
-         * @description The account has less than the transfer or the hold takes.
-         */
-        InsufficientBalance: {
-            /**
-             * Type
-             * @description The code, as a URI.
-             * @example urn:audifi:problem:request.invalid
-             */
-            type: string;
-            /**
-             * Title
-             * @description A summary for people, the same for each occurrence.
-             * @example Invalid request
-             */
-            title: string;
-            /**
-             * Status
-             * @description The HTTP status.
-             * @example 422
-             */
-            status: number;
-            /**
-             * Detail
-             * @description An explanation of this occurrence, for people.
-             * @default
-             * @example Try again in a moment.
-             */
-            detail?: string;
-            /**
-             * Instance
-             * @description The path of the request.
-             * @example /api/v1/auth/me
-             */
-            instance: string;
-            /**
-             * Code
-             * @description Stable, for programs. Titles and details may change.
-             * @example request.invalid
-             */
-            code: string;
-            /**
-             * Request Id
-             * @description The request's id in the logs.
-             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
-             */
-            request_id: string;
-            /**
-             * Errors
-             * @description Errors of single values in the request, at most 20.
-             */
-            errors?: components["schemas"]["FieldError"][];
-            /**
-             * Missing
-             * @description How much more the account needs, in base units of its asset.
-             * @example 1250
-             */
-            missing: number;
         };
     };
     responses: {
@@ -1549,6 +1675,21 @@ export interface operations {
                 };
             };
             403: components["responses"]["Forbidden"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "account.not_empty";
+                    };
+                };
+            };
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -2716,13 +2857,13 @@ export interface operations {
             };
         };
     };
-    listLedgerAccounts: {
+    listMasters: {
         parameters: {
             query?: {
-                /** @description Only these. */
-                purpose?: components["schemas"]["Purpose"] | null;
-                /** @description Another user's, for admins. */
-                user_id?: string | null;
+                /** @description Only masters with this status. */
+                status?: components["schemas"]["MasterStatus"] | null;
+                /** @description `-` sorts descending. */
+                sort?: "created_at" | "-created_at";
                 /** @description Maximum number of items. */
                 limit?: number;
                 /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
@@ -2743,7 +2884,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AccountPage"];
+                    "application/json": components["schemas"]["MasterPage"];
                 };
             };
             /** @description Bad Request */
@@ -2773,26 +2914,11 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
                     };
                 };
             };
             403: components["responses"]["Forbidden"];
-            /** @description Not Found */
-            404: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "not_found";
-                    };
-                };
-            };
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -2843,267 +2969,19 @@ export interface operations {
             };
         };
     };
-    listLedgerEntries: {
-        parameters: {
-            query?: {
-                /** @description The period's beginning, included. */
-                from?: string | null;
-                /** @description The period's end, not included. */
-                to?: string | null;
-                /** @description Maximum number of items. */
-                limit?: number;
-                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
-                cursor?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description From the list. */
-                account_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["EntryPage"];
-                };
-            };
-            /** @description Bad Request */
-            400: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "cursor.invalid";
-                    };
-                };
-            };
-            /** @description Unauthorized */
-            401: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
-                    };
-                };
-            };
-            403: components["responses"]["Forbidden"];
-            /** @description Not Found */
-            404: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "not_found";
-                    };
-                };
-            };
-            /** @description Unprocessable Content */
-            422: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "request.invalid";
-                    };
-                };
-            };
-            /** @description Too Many Requests */
-            429: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "Retry-After": components["headers"]["Retry-After"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "rate_limit.exceeded";
-                    };
-                };
-            };
-            500: components["responses"]["InternalServerError"];
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "Retry-After": components["headers"]["Retry-After"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
-                    };
-                };
-            };
-        };
-    };
-    exportLedgerEntries: {
-        parameters: {
-            query: {
-                /** @description The period's beginning, included. */
-                from: string;
-                /** @description The period's end, not included. */
-                to: string;
-            };
-            header?: never;
-            path: {
-                /** @description From the list. */
-                account_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example posted_at,occurred_at,transfer_id,kind,reference,asset,amount,balance_after
-                     *     2026-01-31T12:00:00.123456+00:00,2026-01-30T00:00:00+00:00,01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17,deposit,INV-2026-0042,USD,25.00,125.00
-                     */
-                    "text/csv": string;
-                };
-            };
-            /** @description Unauthorized */
-            401: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
-                    };
-                };
-            };
-            403: components["responses"]["Forbidden"];
-            /** @description Not Found */
-            404: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "not_found";
-                    };
-                };
-            };
-            /** @description Unprocessable Content */
-            422: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "request.invalid" | "period.too_long";
-                    };
-                };
-            };
-            /** @description Too Many Requests */
-            429: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "Retry-After": components["headers"]["Retry-After"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "rate_limit.exceeded";
-                    };
-                };
-            };
-            500: components["responses"]["InternalServerError"];
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "Retry-After": components["headers"]["Retry-After"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
-                    };
-                };
-            };
-        };
-    };
-    reverseTransfer: {
+    createMaster: {
         parameters: {
             query?: never;
             header?: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
                 "idempotency-key"?: string | null;
             };
-            path: {
-                /** @description From an entry. */
-                transfer_id: string;
-            };
+            path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ReversalCreate"];
+                "application/json": components["schemas"]["MasterCreate"];
             };
         };
         responses: {
@@ -3116,7 +2994,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Reversal"];
+                    "application/json": components["schemas"]["Master"];
                 };
             };
             /** @description Bad Request */
@@ -3150,36 +3028,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Forbidden */
-            403: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "caller.unknown" | "role.insufficient";
-                    };
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "transfer.not_found";
-                    };
-                };
-            };
+            403: components["responses"]["Forbidden"];
             408: components["responses"]["RequestTimeout"];
             /** @description Conflict */
             409: {
@@ -3191,9 +3040,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["InsufficientBalance"]) & {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "transfer.is_reversal" | "transfer.already_reversed" | "transfer.not_reversible" | "balance.insufficient" | "balance.limit_exceeded" | "idempotency_key.in_progress";
+                        code: "master.limit_reached" | "idempotency_key.in_progress";
                     };
                 };
             };
@@ -3249,7 +3098,7 @@ export interface operations {
             };
         };
     };
-    getLedgerProof: {
+    getRightsStatement: {
         parameters: {
             query?: never;
             header?: never;
@@ -3267,7 +3116,67 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProofList"];
+                    "application/json": components["schemas"]["RightsStatement"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded";
+                    };
+                };
+            };
+        };
+    };
+    getMaster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Master"];
                 };
             };
             /** @description Unauthorized */
@@ -3286,8 +3195,9 @@ export interface operations {
                     };
                 };
             };
-            /** @description Forbidden */
-            403: {
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
@@ -3297,10 +3207,301 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "caller.unknown" | "role.insufficient";
+                        code: "not_found";
                     };
                 };
             };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    changeMaster: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the version to change. */
+                "if-match"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MasterUpdate"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Master"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "master.frozen" | "master.suspended";
+                    };
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.failed";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Precondition Required */
+            428: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.required";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    confirmRights: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RightsConfirm"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Master"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rights.statement_outdated" | "master.frozen" | "master.suspended";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description Unprocessable Content */
             422: {
                 headers: {

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 type DeletionGuard = Callable[[Transaction, UUID], Awaitable[None]]
-"""Runs in the transaction that deletes an account (its id), whose row is locked: deletes what is the account's alone, or
-raises the Problem for which the account can't be deleted."""
+"""Runs in the transaction that deletes an account, after its row was locked: deletes the account's rows, or raises the
+Problem for which the account can't be deleted."""
 
 
 def no_jobs(_services: "Services") -> Sequence[JobType]:

@@ -1,0 +1,1 @@
+"""Masters: recordings that artists register, and later offer shares of."""

@@ -1,0 +1,151 @@
+"""`/api/v1/masters`: registration, metadata, rights, and the way to an offering."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from audifi.auth.dependencies import CurrentUser, OptionalUser
+from audifi.auth.session_checks import CheckedUser
+from audifi.core.db.database import Database, Transaction
+from audifi.core.http import problems as http_problems
+from audifi.core.http.client_info import shortened
+from audifi.core.http.conditional import ExpectedVersion, set_etag
+from audifi.core.http.dependencies import ClientInfoDep, DatabaseDep, Now, services_of
+from audifi.core.http.openapi import operation_id, raises
+from audifi.core.http.schemas import Cursor, PageLimit
+from audifi.core.idempotency.dependencies import Idempotent
+from audifi.masters import problems, queries, rights, schemas, service
+from audifi.masters.limits import WRITES
+from audifi.masters.models import MasterStatus
+from audifi.masters.queries import FullMasterRow, MasterRow
+
+router = APIRouter(prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id)
+
+MasterId = Annotated[UUID, Path(description="The master's id.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
+StatusFilter = Annotated[MasterStatus | None, Query(description="Only masters with this status.", examples=["draft"])]
+
+
+@router.get("", summary="List the account's masters")
+async def list_masters(
+    request: Request,
+    database: DatabaseDep,
+    user: CurrentUser,
+    status: StatusFilter = None,
+    sort: Annotated[schemas.Sort, Query(description="`-` sorts descending.", examples=["created_at"])] = "-created_at",
+    limit: PageLimit = 20,
+    cursor: Cursor = None,
+) -> schemas.MasterPage:
+    """Return one page of the account's own masters, without tracks and collaborators."""
+    page = await queries.MASTERS.fetch(
+        database,
+        services_of(request).cursors,
+        sort=sort,
+        limit=limit,
+        cursor=cursor,
+        filters={"status": status},
+        artist_id=user.id,
+    )
+    return schemas.MasterPage(data=[_summary(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.post("", status_code=201, summary="Register a master", response_model=schemas.Master, dependencies=WRITES)
+@raises(problems.limit_reached(service.MAX_MASTERS))
+async def create_master(user: CurrentUser, now: Now, idempotent: Idempotent, body: schemas.MasterCreate) -> Response:
+    """Create a draft, once, however often the request is sent. The account becomes its artist."""
+
+    async def effect(transaction: Transaction) -> schemas.Master:
+        return _master(await service.create(transaction, artist_id=user.id, body=body, now=now))
+
+    return await idempotent.run(user_id=user.id, body=body, effect=effect)
+
+
+@router.get("/rights-statement", summary="Get the rights statement")
+async def get_rights_statement() -> schemas.RightsStatement:
+    """Return the statement that an artist has to confirm. Show its text to the person."""
+    return schemas.RightsStatement(version=rights.VERSION, text=rights.TEXT)
+
+
+@router.get("/{master_id}", summary="Get a master", openapi_extra={"security": [{}]})
+@raises(http_problems.not_found())
+async def get_master(
+    response: Response, database: DatabaseDep, user: OptionalUser, master_id: MasterId
+) -> schemas.Master:
+    """Return an offered master to everybody, any other one to its artist and to admins.
+
+    Its `ETag` is what changes send as `If-Match`.
+    """
+    return _with_etag(response, await read_visible(database, user, master_id))
+
+
+@router.patch("/{master_id}", summary="Change a master", dependencies=WRITES)
+@raises(http_problems.not_found(), problems.frozen(["title"]), problems.suspended())
+async def change_master(
+    request: Request,
+    response: Response,
+    user: CurrentUser,
+    master_id: MasterId,
+    version: ExpectedVersion,
+    body: schemas.MasterUpdate,
+) -> schemas.Master:
+    """Change the version that was read. A master that was submitted, rejected or approved becomes a draft again.
+
+    A new title, new tracks or new collaborators void the confirmation of rights. Of an offered master only description,
+    genre and mood tags can change.
+    """
+    row = await service.change(
+        services_of(request).database, artist_id=user.id, master_id=master_id, body=body, expected_version=version
+    )
+    return _with_etag(response, row)
+
+
+@router.post("/{master_id}/confirm-rights", summary="Confirm to hold the rights", dependencies=WRITES)
+@raises(http_problems.not_found(), problems.statement_outdated(), problems.frozen([]), problems.suspended())
+async def confirm_rights(
+    request: Request,
+    response: Response,
+    user: CurrentUser,
+    now: Now,
+    client: ClientInfoDep,
+    master_id: MasterId,
+    body: schemas.RightsConfirm,
+) -> schemas.Master:
+    """Record the confirmation with its time, the statement and the client's network. Repeating it is no error."""
+    row = await service.confirm_rights(
+        services_of(request).database,
+        artist_id=user.id,
+        master_id=master_id,
+        statement_version=body.statement_version,
+        holder=body.holder,
+        ip_prefix=shortened(client.ip) if client.ip else None,
+        now=now,
+    )
+    return _with_etag(response, row)
+
+
+async def read_visible(database: Database, user: CheckedUser | None, master_id: UUID) -> FullMasterRow:
+    """Return a master if the client may see it.
+
+    Raises:
+        Problem: 404.
+    """
+    row = await database.fetch_one(queries.GET, FullMasterRow, master_id=master_id)
+    if row is None or not (row.status == "offered" or (user and (user.id == row.artist_id or user.role == "admin"))):
+        raise http_problems.not_found()
+    return row
+
+
+def _with_etag(response: Response, row: FullMasterRow) -> schemas.Master:
+    set_etag(response, row.version)
+    return _master(row)
+
+
+def _master(row: FullMasterRow) -> schemas.Master:
+    return schemas.Master(**dict(_summary(row)), tracks=row.tracks, collaborators=row.collaborators)
+
+
+def _summary(row: MasterRow) -> schemas.MasterSummary:
+    values = {name: getattr(row, name) for name in schemas.MasterSummary.model_fields if not name.startswith("has_")}
+    return schemas.MasterSummary(
+        **values, has_audio=row.audio_sha256 is not None, has_cover=row.cover_sha256 is not None
+    )
