@@ -1,5 +1,6 @@
 import pytest
 
+from tests.masters.requests import make_admin
 from tests.support.app import App
 from tests.support.clients import Client
 from tests.support.sendgrid import SendGrid
@@ -13,3 +14,8 @@ def artist(client: Client) -> Client:
 @pytest.fixture
 def stranger(app: App, sendgrid: SendGrid) -> Client:
     return Client(app.http, sendgrid).sign_in()
+
+
+@pytest.fixture
+def admin(app: App, sendgrid: SendGrid) -> Client:
+    return make_admin(app.database_url, Client(app.http, sendgrid).sign_in())

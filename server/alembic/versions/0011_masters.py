@@ -161,7 +161,6 @@ def create_rights_confirmations() -> None:
         sa.ForeignKeyConstraint(
             ["master_id"], ["masters.id"], name=op.f("fk_rights_confirmations_master_id_masters"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_rights_confirmations_user_id_users")),
         sa.PrimaryKeyConstraint("master_id", "id", name=op.f("pk_rights_confirmations")),
     )
 
@@ -185,7 +184,6 @@ def create_master_events() -> None:
         sa.ForeignKeyConstraint(
             ["master_id"], ["masters.id"], name=op.f("fk_master_events_master_id_masters"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_master_events_user_id_users")),
         sa.PrimaryKeyConstraint("master_id", "id", name=op.f("pk_master_events")),
     )
 

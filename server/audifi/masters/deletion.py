@@ -14,7 +14,7 @@ UPLOADS = MasterUpload.__table__
 BELONGS = MASTERS.c.artist_id == bindparam("artist_id")
 CAN_GO = BELONGS & text("masters.status IN ('draft', 'rejected', 'archived')") & MASTERS.c.suspended_at.is_(None)
 
-# The job that deletes uploads finds the files of these later.
+# Retention deletes their files later.
 RELEASE_UPLOADS = Statement(
     update(UPLOADS)
     .where(UPLOADS.c.master_id.in_(select(MASTERS.c.id).where(CAN_GO)))

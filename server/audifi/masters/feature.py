@@ -10,5 +10,6 @@ FEATURE = Feature(
     description="Masters: registration, rights, files, and the review before an offering.",
     router=router,
     invariants=INVARIANTS,
+    cli="audifi.masters.cli:masters",
     deletion_guard=delete_masters,
 )

@@ -131,6 +131,8 @@ class MasterCollaborator(Base):
     split_bps: Mapped[int] = mapped_column(BigInteger)
 
 
+# The next two have no foreign key to the account: its check locks the account's row after the master's, and could meet
+# the account's deletion, which locks them in the other order.
 class RightsConfirmation(Base):
     """An artist's statement to hold the rights. A trigger makes it append-only for as long as the master exists."""
 
@@ -142,7 +144,7 @@ class RightsConfirmation(Base):
 
     master_id: Mapped[UUID] = mapped_column(ForeignKey("masters.id", ondelete="CASCADE"), primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    user_id: Mapped[UUID] = mapped_column()
     statement_version: Mapped[str] = mapped_column(Text)
     statement_sha256: Mapped[bytes] = mapped_column(LargeBinary)  # of the statement's text
     holder: Mapped[str] = mapped_column(Text)
@@ -163,7 +165,7 @@ class MasterEvent(Base):
     master_id: Mapped[UUID] = mapped_column(ForeignKey("masters.id", ondelete="CASCADE"), primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
     event: Mapped[str] = mapped_column(Text)
-    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))  # null for an operator and for the system
+    user_id: Mapped[UUID | None] = mapped_column()  # null for an operator and for the system
     actor: Mapped[str | None] = mapped_column(Text)  # an operator's name
     detail: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Instant)

@@ -3,9 +3,9 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from audifi.auth.dependencies import CurrentUser, OptionalUser
+from audifi.auth.dependencies import CurrentUser, OptionalUser, require_role
 from audifi.auth.session_checks import CheckedUser
 from audifi.core.db.database import Database, Transaction
 from audifi.core.http import problems as http_problems
@@ -15,14 +15,16 @@ from audifi.core.http.dependencies import ClientInfoDep, DatabaseDep, Now, servi
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.schemas import Cursor, PageLimit
 from audifi.core.idempotency.dependencies import Idempotent
-from audifi.masters import problems, queries, rights, schemas, service
+from audifi.masters import problems, queries, rights, schemas, service, states
 from audifi.masters.limits import WRITES
 from audifi.masters.models import MasterStatus
 from audifi.masters.queries import FullMasterRow, MasterRow
+from audifi.masters.states import Actor
 
 router = APIRouter(prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id)
 
 MasterId = Annotated[UUID, Path(description="The master's id.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
+Admin = Annotated[CheckedUser, Depends(require_role("admin"))]
 StatusFilter = Annotated[MasterStatus | None, Query(description="Only masters with this status.", examples=["draft"])]
 
 
@@ -120,6 +122,56 @@ async def confirm_rights(
         ip_prefix=shortened(client.ip) if client.ip else None,
         now=now,
     )
+    return _with_etag(response, row)
+
+
+@router.post("/{master_id}/submit", summary="Submit a master for review", dependencies=WRITES)
+@raises(
+    http_problems.not_found(),
+    problems.incomplete(["rights", "audio", "cover", "tracks"]),
+    problems.not_draft(),
+    problems.isrc_already_offered(),
+    problems.suspended(),
+)
+async def submit_master(
+    request: Request, response: Response, user: CurrentUser, now: Now, master_id: MasterId
+) -> schemas.Master:
+    """Submit a draft. An admin then approves or rejects it; where masters aren't reviewed, it is approved at once."""
+    services = services_of(request)
+    async with services.database.transaction() as tx:
+        row = await states.submit(
+            tx, artist_id=user.id, master_id=master_id, is_reviewed=services.settings.reviews_masters, now=now
+        )
+    return _with_etag(response, row)
+
+
+@router.post("/{master_id}/review", summary="Review a submitted master", dependencies=WRITES)
+@raises(http_problems.not_found(), problems.not_submitted(), problems.suspended())
+async def review_master(
+    request: Request,
+    response: Response,
+    user: Admin,
+    now: Now,
+    master_id: MasterId,
+    version: ExpectedVersion,
+    body: schemas.Review,
+) -> schemas.Master:
+    """Approve or reject the version that was read."""
+    async with services_of(request).database.transaction() as tx:
+        row = await states.review(
+            tx, master_id=master_id, reason=body.reason, expected_version=version, by=Actor(user_id=user.id), now=now
+        )
+    return _with_etag(response, row)
+
+
+@router.post("/{master_id}/archive", summary="Archive a master", dependencies=WRITES)
+@raises(http_problems.not_found(), problems.offered(), problems.suspended())
+async def archive_master(
+    request: Request, response: Response, user: CurrentUser, now: Now, master_id: MasterId
+) -> schemas.Master:
+    """Archive a master that isn't offered, for good. Repeating it is no error."""
+    async with services_of(request).database.transaction() as tx:
+        row = await states.archive(tx, artist_id=user.id, master_id=master_id, now=now)
     return _with_etag(response, row)
 
 

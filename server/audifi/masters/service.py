@@ -101,6 +101,8 @@ async def change(
         Problem: 404, 409, 412, or 422.
     """
     async with database.transaction() as tx:
+        if body.collaborators:  # foreign keys lock their accounts, which may be the artist's: accounts before masters
+            await lock_user(tx, artist_id)
         master = await lock_own(tx, artist_id=artist_id, master_id=master_id)
         if master.version != expected_version:
             raise precondition_failed()

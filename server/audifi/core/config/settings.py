@@ -159,6 +159,9 @@ class Settings(DatabaseSettings):
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
     """E-mails to all addresses together: bounds the cost of an attack on sign-in."""
 
+    master_review: bool | None = None
+    """Whether an admin reviews submitted masters. Unset: in production only."""
+
     # A field's validator sees the fields above it. A model validator would run only if all fields are valid, and hide
     # its error until the others are fixed.
 
@@ -213,6 +216,10 @@ class Settings(DatabaseSettings):
         return tuple(
             f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (self.app_url, *self.allowed_origins))
         )
+
+    @property
+    def reviews_masters(self) -> bool:
+        return self.environment == "production" if self.master_review is None else self.master_review
 
     @property
     def deployment(self) -> str:
