@@ -1,8 +1,9 @@
-"""`make audifi` and `make doctor`: run `python -m audifi` with the settings and the database of `make run`."""
+"""`make audifi` and `make doctor`: run `python -m audifi` with the settings, the database and the files of `make run`."""
 
 import os
 import sys
 
+from dev import files
 from dev.defaults import DATA, set_defaults
 
 
@@ -21,6 +22,8 @@ def main() -> None:
     if url is None:
         sys.exit("make: there is no database; `make run` starts one, or set DATABASE_URL")
     os.environ["DATABASE_URL"] = url
+    if not os.environ.get("FILES_ENDPOINT"):
+        os.environ.update(files.read_variables(DATA / "files"))
     os.execv(sys.executable, [sys.executable, "-m", "audifi", *sys.argv[1:]])  # noqa: S606 - no shell, and nothing from outside
 
 

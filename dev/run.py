@@ -10,8 +10,12 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
 
-from dev.defaults import DATA, set_defaults
+from dev.defaults import DATA, secret, set_defaults
+
+if TYPE_CHECKING:
+    from dev.postgres import Postgres
 
 
 def stop(*_: object) -> None:
@@ -47,18 +51,32 @@ def start_services(stack: ExitStack) -> tuple[dict[str, str], dict[int, str]]:
     Returns:
         The variables that tell the server of it, and the names of the processes, by their ids.
     """
-    if os.environ.get("DATABASE_URL"):
-        return {}, {}
+    from dev import files, postgres  # noqa: PLC0415 - while the server imports, too
+
+    variables: dict[str, str] = {}
+    names: dict[int, str] = {}
+    try:
+        if not os.environ.get("DATABASE_URL"):
+            database = start_database(stack)
+            variables["DATABASE_URL"] = database.url()
+            names[database.pid] = "PostgreSQL"
+        if not os.environ.get("FILES_ENDPOINT"):
+            # Nothing waits for it: only uploads need it.
+            storage = stack.enter_context(files.running(DATA / "files", key_id="audifi", secret=secret("FILES_SECRET")))
+            variables |= storage.variables
+            names[storage.process.pid] = "SeaweedFS"
+    except (postgres.PostgresError, files.FilesError) as error:
+        sys.exit(f"make run: {error}")
+    return variables, names
+
+
+def start_database(stack: ExitStack) -> "Postgres":
     from dev import postgres  # noqa: PLC0415 - while the server imports, too
 
     folder = DATA / "postgres"
     if not (folder / "PG_VERSION").exists():
         print("Making a PostgreSQL 16 database in .data/postgres …", flush=True)
-    try:
-        database = stack.enter_context(postgres.running(folder))
-    except postgres.PostgresError as error:
-        sys.exit(f"make run: {error}")
-    return {"DATABASE_URL": database.url()}, {database.pid: "PostgreSQL"}
+    return stack.enter_context(postgres.running(folder))
 
 
 def end(server: "subprocess.Popen[bytes]") -> None:

@@ -86,6 +86,7 @@ def print_addresses(settings: Settings, database: str) -> None:
         f"\n  Docs      {address}/docs"
         f"\n  Emails    {emails}"
         f"\n  Database  {database}"
+        f"\n  Files     {settings.files_endpoint}"
         "\n\n  Ctrl-C stops it.\n",
         flush=True,
     )

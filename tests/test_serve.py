@@ -27,7 +27,7 @@ from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.serve import listen, serve
 from dev.postgres import Postgres
 from tests.support import databases, wire
-from tests.support.api import APP_URL, MINIMAL, SECRETS, Api, environment, free_port
+from tests.support.api import APP_URL, FILES, MINIMAL, SECRETS, Api, environment, free_port
 from tests.support.fixtures import StartApi
 from tests.support.waiting import wait_until
 
@@ -99,6 +99,7 @@ def test_port_in_use_is_one_clear_sentence() -> None:
             ENVIRONMENT="development",
             APP_URL=APP_URL,
             **SECRETS,
+            **FILES,
         )
 
     assert f"can't listen on 127.0.0.1:{port}: Address already in use" in output

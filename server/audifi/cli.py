@@ -64,6 +64,10 @@ def openapi() -> None:
             "jwt_secret": "for nothing but this document, 1",
             "magic_link_secret": "for nothing but this document, 2",
             "app_url": "http://localhost:3000",
+            "files_endpoint": "http://localhost:1",
+            "files_bucket": "nothing",
+            "files_key_id": "nobody",
+            "files_secret": "nothing",
             "environment": "development",
             "audifi_commit": "",
         }

@@ -21,6 +21,7 @@ from audifi.core.db.pagination import CursorCodec
 from audifi.core.db.retention import delete_expired
 from audifi.core.email.sender import ConsoleSender, CountedSender, EmailSender, SendGridSender
 from audifi.core.feature import Feature
+from audifi.core.files.store import FileStore
 from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.idempotency.service import expired_keys
 from audifi.core.jobs.queue import JobQueue, JobType, Schedule, expired_jobs
@@ -60,6 +61,7 @@ class Services:
     error_reporter: ErrorReporter
     tracer: "Tracer | None"
     email_sender: EmailSender
+    files: FileStore
     keys: Keys
     cursors: CursorCodec
     revoked_sessions: RevokedSessions
@@ -117,6 +119,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
             hashes=AddressHashes([settings.jwt_secret, settings.jwt_secret_previous]),
             clock=clock,
         ),
+        files=create_file_store(settings),
         keys=Keys(settings),
         cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(background_database, clock),
@@ -147,6 +150,8 @@ async def running(
         expired = [*expired_counters(now), *expired_jobs(now), expired_keys(now)]
         expired += [rows for feature in features for rows in feature.retention(now)]
         await delete_expired(services.background_database, expired)
+        for feature in features:
+            await feature.clean_up(services)
 
     async def check_invariants() -> None:
         rules = [invariant for feature in features for invariant in feature.invariants]
@@ -169,6 +174,7 @@ async def running(
         yield
         await services.jobs.stop()
     await services.email_sender.close()
+    await services.files.close()
     flushing = asyncio.gather(
         asyncio.to_thread(services.error_reporter.close), *([services.tracer.close()] if services.tracer else [])
     )
@@ -177,6 +183,15 @@ async def running(
             await services.database.close()
             await services.background_database.close()
     await flushing
+
+
+def create_file_store(settings: Settings) -> FileStore:
+    return FileStore(
+        endpoint=settings.files_endpoint,
+        bucket=settings.files_bucket,
+        key_id=settings.files_key_id.get_secret_value(),
+        secret=settings.files_secret.get_secret_value(),
+    )
 
 
 def _create_cursor_codec(settings: Settings) -> CursorCodec:

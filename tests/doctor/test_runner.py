@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from tests.support.sendgrid import SendGrid
 
 KEY = "SG.the-key-of-the-tests"
 PASSWORD = "s3cr3t"
-ALL = "settings addresses database connections migrations tables clock queue mail delivery server".split()
+ALL = "settings addresses database connections migrations tables clock queue mail delivery files server".split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,9 @@ def sendgrid() -> Iterator[SendGrid]:
 
 
 @pytest.fixture
-def variables(health_api: Api, migrated_database_url: str, sendgrid: SendGrid) -> dict[str, str]:
+def variables(
+    health_api: Api, migrated_database_url: str, sendgrid: SendGrid, storage: Mapping[str, str]
+) -> dict[str, str]:
     """Variables of a healthy machine, with a database in which no other test has left failed jobs."""
     return {
         "DATABASE_URL": migrated_database_url,
@@ -68,6 +70,7 @@ def variables(health_api: Api, migrated_database_url: str, sendgrid: SendGrid) -
         "SENDGRID_WEBHOOK_PUBLIC_KEY": sendgrids.PUBLIC_KEY,
         "FLY_APP_NAME": "audifi-api-test",
         **apis.SECRETS,
+        **storage,
     }
 
 
@@ -77,7 +80,11 @@ def doctor(variables: dict[str, str]) -> Doctor:
 
     def run(*arguments: str, **changed: str | None) -> Report:
         result = CliRunner().invoke(commands, ["doctor", *arguments], env=variables | changed)
-        assert not [secret for secret in (KEY, PASSWORD, *apis.SECRETS.values()) if secret in result.output]
+        assert not [
+            secret
+            for secret in (KEY, PASSWORD, *apis.SECRETS.values(), apis.FILES["FILES_SECRET"])
+            if secret in result.output
+        ]
         assert result.exception is None or isinstance(result.exception, SystemExit)
         return Report(status=result.exit_code, text=result.output)
 
@@ -142,7 +149,8 @@ def test_wrong_settings_leave_the_database_checked(
     assert "JWT_SECRET: is missing." in report.of("settings")
     assert "APP_URL: must be a URL" in report.of("settings")
     assert report.of("database", "✓")
-    assert {check for check in ALL if report.of(check, "-")} == {"addresses", "mail", "delivery", "server"}
+    skipped = {check for check in ALL if report.of(check, "-")}
+    assert skipped == {"addresses", "mail", "delivery", "files", "server"}
 
 
 def test_checks_without_settings_are_skipped(doctor: Doctor, variables: dict[str, str]) -> None:
@@ -429,6 +437,24 @@ def test_developer_is_not_told_to_run_flyctl(
     assert all(actions)
     assert ["fly" in action for action in actions] == [environment == "production"] * 4
     assert "{" not in stopped.text + unset.text
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("FILES_SECRET", "another", "the storage answered 403."),
+        ("FILES_BUCKET", "another", " has no bucket another."),
+        ("FILES_ENDPOINT", "http://127.0.0.1:1", "127.0.0.1:1: the storage can't be reached: ConnectError."),
+    ],
+)
+def test_storage_that_refuses_is_an_error(doctor: Doctor, name: str, value: str, sentence: str) -> None:
+    report = doctor(**{name: value})
+
+    assert sentence in report.of("files")
+    assert report.status == 1
 
 
 # --- the server ---

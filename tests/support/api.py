@@ -113,12 +113,20 @@ SECRETS = {
     "JWT_SECRET": "the JWT secret of the tests, of 32 characters or more",
     "MAGIC_LINK_SECRET": "the magic link secret of the tests, 32 characters or more",
 }
+FILES = {
+    "FILES_ENDPOINT": "http://127.0.0.1:1",
+    "FILES_BUCKET": "audifi",
+    "FILES_KEY_ID": "the-key-id-of-the-tests",
+    "FILES_SECRET": "the-files-secret-of-the-tests",
+}
+"""A storage that can't be reached; URLs can be signed for it."""
 APP_URL = "https://app.audifi.test"
 MINIMAL = {
     "ENVIRONMENT": "development",
     "APP_URL": APP_URL,
     "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
     **SECRETS,
+    **FILES,
 }
 """The settings that a server needs to start."""
 
@@ -142,6 +150,7 @@ def running(folder: Path, module: str = "audifi.serve", code: Code = OURS, /, **
         "MAIL_FOLDER": str(folder / "mail"),
         "CLIENT_REQUESTS_PER_MINUTE": "1000000",  # all requests of the tests have one address
         **SECRETS,
+        **FILES,
     }
     settings = environment(code, **defaults | variables)
     with log_file.open("wb") as log:

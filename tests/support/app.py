@@ -19,7 +19,7 @@ from audifi.app import FEATURES, create_app
 from audifi.core.config.settings import Settings
 from audifi.core.invariants import Violation, check
 from audifi.services import RETENTION_TIMES, Services, build_services
-from tests.support.api import APP_URL, SECRETS
+from tests.support.api import APP_URL, FILES, SECRETS
 from tests.support.clients import asking
 from tests.support.sendgrid import PUBLIC_KEY
 
@@ -80,6 +80,7 @@ def running(
         "audifi_commit": "",
         "database_pool_timeout_seconds": 30,  # for many concurrent requests on a busy machine
         **secrets,
+        **{name.lower(): value for name, value in FILES.items()},
     }
     services = build_services(Settings(**defaults | values), clock=clock)
     app = create_app(services, retention_times=retention_times)

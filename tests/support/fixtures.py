@@ -1,6 +1,6 @@
 import os
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 from dev.postgres import Postgres
-from tests.support import api, databases
+from tests.support import api, databases, files
 from tests.support import app as apps
 from tests.support import sendgrid as sendgrids
 from tests.support.api import Api
@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ or config.option.collectonly:
         return
     stack = config.stash[SERVER] = ExitStack()
+    stack.enter_context(files.shared())
     server = stack.enter_context(databases.own_server())
     if failure := databases.make_template(server):
         raise pytest.UsageError(f"the test database can't be migrated:\n{failure}")
@@ -126,6 +127,12 @@ def sendgrid(shared_sendgrid: SendGrid) -> Iterator[SendGrid]:
     yield shared_sendgrid
     shared_sendgrid.status, shared_sendgrid.seconds = 202, 0
     shared_sendgrid.on_mail = lambda _mail: None
+
+
+@pytest.fixture(scope="session")
+def storage() -> Mapping[str, str]:
+    """The settings for the object storage that all tests share. Its names are unique: tests don't meet there."""
+    return files.variables()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import httpx2
 
 from dev.postgres import Postgres
 from tests.support import databases
-from tests.support.api import APP_URL, ROOT, SECRETS
+from tests.support.api import APP_URL, FILES, ROOT, SECRETS
 from tools.fly_simulator import api
 from tools.fly_simulator.platform import App, Fly
 from tools.image.containers import Engine
@@ -171,6 +171,7 @@ def app(name: str, postgres: Postgres, sendgrid_url: str) -> App:
             "ACCOUNT_REQUESTS_PER_MINUTE": "1000000",  # and from few accounts
             "ACCOUNT_CHANGES_PER_DAY": "1000000",
             **SECRETS,
+            **FILES,
         },
     )
 

@@ -30,6 +30,9 @@ def no_schedules(_services: "Services") -> Sequence[Schedule]:
     return ()
 
 
+async def no_clean_up(_services: "Services") -> None: ...
+
+
 def keep_everything(_now: datetime) -> Sequence[ExpiredRows]:
     return ()
 
@@ -49,6 +52,8 @@ class Feature:
     """What the feature does at certain times, on one machine."""
     retention: Callable[[datetime], Sequence[ExpiredRows]] = keep_everything
     """The rows that are deleted because they are older than the feature keeps them."""
+    clean_up: Callable[["Services"], Awaitable[None]] = no_clean_up
+    """Deletes what expires outside the database; runs with retention, on one machine at a time."""
     invariants: Sequence[Invariant] = ()
     """The rules that hold for the feature's rows: `python -m audifi <name> check`, and each night."""
     deletion_guard: DeletionGuard | None = None

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import httpx2
 
 from audifi.core.config.settings import DatabaseSettings, Settings, SettingsError, load
+from audifi.core.files.store import FileStoreError, MissingFileError
 from audifi.doctor.results import Result
+from audifi.services import create_file_store
 
 REQUEST_SECONDS = 6
 HEALTH_PATH = "/api/v1/health"
@@ -120,6 +122,23 @@ async def check_delivery(settings: Settings) -> list[Result]:
             )
         ]
     return [Result.ok(check, "SendGrid's events are accepted; `python -m audifi emails show ADDRESS` shows them.")]
+
+
+async def check_files(settings: Settings) -> list[Result]:
+    """Check whether the object storage accepts the key and has the bucket. Nothing is written."""
+    check = "files"
+    host, bucket = urlsplit(settings.files_endpoint).netloc, settings.files_bucket
+    store = create_file_store(settings)
+    try:
+        await store.check()
+    except MissingFileError:
+        return [Result.error(check, f"{host} has no bucket {bucket}.", "Correct FILES_BUCKET, or create the bucket.")]
+    except FileStoreError as error:
+        action = "Uploads fail, and files can't be read. Check FILES_ENDPOINT, FILES_KEY_ID and FILES_SECRET."
+        return [Result.error(check, f"{host}: {error}.", action)]
+    finally:
+        await store.close()
+    return [Result.ok(check, f"{host} accepts the key, and has the bucket {bucket}.")]
 
 
 async def check_server(settings: Settings, *, request_seconds: float = REQUEST_SECONDS) -> list[Result]:

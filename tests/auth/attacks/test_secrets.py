@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from audifi.core.config.settings import Settings, SettingsError, load
 from tests.support import app as apps
 from tests.support import databases
-from tests.support.api import APP_URL, ROOT, SECRETS, environment
+from tests.support.api import APP_URL, FILES, ROOT, SECRETS, environment
 from tests.support.app import App
 from tests.support.clients import Browser, Client, Mail, newest_mail
 from tests.support.sendgrid import SendGrid
@@ -156,7 +156,8 @@ def test_each_secret_can_be_rotated_alone(
         assert link.status_code == (401 if keeps_sessions else 200)
 
 
-GOOD = {"DATABASE_URL": "postgres://postgres@127.0.0.1:1/x", "APP_URL": APP_URL, "SENDGRID_API_KEY": "SG.x", **SECRETS}
+GOOD = {"DATABASE_URL": "postgres://postgres@127.0.0.1:1/x", "APP_URL": APP_URL, "SENDGRID_API_KEY": "SG.x"}
+GOOD |= SECRETS | FILES
 SHORT = "only-31-characters-of-a-secret!"
 
 
@@ -171,6 +172,11 @@ SHORT = "only-31-characters-of-a-secret!"
         ("MAGIC_LINK_SECRET", SHORT),
         ("JWT_SECRET_PREVIOUS", SHORT),
         ("MAGIC_LINK_SECRET_PREVIOUS", SHORT),
+        ("FILES_ENDPOINT", None),
+        ("FILES_BUCKET", None),
+        ("FILES_KEY_ID", ""),
+        ("FILES_SECRET", None),
+        ("FILES_SECRET", ""),
         ("SENDGRID_API_KEY", None),
         ("SENDGRID_API_KEY", ""),
         ("APP_URL", None),

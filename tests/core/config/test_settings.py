@@ -18,6 +18,10 @@ COMPLETE = {
     "MAGIC_LINK_SECRET": LONG[::-1],
     "SENDGRID_API_KEY": "SG.s3cr3t",
     "APP_URL": "https://app.audifi.test",
+    "FILES_ENDPOINT": "https://files.example",
+    "FILES_BUCKET": "audifi",
+    "FILES_KEY_ID": "tid_s3cr3t",
+    "FILES_SECRET": "s3cr3t",
 }
 
 
@@ -66,6 +70,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAGIC_LINK_SECRET", "", "MAGIC_LINK_SECRET: must have at least 32 characters"),
         ("MAGIC_LINK_SECRET_PREVIOUS", "s3cr3t", "MAGIC_LINK_SECRET_PREVIOUS: must have at least 32 characters"),
         ("SENDGRID_API_KEY", "", "SENDGRID_API_KEY: is missing"),
+        ("FILES_ENDPOINT", "s3cr3t", "FILES_ENDPOINT: must be a URL"),
+        ("FILES_BUCKET", "S3cr3t", "FILES_BUCKET: String should match pattern"),
+        ("FILES_KEY_ID", "s3cr3t\n1", "FILES_KEY_ID: contains spaces"),
+        ("FILES_SECRET", "", "FILES_SECRET: is empty"),
         ("APP_URL", "s3cr3t", "APP_URL: must be a URL such as https://app.example.com"),
         ("APP_URL", "https://s3cr3t@app.example.com", "APP_URL: must be a URL such as"),
         ("APP_URL", "https://App.Example.com", "APP_URL: must be lower case"),

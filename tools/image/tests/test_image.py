@@ -92,7 +92,7 @@ def run(engine: Engine, image: str, command: Sequence[str], **environment: str) 
 def start_server(engine: Engine, image: str, **environment: str) -> tuple[Container, str]:
     """Start the image's CMD as fly.toml does; return the container and its health URL once it answers."""
     port = str(apis.free_port())
-    secrets = {"APP_URL": apis.APP_URL, "SENDGRID_API_KEY": "SG.key", **apis.SECRETS}
+    secrets = {"APP_URL": apis.APP_URL, "SENDGRID_API_KEY": "SG.key", **apis.SECRETS, **apis.FILES}
     ports = {"PORT": port, "METRICS_PORT": str(apis.free_port())}
     variables = FLY["env"] | secrets | environment | ports
     container = engine.start(image, engine.config(image)["Cmd"], variables, read_only=True)

@@ -15,7 +15,7 @@ from audifi.core.config.settings import MigrationSettings, Settings, load
 from audifi.health.probe import ANSWER_WITHIN_SECONDS
 from audifi.serve import ACCEPT_QUEUE_TIMEOUT_SECONDS, EXIT_WITHIN_SECONDS
 from audifi.services import POOL_CLOSE_TIMEOUT_SECONDS
-from tests.support.api import APP_URL, ROOT, SECRETS, Api
+from tests.support.api import APP_URL, FILES, ROOT, SECRETS, Api
 
 TEXT = (ROOT / "server" / "fly.toml").read_text()
 FLY: dict[str, Any] = tomllib.loads(TEXT)
@@ -119,6 +119,7 @@ def test_every_variable_is_a_setting_of_the_server(monkeypatch: pytest.MonkeyPat
         "APP_URL": APP_URL,
         "SENDGRID_API_KEY": "SG.key",
         **SECRETS,
+        **FILES,
     }
     for name, value in secrets.items():  # as in docs/deploying.md
         monkeypatch.setenv(name, value)

@@ -13,6 +13,7 @@ from audifi import __version__
 from audifi.core.config.database_url import DatabaseURL
 from audifi.core.config.public_key import PublicKey
 from audifi.core.config.validators import (
+    AccessKey,
     ApiKey,
     Currencies,
     Dsn,
@@ -158,6 +159,12 @@ class Settings(DatabaseSettings):
     """The currencies that money may be in, separated by commas (ISO 4217). One with balances must stay."""
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
     """E-mails to all addresses together: bounds the cost of an attack on sign-in."""
+
+    files_endpoint: Url
+    """The S3 API of the object storage: https://fly.storage.tigris.dev."""
+    files_bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    files_key_id: AccessKey
+    files_secret: AccessKey
 
     master_review: bool | None = None
     """Whether an admin reviews submitted masters. Unset: in production only."""

@@ -91,6 +91,12 @@ def _check_header_value(value: SecretStr) -> SecretStr:
     return value
 
 
+def _check_not_empty(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value():
+        raise ValueError("is empty")
+    return value
+
+
 def _check_dsn(value: SecretStr) -> SecretStr:
     """https://develop.sentry.dev/sdk/foundations/transport/authentication/#parsing-the-dsn"""
     if value.get_secret_value() and not DSN.fullmatch(value.get_secret_value()):
@@ -118,6 +124,9 @@ def _check_currencies(value: tuple[str, ...]) -> tuple[str, ...]:
 PositiveSeconds = Annotated[float, Field(ge=0.001, le=3600)]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret_length)]
 ApiKey = Annotated[SecretStr, AfterValidator(_check_header_value), BeforeValidator(_strip)]
+AccessKey = Annotated[
+    SecretStr, AfterValidator(_check_not_empty), AfterValidator(_check_header_value), BeforeValidator(_strip)
+]
 Dsn = Annotated[SecretStr, AfterValidator(_check_dsn), BeforeValidator(_strip)]
 Url = Annotated[str, AfterValidator(_check_url), BeforeValidator(_strip)]
 Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]

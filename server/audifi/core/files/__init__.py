@@ -1,0 +1,1 @@
+"""Files in an object storage with S3's API."""
