@@ -1,4 +1,4 @@
-"""`make audifi` and `make doctor`: run `python -m audifi` with the settings, the database and the files of `make run`."""
+"""`make audifi` and `make doctor`: run `python -m audifi` with the settings, database and files of `make run`."""
 
 import os
 import sys

@@ -38,6 +38,15 @@ INVARIANTS = (
             AND rights_confirmed_at IS NOT NULL""",
     ),
     Invariant(
+        name="master_files_verified",
+        sentence="The hash of a master's audio or cover is that of its verified upload.",
+        violations="""
+            SELECT masters.id, kinds.kind FROM masters CROSS JOIN (VALUES ('audio'), ('cover')) AS kinds (kind)
+            LEFT JOIN master_uploads AS upload
+                ON master_id = masters.id AND upload.kind = kinds.kind AND upload.status = 'verified'
+            WHERE CASE kinds.kind WHEN 'audio' THEN audio_sha256 ELSE cover_sha256 END IS DISTINCT FROM sha256""",
+    ),
+    Invariant(
         name="master_has_an_account",
         sentence="A deleted account has no masters.",
         violations="""

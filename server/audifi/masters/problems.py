@@ -62,6 +62,19 @@ def isrc_already_offered() -> Problem:
     )
 
 
+def too_many_uploads(limit: int) -> Problem:
+    return Problem(
+        409,
+        "upload.limit_reached",
+        "Too many uploads at once",
+        f"An account can have {limit} uploads at once. Complete one, or wait until its URL has expired.",
+    )
+
+
+def upload_expired() -> Problem:
+    return Problem(409, "upload.expired", "Expired upload", "Its URL has expired. Begin another upload.")
+
+
 def statement_outdated() -> Problem:
     return Problem(
         409,

@@ -1,13 +1,12 @@
 """`/api/v1/masters`: registration, metadata, rights, and the way to an offering."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from audifi.auth.dependencies import CurrentUser, OptionalUser, require_role
 from audifi.auth.session_checks import CheckedUser
-from audifi.core.db.database import Database, Transaction
+from audifi.core.db.database import Transaction
 from audifi.core.http import problems as http_problems
 from audifi.core.http.client_info import shortened
 from audifi.core.http.conditional import ExpectedVersion, set_etag
@@ -19,11 +18,11 @@ from audifi.masters import problems, queries, rights, schemas, service, states
 from audifi.masters.limits import WRITES
 from audifi.masters.models import MasterStatus
 from audifi.masters.queries import FullMasterRow, MasterRow
+from audifi.masters.reading import MasterId, read_visible
 from audifi.masters.states import Actor
 
 router = APIRouter(prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id)
 
-MasterId = Annotated[UUID, Path(description="The master's id.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
 Admin = Annotated[CheckedUser, Depends(require_role("admin"))]
 StatusFilter = Annotated[MasterStatus | None, Query(description="Only masters with this status.", examples=["draft"])]
 
@@ -173,18 +172,6 @@ async def archive_master(
     async with services_of(request).database.transaction() as tx:
         row = await states.archive(tx, artist_id=user.id, master_id=master_id, now=now)
     return _with_etag(response, row)
-
-
-async def read_visible(database: Database, user: CheckedUser | None, master_id: UUID) -> FullMasterRow:
-    """Return a master if the client may see it.
-
-    Raises:
-        Problem: 404.
-    """
-    row = await database.fetch_one(queries.GET, FullMasterRow, master_id=master_id)
-    if row is None or not (row.status == "offered" or (user and (user.id == row.artist_id or user.role == "admin"))):
-        raise http_problems.not_found()
-    return row
 
 
 def _with_etag(response: Response, row: FullMasterRow) -> schemas.Master:

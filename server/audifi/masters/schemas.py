@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from audifi.core.http.schemas import Id, Instant, Page, RequestModel, ResponseModel
 from audifi.masters.identifiers import parse_isrc, parse_iswc, parse_upc
+from audifi.masters.media import AUDIO_TYPES, COVER_TYPES
 from audifi.masters.models import (
     MAX_COLLABORATORS,
     MAX_MOOD_TAGS,
@@ -16,9 +17,16 @@ from audifi.masters.models import (
     MasterStatus,
     MasterType,
     RightsHolder,
+    UploadFailure,
+    UploadKind,
+    UploadStatus,
 )
 
 MAX_BPS = 10_000
+MAX_AUDIO_BYTES = 500 << 20
+MAX_COVER_BYTES = 20 << 20
+KINDS = {"audio": (AUDIO_TYPES, MAX_AUDIO_BYTES), "cover": (COVER_TYPES, MAX_COVER_BYTES)}
+"""Content types and size of each kind of file."""
 MAX_IDENTIFIER_LENGTH = 24
 LINE_BREAKS = "\n\r\t"
 BIDIRECTIONAL = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -188,6 +196,69 @@ class Review(RequestModel):
         if (self.decision == "rejected") != (self.reason is not None):
             raise ValueError("must have a reason if, and only if, the decision is rejected")
         return self
+
+
+class UploadRequest(RequestModel):
+    """A file that the client will send."""
+
+    kind: UploadKind = Field(examples=["audio"])
+    """Audio: at most 500 MiB. Cover: at most 20 MiB, square, 1400 to 6000 pixels."""
+    size: Annotated[int, Field(strict=True, ge=1, le=MAX_AUDIO_BYTES, examples=[31_000_000])]
+    """Bytes."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["9f86d081884c7d65" * 4])]
+    """Of the content, in hexadecimal."""
+    content_type: Literal[
+        "audio/wav", "audio/flac", "audio/aiff", "audio/mpeg", "image/jpeg", "image/png", "image/webp"
+    ] = Field(examples=["audio/flac"])
+    """What the content is."""
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        types, max_bytes = KINDS[self.kind]
+        if self.content_type not in types:
+            raise ValueError(f"must have one of the content types {', '.join(types)} for this kind")
+        if self.size > max_bytes:
+            raise ValueError(f"must have at most {max_bytes} bytes for this kind")
+        return self
+
+
+class UploadCreated(ResponseModel):
+    """Where to send the file."""
+
+    upload_id: Id
+    """Send it to complete the upload."""
+    url: str = Field(examples=["https://fly.storage.tigris.dev/audifi/incoming/01930b5a?X-Amz-Signature=…"])
+    """`PUT` the content to it, with `headers` and without the access token."""
+    headers: dict[str, str] = Field(
+        examples=[
+            {"Content-Type": "audio/flac", "x-amz-checksum-sha256": "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="}
+        ]
+    )
+    """To send exactly as they are. The URL's signature covers them and the length."""
+    expires_at: Instant
+    """When the URL expires."""
+
+
+class Upload(ResponseModel):
+    """An upload."""
+
+    id: Id
+    """The upload."""
+    kind: UploadKind = Field(examples=["audio"])
+    """What it is of the master."""
+    status: UploadStatus = Field(examples=["verifying"])
+    """pending → verifying → verified or failed; replaced, when a later one was verified."""
+    failure: UploadFailure | None = Field(examples=[None])
+    """Why it failed; null unless it did. `master.frozen`: the master could no longer be changed."""
+
+
+class FileLink(ResponseModel):
+    """Where a file can be read."""
+
+    url: str = Field(examples=["https://fly.storage.tigris.dev/audifi/sha256/9f86d081?X-Amz-Signature=…"])
+    """For 5 minutes. Don't store it."""
+    expires_at: Instant
+    """When the URL expires."""
 
 
 class RightsStatement(ResponseModel):
