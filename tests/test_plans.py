@@ -7,7 +7,7 @@ and each is explained there. A new route needs only a request in `use_everything
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import asyncpg
@@ -173,18 +173,22 @@ def succeeded() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def sent(url: str, shared_sendgrid: SendGrid, succeeded: set[str]) -> list[Statement]:
+def sent(url: str, shared_sendgrid: SendGrid, storage: Mapping[str, str], succeeded: set[str]) -> list[Statement]:
     """All statements of a server, from requests and from background work up to retention."""
 
     def note(answer: httpx2.Response) -> None:
         if answer.is_success:
             succeeded.add(f"{answer.request.method} {answer.request.url.path}")
 
-    with apps.running(url, sendgrid_url=shared_sendgrid.url, retention_times="* * * * * */2") as app:  # every 2 s
+    settings: dict[str, Any] = {name.lower(): value for name, value in storage.items()}
+    settings["retention_times"] = "* * * * * */2"  # every 2 s
+    with apps.running(url, sendgrid_url=shared_sendgrid.url, **settings) as app:
         app.http.event_hooks["response"].append(note)
         use_everything(app, shared_sendgrid)
         for feature in feature_fixtures():
-            feature.use(Client(app.http, shared_sendgrid).sign_in())
+            admin = Client(app.http, shared_sendgrid).sign_in()
+            databases.execute(url, f"UPDATE users SET role = 'admin' WHERE id = '{admin.tokens['user']['id']}'")
+            feature.use(admin)
         wait_until(lambda: not missing(captured(url)), seconds=120)
     statements_sent = captured(url)
     for part in READ_ALL:
@@ -197,7 +201,8 @@ def captured(url: str) -> list[Statement]:
 
 
 def missing(sent: list[Statement]) -> list[str]:
-    return [part for part in BACKGROUND if not any(part in str(statement) for statement in sent)]
+    parts = [*BACKGROUND, *(part for feature in feature_fixtures() for part in feature.background)]
+    return [part for part in parts if not any(part in str(statement) for statement in sent)]
 
 
 def on[T](url: str, ask: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:

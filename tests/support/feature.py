@@ -1,6 +1,6 @@
 """What a feature's `tests/<feature>/fixtures.py` gives to the tests of all features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,9 +17,11 @@ class FeatureFixtures:
     rows: str
     """SQL that fills its tables, so that query plans are those of many rows; `users` has rows by then."""
     use: Callable[[Client], None]
-    """Calls each operation, as a client that has signed in, so that each statement is sent at least once."""
+    """Calls each operation, as an admin who has signed in, so that each statement is sent at least once."""
     ids: Callable[[Client], Mapping[str, Any]]
     """Creates what a client can ask for; returns path parameters by their names in the contract, for fuzzing."""
+    background: Sequence[str] = ()
+    """Parts of the statements that jobs and retention send."""
 
 
 def feature_fixtures() -> list[FeatureFixtures]:

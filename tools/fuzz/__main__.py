@@ -6,12 +6,14 @@ number of cases of each operation and phase.
 
 import argparse
 import os
+import secrets
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from schemathesis.cli import schemathesis
 
+from dev import files
 from tests.support import api, databases, sendgrid
 from tests.support.api import ROOT
 from tests.support.clients import asking
@@ -40,11 +42,13 @@ def main() -> None:
         TemporaryDirectory(prefix="audifi-fuzz-") as folder,
         databases.own_server() as server,
         sendgrid.running() as mails,
+        files.running(Path(folder) / "files", key_id="fuzz", secret=secrets.token_urlsafe()) as storage,
     ):
+        storage.wait()
         if failure := databases.make_template(server):
             sys.exit(failure)
         url = server.url(databases.TEMPLATE)
-        settings = SETTINGS | {"SENDGRID_API_URL": mails.url}
+        settings = SETTINGS | {"SENDGRID_API_URL": mails.url, **storage.variables}
         with api.running(Path(folder), DATABASE_URL=url, **settings) as running, asking(running.url) as http:
             people.meet(http, mails)
             status = fuzz(running.url, options)
