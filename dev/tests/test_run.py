@@ -124,6 +124,7 @@ def test_run_serves_and_stops_by_ctrl_c(checkout: Path) -> None:
         assert f"Health    http://localhost:{port}/api/v1/health" in run.output
         assert f"Docs      http://localhost:{port}/docs" in run.output
         assert "Database  postgresql://postgres@/postgres?host=" in run.output
+        assert "Files     http://127.0.0.1:" in run.output
         assert ("Making a PostgreSQL 16 database" in run.output) == (start == "first")
         assert "Traceback" not in run.output
         assert processes_of(checkout) == []

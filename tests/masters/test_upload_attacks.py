@@ -92,9 +92,9 @@ def test_content_that_the_storage_accepted_is_checked(
 
 def test_upload_of_another_account_is_not_found(artist: Client, stranger: Client, master_id: str) -> None:
     upload_id = begin(artist, master_id, b"x", "audio/wav").json()["upload_id"]
-    own = register(stranger)
+    theirs = register(stranger)
 
-    for each in (master_id, own):
+    for each in (master_id, theirs):
         path = f"/masters/{each}/upload/{upload_id}"
         assert code(stranger.as_signed_in("GET", path)) == "404 not_found"
         assert code(complete(stranger, each, upload_id)) == "404 not_found"

@@ -17,7 +17,7 @@ class FeatureFixtures:
     rows: str
     """SQL that fills its tables, so that query plans are those of many rows; `users` has rows by then."""
     use: Callable[[Client], None]
-    """Calls each operation, as an admin who has signed in, so that each statement is sent at least once."""
+    """Calls each operation, as a signed-in admin, so that each statement is sent at least once."""
     ids: Callable[[Client], Mapping[str, Any]]
     """Creates what a client can ask for; returns path parameters by their names in the contract, for fuzzing."""
     background: Sequence[str] = ()

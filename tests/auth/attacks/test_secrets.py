@@ -219,7 +219,7 @@ def test_server_names_missing_secrets_and_exits() -> None:
     assert done.returncode == 1
     output = done.stdout + done.stderr
     named = {line.partition(":")[0] for line in output.splitlines() if ": " in line}
-    missing = {"MAGIC_LINK_SECRET", "SENDGRID_API_KEY", "APP_URL"}
+    missing = {"MAGIC_LINK_SECRET", "SENDGRID_API_KEY", "APP_URL", *FILES}
     assert named == {"JWT_SECRET", "MAGIC_LINK_SECRET_PREVIOUS"} | missing
     assert SHORT not in output
     assert SHORT[::-1] not in output

@@ -9,14 +9,14 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from audifi.core.files.store import ChangedFileError, FileStore, FileStoreError, MissingFileError
+from audifi.core.files.store import ChangedFileError, FileStore, FileStoreError, MissingFileError, UploadTarget
 from tests.support import web
 
 CONTENT = b"content"
 
 
 def run[Result](settings: Mapping[str, str], work: Callable[[FileStore], Awaitable[Result]]) -> Result:
-    """Run the work with a store of these settings, then close it."""
+    """Run the work with a store that has the settings, then close it."""
 
     async def with_store() -> Result:
         store = FileStore(**{name.removeprefix("FILES_").lower(): value for name, value in settings.items()})
@@ -95,3 +95,25 @@ def test_copy_that_fails_after_its_status_is_an_error(storage: Mapping[str, str]
 
     with web.serving(Handler) as url, pytest.raises(FileStoreError, match="began to copy"):
         run({**storage, "FILES_ENDPOINT": url}, lambda store: store.copy("a", "b", etag='"c"'))
+
+
+def test_page_of_the_frontend_may_send_a_file(storage: Mapping[str, str]) -> None:
+    """The preflight request that a browser sends first (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+
+    async def sign(store: FileStore) -> UploadTarget:
+        return store.sign_upload("a", size=1, sha256=bytes(32), content_type="a/b", lifetime=timedelta(minutes=1))
+
+    target = run(storage, sign)
+    names = sorted(name.lower() for name in target.headers)
+    headers = {
+        "Origin": "http://localhost:3000",
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": ",".join(names),
+    }
+
+    response = httpx2.options(target.url, headers=headers, trust_env=False)
+
+    assert response.is_success
+    assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+    assert "PUT" in response.headers["Access-Control-Allow-Methods"]
+    assert sorted(response.headers["Access-Control-Allow-Headers"].replace(" ", "").split(",")) == names
