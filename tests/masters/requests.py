@@ -62,7 +62,7 @@ def change(client: Client, master_id: str, version: str | None = None, **changes
 
 
 def confirm(client: Client, master_id: str, **changes: Any) -> httpx2.Response:
-    statement = client.as_signed_in("GET", "/masters/rights-statement").json()
+    statement = client.as_signed_in("GET", "/rights-statement").json()
     body = {"statement_version": statement["version"], "accepted": True, "holder": "owner"}
     return client.as_signed_in("POST", f"/masters/{master_id}/confirm-rights", body | changes)
 

@@ -20,7 +20,7 @@ def confirmations(app: App, master_id: str) -> object:
 
 def test_confirmation_is_recorded_with_its_statement(artist: Client, app: App) -> None:
     master_id = register(artist)
-    statement = artist.ask("GET", "/masters/rights-statement").json()
+    statement = artist.ask("GET", "/rights-statement").json()
 
     confirmed = confirm(artist, master_id, holder="licensee")
 

@@ -5,9 +5,9 @@ from audifi.masters import jobs
 from audifi.masters.deletion import delete_masters
 from audifi.masters.files_router import router as files_router
 from audifi.masters.invariants import INVARIANTS
-from audifi.masters.router import router
+from audifi.masters.router import rights_router, router
 
-router.routes.extend(files_router.routes)
+router.routes.extend([*files_router.routes, *rights_router.routes])
 
 FEATURE = Feature(
     name="masters",

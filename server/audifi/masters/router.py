@@ -22,6 +22,7 @@ from audifi.masters.reading import MasterId, read_visible
 from audifi.masters.states import Actor
 
 router = APIRouter(prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id)
+rights_router = APIRouter(tags=["masters"], generate_unique_id_function=operation_id)
 
 Admin = Annotated[CheckedUser, Depends(require_role("admin"))]
 StatusFilter = Annotated[MasterStatus | None, Query(description="Only masters with this status.", examples=["draft"])]
@@ -61,12 +62,6 @@ async def create_master(user: CurrentUser, now: Now, idempotent: Idempotent, bod
     return await idempotent.run(user_id=user.id, body=body, effect=effect)
 
 
-@router.get("/rights-statement", summary="Get the rights statement")
-async def get_rights_statement() -> schemas.RightsStatement:
-    """Return the statement that an artist has to confirm. Show its text to the person."""
-    return schemas.RightsStatement(version=rights.VERSION, text=rights.TEXT)
-
-
 @router.get("/{master_id}", summary="Get a master", openapi_extra={"security": [{}]})
 @raises(http_problems.not_found())
 async def get_master(
@@ -98,6 +93,12 @@ async def change_master(
         services_of(request).database, artist_id=user.id, master_id=master_id, body=body, expected_version=version
     )
     return _with_etag(response, row)
+
+
+@rights_router.get("/api/v1/rights-statement", summary="Get the rights statement")
+async def get_rights_statement() -> schemas.RightsStatement:
+    """Return the statement that an artist has to confirm. Show its text to the person."""
+    return schemas.RightsStatement(version=rights.VERSION, text=rights.TEXT)
 
 
 @router.post("/{master_id}/confirm-rights", summary="Confirm to hold the rights", dependencies=WRITES)
