@@ -10,10 +10,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from pgqueuer import Queries
 from typer.testing import CliRunner
 
 from audifi.cli import app as commands
+from audifi.models import Base
 from dev import postgres
 from dev.postgres import Postgres
 from tests.support import api as apis
@@ -27,13 +30,9 @@ pytestmark = pytest.mark.slow
 
 TABLES = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 REVISION = "SELECT version_num FROM alembic_version"
-HEAD = "0010"
-OURS = (
-    "alembic_version auth_events email_events email_messages idempotency_keys ledger_accounts"
-    " ledger_accruals ledger_assets ledger_entries ledger_holds ledger_pools ledger_purposes"
-    " ledger_transfers pgqueuer pgqueuer_log pgqueuer_schedules pgqueuer_statistics rate_limit_counters"
-    " sessions sign_in_flows users"
-)
+HEAD = str(ScriptDirectory.from_config(Config(ROOT / "server" / "alembic.ini")).get_current_head())
+PGQUEUER = ("pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics")
+OURS = " ".join(sorted({"alembic_version", *PGQUEUER, *Base.metadata.tables}))
 
 
 @pytest.fixture

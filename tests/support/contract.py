@@ -3,7 +3,6 @@
 import json
 import re
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 import httpx2

@@ -56,32 +56,6 @@ jobs = typer.Typer(no_args_is_help=True, help="Jobs that wait, run, or have fail
 migrations = typer.Typer(no_args_is_help=True, help="How the last migration ended.")
 
 
-def _default_operator() -> str:
-    try:
-        user = getpass.getuser()
-    except OSError:  # the image's user has no name
-        user = f"uid {os.getuid()}"
-    return os.environ.get("AUDIFI_OPERATOR") or f"{user} at a console"
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise typer.BadParameter("must not be empty")
-    return value.strip()
-
-
-Reason = Annotated[str, typer.Option(help="The reason, for the audit log; only operators see it.", callback=_not_blank)]
-By = Annotated[
-    str,
-    typer.Option(
-        help="Your name, for the audit log; only operators see it.",
-        default_factory=_default_operator,
-        show_default="AUDIFI_OPERATOR, else the system user",
-        callback=_not_blank,
-    ),
-]
-
-
 def run[Result](work: Callable[[Transaction], Awaitable[Result]]) -> Result:
     """Run it in one transaction on DATABASE_URL; an error is one sentence and exit status 1."""
 

@@ -11,13 +11,16 @@ from audifi.auth.session_checks import CheckedUser
 from audifi.core.http import problems as http_problems
 from audifi.core.http.dependencies import Now, services_of
 from audifi.core.http.openapi import operation_id, raises
+from audifi.core.http.routing import StrictRoute
 from audifi.masters import problems, schemas, uploads
 from audifi.masters.limits import UPLOADS, WRITES
 from audifi.masters.models import UploadKind
 from audifi.masters.reading import MasterId, manages, read_visible
 from audifi.masters.uploads import UploadRow
 
-router = APIRouter(prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id)
+router = APIRouter(
+    prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id, route_class=StrictRoute
+)
 
 LINK_LIFETIME = timedelta(minutes=5)
 UploadId = Annotated[UUID, Path(description="The upload's id.", examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]

@@ -12,6 +12,7 @@ from audifi.core.http.client_info import shortened
 from audifi.core.http.conditional import ExpectedVersion, set_etag
 from audifi.core.http.dependencies import ClientInfoDep, DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
+from audifi.core.http.routing import StrictRoute
 from audifi.core.http.schemas import Cursor, PageLimit
 from audifi.core.idempotency.dependencies import Idempotent
 from audifi.masters import problems, queries, rights, schemas, service, states
@@ -21,8 +22,10 @@ from audifi.masters.queries import FullMasterRow, MasterRow
 from audifi.masters.reading import MasterId, read_visible
 from audifi.masters.states import Actor
 
-router = APIRouter(prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id)
-rights_router = APIRouter(tags=["masters"], generate_unique_id_function=operation_id)
+router = APIRouter(
+    prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id, route_class=StrictRoute
+)
+rights_router = APIRouter(tags=["masters"], generate_unique_id_function=operation_id, route_class=StrictRoute)
 
 Admin = Annotated[CheckedUser, Depends(require_role("admin"))]
 StatusFilter = Annotated[MasterStatus | None, Query(description="Only masters with this status.", examples=["draft"])]

@@ -1,6 +1,6 @@
 """Object storage with S3's API: presigned URLs for clients, and the server's own transfers.
 
-botocore signs, httpx2 transfers (docs/decisions/0035-files.md). Nothing is public: each request is signed.
+botocore signs, httpx2 transfers (docs/decisions/0036-files.md). Nothing is public: each request is signed.
 """
 
 import base64
