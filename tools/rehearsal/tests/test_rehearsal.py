@@ -24,12 +24,17 @@ from tools.rehearsal.rehearsal import PRODUCTION, STAGING, Rehearsal, wait_for_e
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
 
 PROBE = "server/audifi/health/probe.py"
-NEVER_HEALTHY = (PROBE, "return probing.done() and not probing.cancelled() and probing.result()", "return False")
+NEVER_HEALTHY = (
+    PROBE,
+    'return probing.result() if probing.done() else "disconnected"',
+    'return "disconnected"',
+)
 CRASHES = ("server/audifi/serve.py", "    logs.configure()\n", '    sys.exit("made to crash")\n')
 CRASHES_ON_DEMAND = (
     PROBE,
-    'await connection.execute("SELECT 1")',
-    """if await connection.fetchval("SELECT to_regclass('rehearsed_crash') IS NOT NULL"):
+    "is_read_only: bool = await connection.fetchval(IS_READ_ONLY)",
+    """is_read_only: bool = await connection.fetchval(IS_READ_ONLY)
+                if await connection.fetchval("SELECT to_regclass('rehearsed_crash') IS NOT NULL"):
                     __import__("os")._exit(1)""",
 )
 """After the rehearsal has created that table, each probe of the database ends the process."""
