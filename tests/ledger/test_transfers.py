@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from audifi.core.config.validators import CURRENCIES
 from audifi.core.db.database import Database
 from audifi.core.http.problems import Problem
 from audifi.ledger import problems, service
@@ -43,6 +44,13 @@ def test_unsupported_currency_is_named() -> None:
     [error] = problems.currency_unsupported().errors
 
     assert (error.code, error.pointer) == ("currency_unsupported", "/currency")
+
+
+def test_each_currency_of_the_settings_has_an_asset(ledger_url: str) -> None:
+    async def act(database: Database) -> Any:
+        return await database.fetch_sql("SELECT code FROM ledger_assets WHERE kind = 'currency'")
+
+    assert {row[0] for row in run(ledger_url, act)} == CURRENCIES
 
 
 def test_postings_to_one_account_are_netted(ledger_url: str) -> None:
