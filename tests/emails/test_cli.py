@@ -10,7 +10,7 @@ from audifi.cli import app as console
 from audifi.emails.cli import NEXT_STEPS
 from audifi.emails.models import EmailEventName
 from tests.emails.test_webhook import post
-from tests.support.api import APP_URL, SECRETS
+from tests.support.api import APP_URL, FILES, SECRETS
 from tests.support.app import App
 from tests.support.clients import Client
 from tests.support.fixtures import StartApp
@@ -21,7 +21,7 @@ TIME = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 def audifi(database_url: str, *arguments: str, **environment: str) -> Result:
-    variables = SECRETS | {"DATABASE_URL": database_url, "APP_URL": APP_URL, "SENDGRID_API_KEY": "SG.x"}
+    variables = SECRETS | FILES | {"DATABASE_URL": database_url, "APP_URL": APP_URL, "SENDGRID_API_KEY": "SG.x"}
     return CliRunner().invoke(console, ["emails", *arguments], env=variables | {"FORCE_COLOR": None} | environment)
 
 
