@@ -611,7 +611,10 @@ def without(part: Any, keyword: str, value: str | None = None) -> Any:
     if not isinstance(part, dict):
         return part
     if value is None:
-        return {name: without(member, keyword) for name, member in part.items() if name != keyword}
+        kept = {name: member for name, member in part.items() if name != keyword}
+        names = kept.pop("properties", {})  # fields of a body, which may have any name
+        fields = {"properties": {name: without(field, keyword) for name, field in names.items()}} if names else {}
+        return {name: without(member, keyword) for name, member in kept.items()} | fields
     return {
         name: [other for other in member if other != value] if name == keyword else without(member, keyword, value)
         for name, member in part.items()

@@ -11,7 +11,7 @@ SET_UP = PAGE[PAGE.index("## First-time set-up") : PAGE.index("### The database"
 
 
 def test_environments_are_restricted_to_their_branches(tmp_path: Path) -> None:
-    step = SET_UP[SET_UP.index("# 4. ") : SET_UP.index("# 5. ")]
+    [step] = re.findall(r"^# \d\. The environments .*?(?=^# \d\. )", SET_UP, re.MULTILINE | re.DOTALL)
 
     done = run(step, tmp_path, fakes="gh")
 
