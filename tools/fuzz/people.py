@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -102,12 +103,18 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
 
 def use_existing_ids(case: Case[Any]) -> None:
     """Ask for resources that the request's account owns, unless a check has made its access token invalid."""
-    client = crowd.with_token(str(case.headers.get("Authorization", "")).removeprefix("Bearer "))
-    if client is None:
-        return
-    ids = {name: value for feature in feature_fixtures() for name, value in feature.ids(client).items()}
+    ids = ids_of(str(case.headers.get("Authorization", "")).removeprefix("Bearer "))
     if case.path_parameters.keys() <= ids.keys():
         case.path_parameters = {name: ids[name] for name in case.path_parameters}
+
+
+@cache
+def ids_of(access_token: str) -> dict[str, Any]:
+    """Create what the token's account can ask for, once; return the ids by their names in the contract."""
+    client = crowd.with_token(access_token)
+    if client is None:
+        return {}
+    return {name: value for feature in feature_fixtures() for name, value in feature.ids(client).items()}
 
 
 def link_or_code() -> dict[str, Any]:
