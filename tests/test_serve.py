@@ -241,7 +241,7 @@ def test_client_on_slow_link_gets_its_response() -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,  # it starts a server for each of up to 5 tries
         check=True,
     )
     outcomes = Counter(json.loads(done.stdout))
