@@ -25,7 +25,8 @@ from tests.support.sendgrid import SendGrid
 from tests.support.statements import Statement
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+# One worker: each other one would make the database again.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans")]
 
 READ_WHOLE = {
     "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",
