@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
+# Python compiles each module once, and not in each of the hundreds of processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Two per core: tests wait for servers more than they compute.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
