@@ -13,7 +13,7 @@ TO_REVERSE = UUID("01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d18")
 ROWS = f"""
 INSERT INTO users (id, email, email_key, role, created_at) VALUES ('{ADMIN}', '{ADDRESS}', '{ADDRESS}', 'admin', now());
 INSERT INTO ledger_assets (code, kind, scale) SELECT 'share:' || n, 'share', 0 FROM generate_series(1, 5000) AS n;
-SELECT count(ledger_post_v1(gen_random_uuid(), id::text, 'deposit',
+SELECT count(ledger_post_v1(gen_random_uuid(), id::text, 'adjustment',
         ARRAY['user/' || id || '/available/USD/0', 'provider//external/USD/*'], ARRAY[2500, -2500],
         now() - random() * interval '1 year'))
     FROM (SELECT id FROM users LIMIT 5000) AS users;
@@ -21,9 +21,9 @@ SELECT count(ledger_post_v1(gen_random_uuid(), 'shares ' || id, 'sale',
         ARRAY['ipo//issuance/' || code || '/0', 'user/' || gen_random_uuid() || '/shares/' || code || '/0'],
         ARRAY[-10, 10], now()))
     FROM ledger_assets WHERE kind = 'share';
-SELECT ledger_post_v1('{TO_REVERSE}', 'admin', 'deposit',
+SELECT ledger_post_v1('{TO_REVERSE}', 'admin', 'adjustment',
     ARRAY['user/{ADMIN}/available/USD/0', 'provider//external/USD/*'], ARRAY[1, -1], now());
-SELECT count(ledger_post_v1(gen_random_uuid(), 'admin ' || n, 'deposit',
+SELECT count(ledger_post_v1(gen_random_uuid(), 'admin ' || n, 'adjustment',
         ARRAY['user/{ADMIN}/available/USD/0', 'provider//external/USD/*'], ARRAY[n, -n], now()))
     FROM generate_series(1, 50) AS n;
 INSERT INTO ledger_holds (id, account_id, amount, key, purpose, expires_at, created_at)

@@ -51,7 +51,7 @@ async def post(
     database: Database,
     *postings: tuple[AccountRef, int],
     key: str | None = None,
-    kind: str = "deposit",
+    kind: str = "adjustment",
     now: datetime = NOW,
     **values: Any,
 ) -> PostedTransfer:
@@ -63,7 +63,7 @@ async def post_in(
     transaction: Transaction,
     *postings: tuple[AccountRef, int],
     key: str | None = None,
-    kind: str = "deposit",
+    kind: str = "adjustment",
     now: datetime = NOW,
     **values: Any,
 ) -> PostedTransfer:

@@ -66,8 +66,8 @@ def test_unknown_owner_is_named(ledger_url: str, owner: str, sentence: str) -> N
 def test_transfers_are_listed_with_their_entries(ledger_url: str, user_id: UUID) -> None:
     listed = output_of(ledger_url, "transfers", "--limit", "1")
 
-    assert re.search(rf"deposit +user +{user_id} +available +USD +60\.00 +60\.00 +INV-7", listed)
-    assert re.search(r"deposit +provider .* external +USD +-60\.00", listed)
+    assert re.search(rf"adjustment +user +{user_id} +available +USD +60\.00 +60\.00 +INV-7", listed)
+    assert re.search(r"adjustment +provider .* external +USD +-60\.00", listed)
 
 
 def test_reversal_records_who_and_why(ledger_url: str, user_id: UUID) -> None:

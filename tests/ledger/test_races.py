@@ -252,4 +252,4 @@ def test_deadlock_is_retried_and_counted(ledger_url: str) -> None:
 
     assert run(ledger_url, act) == ((98, 0), (98, 0))
     assert ("database_conflicts", "deadlock") in counted
-    assert counted.count(("ledger_transfers", "deposit")) == 4  # none of a transaction that was rolled back
+    assert counted.count(("ledger_transfers", "adjustment")) == 4  # none of a transaction that was rolled back

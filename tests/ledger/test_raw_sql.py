@@ -97,7 +97,7 @@ ATTACKS = {
         INVALID,
     ),
     "delete an open hold": ("DELETE FROM ledger_holds", NO_CHANGE),
-    "truncate holds": ("TRUNCATE ledger_holds", NO_CHANGE),
+    "truncate holds": ("TRUNCATE ledger_holds CASCADE", NO_CHANGE),
     "lower a hold": ("UPDATE ledger_holds SET amount = 1", NO_CHANGE),
     "hold another account": (f"UPDATE ledger_holds SET account_id = {BEN}", NO_CHANGE),
     "open a hold again": (

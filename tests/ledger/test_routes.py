@@ -50,7 +50,7 @@ def three_days(account: AccountRef) -> Callable[[Database], Awaitable[Any]]:
 
     async def act(database: Database) -> Any:
         await deposit(database, account, 100, reference="=cmd()")
-        await move(database, account, external(), 30, now=NOW + DAY, kind="payout")
+        await move(database, account, external(), 30, now=NOW + DAY, kind="correction")
         return await deposit(database, account, 5, now=NOW + 2 * DAY)
 
     return act
@@ -128,7 +128,7 @@ def test_statement_is_newest_first_with_balances(owner: Client, app: App) -> Non
         (2, -30, 70),
         (1, 100, 100),
     ]
-    assert [each["kind"] for each in rows] == ["deposit", "payout", "deposit"]
+    assert [each["kind"] for each in rows] == ["adjustment", "correction", "adjustment"]
     assert second["next_cursor"] is None
     for page in (first, second):
         assert (page["opening_balance"], page["closing_balance"], page["asset"]) == (0, 75, "USD")
@@ -168,8 +168,8 @@ def test_export_is_csv_with_decimals_and_without_formulas(owner: Client, app: Ap
     assert answer.headers["content-disposition"] == 'attachment; filename="entries.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [(row["kind"], row["reference"], row["amount"], row["balance_after"]) for row in rows] == [
-        ("deposit", "'=cmd()", "1.00", "1.00"),
-        ("payout", "", "-0.30", "0.70"),
+        ("adjustment", "'=cmd()", "1.00", "1.00"),
+        ("correction", "", "-0.30", "0.70"),
     ]
     assert answer.text.count("\r\n") == 3
 
@@ -180,7 +180,7 @@ def test_export_of_many_entries_is_streamed_in_full(owner: Client, app: App) -> 
     async def act(database: Database) -> Any:
         await deposit(database, balance_of(owner), 1)
         await database.fetch_sql(
-            "SELECT ledger_post_v1(gen_random_uuid(), gen_random_uuid()::text, 'deposit', $1, $2, $3)"
+            "SELECT ledger_post_v1(gen_random_uuid(), gen_random_uuid()::text, 'adjustment', $1, $2, $3)"
             " FROM generate_series(1, 1010)",
             [balance_of(owner).address, external().address],
             [1, -1],

@@ -230,3 +230,11 @@ def test_transfer_of_shares_is_not_reversed(ledger_url: str) -> None:
         return await code_of(reverse(database, issued.transfer_id))
 
     assert run(ledger_url, act) == "409 transfer.not_reversible"
+
+
+def test_reversal_leaves_deposits_and_payouts_to_their_own_undo(ledger_url: str) -> None:
+    async def act(database: Database) -> Any:
+        deposited = await deposit(database, available(uuid4()), 5, kind="dispute_won")
+        return await code_of(reverse(database, deposited.transfer_id))
+
+    assert run(ledger_url, act) == "409 transfer.not_reversible"

@@ -111,7 +111,7 @@ def list_accounts(
     """List balances, the last changed ones first. Stripes of an account are added up."""
 
     async def work(tx: Transaction) -> list[BalanceRow]:
-        owner_id = await _owner_id(tx, owner) if owner else None
+        owner_id = await find_owner(tx, owner) if owner else None
         return await tx.fetch_all(ACCOUNTS, BalanceRow, owner_id=owner_id, owner_kind=kind, limit=limit)
 
     show(
@@ -183,7 +183,7 @@ def reverse_transfer(transfer_id: UUID, reason: Reason, by: By) -> None:
     typer.echo(f"{transfer_id} is reversed by {run(work).transfer_id}.")
 
 
-async def _owner_id(tx: Transaction, owner: str) -> UUID:
+async def find_owner(tx: Transaction, owner: str) -> UUID:
     try:
         return UUID(owner)
     except ValueError:

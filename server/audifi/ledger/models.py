@@ -77,6 +77,7 @@ class Account(Base):
         CheckConstraint(f"posted BETWEEN -{MAX_AMOUNT} AND {MAX_AMOUNT}", name="posted"),
         CheckConstraint("held >= 0", name="held"),
         CheckConstraint("posted - held >= floor", name="floor"),
+        CheckConstraint("purpose <> 'debt' OR posted <= 0", name="debt"),
         {"postgresql_with": {"fillfactor": "50"}},  # balances change in place (HOT)
     )
 

@@ -36,6 +36,15 @@ def account_frozen() -> Problem:
     return Problem(403, "account.frozen", "Account frozen", "Nothing can leave this account. Contact support.")
 
 
+def account_in_debt() -> Problem:
+    return Problem(
+        403,
+        "account.in_debt",
+        "Account in debt",
+        "A payment was charged back beyond the balance. Deposit what the `debt` account shows, then try again.",
+    )
+
+
 def transfer_key_reused() -> Problem:
     return Problem(
         409, "transfer.key_reused", "Transfer key reused", "This key belongs to another transfer; use a new one."
@@ -59,7 +68,7 @@ def transfer_not_reversible() -> Problem:
         409,
         "transfer.not_reversible",
         "Transfer not reversible",
-        "It moved shares, or it is the ledger's own: use the operation that undoes it.",
+        "It moved shares, or a deposit, dispute or payout: use the operation that undoes it.",
     )
 
 
@@ -88,6 +97,7 @@ _BY_STATE: Mapping[str, Callable[[], Problem]] = {
     "LG003": transfer_key_reused,
     "LG004": hold_not_open,
     "LG005": hold_amount_exceeded,
+    "LG007": account_in_debt,
 }
 _BY_CONSTRAINT: Mapping[str, Callable[[], Problem]] = {
     "uq_ledger_transfers_reverses": transfer_already_reversed,
@@ -105,7 +115,7 @@ def problem_of(error: asyncpg.PostgresError) -> Problem | None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what the ledger refuses into problems: around each statement that calls `ledger_post_v1` or writes holds."""
+    """Turn what the ledger refuses into problems: around each statement that calls `ledger_post_v2` or writes holds."""
     try:
         yield
     except asyncpg.PostgresError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Text, Uuid, and_, bindparam, func, select, text
+from sqlalchemy import BigInteger, Text, Uuid, and_, bindparam, exists, func, select, text
 
 from audifi.core.db.database import Database
 from audifi.core.db.pagination import PagedList
@@ -14,6 +14,12 @@ from audifi.ledger.accounts import Purpose
 from audifi.ledger.models import Account, Asset, AssetKind, Entry, OwnerKind, Transfer
 
 CSV_BATCH_ROWS = 1000
+
+
+# Entries that sum to nothing leave nothing behind; a hold is part of a balance.
+IS_EMPTY = Statement(
+    select(~exists().where(Account.owner_kind == "user", Account.owner_id == bindparam("user_id"), Account.posted != 0))
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The ledger for the other features: each function writes in the caller's transaction.
 
 Transfers and holds are refused by the database (docs/decisions/0035-ledger.md). A feature that needs fewer round trips
-calls `ledger_post_v1` from a function of its own, inside `problems.refusals()`.
+calls `ledger_post_v2` from a function of its own, inside `problems.refusals()`.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,13 @@ from audifi.ledger.models import Account, Asset, AssetKind, Entry, Hold, OwnerKi
 _assets, _accounts = Asset.__table__, Account.__table__
 _entries, _holds, _transfers = Entry.__table__, Hold.__table__, Transfer.__table__
 
+HAVE_THEIR_OWN_UNDO = frozenset({"deposit", "dispute", "dispute_won", "payout", "payout_returned", "debt_payment"})
+"""Kinds of transfers that `reverse` refuses: rows of a feature say what became of them."""
+
 POST = Statement(
     text(
-        "SELECT transfer_id, is_replay FROM ledger_post_v1(:id, :key, :kind, :addresses, :amounts, :now, :reference,"
-        " :actor_id, :operator, :reason, :occurred_at, :settles, :reverses, :allow_frozen)"
+        "SELECT transfer_id, is_replay FROM ledger_post_v2(:id, :key, :kind, :addresses, :amounts, :now, :reference,"
+        " :actor_id, :operator, :reason, :occurred_at, :settles, :reverses, :allow_frozen, :allow_debt)"
     ).columns(transfer_id=Uuid, is_replay=Boolean)
 )
 OPEN_ASSET = Statement(postgresql.insert(_assets).values(parameters("code", "kind", "scale")).on_conflict_do_nothing())
@@ -60,6 +63,7 @@ VOID_HOLD = Statement(
 )
 ENTRIES_TO_REVERSE = Statement(
     select(
+        _transfers.c.kind,
         _transfers.c.reverses,
         _assets.c.kind.label("asset_kind"),
         _assets.c.code.label("asset"),
@@ -111,6 +115,8 @@ class NewTransfer:
     """The transfer that this one undoes; `reverse` sets it."""
     allow_frozen: bool = False
     """Whether it may take from frozen accounts: what others than the owner decide."""
+    allow_debt: bool = False
+    """Whether what it takes from users' available balances beyond what they have becomes their debt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,7 @@ class _KnownHold:
 
 @dataclass(frozen=True, slots=True)
 class _EntryToReverse:
+    kind: str
     reverses: UUID | None
     asset_kind: str
     asset: str
@@ -156,6 +163,8 @@ class _EntryToReverse:
 
 async def post(transaction: Transaction, *, transfer: NewTransfer, now: datetime) -> PostedTransfer:
     """Post all entries of a transfer, or none. One round trip; the transaction is READ COMMITTED.
+
+    What a user gets as `available` pays the user's debt in that asset first, whatever the transfer.
 
     Raises:
         Problem: `balance.insufficient` with `missing`, `balance.limit_exceeded`, `account.frozen`,
@@ -179,6 +188,7 @@ async def post(transaction: Transaction, *, transfer: NewTransfer, now: datetime
             settles=transfer.settles,
             reverses=transfer.reverses,
             allow_frozen=transfer.allow_frozen,
+            allow_debt=transfer.allow_debt,
         )
     assert posted is not None  # noqa: S101 - the function returns a row
     if not posted.is_replay:
@@ -256,7 +266,7 @@ async def reverse(
         raise problems.transfer_not_found()
     if entries[0].reverses is not None:
         raise problems.transfer_is_reversal()
-    if any(entry.asset_kind == "share" for entry in entries):
+    if entries[0].kind in HAVE_THEIR_OWN_UNDO or any(entry.asset_kind == "share" for entry in entries):
         raise problems.transfer_not_reversible()
     postings = [
         Posting(AccountRef(entry.owner_kind, entry.owner_id, entry.purpose, entry.asset, entry.stripe), -entry.amount)
@@ -281,5 +291,5 @@ async def open_asset(transaction: Transaction, *, code: str, kind: AssetKind, sc
 
 
 def count_transfer(transaction: Transaction, kind: str) -> None:
-    """Count a transfer once it is committed; `post` does. For functions that call `ledger_post_v1` themselves."""
+    """Count a transfer once it is committed; `post` does. For functions that call `ledger_post_v2` themselves."""
     transaction.count("ledger_transfers", kind)
