@@ -12,6 +12,7 @@ def set_defaults() -> None:
     """Set the defaults of all settings except DATABASE_URL."""
     os.environ.setdefault("ENVIRONMENT", "development")
     os.environ.setdefault("HOST", "localhost")
+    os.environ.setdefault("FUNDING", "development" if os.environ["ENVIRONMENT"] == "development" else "operator")
     os.environ.setdefault("APP_URL", "http://localhost:3000")
     os.environ.setdefault("MAIL_FOLDER", str(DATA / "mail"))
     os.environ.setdefault("RATE_LIMIT_FACTOR", "100")  # a suite of end-to-end tests is one client

@@ -12,13 +12,14 @@ from audifi.auth.feature import FEATURE as AUTH
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.stack import add_middleware
 from audifi.emails.feature import FEATURE as EMAILS
+from audifi.funding.feature import FEATURE as FUNDING
 from audifi.health.feature import FEATURE as HEALTH
 from audifi.health.router import PATH as HEALTH_PATH
 from audifi.ledger.feature import FEATURE as LEDGER
 from audifi.masters.feature import FEATURE as MASTERS
 from audifi.services import RETENTION_TIMES, Services, running
 
-FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS, LEDGER, MASTERS)
+FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS, LEDGER, FUNDING, MASTERS)
 # FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 

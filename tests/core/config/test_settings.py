@@ -105,6 +105,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAIL_FROM", "AudiFi\n<s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
         ("MAIL_FROM", "s3cr3t", "MAIL_FROM: must be a mailbox such as"),
         ("MAIL_FROM", "Audi, Fi <s3cr3t@a.example>", "MAIL_FROM: must be a mailbox such as"),
+        ("FUNDING", "development", "FUNDING: must not be development in production"),
+        ("FUNDING", "s3cr3t", "FUNDING: Input should be 'operator' or 'development'"),
         ("SENDGRID_API_KEY", "SG.s3cr3t\nx", "SENDGRID_API_KEY: contains spaces"),
         ("SENDGRID_API_KEY", "SG.s3cr3t\xe9", "SENDGRID_API_KEY: contains spaces"),
         ("RATE_LIMIT_FACTOR", "2", "RATE_LIMIT_FACTOR: is for development only"),

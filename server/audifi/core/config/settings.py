@@ -155,6 +155,8 @@ class Settings(DatabaseSettings):
     mail_from: Mailbox = ""
     """`AudiFi <hello@audifi.example>`, a sender verified by SendGrid. Default: sign-in@ the host of `app_url`."""
     mail_folder: Path = Path(".data/mail")
+    funding: Literal["operator", "development"] = "operator"
+    """Who says that money came in or went out: operators, or in development each account for itself."""
     currencies: Currencies = ("USD", "EUR")
     """The currencies that money may be in, separated by commas (ISO 4217). One with balances must stay."""
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
@@ -194,6 +196,13 @@ class Settings(DatabaseSettings):
         others = {info.data.get(name) for name in SECRETS}
         if any(caller.secret in others for caller in value):
             raise ValueError(f"must have other secrets than {', '.join(map(str.upper, SECRETS))}")
+        return value
+
+    @field_validator("funding")
+    @classmethod
+    def _check_real_money_in_production(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("environment") == "production" and value == "development":
+            raise ValueError("must not be development in production")
         return value
 
     @field_validator("app_url")

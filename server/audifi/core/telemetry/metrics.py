@@ -77,6 +77,7 @@ class Metrics(Collector):
         self._events: Counter[tuple[str, str]] = Counter(dict.fromkeys(KNOWN_EVENTS, 0))
         self._invariant_violations: dict[str, int] = {}
         self._open_holds = 0
+        self._payout_ages: dict[str, float] = {"requested": 0.0, "submitted": 0.0}
         self._pools: dict[str, tuple[int, Callable[[], int], Callable[[], int]]] = {}
         """By name: the size, and how many connections are in use and idle."""
         self._pool_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -137,6 +138,10 @@ class Metrics(Collector):
         """Record how many holds of the ledger are open."""
         self._open_holds = count
 
+    def record_payout_age(self, status: str, seconds: float) -> None:
+        """Record how long the oldest open payout has had its status; 0 if there is none."""
+        self._payout_ages[status] = seconds
+
     def record_invariant(self, name: str, violations: int) -> None:
         """Record what the last check of an invariant found."""
         self._invariant_violations[name] = violations
@@ -189,6 +194,12 @@ class Metrics(Collector):
             counts = {name: count for (counted, name), count in events if counted == event}
             yield _counter(event, documentation, [label], counts)
         yield GaugeMetricFamily("ledger_holds_open", "Open holds of the ledger, at the last sweep.", self._open_holds)
+        ages = GaugeMetricFamily(
+            "payouts_age_seconds", "Time for which the oldest open payout has had its status.", labels=["status"]
+        )
+        for payout_status, seconds in list(self._payout_ages.items()):
+            ages.add_metric([payout_status], seconds)
+        yield ages
         violations = GaugeMetricFamily(
             "invariant_violations", "Rows that violated an invariant at the last nightly check.", labels=["invariant"]
         )

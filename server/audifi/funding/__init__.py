@@ -1,0 +1,1 @@
+"""Money in and out: deposits, their disputes, and payouts."""

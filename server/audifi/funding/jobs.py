@@ -1,0 +1,98 @@
+"""What is done with open payouts every 30 seconds: send them, ask for them, and measure their age."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, func, select
+
+from audifi.core.db.database import Database, Transaction
+from audifi.core.db.statements import Statement
+from audifi.core.http.problems import Problem
+from audifi.core.jobs.queue import Schedule
+from audifi.core.telemetry.redaction import describe_error
+from audifi.funding import payouts
+from audifi.funding.models import Payout, PayoutStatus
+from audifi.funding.payouts import COLUMNS, IS_OPEN, PayoutRow
+from audifi.funding.providers import Answer, PayoutProvider, payout_provider
+
+if TYPE_CHECKING:
+    from audifi.services import Services
+
+logger = logging.getLogger(__name__)
+
+EVERY_30_SECONDS = "* * * * * */30"
+BATCH = 100
+OPEN: tuple[PayoutStatus, ...] = ("requested", "submitted")
+
+_payouts = Payout.__table__
+OPEN_PAYOUTS = Statement(
+    select(*COLUMNS).where(IS_OPEN, _payouts.c.provider == bindparam("provider")).order_by(_payouts.c.id).limit(BATCH)
+)
+OLDEST = Statement(
+    select(_payouts.c.status, func.min(func.coalesce(_payouts.c.submitted_at, _payouts.c.created_at)).label("since"))
+    .where(IS_OPEN)
+    .group_by(_payouts.c.status)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OldestRow:
+    status: str
+    since: datetime
+
+
+async def process_payouts(database: Database, provider: PayoutProvider, *, name: str, now: datetime) -> None:
+    """Send requested payouts, and ask for submitted ones: the server may have stopped between any two steps."""
+    for payout in await database.fetch_all(OPEN_PAYOUTS, PayoutRow, provider=name):
+        try:
+            answer = (
+                await _send(database, provider, payout, now)
+                if payout.status == "requested"
+                else (await provider.find(payout))
+            )
+            if answer:
+                await _record(database, payout, answer, now)
+        except Problem as problem:  # canceled meanwhile, in debt, frozen
+            logger.info("payout not sent: id=%s code=%s", payout.id, problem.code)
+        except Exception as error:  # noqa: BLE001 - one payout must not keep the others waiting; its age raises an alert
+            logger.warning("payout without answer: id=%s error=%s", payout.id, describe_error(error))
+
+
+async def _send(database: Database, provider: PayoutProvider, payout: PayoutRow, now: datetime) -> Answer:
+    async def submit(transaction: Transaction) -> None:
+        await payouts.submit(transaction, payout_id=payout.id, now=now)
+
+    await database.run(submit)
+    return await provider.send(payout)
+
+
+async def _record(database: Database, payout: PayoutRow, answer: Answer, now: datetime) -> None:
+    if answer.status == "submitted":
+        return
+    record = payouts.payout_paid if answer.status == "paid" else payouts.payout_failed
+
+    async def end(transaction: Transaction) -> None:
+        await record(transaction, payout_id=payout.id, reference=answer.reference, now=now)
+
+    await database.run(end)
+
+
+async def payout_ages(database: Database, *, now: datetime) -> dict[str, float]:
+    """Return how long the oldest payout of each open status has been waiting, in seconds."""
+    rows = await database.fetch_all(OLDEST, OldestRow)
+    return dict.fromkeys(OPEN, 0.0) | {row.status: (now - row.since).total_seconds() for row in rows}
+
+
+def schedules(services: "Services") -> list[Schedule]:
+    database, clock, settings = services.background_database, services.clock, services.settings
+    provider = payout_provider(settings)
+
+    async def process() -> None:
+        if provider:
+            await process_payouts(database, provider, name=settings.funding, now=clock())
+        for status, seconds in (await payout_ages(database, now=clock())).items():
+            services.metrics.record_payout_age(status, seconds)
+
+    return [Schedule(name="payouts", cron=EVERY_30_SECONDS, run=process)]
