@@ -23,7 +23,9 @@ from audifi.core.db.base import Base
 type MasterType = Literal["track", "album"]
 type MasterStatus = Literal["draft", "submitted", "rejected", "approved", "offered", "archived"]
 type RightsHolder = Literal["owner", "licensee"]
-type EventName = Literal["submitted", "approved", "rejected", "offered", "suspended", "restored", "archived"]
+type EventName = Literal[
+    "submitted", "approved", "rejected", "offered", "offer_ended", "suspended", "restored", "archived"
+]
 type UploadKind = Literal["audio", "cover"]
 type UploadStatus = Literal["pending", "verifying", "verified", "failed", "replaced"]
 type UploadFailure = Literal[

@@ -78,7 +78,10 @@ ARCHIVE = _transition(
 )
 SUSPEND = _transition(NOT_SUSPENDED, suspended_at=bindparam("now"))
 RESTORE = _transition(MASTERS.c.suspended_at.is_not(None), suspended_at=null())
-MARK_TRACKS = Statement(update(TRACKS).where(TRACKS.c.master_id == bindparam("master_id")).values(offered=True))
+END_OFFER = _transition(MASTERS.c.status == "offered", status="approved")
+MARK_TRACKS = Statement(
+    update(TRACKS).where(TRACKS.c.master_id == bindparam("master_id")).values(offered=bindparam("are_offered"))
+)
 OTHERS = aliased(MasterTrack)
 OFFERED_ELSEWHERE = Statement(
     select(OTHERS.master_id)
@@ -141,10 +144,20 @@ async def offer(tx: Transaction, *, master_id: UUID, now: datetime) -> None:
         master = await _read(tx, master_id)
         raise problems.suspended() if master.suspended_at is not None else problems.not_approved()
     try:
-        await tx.execute(MARK_TRACKS, master_id=master_id)
+        await tx.execute(MARK_TRACKS, master_id=master_id, are_offered=True)
     except asyncpg.UniqueViolationError:  # uq_master_tracks_isrc: the statement changes no other key
         raise problems.isrc_already_offered() from None
     await _record(tx, "offered", master_id, SYSTEM, now)
+
+
+async def end_offer(tx: Transaction, *, master_id: UUID, now: datetime) -> None:
+    """Return an offered master to approved, in the transaction that ends its offering without any share sold.
+
+    Its metadata can be changed again, and its recordings may be in another offered master.
+    """
+    await tx.execute(END_OFFER, master_id=master_id)
+    await tx.execute(MARK_TRACKS, master_id=master_id, are_offered=False)
+    await _record(tx, "offer_ended", master_id, SYSTEM, now)
 
 
 async def archive(tx: Transaction, *, artist_id: UUID, master_id: UUID, now: datetime) -> FullMasterRow:
