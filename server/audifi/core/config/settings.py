@@ -1,6 +1,7 @@
 """Settings from environment variables. An invalid one stops the start; the error names it but not its value."""
 
 import os
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -146,6 +147,16 @@ class Settings(DatabaseSettings):
     docs_enabled: bool = True
     """Whether /docs and /openapi.json are served."""
 
+    platform_bps: int = Field(default=1000, ge=0, le=5000)
+    """The platform's part of the revenue of masters, in hundredths of a percent. An offering keeps what it was at its
+    launch; so with the next two."""
+    sale_fee_bps: int = Field(default=500, ge=0, le=5000)
+    """The platform's part of an offering's proceeds."""
+    resale_fee_bps: int = Field(default=0, ge=0, le=500)
+    """The platform's part of each resale."""
+    proceeds_delay_days: int = Field(default=7, ge=0, le=365)
+    """How long the proceeds of an offering are pending before their artist can spend them."""
+
     sendgrid_api_key: ApiKey | None = Field(default=None, validate_default=True)
     """Required in production. Without it, in development, e-mails are printed and kept in `mail_folder`."""
     sendgrid_api_url: Url = "https://api.sendgrid.com"
@@ -236,6 +247,10 @@ class Settings(DatabaseSettings):
     @property
     def reviews_masters(self) -> bool:
         return self.environment == "production" if self.master_review is None else self.master_review
+
+    @property
+    def proceeds_delay(self) -> timedelta:
+        return timedelta(days=self.proceeds_delay_days)
 
     @property
     def deployment(self) -> str:

@@ -66,6 +66,21 @@ class StoredResponse:
     is_replay: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What `idempotency_claim_v1` needs, for an effect that claims its key and stores its answer in one statement."""
+
+    key_id: bytes
+    lock: int
+    fingerprint: bytes
+
+
+def make_claim(*, user_id: UUID, key: str, request: bytes) -> Claim:
+    """Return the claim of an account's key for a request, given by its `fingerprint`."""
+    key_id = hashlib.sha256(user_id.bytes + key.encode()).digest()
+    return Claim(key_id=key_id, lock=int.from_bytes(key_id[:8], signed=True), fingerprint=request)
+
+
 def parse_key(header: str | None) -> str:
     """Return the key; the draft's quotes around it (RFC 8941, 3.3.3) may be left out, as Stripe's clients do.
 
@@ -113,18 +128,17 @@ async def run_once(
         Problem: 409 while the first request is in progress, 422 where the key was used for another request, and
             whatever the effect raises.
     """
-    key_id = hashlib.sha256(user_id.bytes + key.encode()).digest()
-    lock = int.from_bytes(key_id[:8], signed=True)
+    claim = make_claim(user_id=user_id, key=key, request=request)
 
     async def attempt(transaction: Transaction) -> StoredResponse:
-        claim = await transaction.fetch_one(CLAIM, ClaimRow, lock=lock, id=key_id)
-        assert claim is not None  # noqa: S101 - an outer join from one row
-        if not claim.acquired:
+        row = await transaction.fetch_one(CLAIM, ClaimRow, lock=claim.lock, id=claim.key_id)
+        assert row is not None  # noqa: S101 - an outer join from one row
+        if not row.acquired:
             raise problems.key_in_progress()
-        if claim.fingerprint is not None and claim.status is not None and claim.body is not None:
-            return _replay(KeyRow(claim.fingerprint, claim.status, claim.body), request)
+        if row.fingerprint is not None and row.status is not None and row.body is not None:
+            return _replay(KeyRow(row.fingerprint, row.status, row.body), request)
         status, body = await effect(transaction)
-        await transaction.execute(STORE, id=key_id, fingerprint=request, status=status, body=body, created_at=now)
+        await transaction.execute(STORE, id=claim.key_id, fingerprint=request, status=status, body=body, created_at=now)
         return StoredResponse(status=status, body=body)
 
     try:
@@ -132,7 +146,7 @@ async def run_once(
     except (Problem, asyncpg.IntegrityConstraintViolationError):
         # The first request may have committed between this one's snapshot and its lock, and have been the reason for
         # the error: everything is rolled back, and the stored answer is there now.
-        stored = await database.fetch_one(FIND, KeyRow, id=key_id)
+        stored = await database.fetch_one(FIND, KeyRow, id=claim.key_id)
         if stored is None:
             raise
     return _replay(stored, request)
