@@ -4,7 +4,7 @@ import grimp
 
 from audifi.app import FEATURES
 
-ARROWS: set[tuple[str, str]] = {("funding", "ledger")}
+ARROWS: set[tuple[str, str]] = {("funding", "ledger"), ("ipos", "ledger"), ("ipos", "masters")}
 """(importer, imported) of two features, as their specification names them."""
 
 

@@ -15,11 +15,13 @@ from audifi.emails.feature import FEATURE as EMAILS
 from audifi.funding.feature import FEATURE as FUNDING
 from audifi.health.feature import FEATURE as HEALTH
 from audifi.health.router import PATH as HEALTH_PATH
+from audifi.ipos.feature import FEATURE as IPOS
 from audifi.ledger.feature import FEATURE as LEDGER
 from audifi.masters.feature import FEATURE as MASTERS
 from audifi.services import RETENTION_TIMES, Services, running
 
-FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS, LEDGER, FUNDING, MASTERS)
+# The first route that matches a path answers it: /masters/holdings before /masters/{master_id}.
+FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS, LEDGER, FUNDING, IPOS, MASTERS)
 # FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 

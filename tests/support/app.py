@@ -118,4 +118,4 @@ def check_invariants(database_url: str) -> None:
             await connection.close()
 
     violations = asyncio.run(run())
-    assert violations == []
+    assert not violations, violations

@@ -390,6 +390,334 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/masters/holdings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the account's shares
+         * @description Return the masters of which the account holds shares, with the shares' serials.
+         */
+        get: operations["listHoldings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/holdings/visibility": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Show or hide the account's name
+         * @description Say whether the account's name appears among the holders. It doesn't, before this is called.
+         */
+        put: operations["setHolderVisibility"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/holders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a master's holders
+         * @description Return who holds shares, in no order. Only names that their owners show are there.
+         */
+        get: operations["listHolders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/shares/{serial}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a share's history
+         * @description Return where a share has been, the newest movement first.
+         */
+        get: operations["getShare"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an offering
+         * @description Return the master's newest offering and its progress. Only its artist and admins see a draft.
+         */
+        get: operations["getIpo"];
+        put?: never;
+        /**
+         * Draft an offering
+         * @description Draft the offering of a master's shares. Nothing is sold before the launch.
+         */
+        post: operations["createIpo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change a draft
+         * @description Replace the terms of a draft by all of the given ones.
+         */
+        patch: operations["changeIpo"];
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/launch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Launch an offering
+         * @description Fix the terms and create the shares. Purchases begin at `opens_at`; until then it can be taken back.
+         */
+        post: operations["launchIpo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/unlaunch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a launch back
+         * @description Make a scheduled offering a draft again, before it opens.
+         */
+        post: operations["unlaunchIpo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/allowlist": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replace the allowlist
+         * @description Say which accounts may buy before `allowlist_until`.
+         */
+        put: operations["setIpoAllowlist"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/mint-preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preview a purchase
+         * @description Return what a purchase would cost and give at this moment. Nothing is reserved.
+         */
+        get: operations["previewMint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/reservations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reserve shares
+         * @description Set shares aside for ten minutes, to pay meanwhile. A purchase with its id uses them.
+         */
+        post: operations["reserveShares"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/reservations/{reservation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Cancel a reservation
+         * @description Free the shares for others.
+         */
+        delete: operations["cancelReservation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/mint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Buy shares
+         * @description Pay and receive the shares at once, all of them or none. Serials are given in the order of payment.
+         */
+        post: operations["buyShares"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/purchases/{purchase_id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Withdraw from a purchase
+         * @description Give the shares back for the full price, within the offering's `reflection_hours`.
+         */
+        post: operations["withdrawPurchase"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End an offering now
+         * @description Pay the proceeds and keep what isn't sold, before `ends_at`.
+         */
+        post: operations["completeIpo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel an offering
+         * @description Cancel it: its artist before the first sale, an administrator also later. All buyers are refunded in full.
+         */
+        post: operations["cancelIpo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/masters/{master_id}/ipo/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause or resume an offering
+         * @description Stop purchases, or let them go on; for administrators.
+         */
+        post: operations["pauseIpo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/masters": {
         parameters: {
             query?: never;
@@ -721,6 +1049,35 @@ export interface components {
              * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
              */
             next_cursor: string | null;
+        };
+        /**
+         * Allowlist
+         * @description The whole list; it replaces the one before.
+         */
+        Allowlist: {
+            /**
+             * Entries
+             * @description Each account once.
+             */
+            entries: components["schemas"]["AllowlistEntry"][];
+        };
+        /**
+         * AllowlistEntry
+         * @description An account that may buy before the others.
+         */
+        AllowlistEntry: {
+            /**
+             * User Id
+             * Format: uuid
+             * @description The account.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            user_id: string;
+            /**
+             * Cap
+             * @description How many shares it may buy before `allowlist_until`; null for `max_per_account`.
+             */
+            cap?: number | null;
         };
         /**
          * Collaborator
@@ -1060,6 +1417,33 @@ export interface components {
             expires_at: string;
         };
         /**
+         * FirstMinters
+         * @description The artist and the first three accounts that bought in the offering get a part of each resale.
+         */
+        FirstMinters: {
+            /**
+             * @description The mode. (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            mode: "first_minters";
+            /**
+             * Artist Bps
+             * @description The artist's part.
+             * @example 1000
+             */
+            artist_bps: number;
+            /**
+             * Minter Bps
+             * @description The parts of the first buyers, in their order; none is more than the one before.
+             * @example [
+             *       500,
+             *       300,
+             *       100
+             *     ]
+             */
+            minter_bps: number[];
+        };
+        /**
          * FlowStarted
          * @description A started sign-in: the e-mail is queued.
          */
@@ -1117,6 +1501,364 @@ export interface components {
             version: string;
             /** @description The state of each dependency. */
             dependencies: components["schemas"]["Dependencies"];
+        };
+        /**
+         * Holder
+         * @description An account that holds shares.
+         */
+        Holder: {
+            /**
+             * Display Name
+             * @description Null for an account that doesn't show its name.
+             * @example Nina
+             */
+            display_name: string | null;
+            /**
+             * Shares
+             * @description How many.
+             * @example 10
+             */
+            shares: number;
+        };
+        /**
+         * HolderPage
+         * @description A part of the holders.
+         */
+        HolderPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Holder"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * Holding
+         * @description An account's shares of a master.
+         */
+        Holding: {
+            /**
+             * Master Id
+             * Format: uuid
+             * @description The master.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Title
+             * @description Of the master.
+             * @example Night drive
+             */
+            title: string;
+            /**
+             * Shares
+             * @description How many.
+             * @example 10
+             */
+            shares: number;
+            /**
+             * Serials
+             * @description Their serials, as ranges with both ends; the first 100 ranges.
+             */
+            serials: [
+                number,
+                number
+            ][];
+        };
+        /**
+         * HoldingPage
+         * @description A part of the account's holdings.
+         */
+        HoldingPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Holding"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * Ipo
+         * @description An offering of a master's shares.
+         */
+        Ipo: {
+            /**
+             * Id
+             * Format: uuid
+             * @description The offering.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Master Id
+             * Format: uuid
+             * @description Whose shares are offered.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Status
+             * @description `scheduled` until it opens, `ended` until it is settled after its end.
+             * @enum {string}
+             */
+            status: "draft" | "scheduled" | "live" | "ended" | "paused" | "completed" | "canceling" | "canceled";
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Total Shares
+             * @description All shares of the master.
+             * @example 1000
+             */
+            total_shares: number;
+            /**
+             * Retained Shares
+             * @description The shares that the artist keeps.
+             * @example 200
+             */
+            retained_shares: number;
+            /**
+             * Offered
+             * @description The shares that are sold.
+             * @example 800
+             */
+            offered: number;
+            /**
+             * Unit Price
+             * @description In base units of the currency.
+             * @example 2500
+             */
+            unit_price: number;
+            /**
+             * Max Per Account
+             * @description How many shares an account may buy.
+             * @example 100
+             */
+            max_per_account: number;
+            /**
+             * Min Shares
+             * @description If fewer are sold at the end, everybody is refunded.
+             * @example 100
+             */
+            min_shares: number;
+            /**
+             * Holders Bps
+             * @description The holders' part of the revenue.
+             * @example 5000
+             */
+            holders_bps: number;
+            /**
+             * Platform Bps
+             * @description The platform's part of the revenue.
+             * @example 1000
+             */
+            platform_bps: number;
+            /**
+             * Sale Fee Bps
+             * @description The platform's part of the proceeds.
+             * @example 500
+             */
+            sale_fee_bps: number;
+            /**
+             * Resale Fee Bps
+             * @description The platform's part of each resale.
+             * @example 0
+             */
+            resale_fee_bps: number;
+            /** @description Who gets a part of each resale. */
+            royalty: components["schemas"]["Royalty"];
+            /**
+             * Royalty To Holders Bps
+             * @description The part of the artist's royalty that goes to all holders.
+             * @example 0
+             */
+            royalty_to_holders_bps: number;
+            /**
+             * Lockup Days
+             * @description How long a share can't be resold after its purchase.
+             * @example 30
+             */
+            lockup_days: number;
+            /**
+             * Reflection Hours
+             * @description How long a buyer may withdraw.
+             * @example 48
+             */
+            reflection_hours: number;
+            /**
+             * Opens At
+             * Format: date-time
+             * @description When purchases begin.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            opens_at: string;
+            /**
+             * Allowlist Until
+             * @description Before this instant, only accounts on the allowlist may buy.
+             * @example 2026-12-02T18:00:00Z
+             */
+            allowlist_until: string | null;
+            /**
+             * Ends At
+             * Format: date-time
+             * @description When purchases end.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            ends_at: string;
+            /**
+             * Sold
+             * @description Shares that were bought and not given back.
+             * @example 320
+             */
+            sold: number;
+            /**
+             * Available
+             * @description Shares that can be bought now.
+             * @example 470
+             */
+            available: number;
+            /**
+             * Reserved
+             * @description Shares that are reserved for ten minutes.
+             * @example 10
+             */
+            reserved: number;
+            /**
+             * Buyers
+             * @description Accounts that have bought.
+             * @example 41
+             */
+            buyers: number;
+            /**
+             * Terms Sha256
+             * @description SHA-256 of the canonical JSON of the terms (RFC 8785), once launched; each purchase is bound to it.
+             * @example 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            terms_sha256: string | null;
+            /**
+             * Version
+             * @description Changes with each edit; send it as `If-Match`.
+             * @example 3
+             */
+            version: number;
+        };
+        /**
+         * IpoTerms
+         * @description The terms of an offering. They can be changed until it is launched.
+         */
+        IpoTerms: {
+            /**
+             * Currency
+             * @description ISO 4217; one of the API's currencies.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Total Shares
+             * @description All shares of the master. Each is `1 / total_shares` of the holders' part of the revenue, for ever.
+             * @example 1000
+             */
+            total_shares: number;
+            /**
+             * Retained Shares
+             * @description Of these, the shares that the artist keeps; the others are offered.
+             * @default 0
+             * @example 200
+             */
+            retained_shares?: number;
+            /**
+             * Unit Price
+             * @description The price of a share, in base units of the currency.
+             * @example 2500
+             */
+            unit_price: number;
+            /**
+             * Max Per Account
+             * @description How many shares an account may buy.
+             * @example 1000
+             */
+            max_per_account: number;
+            /**
+             * Min Shares
+             * @description If fewer are sold at the end, everybody is refunded.
+             * @default 0
+             * @example 100
+             */
+            min_shares?: number;
+            /**
+             * Holders Bps
+             * @description The holders' part of the revenue, in hundredths of a percent.
+             * @default 5000
+             * @example 5000
+             */
+            holders_bps?: number;
+            /**
+             * @description Who gets a part of each resale.
+             * @default {
+             *       "mode": "first_minters",
+             *       "artist_bps": 1000,
+             *       "minter_bps": [
+             *         500,
+             *         300,
+             *         100
+             *       ]
+             *     }
+             */
+            royalty?: components["schemas"]["Royalty"];
+            /**
+             * Royalty To Holders Bps
+             * @description The part of the artist's royalty that goes to all holders.
+             * @default 0
+             * @example 0
+             */
+            royalty_to_holders_bps?: number;
+            /**
+             * Lockup Days
+             * @description How long a share can't be resold after its purchase.
+             * @default 0
+             * @example 30
+             */
+            lockup_days?: number;
+            /**
+             * Reflection Hours
+             * @description How long a buyer may withdraw from a purchase.
+             * @default 0
+             * @example 48
+             */
+            reflection_hours?: number;
+            /**
+             * Opens At
+             * Format: date-time
+             * @description When purchases begin.
+             * @example 2026-12-01T18:00:00Z
+             */
+            opens_at: string;
+            /**
+             * Allowlist Until
+             * @description Before this instant, only accounts on the allowlist may buy.
+             * @example 2026-12-02T18:00:00Z
+             */
+            allowlist_until?: string | null;
+            /**
+             * Ends At
+             * Format: date-time
+             * @description When purchases end, at most 90 days after they began.
+             * @example 2026-12-31T18:00:00Z
+             */
+            ends_at: string;
         };
         /** MagicLinkRequest */
         MagicLinkRequest: {
@@ -1566,8 +2308,105 @@ export interface components {
              */
             collaborators?: components["schemas"]["Collaborator"][];
         };
+        /**
+         * MintPreview
+         * @description What a purchase would be, at this moment.
+         */
+        MintPreview: {
+            /**
+             * Quantity
+             * @description Shares.
+             * @example 10
+             */
+            quantity: number;
+            /**
+             * Unit Price
+             * @description In base units.
+             * @example 2500
+             */
+            unit_price: number;
+            /**
+             * Total
+             * @description Send it as `expected_total`.
+             * @example 25000
+             */
+            total: number;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Available
+             * @description Shares that can be bought now.
+             * @example 470
+             */
+            available: number;
+            /**
+             * Remaining Cap
+             * @description How many more the account may buy.
+             * @example 90
+             */
+            remaining_cap: number;
+            /**
+             * Next Serial
+             * @description The first serial, if nobody buys before; null if all are sold.
+             * @example 331
+             */
+            next_serial: number | null;
+            /**
+             * Minter Rank
+             * @description The account's place in the order of first purchases.
+             * @example 42
+             */
+            minter_rank: number;
+        };
+        /**
+         * Movement
+         * @description A share's move from one account to another.
+         */
+        Movement: {
+            /**
+             * Reason
+             * @description Why.
+             * @enum {string}
+             */
+            reason: "mint" | "sale" | "resale" | "refund" | "withdraw" | "custody" | "legal";
+            /**
+             * Price
+             * @description Of this share, in base units; null where nothing was paid.
+             * @example 2500
+             */
+            price: number | null;
+            /**
+             * At
+             * Format: date-time
+             * @description When.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            at: string;
+            /**
+             * Transfer Id
+             * Format: uuid
+             * @description In the ledger.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            transfer_id: string;
+        };
         /** @enum {string} */
         OwnerKind: "user" | "platform" | "provider" | "ipo" | "master" | "pool";
+        /**
+         * Pause
+         * @description Whether an offering is paused.
+         */
+        Pause: {
+            /**
+             * Paused
+             * @description True stops purchases, false lets them go on.
+             */
+            paused: boolean;
+        };
         /**
          * Payout
          * @description Money that goes out.
@@ -1696,6 +2535,93 @@ export interface components {
              */
             data: components["schemas"]["Proof"][];
         };
+        /**
+         * Provenance
+         * @description A share's history.
+         */
+        Provenance: {
+            /**
+             * Serial
+             * @description The share.
+             * @example 7
+             */
+            serial: number;
+            /**
+             * Holder
+             * @description The holder's name; null for one who doesn't show it.
+             * @example Nina
+             */
+            holder: string | null;
+            /**
+             * Movements
+             * @description The newest first; at most 100.
+             */
+            movements: components["schemas"]["Movement"][];
+        };
+        /**
+         * Purchase
+         * @description A settled purchase.
+         */
+        Purchase: {
+            /**
+             * Purchase Id
+             * Format: uuid
+             * @description The purchase.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            purchase_id: string;
+            /**
+             * Serials
+             * @description The shares' serials, as ranges with both ends.
+             */
+            serials: [
+                number,
+                number
+            ][];
+            /**
+             * Total
+             * @description Paid, in base units.
+             * @example 25000
+             */
+            total: number;
+            /**
+             * Transfer Id
+             * Format: uuid
+             * @description In the ledger.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            transfer_id: string;
+            /**
+             * Minter Rank
+             * @description The account's place in the order of first purchases.
+             * @example 42
+             */
+            minter_rank: number;
+        };
+        /**
+         * PurchaseRequest
+         * @description A purchase.
+         */
+        PurchaseRequest: {
+            /**
+             * Quantity
+             * @description Shares; all of them or none are bought.
+             * @example 10
+             */
+            quantity: number;
+            /**
+             * Expected Total
+             * @description What the buyer has agreed to pay, in base units.
+             * @example 2500
+             */
+            expected_total: number;
+            /**
+             * Reservation Id
+             * @description An open reservation of the same quantity.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            reservation_id?: string | null;
+        };
         /** @enum {string} */
         Purpose: "available" | "pending" | "debt" | "shares" | "fees" | "withholding" | "suspense" | "subscriptions" | "tax" | "provider_fees" | "external" | "bank" | "escrow" | "offering" | "issuance" | "bridge" | "pool";
         /**
@@ -1711,6 +2637,44 @@ export interface components {
              * @description If absent, the cookie is used.
              */
             refresh_token?: string | null;
+        };
+        /**
+         * Reservation
+         * @description Shares that are set aside.
+         */
+        Reservation: {
+            /**
+             * Id
+             * Format: uuid
+             * @description Send it with the purchase.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Quantity
+             * @description Shares.
+             * @example 10
+             */
+            quantity: number;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description When they are free again.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            expires_at: string;
+        };
+        /**
+         * ReservationRequest
+         * @description Shares to set aside for ten minutes.
+         */
+        ReservationRequest: {
+            /**
+             * Quantity
+             * @description Shares.
+             * @example 10
+             */
+            quantity: number;
         };
         /**
          * Reversal
@@ -1805,6 +2769,7 @@ export interface components {
         };
         /** @enum {string} */
         Role: "fan" | "artist" | "producer" | "admin";
+        Royalty: components["schemas"]["FirstMinters"] | components["schemas"]["Tiers"];
         /**
          * Session
          * @description A session of an account, on one device.
@@ -1954,6 +2919,43 @@ export interface components {
              * @example /studio
              */
             redirect_to: string | null;
+        };
+        /**
+         * Tiers
+         * @description The artist gets a part of each resale, which depends on the share's serial.
+         */
+        Tiers: {
+            /**
+             * @description The mode. (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            mode: "tiers";
+            /**
+             * Tiers
+             * @description Pairs of the last serial of a tier and its rate; the last tier ends at null. Rates don't rise.
+             * @example [
+             *       [
+             *         10,
+             *         1000
+             *       ],
+             *       [
+             *         50,
+             *         500
+             *       ],
+             *       [
+             *         100,
+             *         300
+             *       ],
+             *       [
+             *         null,
+             *         100
+             *       ]
+             *     ]
+             */
+            tiers: [
+                number | null,
+                number
+            ][];
         };
         /**
          * Tokens
@@ -2189,6 +3191,43 @@ export interface components {
              * @description null removes it.
              */
             display_name: string | null;
+        };
+        /**
+         * Visibility
+         * @description Whether the account's name appears among the holders.
+         */
+        Visibility: {
+            /**
+             * Is Public
+             * @description True shows the name.
+             */
+            is_public: boolean;
+        };
+        /**
+         * Withdrawal
+         * @description A purchase that was undone.
+         */
+        Withdrawal: {
+            /**
+             * Purchase Id
+             * Format: uuid
+             * @description The purchase.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            purchase_id: string;
+            /**
+             * Refunded
+             * @description Paid back, in base units.
+             * @example 25000
+             */
+            refunded: number;
+            /**
+             * Transfer Id
+             * Format: uuid
+             * @description In the ledger.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            transfer_id: string;
         };
         /**
          * FieldError
@@ -2533,6 +3572,126 @@ export interface components {
              * @example submitted
              */
             payout_status: components["schemas"]["PayoutStatus"];
+        };
+        /**
+         * SoldOut
+         * @description Fewer shares are left than were asked for.
+         */
+        SoldOut: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Available
+             * @description Shares that can be bought now.
+             * @example 3
+             */
+            available: number;
+        };
+        /**
+         * ChangedPrice
+         * @description The price isn't what the client expected.
+         */
+        ChangedPrice: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Total
+             * @description The price now, in base units.
+             * @example 25000
+             */
+            total: number;
         };
     };
     responses: {
@@ -5228,6 +6387,2365 @@ export interface operations {
                     };
                 };
             };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listHoldings: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldingPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    setHolderVisibility: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Visibility"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Visibility"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listHolders: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HolderPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    getShare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+                /** @description The share's serial. */
+                serial: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provenance"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    getIpo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    createIpo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IpoTerms"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.exists" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    changeIpo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the version to change. */
+                "if-match"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IpoTerms"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.not_editable";
+                    };
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.failed";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Precondition Required */
+            428: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.required";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    launchIpo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid" | "insufficient_user_authentication";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.not_editable" | "ipo.limit_reached" | "master.not_approved" | "master.suspended" | "isrc.already_offered" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    unlaunchIpo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.not_editable" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    setIpoAllowlist: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Allowlist"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.not_live";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    previewMint: {
+        parameters: {
+            query?: {
+                /** @description Shares. */
+                quantity?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MintPreview"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "ipo.allowlist_only";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    reserveShares: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReservationRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reservation"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "ipo.own" | "ipo.allowlist_only";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"]) & {
+                        /** @enum {string} */
+                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.sold_out" | "ipo.cap_exceeded" | "reservation.exists" | "reservation.paused" | "reservation.limit_reached" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    cancelReservation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+                /** @description The reservation's id. */
+                reservation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "reservation.not_open";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    buyShares: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PurchaseRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Purchase"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "ipo.allowlist_only" | "ipo.own" | "account.in_debt" | "account.frozen";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"] | components["schemas"]["ChangedPrice"] | components["schemas"]["InsufficientBalance"]) & {
+                        /** @enum {string} */
+                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.cap_exceeded" | "reservation.not_open" | "master.suspended" | "ipo.sold_out" | "price.changed" | "balance.insufficient" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    withdrawPurchase: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+                /** @description The purchase's id. */
+                purchase_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Withdrawal"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "withdrawal.closed" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    completeIpo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.minimum_not_reached" | "ipo.withdrawable" | "ipo.completed" | "ipo.not_live" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    cancelIpo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            202: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.has_sales" | "ipo.completed" | "ipo.not_live" | "idempotency_key.in_progress";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    pauseIpo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The master's id. */
+                master_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Pause"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ipo"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "ipo.not_live";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description Unprocessable Content */
             422: {
                 headers: {

@@ -1,0 +1,22 @@
+"""The feature as `audifi.app` lists it."""
+
+from fastapi import APIRouter
+
+from audifi.core.feature import Feature
+from audifi.ipos import router, shares
+from audifi.ipos.invariants import INVARIANTS
+from audifi.ipos.jobs import job_types, schedules
+
+ROUTER = APIRouter()
+for part in (shares.router, router.public, router.router):
+    ROUTER.routes.extend(part.routes)
+
+FEATURE = Feature(
+    name="ipos",
+    description="Offerings of a master's shares: terms, launch, purchases, and who holds the shares.",
+    router=ROUTER,
+    jobs=job_types,
+    schedules=schedules,
+    invariants=INVARIANTS,
+    cli="audifi.ipos.cli:ipos",
+)

@@ -1,0 +1,13 @@
+import pytest
+
+from tests.ipos.offerings import Offering, approved_master
+from tests.support.app import App
+from tests.support.clients import Client
+from tests.support.sendgrid import SendGrid
+
+
+@pytest.fixture
+def offering(app: App, client: Client, sendgrid: SendGrid) -> Offering:
+    """An approved master of an artist who has signed in."""
+    artist = client.sign_in()
+    return Offering(app=app, sendgrid=sendgrid, artist=artist, master_id=approved_master(app, artist))

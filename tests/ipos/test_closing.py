@@ -1,0 +1,167 @@
+"""The end of an offering."""
+
+import asyncio
+from datetime import timedelta
+
+from audifi.ipos import closing, purchases
+from tests.ipos.offerings import Offering, balance, code, make_admin, post, user_id
+from tests.support import databases
+
+
+def sweep(offering: Offering) -> None:
+    """Run what runs every half a minute."""
+
+    async def run() -> None:
+        async with databases.connect_pools(offering.app.database_url) as database:
+            now = offering.now()
+            await purchases.expire_reservations(database, now=now)
+            await closing.close_due(database, proceeds_delay=timedelta(days=7), now=now)
+            await closing.release_due(database, now=now)
+
+    asyncio.run(run())
+
+
+def status(offering: Offering) -> str:
+    return str(offering.get()["status"])
+
+
+def test_last_sale_completes_the_offering_and_pays(offering: Offering) -> None:
+    producer = offering.buyer(money=1)
+    databases.execute(
+        offering.app.database_url,
+        "INSERT INTO master_collaborators (master_id, position, user_id, name, role, split_bps)"
+        f" VALUES ('{offering.master_id}', 1, '{user_id(producer)}', 'A producer', 'producer', 3333)",
+    )
+    ipo = offering.open(total_shares=15, retained_shares=5, max_per_account=10)
+    buyer = offering.buyer(money=2500)
+
+    assert offering.buy(buyer, 10).status_code == 201
+
+    assert status(offering) == "completed"
+    asset = f"share:{ipo['id']}"
+    assert balance(offering.app, buyer, "shares", asset) == 10
+    assert balance(offering.app, offering.artist, "shares", asset) == 5
+    fee = 2500 * 500 // 10_000
+    part = (2500 - fee) * 3333 // 10_000
+    assert balance(offering.app, producer, "pending") == part
+    assert balance(offering.app, offering.artist, "pending") == 2500 - fee - part
+    assert code(offering.buy(offering.buyer())) == "409 ipo.ended"
+    offering.pass_time(buyer, producer, days=7)
+    sweep(offering)
+    sweep(offering)
+    assert balance(offering.app, offering.artist) == 2500 - fee - part
+    assert balance(offering.app, offering.artist, "pending") == 0
+
+
+def test_artist_ends_an_offering_and_keeps_the_rest(offering: Offering) -> None:
+    ipo = offering.open(min_shares=2)
+    buyer, stranger = offering.buyer(), offering.buyer()
+    path = f"{offering.path}/complete"
+
+    assert code(post(offering.artist, path)) == "409 ipo.minimum_not_reached"
+    offering.buy(buyer, 2)
+    assert code(post(stranger, path)) == "404 not_found"
+    completed = post(offering.artist, path)
+
+    assert (completed.status_code, completed.json()["status"]) == (200, "completed")
+    assert balance(offering.app, offering.artist, "shares", f"share:{ipo['id']}") == 998
+    assert code(post(offering.artist, path)) == "409 ipo.completed"
+
+
+def test_offering_completes_at_its_end(offering: Offering) -> None:
+    offering.open()
+    offering.buy(offering.buyer(), 2)
+    sweep(offering)
+    assert status(offering) == "live"
+
+    offering.pass_time(days=10)
+    assert status(offering) == "ended"
+    sweep(offering)
+
+    assert status(offering) == "completed"
+
+
+def test_completion_waits_for_withdrawals(offering: Offering) -> None:
+    ipo = offering.open(total_shares=10, retained_shares=0, max_per_account=10, reflection_hours=2)
+    first, second = offering.buyer(), offering.buyer()
+    purchase = offering.buy(first, 4).json()
+    offering.buy(second, 6)
+    sweep(offering)
+
+    assert status(offering) == "ended"
+    assert code(post(offering.artist, f"{offering.path}/complete")) == "409 ipo.withdrawable"
+    assert post(first, f"{offering.path}/purchases/{purchase['purchase_id']}/withdraw").status_code == 200
+    offering.pass_time(hours=2)
+    sweep(offering)
+
+    assert status(offering) == "completed"
+    assert balance(offering.app, offering.artist, "shares", f"share:{ipo['id']}") == 4
+
+
+def test_failed_offering_refunds_everybody(offering: Offering) -> None:
+    ipo = offering.open(min_shares=10)
+    buyers = [offering.buyer(money=1000) for _ in range(2)]
+    for buyer in buyers:
+        offering.buy(buyer, 4)
+    offering.pass_time(*buyers, days=10)
+
+    sweep(offering)
+
+    assert status(offering) == "canceled"
+    assert [balance(offering.app, buyer) for buyer in buyers] == [1000, 1000]
+    assert balance(offering.app, offering.artist, "shares", f"share:{ipo['id']}") == 0
+    assert offering.draft().status_code == 201
+
+
+def test_artist_cancels_before_the_first_sale_only(offering: Offering) -> None:
+    offering.open()
+    path = f"{offering.path}/cancel"
+    buyer = offering.buyer(money=1000)
+    assert code(post(buyer, path)) == "404 not_found"
+    offering.buy(buyer, 4)
+
+    assert code(post(offering.artist, path)) == "409 ipo.has_sales"
+    canceled = post(make_admin(offering.app, offering.buyer()), path)
+
+    assert (canceled.status_code, canceled.json()["status"]) == (202, "canceling")
+    assert code(offering.buy(buyer)) == "409 ipo.ended"
+    sweep(offering)
+    assert status(offering) == "canceled"
+    assert balance(offering.app, buyer) == 1000
+    assert code(post(offering.artist, path)) == "409 ipo.not_live"
+
+
+def test_unsold_offering_is_canceled_by_its_artist(offering: Offering) -> None:
+    offering.open()
+
+    assert post(offering.artist, f"{offering.path}/cancel").status_code == 202
+    sweep(offering)
+
+    assert status(offering) == "canceled"
+
+
+def test_completed_offering_cannot_be_canceled(offering: Offering) -> None:
+    offering.open()
+    offering.buy(offering.buyer(), 1)
+    completed = post(offering.artist, f"{offering.path}/complete")
+
+    assert completed.status_code == 200, completed.text
+    assert code(post(offering.artist, f"{offering.path}/cancel")) == "409 ipo.completed"
+
+
+def test_expired_reservations_are_freed_and_paused(offering: Offering) -> None:
+    offering.open()
+    buyer = offering.buyer()
+    path = f"{offering.path}/reservations"
+    reservation = post(buyer, path, {"quantity": 5}).json()
+    offering.pass_time(buyer, minutes=10)
+
+    assert code(offering.buy(buyer, 5, reservation_id=reservation["id"])) == "409 reservation.not_open"
+    sweep(offering)
+    sweep(offering)
+
+    assert offering.get()["reserved"] == 0
+    refused = post(buyer, path, {"quantity": 5})
+    assert code(refused) == "409 reservation.paused"
+    offering.pass_time(buyer, seconds=int(refused.headers["Retry-After"]))
+    assert post(buyer, path, {"quantity": 5}).status_code == 201
