@@ -8,6 +8,6 @@ from tests.support.sendgrid import SendGrid
 
 @pytest.fixture
 def offering(app: App, client: Client, sendgrid: SendGrid) -> Offering:
-    """An approved master of an artist who has signed in."""
+    """An approved master of a signed-in artist."""
     artist = client.sign_in()
     return Offering(app=app, sendgrid=sendgrid, artist=artist, master_id=approved_master(app, artist))

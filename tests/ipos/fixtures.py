@@ -82,7 +82,7 @@ BACKGROUND = (
 
 
 def use(client: Client) -> None:
-    """Call each operation once, as an artist who is an admin, and as a buyer."""
+    """Call each operation once, as an artist with the role of an admin, and as a buyer."""
     artist = Client(client.http, client.sendgrid, email=ARTIST_ADDRESS).sign_in()
     buyer = Client(client.http, client.sendgrid, email=BUYER_ADDRESS).sign_in()
     path, selling = f"/masters/{DRAFTED}/ipo", f"/masters/{SELLING}/ipo"

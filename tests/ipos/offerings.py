@@ -66,7 +66,7 @@ class Offering:
         return ipo
 
     def pass_time(self, *clients: Client, **duration: float) -> None:
-        """Move the clock, and keep the sessions of the artist and of these clients."""
+        """Move the clock, and keep the sessions of the artist and the clients."""
         left = timedelta(**duration)
         while left > timedelta(0):
             step = min(left, timedelta(days=5))

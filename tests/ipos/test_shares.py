@@ -1,4 +1,4 @@
-"""Who holds shares, and each share's history."""
+"""Holders, holdings, and each share's history."""
 
 from tests.ipos.offerings import Offering, code, post
 

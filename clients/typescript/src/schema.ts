@@ -439,7 +439,7 @@ export interface paths {
         };
         /**
          * List a master's holders
-         * @description Return who holds shares, in no order. Only names that their owners show are there.
+         * @description Return the accounts that hold shares, in no order. Only names that their owners show are there.
          */
         get: operations["listHolders"];
         put?: never;
@@ -1678,7 +1678,7 @@ export interface components {
              * @example 0
              */
             resale_fee_bps: number;
-            /** @description Who gets a part of each resale. */
+            /** @description The parties of each resale, and their parts. */
             royalty: components["schemas"]["Royalty"];
             /**
              * Royalty To Holders Bps
@@ -1768,13 +1768,13 @@ export interface components {
             currency: string;
             /**
              * Total Shares
-             * @description All shares of the master. Each is `1 / total_shares` of the holders' part of the revenue, for ever.
+             * @description All shares of the master. Each is `1 / total_shares` of the holders' part of the revenue, without end.
              * @example 1000
              */
             total_shares: number;
             /**
              * Retained Shares
-             * @description Of these, the shares that the artist keeps; the others are offered.
+             * @description The shares that the artist keeps; the others are offered.
              * @default 0
              * @example 200
              */
@@ -1806,7 +1806,7 @@ export interface components {
              */
             holders_bps?: number;
             /**
-             * @description Who gets a part of each resale.
+             * @description The parties of each resale, and their parts.
              * @default {
              *       "mode": "first_minters",
              *       "artist_bps": 1000,

@@ -1,4 +1,4 @@
-"""Offerings of a master's shares, their purchases, and who holds the shares.
+"""Offerings of a master's shares, their purchases, and the holders of the shares.
 
 Step: expand
 """

@@ -1,1 +1,1 @@
-"""Offerings of a master's shares, their purchases, and who holds them."""
+"""Offerings of a master's shares, their purchases, and their holders."""

@@ -255,7 +255,7 @@ async def start_cancel(
         master_id: whose offering it is.
         by: who cancels it.
         now: the instant.
-        artist_id: its artist, who can cancel before the first sale; None for those who can cancel later, too.
+        artist_id: its artist, if the artist cancels: only before the first sale. None also allows it later.
 
     Raises:
         Problem: 404, 409.

@@ -98,7 +98,7 @@ class Ipo(Base):
     sold: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """Shares that have a serial; those withdrawn are among them, and aren't sold again."""
     returned: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    """Of these, the ones that were withdrawn or refunded."""
+    """Shares of `sold` that were withdrawn or refunded."""
     reserved: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     buyers: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """How many accounts have bought: the ordinal of the last one."""
@@ -109,7 +109,7 @@ class Ipo(Base):
     launched_at: Mapped[datetime | None] = mapped_column(Instant)
     closed_at: Mapped[datetime | None] = mapped_column(Instant)
     minters: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
-    """The first three accounts that had bought at completion, who may get a part of resales."""
+    """The first three buyers at completion; the royalty may give them a part of resales."""
 
 
 class IpoEvent(Base):

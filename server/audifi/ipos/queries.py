@@ -161,7 +161,7 @@ class LotRow:
 
 @dataclass(frozen=True, slots=True)
 class ShareRow:
-    """Who holds a share."""
+    """The holder of a share."""
 
     display_name: str | None
 

@@ -31,9 +31,9 @@ class IpoTerms(RequestModel):
     currency: CurrencyCode
     """ISO 4217; one of the API's currencies."""
     total_shares: Shares
-    """All shares of the master. Each is `1 / total_shares` of the holders' part of the revenue, for ever."""
+    """All shares of the master. Each is `1 / total_shares` of the holders' part of the revenue, without end."""
     retained_shares: Annotated[int, Field(strict=True, ge=0, lt=MAX_SHARES, examples=[200])] = 0
-    """Of these, the shares that the artist keeps; the others are offered."""
+    """The shares that the artist keeps; the others are offered."""
     unit_price: UnitPrice
     """The price of a share, in base units of the currency."""
     max_per_account: Shares
@@ -43,7 +43,7 @@ class IpoTerms(RequestModel):
     holders_bps: HoldersBps = 5000
     """The holders' part of the revenue, in hundredths of a percent."""
     royalty: Royalty = DEFAULT_ROYALTY
-    """Who gets a part of each resale."""
+    """The parties of each resale, and their parts."""
     royalty_to_holders_bps: Annotated[int, Field(strict=True, ge=0, le=10_000, examples=[0])] = 0
     """The part of the artist's royalty that goes to all holders."""
     lockup_days: Days = 0
@@ -90,7 +90,7 @@ class Ipo(ResponseModel):
     resale_fee_bps: int = Field(examples=[0])
     """The platform's part of each resale."""
     royalty: Royalty
-    """Who gets a part of each resale."""
+    """The parties of each resale, and their parts."""
     royalty_to_holders_bps: int = Field(examples=[0])
     """The part of the artist's royalty that goes to all holders."""
     lockup_days: int = Field(examples=[30])

@@ -1,4 +1,4 @@
-"""`/api/v1/masters/…`: who holds shares, and each share's history."""
+"""`/api/v1/masters/…`: holders, holdings, and each share's history."""
 
 from typing import Annotated
 from uuid import UUID
@@ -54,7 +54,7 @@ async def set_holder_visibility(
 async def list_holders(
     request: Request, database: DatabaseDep, master_id: MasterId, limit: PageLimit = 20, cursor: Cursor = None
 ) -> schemas.HolderPage:
-    """Return who holds shares, in no order. Only names that their owners show are there."""
+    """Return the accounts that hold shares, in no order. Only names that their owners show are there."""
     ipo = await _launched(database, master_id)
     page = await queries.HOLDERS.fetch(
         database, services_of(request).cursors, sort="account_id", limit=limit, cursor=cursor, ipo_id=ipo.id
