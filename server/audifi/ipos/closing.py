@@ -14,6 +14,7 @@ from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
 from audifi.core.http.problems import Problem
+from audifi.core.jobs.each import for_each
 from audifi.ipos import problems
 from audifi.ipos.events import CLOCK, Actor, record
 from audifi.ipos.lots import INSERT_LOT, INSERT_MOVEMENT, MINT_RETURNED, MOVE_ALL_LOTS
@@ -108,7 +109,11 @@ FINISH_CANCEL = Statement(
 )
 DUE = Statement(
     select(*IPO_COLUMNS)
-    .where(_is_running, or_(_ipos.c.ends_at <= bindparam("now"), _ipos.c.sold == _ipos.c.offered))
+    .where(
+        _is_running,
+        or_(_ipos.c.ends_at <= bindparam("now"), _ipos.c.sold == _ipos.c.offered),
+        or_(_ipos.c.sold - _ipos.c.returned < _ipos.c.min_shares, ~_withdrawable),
+    )
     .order_by(_ipos.c.ends_at)
     .limit(100)
 )
@@ -298,7 +303,8 @@ async def refund(database: Database, *, ipo_id: UUID, now: datetime) -> int:
 
 async def close_due(database: Database, *, proceeds_delay: timedelta, now: datetime) -> None:
     """Complete or begin to cancel each offering that has ended or is sold out, and go on with refunds."""
-    for ipo in await database.fetch_all(DUE, IpoRow, now=now):
+
+    async def close(ipo: IpoRow) -> None:
         try:
             async with database.transaction() as tx:
                 await complete(tx, ipo_id=ipo.id, proceeds_delay=proceeds_delay, now=now)
@@ -307,16 +313,21 @@ async def close_due(database: Database, *, proceeds_delay: timedelta, now: datet
                 async with database.transaction() as tx:
                     if await tx.execute(CANCEL_FAILED, ipo_id=ipo.id):
                         await record(tx, "canceling", ipo_id=ipo.id, by=CLOCK, now=now)
-    for row in await database.fetch_all(CANCELING, IdRow):
-        await refund(database, ipo_id=row.id, now=now)
+
+    async def go_on(ipo: IdRow) -> None:
+        await refund(database, ipo_id=ipo.id, now=now)
+
+    await for_each(await database.fetch_all(DUE, IpoRow, now=now), close)
+    await for_each(await database.fetch_all(CANCELING, IdRow), go_on)
 
 
 async def release_due(database: Database, *, now: datetime) -> None:
     """Make pending proceeds available whose time has come, each in its own transaction."""
-    for key in await database.fetch_all(DUE_PROCEEDS, ProceedsKey, now=now):
+
+    async def release(key: ProceedsKey) -> None:
         async with database.transaction() as tx:
             row = await tx.fetch_one(RELEASE, ReleasedRow, of_ipo=key.ipo_id, of_user=key.user_id, now=now)
-            if row is not None:
+            if row is not None:  # else another machine was first
                 await ledger.post(
                     tx,
                     transfer=NewTransfer(
@@ -331,3 +342,5 @@ async def release_due(database: Database, *, now: datetime) -> None:
                     ),
                     now=now,
                 )
+
+    await for_each(await database.fetch_all(DUE_PROCEEDS, ProceedsKey, now=now), release)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from audifi.services import Services
 
 REFUND = "ipo_refund"
+EVERY_30_SECONDS = "* * * * * */30"
 
 
 def job_types(services: "Services") -> Sequence[JobType]:
@@ -25,10 +26,19 @@ def job_types(services: "Services") -> Sequence[JobType]:
 def schedules(services: "Services") -> Sequence[Schedule]:
     """Return what runs every half a minute."""
 
-    async def sweep() -> None:
-        database, now = services.background_database, services.clock()
-        await purchases.expire_reservations(database, now=now)
-        await closing.close_due(database, proceeds_delay=services.settings.proceeds_delay, now=now)
-        await closing.release_due(database, now=now)
+    database, clock = services.background_database, services.clock
 
-    return [Schedule(name="ipo_sweep", cron="* * * * * */30", run=sweep)]
+    async def expire() -> None:
+        await purchases.expire_reservations(database, now=clock())
+
+    async def close() -> None:
+        await closing.close_due(database, proceeds_delay=services.settings.proceeds_delay, now=clock())
+
+    async def release() -> None:
+        await closing.release_due(database, now=clock())
+
+    return [
+        Schedule(name="ipo_reservation_expiry", cron=EVERY_30_SECONDS, run=expire),
+        Schedule(name="ipo_close", cron=EVERY_30_SECONDS, run=close),
+        Schedule(name="ipo_proceeds_release", cron=EVERY_30_SECONDS, run=release),
+    ]

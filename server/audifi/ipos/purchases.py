@@ -28,6 +28,7 @@ from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
 from audifi.core.http.problems import Problem
 from audifi.core.idempotency.service import Claim
+from audifi.core.jobs.each import for_each
 from audifi.ipos import problems
 from audifi.ipos.lots import INSERT_MOVEMENT, MOVE_LOTS
 from audifi.ipos.models import Ipo, IpoBuyer, IpoPurchase, IpoReservation
@@ -311,16 +312,16 @@ async def cancel_reservation(database: Database, *, user_id: UUID, master_id: UU
         await _free(tx, row)
 
 
-async def expire_reservations(database: Database, *, now: datetime) -> int:
-    """Free expired reservations, each in its own transaction; return how many."""
-    count = 0
-    for row in await database.fetch_all(EXPIRED, IdRow, now=now):
+async def expire_reservations(database: Database, *, now: datetime) -> None:
+    """Free expired reservations, each in its own transaction."""
+
+    async def expire(row: IdRow) -> None:
         async with database.transaction() as tx:
             reserved = await tx.fetch_one(EXPIRE_RESERVATION, ReservedRow, reservation_id=row.id, now=now)
             if reserved is not None:  # else it was used or canceled meanwhile
                 await _free(tx, reserved)
-                count += 1
-    return count
+
+    await for_each(await database.fetch_all(EXPIRED, IdRow, now=now), expire)
 
 
 async def _free(tx: Transaction, row: ReservedRow) -> None:

@@ -300,6 +300,26 @@ def test_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
     assert asyncio.run(run()) >= 3
 
 
+def test_failed_schedule_is_reported_and_runs_again(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    reported: list[str] = []
+
+    async def fail() -> None:
+        raise ExceptionGroup("2 failed", [OSError("secret"), ValueError("secret")])
+
+    async def run() -> None:
+        async with databases.connect_pools(url) as database:
+            jobs = JobQueue(database, report=lambda _error, subject, _fields: reported.append(subject))
+            jobs.schedule(Schedule(name="tick", cron="* * * * * *", run=fail))
+            jobs.start()
+            await until(lambda: len(reported) >= 2)
+            await jobs.stop()
+
+    asyncio.run(run())
+    assert set(reported) == {"schedule tick"}
+    assert "scheduled work failed: name=tick" in caplog.text
+    assert "secret" not in caplog.text + "".join(record.__dict__.get("exception", "") for record in caplog.records)
+
+
 def test_pgqueuers_log_contains_no_values(url: str, caplog: pytest.LogCaptureFixture) -> None:
     async def handler(_: bytes) -> None:
         async with databases.connect_pools(url) as database:

@@ -182,7 +182,7 @@ class JobQueue:
             attempt = _attempting(job_type, self._on_result, self._report)
             worker.entrypoint(job_type.name, on_failure="hold")(attempt)
         for schedule in self._schedules:
-            worker.schedule(schedule.name, schedule.cron, clean_old=True)(_scheduled(schedule.run))
+            worker.schedule(schedule.name, schedule.cron, clean_old=True)(_scheduled(schedule, self._report))
         return worker
 
 
@@ -233,9 +233,15 @@ def _attempting(
     return attempt
 
 
-def _scheduled(run: Callable[[], Awaitable[None]]) -> Callable[[PgqueuerSchedule], Awaitable[None]]:
+def _scheduled(schedule: Schedule, report: ErrorReporter | None) -> Callable[[PgqueuerSchedule], Awaitable[None]]:
     async def once(_: PgqueuerSchedule) -> None:
-        await run()
+        try:
+            await schedule.run()
+        except Exception as error:  # noqa: BLE001 - the next time comes anyway
+            fields = {"exception": format_traceback(error)}  # not exc_info, which shows values
+            logger.error("scheduled work failed: name=%s", schedule.name, extra=fields)  # noqa: TRY400
+            if report:
+                report(error, f"schedule {schedule.name}", {})
 
     return once
 

@@ -1,0 +1,19 @@
+"""Work on many things of which each may fail without keeping the others waiting."""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+
+async def for_each[T](items: Iterable[T], handle: Callable[[T], Awaitable[object]]) -> None:
+    """Call `handle` with each item, one after the other, also after one has failed.
+
+    Raises:
+        ExceptionGroup: of all that `handle` raised, at the end.
+    """
+    errors = []
+    for item in items:
+        try:
+            await handle(item)
+        except Exception as error:  # noqa: BLE001 - raised at the end
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} failed", errors)
