@@ -120,7 +120,7 @@ def fund(app: App, client: Client, amount: int, purpose: Purpose = "available", 
 def balance(app: App, client: Client, purpose: str = "available", asset: str = "USD") -> int:
     value = databases.fetch_value(
         app.database_url,
-        "SELECT coalesce(sum(posted), 0) FROM ledger_accounts AS a JOIN ledger_assets AS s ON s.id = a.asset_id"
+        "SELECT coalesce(sum(posted), 0)::bigint FROM ledger_accounts AS a JOIN ledger_assets AS s ON s.id = a.asset_id"
         f" WHERE owner_id = '{user_id(client)}' AND purpose = '{purpose}' AND code = '{asset}'",
     )
     return int(str(value))
