@@ -19,9 +19,16 @@ def redact(text: str) -> str:
 
 
 def format_traceback(error: BaseException) -> str:
-    """Return a traceback as Python prints it, the first cause first, with each error as `describe_error` has it."""
-    causes = reversed(list(iter_causes(error)))
-    return "\n".join("".join(traceback.format_tb(cause.__traceback__)) + describe_error(cause) for cause in causes)
+    """Return a traceback as Python prints it, the first cause first, with each error as `describe_error` has it.
+
+    The errors of a group come before the group.
+    """
+    parts = []
+    for cause in reversed(list(iter_causes(error))):
+        members = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
+        parts += [format_traceback(member) for member in members]
+        parts.append("".join(traceback.format_tb(cause.__traceback__)) + describe_error(cause))
+    return "\n".join(parts)
 
 
 def describe_error(error: BaseException) -> str:
