@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -303,12 +303,15 @@ def test_schedule_runs_on_one_machine_at_a_time(url: str) -> None:
 def test_failed_schedule_is_reported_and_runs_again(url: str, caplog: pytest.LogCaptureFixture) -> None:
     reported: list[str] = []
 
+    def report(_error: BaseException, subject: str, _fields: Mapping[str, str]) -> None:
+        reported.append(subject)
+
     async def fail() -> None:
         raise ExceptionGroup("2 failed", [OSError("one"), ValueError("another")])
 
     async def run() -> None:
         async with databases.connect_pools(url) as database:
-            jobs = JobQueue(database, report=lambda _error, subject, _fields: reported.append(subject))
+            jobs = JobQueue(database, report=report)
             jobs.schedule(Schedule(name="tick", cron="* * * * * *", run=fail))
             jobs.start()
             await until(lambda: len(reported) >= 2)

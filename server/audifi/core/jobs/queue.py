@@ -5,7 +5,7 @@ pgqueuer keeps the queue (docs/decisions/0010-jobs.md); this module gives it con
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,6 @@ from sqlalchemy import column, literal_column, table
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.db.statements import Record
-from audifi.core.telemetry.error_reporting import ErrorReporter
 from audifi.core.telemetry.outage_log import OutageLog
 from audifi.core.telemetry.redaction import describe_error, format_traceback
 
@@ -46,6 +45,8 @@ JOBS_KEPT = timedelta(days=30)
 type Handler = Callable[[bytes], Awaitable[None]]
 type OnResult = Callable[[str, str], None]
 """Called after each attempt with the job type and `succeeded`, `retried` or `failed`."""
+type Report = Callable[[BaseException, str, Mapping[str, str]], None]
+"""`ErrorReporter`: called with an error, where it happened, and tags."""
 
 
 def without_values(record: logging.LogRecord) -> bool:
@@ -96,7 +97,7 @@ class JobQueue:
         database: Database,
         *,
         on_result: OnResult = lambda _job_type, _result: None,
-        report: ErrorReporter | None = None,
+        report: Report | None = None,
     ) -> None:
         """Create the queue.
 
@@ -197,9 +198,7 @@ def expired_jobs(now: datetime) -> list[ExpiredRows]:
     ]
 
 
-def _attempting(
-    job_type: JobType, on_result: OnResult, report: ErrorReporter | None
-) -> Callable[[Job], Awaitable[None]]:
+def _attempting(job_type: JobType, on_result: OnResult, report: Report | None) -> Callable[[Job], Awaitable[None]]:
     def give_up(error: Exception, job: Job) -> None:
         on_result(job_type.name, "failed")
         if report:
@@ -233,7 +232,7 @@ def _attempting(
     return attempt
 
 
-def _scheduled(schedule: Schedule, report: ErrorReporter | None) -> Callable[[PgqueuerSchedule], Awaitable[None]]:
+def _scheduled(schedule: Schedule, report: Report | None) -> Callable[[PgqueuerSchedule], Awaitable[None]]:
     async def once(_: PgqueuerSchedule) -> None:
         try:
             await schedule.run()
