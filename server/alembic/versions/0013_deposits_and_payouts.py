@@ -97,7 +97,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("returned_by_id", name=op.f("uq_deposit_disputes_returned_by_id")),
         sa.UniqueConstraint("transfer_id", name=op.f("uq_deposit_disputes_transfer_id")),
     )
-    op.create_index("ix_deposit_disputes_deposit_id", "deposit_disputes", ["deposit_id"], unique=False)
 
     op.create_table(
         "payouts",
