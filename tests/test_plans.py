@@ -26,7 +26,7 @@ from tests.support.sendgrid import SendGrid
 from tests.support.statements import Statement
 
 # One worker: each other one would make the database again.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans"), pytest.mark.timeout(900)]
 
 READ_WHOLE = {
     "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",

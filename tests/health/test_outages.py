@@ -116,9 +116,9 @@ def test_silent_network_signs_nobody_out(start_api: StartApi, postgres_server: P
 def test_too_many_connections(start_api: StartApi, own_postgres: Postgres) -> None:
     databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
     url = tcp_url(own_postgres).replace("postgres:secret", "guest:secret")
-    api = start_api(url)
 
-    with databases.full(url):
+    with databases.full(url):  # before the server has a connection that it could keep
+        api = start_api(url)
         assert_disconnected(api, cause="TooManyConnectionsError")
     assert_connected(api)
 

@@ -1,8 +1,15 @@
 """The end of an offering."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
+import pytest
+
+from audifi.core.db.database import Database
+from audifi.core.db.statements import Statement
 from audifi.ipos import closing, purchases
 from tests.ipos.offerings import Offering, balance, code, make_admin, post, user_id
 from tests.support import databases
@@ -30,7 +37,8 @@ def test_last_sale_completes_the_offering_and_pays(offering: Offering) -> None:
     databases.execute(
         offering.app.database_url,
         "INSERT INTO master_collaborators (master_id, position, user_id, name, role, split_bps)"
-        f" VALUES ('{offering.master_id}', 1, '{user_id(producer)}', 'A producer', 'producer', 3333)",
+        f" VALUES ('{offering.master_id}', 1, '{user_id(producer)}', 'A producer', 'producer', 3333),"
+        f" ('{offering.master_id}', 2, NULL, 'One without an account', 'writer', 100)",
     )
     ipo = offering.open(total_shares=15, retained_shares=5, max_per_account=10)
     buyer = offering.buyer(money=2500)
@@ -138,6 +146,66 @@ def test_unsold_offering_is_canceled_by_its_artist(offering: Offering) -> None:
     sweep(offering)
 
     assert status(offering) == "canceled"
+
+
+class Overtaken(Database):
+    """After each look at what is due, another machine does it first."""
+
+    def __init__(self, url: str, first: Callable[[Database], Awaitable[object]]) -> None:
+        super().__init__(databases.settings_for(url), pool_size=2, read_pool_size=2)
+        self._url, self._first = url, first
+
+    async def fetch_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
+        rows = await super().fetch_all(statement, row_type, **values)
+        async with databases.connect_pools(self._url) as other:
+            await self._first(other)
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("min_shares", "end", "left", "proceeds"), [(2, "completed", 0, 950), (9, "canceled", 1000, 0)]
+)
+def test_late_sweep_does_nothing_again(offering: Offering, min_shares: int, end: str, left: int, proceeds: int) -> None:
+    offering.open(min_shares=min_shares)
+    buyer = offering.buyer(money=1000)
+    offering.buy(buyer, 4)
+    post(buyer, f"{offering.path}/reservations", {"quantity": 1})
+    offering.pass_time(buyer, days=11)
+    now, url = offering.now(), offering.app.database_url
+    steps: list[Callable[[Database], Awaitable[object]]] = [
+        lambda database: purchases.expire_reservations(database, now=now),
+        lambda database: closing.close_due(database, proceeds_delay=timedelta(0), now=now),
+        lambda database: closing.release_due(database, now=now),
+    ]
+
+    async def run() -> None:
+        for step in steps:
+            async with Overtaken(url, step) as late:
+                await step(late)
+
+    asyncio.run(run())
+
+    assert status(offering) == end
+    assert balance(offering.app, buyer) == left
+    assert balance(offering.app, offering.artist) == proceeds
+
+
+def test_two_machines_refund_once(offering: Offering) -> None:
+    ipo = offering.open(min_shares=9)
+    buyer = offering.buyer(money=1000)
+    offering.buy(buyer, 4)
+    databases.execute(offering.app.database_url, f"UPDATE ipos SET status = 'canceling' WHERE id = '{ipo['id']}'")
+    now = offering.now()
+
+    async def refund(database: Database) -> int:
+        return await closing.refund(database, ipo_id=UUID(ipo["id"]), now=now)
+
+    async def run() -> int:
+        async with Overtaken(offering.app.database_url, refund) as late:
+            return await refund(late)
+
+    assert asyncio.run(run()) == 0
+    assert (status(offering), balance(offering.app, buyer)) == ("canceled", 1000)
 
 
 def test_completed_offering_cannot_be_canceled(offering: Offering) -> None:

@@ -72,6 +72,7 @@ def test_draft_is_changed_at_the_version_that_was_read(offering: Offering, stran
         ({"royalty": {"mode": "first_minters", "artist_bps": 1501, "minter_bps": []}}, "/royalty/first_minters"),
         ({"royalty": {"mode": "first_minters", "artist_bps": 0, "minter_bps": [1, 2]}}, "/royalty/first_minters"),
         ({"royalty": {"mode": "first_minters", "artist_bps": 1500, "minter_bps": [1000, 10]}}, "/royalty"),
+        ({"royalty": {"mode": "tiers", "tiers": [[10, 1000], [None, 100]]}}, None),
         ({"royalty": {"mode": "tiers", "tiers": [[10, 1000]]}}, "/royalty/tiers"),
         ({"royalty": {"mode": "tiers", "tiers": [[10, 1000], [10, 500], [None, 100]]}}, "/royalty/tiers"),
         ({"royalty": {"mode": "tiers", "tiers": [[10, 100], [None, 500]]}}, "/royalty/tiers"),
@@ -184,6 +185,10 @@ def test_allowlist_is_replaced_by_the_artist(offering: Offering, stranger: Clien
     assert code(replace(unknown)) == "422 request.invalid"
     assert code(replace(user, user)) == "422 request.invalid"
     assert [replace(user).status_code, replace(user).status_code, replace().status_code] == [204, 204, 204]
+    offering.launch()
+    assert replace(user).status_code == 204
+    post(offering.artist, f"{offering.path}/cancel")
+    assert code(replace()) == "409 ipo.not_live"
 
 
 def test_preview_says_what_a_purchase_would_be(offering: Offering, stranger: Client) -> None:

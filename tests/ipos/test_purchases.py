@@ -96,6 +96,7 @@ def test_cap_holds_for_purchases_and_reservations(offering: Offering) -> None:
 
     assert code(offering.buy(buyer, 5)) == "409 ipo.cap_exceeded"
     assert code(offering.buy(offering.buyer(), 11)) == "409 ipo.cap_exceeded"
+    assert code(post(buyer, f"{offering.path}/reservations", {"quantity": 5})) == "409 ipo.cap_exceeded"
     assert post(buyer, f"{offering.path}/reservations", {"quantity": 3}).status_code == 201
     assert code(offering.buy(buyer, 2)) == "409 ipo.cap_exceeded"
     assert offering.buy(buyer, 1).status_code == 201

@@ -62,4 +62,6 @@ def test_unknown_offering_is_not_found(offering: Offering) -> None:
 
     for path in ("ipo", "holders", "shares/1"):
         assert code(offering.artist.ask("GET", f"/masters/{offering.master_id}/{path}")) == "404 not_found"
-    assert code(offering.buyer().as_signed_in("GET", f"{offering.path}/mint-preview")) == "404 not_found"
+    buyer = offering.buyer()
+    assert code(buyer.as_signed_in("GET", f"{offering.path}/mint-preview")) == "404 not_found"
+    assert code(post(buyer, f"{offering.path}/reservations", {"quantity": 1})) == "404 not_found"

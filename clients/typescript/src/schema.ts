@@ -1609,6 +1609,7 @@ export interface components {
             /**
              * Status
              * @description `scheduled` until it opens, `ended` until it is settled after its end.
+             * @example live
              * @enum {string}
              */
             status: "draft" | "scheduled" | "live" | "ended" | "paused" | "completed" | "canceling" | "canceled";
@@ -1678,7 +1679,18 @@ export interface components {
              * @example 0
              */
             resale_fee_bps: number;
-            /** @description The parties of each resale, and their parts. */
+            /**
+             * @description The parties of each resale, and their parts.
+             * @example {
+             *       "artist_bps": 1000,
+             *       "minter_bps": [
+             *         500,
+             *         300,
+             *         100
+             *       ],
+             *       "mode": "first_minters"
+             *     }
+             */
             royalty: components["schemas"]["Royalty"];
             /**
              * Royalty To Holders Bps
@@ -1815,6 +1827,15 @@ export interface components {
              *         300,
              *         100
              *       ]
+             *     }
+             * @example {
+             *       "artist_bps": 1000,
+             *       "minter_bps": [
+             *         500,
+             *         300,
+             *         100
+             *       ],
+             *       "mode": "first_minters"
              *     }
              */
             royalty?: components["schemas"]["Royalty"];
@@ -2370,6 +2391,7 @@ export interface components {
             /**
              * Reason
              * @description Why.
+             * @example sale
              * @enum {string}
              */
             reason: "mint" | "sale" | "resale" | "refund" | "withdraw" | "custody" | "legal";
@@ -2404,6 +2426,7 @@ export interface components {
             /**
              * Paused
              * @description True stops purchases, false lets them go on.
+             * @example true
              */
             paused: boolean;
         };
@@ -3200,6 +3223,7 @@ export interface components {
             /**
              * Is Public
              * @description True shows the name.
+             * @example true
              */
             is_public: boolean;
         };

@@ -13,6 +13,7 @@ from audifi.core.http.dependencies import Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import not_found
 from audifi.core.http.rate_limits import rate_limited
+from audifi.core.http.routing import StrictRoute
 from audifi.core.http.schemas import Cursor, PageLimit
 from audifi.core.idempotency.dependencies import Idempotent
 from audifi.funding import deposits, payouts, problems, queries, schemas
@@ -25,6 +26,7 @@ router = APIRouter(
     prefix="/api/v1/ledger",
     tags=["funding"],
     generate_unique_id_function=operation_id,
+    route_class=StrictRoute,
     dependencies=[Depends(rate_limited(limits.MONEY, key=account_key))],
 )
 

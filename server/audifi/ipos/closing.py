@@ -1,6 +1,7 @@
 """The end of an offering: completion, which pays the proceeds, or cancellation, which refunds every buyer."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -305,14 +306,12 @@ async def close_due(database: Database, *, proceeds_delay: timedelta, now: datet
     """Complete or begin to cancel each offering that has ended or is sold out, and go on with refunds."""
 
     async def close(ipo: IpoRow) -> None:
-        try:
-            async with database.transaction() as tx:
-                await complete(tx, ipo_id=ipo.id, proceeds_delay=proceeds_delay, now=now)
-        except Problem as problem:
-            if problem.code == "ipo.minimum_not_reached":
-                async with database.transaction() as tx:
-                    if await tx.execute(CANCEL_FAILED, ipo_id=ipo.id):
-                        await record(tx, "canceling", ipo_id=ipo.id, by=CLOCK, now=now)
+        async with database.transaction() as tx:
+            if ipo.sold - ipo.returned >= ipo.min_shares:
+                with suppress(Problem):  # another machine was first
+                    await complete(tx, ipo_id=ipo.id, proceeds_delay=proceeds_delay, now=now)
+            elif await tx.execute(CANCEL_FAILED, ipo_id=ipo.id):  # else another machine was first
+                await record(tx, "canceling", ipo_id=ipo.id, by=CLOCK, now=now)
 
     async def go_on(ipo: IdRow) -> None:
         await refund(database, ipo_id=ipo.id, now=now)

@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from uuid6 import uuid7
 
 from audifi.core.db.database import Database, Transaction
-from audifi.core.db.errors import constraint_name
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
 from audifi.core.http.conditional import precondition_failed
@@ -114,9 +113,7 @@ async def create(
         row = await tx.fetch_one(
             INSERT, IpoRow, id=uuid7(), master_id=master_id, artist_id=artist_id, created_at=now, **_values(body, rates)
         )
-    except asyncpg.UniqueViolationError as error:
-        if constraint_name(error) != "uq_ipos_master_id":
-            raise
+    except asyncpg.UniqueViolationError:
         raise problems.exists() from None
     assert row is not None  # noqa: S101 - an insert returns its row
     return row

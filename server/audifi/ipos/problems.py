@@ -43,12 +43,6 @@ def exists() -> Problem:
     )
 
 
-def not_approved() -> Problem:
-    return Problem(
-        409, "master.not_approved", "Master not approved", "Submit the master, and launch once it is approved."
-    )
-
-
 def limit_reached() -> Problem:
     return Problem(409, "ipo.limit_reached", "Too many live offerings", "Wait until one of the others has ended.")
 

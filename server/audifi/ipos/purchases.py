@@ -23,7 +23,6 @@ from sqlalchemy.dialects import postgresql
 from uuid6 import uuid7
 
 from audifi.core.db.database import Database, Transaction
-from audifi.core.db.errors import constraint_name
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
 from audifi.core.http.problems import Problem
@@ -275,25 +274,24 @@ async def reserve(
             created_at=now,
         )
         await tx.execute(RESERVE_FOR_BUYER, ipo_id=ipo.id, user_id=user_id, reserved=quantity, cap=cap)
-    except asyncpg.UniqueViolationError as error:
-        if constraint_name(error) != "uq_ipo_reservations_open":
-            raise
+    except asyncpg.UniqueViolationError:
         raise problems.reservation_exists() from None
     except asyncpg.CheckViolationError:
         raise problems.cap_exceeded() from None
     if not await tx.execute(RESERVE_IN_IPO, ipo_id=ipo.id, quantity=quantity, now=now):
-        raise await _refusal_of_reservation(tx, ipo_id=ipo.id, quantity=quantity, now=now)
+        await _refuse_reservation(tx, ipo_id=ipo.id, quantity=quantity, now=now)
     return reservation_id, expires_at
 
 
-async def _refusal_of_reservation(tx: Transaction, *, ipo_id: UUID, quantity: int, now: datetime) -> Problem:
+async def _refuse_reservation(tx: Transaction, *, ipo_id: UUID, quantity: int, now: datetime) -> None:
+    """Raise why nothing was reserved."""
     try:
         with problems.refusals():
             await tx.execute(REFUSE, ipo_id=ipo_id, now=now)
     except Problem as problem:
-        is_limit = problem.code == "ipo.sold_out" and problem.extensions["available"] >= quantity
-        return problems.reservation_limit_reached() if is_limit else problem
-    raise AssertionError  # the function always raises
+        if problem.code == "ipo.sold_out" and problem.extensions["available"] >= quantity:
+            raise problems.reservation_limit_reached() from None
+        raise
 
 
 async def cancel_reservation(database: Database, *, user_id: UUID, master_id: UUID, reservation_id: UUID) -> None:

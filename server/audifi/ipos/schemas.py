@@ -42,7 +42,7 @@ class IpoTerms(RequestModel):
     """If fewer are sold at the end, everybody is refunded."""
     holders_bps: HoldersBps = 5000
     """The holders' part of the revenue, in hundredths of a percent."""
-    royalty: Royalty = DEFAULT_ROYALTY
+    royalty: Royalty = Field(DEFAULT_ROYALTY, examples=[DEFAULT_ROYALTY.model_dump()])
     """The parties of each resale, and their parts."""
     royalty_to_holders_bps: Annotated[int, Field(strict=True, ge=0, le=10_000, examples=[0])] = 0
     """The part of the artist's royalty that goes to all holders."""
@@ -65,7 +65,7 @@ class Ipo(ResponseModel):
     """The offering."""
     master_id: Id
     """Whose shares are offered."""
-    status: Status
+    status: Status = Field(examples=["live"])
     """`scheduled` until it opens, `ended` until it is settled after its end."""
     currency: CurrencyCode
     """ISO 4217."""
@@ -89,7 +89,7 @@ class Ipo(ResponseModel):
     """The platform's part of the proceeds."""
     resale_fee_bps: int = Field(examples=[0])
     """The platform's part of each resale."""
-    royalty: Royalty
+    royalty: Royalty = Field(examples=[DEFAULT_ROYALTY.model_dump()])
     """The parties of each resale, and their parts."""
     royalty_to_holders_bps: int = Field(examples=[0])
     """The part of the artist's royalty that goes to all holders."""
@@ -185,7 +185,7 @@ class Reservation(ResponseModel):
 class Pause(RequestModel):
     """Whether an offering is paused."""
 
-    paused: Annotated[bool, Field(strict=True)]
+    paused: Annotated[bool, Field(strict=True, examples=[True])]
     """True stops purchases, false lets them go on."""
 
 
@@ -249,14 +249,14 @@ class HoldingPage(Page[Holding]):
 class Visibility(RequestModel):
     """Whether the account's name appears among the holders."""
 
-    is_public: Annotated[bool, Field(strict=True)]
+    is_public: Annotated[bool, Field(strict=True, examples=[True])]
     """True shows the name."""
 
 
 class Movement(ResponseModel):
     """A share's move from one account to another."""
 
-    reason: Literal["mint", "sale", "resale", "refund", "withdraw", "custody", "legal"]
+    reason: Literal["mint", "sale", "resale", "refund", "withdraw", "custody", "legal"] = Field(examples=["sale"])
     """Why."""
     price: int | None = Field(examples=[2500])
     """Of this share, in base units; null where nothing was paid."""

@@ -26,7 +26,7 @@ def part(total: int, bps: int) -> int:
 class FirstMinters(RequestModel):
     """The artist and the first three accounts that bought in the offering get a part of each resale."""
 
-    mode: Literal["first_minters"]
+    mode: Literal["first_minters"] = Field(examples=["first_minters"])
     """The mode."""
     artist_bps: Annotated[int, Field(strict=True, ge=0, le=1500, examples=[1000])]
     """The artist's part."""
@@ -49,7 +49,7 @@ class FirstMinters(RequestModel):
 class Tiers(RequestModel):
     """The artist gets a part of each resale, which depends on the share's serial."""
 
-    mode: Literal["tiers"]
+    mode: Literal["tiers"] = Field(examples=["tiers"])
     """The mode."""
     tiers: Annotated[
         list[
