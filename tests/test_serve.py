@@ -26,7 +26,7 @@ from fastapi import FastAPI
 from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.serve import listen, serve
 from dev.postgres import Postgres
-from tests.support import databases, wire
+from tests.support import databases, patient, wire
 from tests.support.api import APP_URL, FILES, MINIMAL, SECRETS, Api, environment, free_port
 from tests.support.fixtures import StartApi
 from tests.support.waiting import wait_until
@@ -44,7 +44,7 @@ def start_and_fail(**variables: str) -> str:
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 1
@@ -53,7 +53,7 @@ def start_and_fail(**variables: str) -> str:
 
 def wait_for_work(api: Api, requests: int) -> None:
     """Wait until this number of requests is in flight."""
-    wait_until(lambda: httpx2.get(f"{api.url}/test/in-flight", timeout=10).json() >= requests)
+    wait_until(lambda: patient.get(f"{api.url}/test/in-flight").json() >= requests)
 
 
 def takes_connections(api: Api) -> bool:
@@ -78,9 +78,9 @@ def test_invalid_settings_are_named_without_values() -> None:
 def test_log_has_version_and_address_and_no_secrets(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, AUDIFI_COMMIT="1a2b3c4d")
     api.get_health()
-    httpx2.get(f"{api.url}/test/slow?seconds=0&token=s3cr3t")
+    patient.get(f"{api.url}/test/slow?seconds=0&token=s3cr3t")
     token = "art1_" + "s3cr3t" * 10
-    assert token not in httpx2.get(f"{api.url}/api/v1/auth/sessions/{token}").text
+    assert token not in patient.get(f"{api.url}/api/v1/auth/sessions/{token}").text
     api.stop()
 
     assert f"audifi 0.1.0+1a2b3c4 (development) listens on http://127.0.0.1:{api.port}" in api.log()
@@ -128,7 +128,7 @@ def test_localhost_is_served_on_both_families(start_api: StartApi, database_url:
     api = start_api(database_url, HOST="localhost")
     api.get_health()
 
-    answer = httpx2.get(f"http://[::1]:{api.port}/api/v1/health", timeout=10)
+    answer = patient.get(f"http://[::1]:{api.port}/api/v1/health")
     assert answer.status_code == 200
     assert f"listens on http://localhost:{api.port}" in api.log()
     assert api.stop() == 0
@@ -151,7 +151,7 @@ def test_shutdown_finishes_requests_and_refuses_new_ones(
     start_api: StartApi, database_url: str, number: signal.Signals
 ) -> None:
     api = start_api(database_url, module=TEST_ROUTES, DATABASE_POOL_SIZE="10")
-    with httpx2.Client(base_url=api.url, timeout=20) as client, ThreadPoolExecutor(20) as threads:
+    with httpx2.Client(base_url=api.url, timeout=200) as client, ThreadPoolExecutor(20) as threads:
         paths = ["/test/slow?seconds=6"] * 10 + ["/test/slow-query?seconds=6"] * 10
         requests = [threads.submit(client.get, path) for path in paths]
         wait_for_work(api, 20)
@@ -253,7 +253,7 @@ def test_client_on_slow_link_gets_its_response() -> None:
 def test_endless_request_is_cut_off_at_shutdown(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1", SHUTDOWN_DRAIN_SECONDS="0.1")
     with ThreadPoolExecutor(1) as threads:
-        endless = threads.submit(httpx2.get, f"{api.url}/test/slow?seconds=60", timeout=20)
+        endless = threads.submit(patient.get, f"{api.url}/test/slow?seconds=60")
         wait_for_work(api, 1)
         began = time.monotonic()
         assert api.stop() == 0
@@ -275,8 +275,8 @@ def test_silent_reader_does_not_delay_shutdown(start_api: StartApi, database_url
 
 def test_silent_reader_is_disconnected_and_slow_one_is_not(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, UNREAD_TIMEOUT_SECONDS="5")
-    asset = re.findall(r"[^\"]+bundle\.js", httpx2.get(f"{api.url}/docs").text)[0]
-    size = len(httpx2.get(api.url + asset).content)
+    asset = re.findall(r"[^\"]+bundle\.js", patient.get(f"{api.url}/docs").text)[0]
+    size = len(patient.get(api.url + asset).content)
     times = 12
     assert size * times > 10_000_000, "it fits into the sockets' buffers"
 
@@ -305,7 +305,7 @@ def test_silent_reader_is_disconnected_and_slow_one_is_not(start_api: StartApi, 
 def test_blocked_thread_does_not_prevent_exit(start_api: StartApi, database_url: str) -> None:
     api = start_api(database_url, module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1", EXIT_WITHIN_SECONDS="3")
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(httpx2.get, f"{api.url}/test/blocked-thread?seconds=60", timeout=70)
+        threads.submit(patient.get, f"{api.url}/test/blocked-thread?seconds=60")
         wait_for_work(api, 1)
         began = time.monotonic()
         assert api.stop() == 0
@@ -318,12 +318,12 @@ def test_frozen_database_does_not_delay_shutdown(
     start_api: StartApi, own_postgres: Postgres, *, in_flight: bool
 ) -> None:
     api = start_api(own_postgres.url(), module=TEST_ROUTES, SHUTDOWN_TIMEOUT_SECONDS="1")
-    assert httpx2.get(f"{api.url}/test/setting?name=port").status_code == 200  # the pool has a connection
+    assert patient.get(f"{api.url}/test/setting?name=port").status_code == 200  # the pool has a connection
 
     own_postgres.signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
         if in_flight:
-            threads.submit(httpx2.get, f"{api.url}/test/setting?name=port", timeout=20)
+            threads.submit(patient.get, f"{api.url}/test/setting?name=port")
             wait_for_work(api, 1)
         began = time.monotonic()
         assert api.stop() == 0
@@ -333,7 +333,7 @@ def test_frozen_database_does_not_delay_shutdown(
 def test_database_connections_are_closed_cleanly(start_api: StartApi, empty_database_url: str) -> None:
     api = start_api(empty_database_url, module=TEST_ROUTES)
     api.get_health()
-    httpx2.get(f"{api.url}/test/setting?name=port")
+    patient.get(f"{api.url}/test/setting?name=port")
     api.stop()
     time.sleep(0.2)
 

@@ -17,6 +17,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.support import patient
 from tests.support.api import ROOT, free_port
 from tests.support.waiting import wait_until
 
@@ -88,7 +89,7 @@ def wait_for_health(port: int) -> httpx2.Response:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
-            return httpx2.get(f"http://127.0.0.1:{port}/api/v1/health", timeout=5)
+            return patient.get(f"http://127.0.0.1:{port}/api/v1/health")
         except httpx2.TransportError:
             time.sleep(0.1)
     raise AssertionError("make run doesn't answer")
@@ -183,7 +184,7 @@ def test_limits_are_multiplied_in_development(checkout: Path, database_url: str)
     port = free_port()
     run = MakeRun(checkout, PORT=str(port), DATABASE_URL=database_url)
     wait_for_health(port)
-    headers = httpx2.get(f"http://[::1]:{port}/").headers
+    headers = patient.get(f"http://[::1]:{port}/").headers
     run.interrupt()
 
     assert headers["ratelimit-policy"] == '"client";q=60000;w=60'

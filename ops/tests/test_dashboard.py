@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from ruamel.yaml import YAML
 
 from tests.support import api as apis
+from tests.support import patient
 from tests.support import prometheus as prometheuses
 from tests.support.api import ROOT
 from tests.support.clients import Client, asking, new_ip
@@ -87,8 +87,8 @@ def wait_for_scrape(prometheus: Prometheus) -> None:
 def live(url: str, client: Client) -> None:
     client.sign_in()
     assert client.as_signed_in("GET", "/auth/me").is_success
-    assert httpx2.post(f"{url}/test/marks?name=x&fail=true").status_code == 500
-    assert httpx2.get(f"{url}/api/v1/health").is_success
+    assert patient.post(f"{url}/test/marks?name=x&fail=true").status_code == 500
+    assert patient.get(f"{url}/api/v1/health").is_success
     client.ip = new_ip()
     while client.request().status_code != 429:
         pass

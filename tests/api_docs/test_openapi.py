@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 
 from audifi.auth.schemas import MagicLinkVerify
+from tests.support import patient
 from tests.support.api import ROOT, Api, environment
 
 FILE = ROOT / "server" / "openapi.json"
@@ -43,7 +43,7 @@ def test_committed_contract_matches_the_code() -> None:
 
 
 def test_server_serves_the_contract(health_api: Api) -> None:
-    assert httpx2.get(f"{health_api.url}/openapi.json").json() == DOCUMENT
+    assert patient.get(f"{health_api.url}/openapi.json").json() == DOCUMENT
 
 
 def test_contract_is_openapi_3_1_and_names_servers() -> None:

@@ -119,7 +119,7 @@ def test_healthy_machine_has_a_line_per_check(doctor: Doctor) -> None:
 def test_command_runs_from_any_folder(variables: dict[str, str]) -> None:
     command = [sys.executable, "-W", "error", "-m", "audifi", "doctor"]
     done = subprocess.run(
-        command, env=apis.environment(**variables), cwd="/", capture_output=True, text=True, timeout=50, check=False
+        command, env=apis.environment(**variables), cwd="/", capture_output=True, text=True, timeout=250, check=False
     )
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

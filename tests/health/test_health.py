@@ -4,14 +4,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import httpx2
 import pytest
 
 import audifi
 from audifi.health.probe import DatabaseProbe
 from audifi.health.router import PATH
 from dev.postgres import Postgres
-from tests.support import databases
+from tests.support import databases, patient
 from tests.support.app import App
 from tests.support.fixtures import StartApi, StartApp
 from tests.support.waiting import wait_until
@@ -36,7 +35,7 @@ def test_health_is_not_cached(app: App) -> None:
 
 
 def test_head_answers_as_get_without_body(app: App) -> None:
-    head = httpx2.head(f"{app.url}{PATH}")
+    head = patient.head(f"{app.url}{PATH}")
     get = app.http.get(PATH)
 
     assert (head.status_code, head.content) == (200, b"")
@@ -48,14 +47,14 @@ def test_head_answers_as_get_without_body(app: App) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_other_methods_are_not_allowed(app: App, method: str) -> None:
-    answer = httpx2.request(method, f"{app.url}{PATH}")
+    answer = patient.request(method, f"{app.url}{PATH}")
 
     assert answer.status_code == 405
     assert {m.strip() for m in answer.headers["allow"].split(",")} == {"GET", "HEAD"}
 
 
 def test_trailing_slash_is_not_found(app: App) -> None:
-    assert httpx2.get(f"{app.url}{PATH}/").status_code == 404
+    assert patient.get(f"{app.url}{PATH}/").status_code == 404
 
 
 def test_version_has_the_commit_of_the_image(start_api: StartApi, database_url: str) -> None:
@@ -65,7 +64,7 @@ def test_version_has_the_commit_of_the_image(start_api: StartApi, database_url: 
 
 
 def test_contract_has_health_once_with_both_answers(app: App) -> None:
-    paths = httpx2.get(f"{app.url}/openapi.json").json()["paths"]
+    paths = patient.get(f"{app.url}/openapi.json").json()["paths"]
 
     assert list(paths["/api/v1/health"]) == ["get"]
     assert {"200", "503"} <= set(paths["/api/v1/health"]["get"]["responses"])

@@ -11,7 +11,7 @@ import pytest
 
 from dev.postgres import Postgres
 from tests.support import api as apis
-from tests.support import databases
+from tests.support import databases, patient
 from tests.support.api import Api
 from tests.support.fixtures import StartApi
 from tests.support.relay import dropped_packets, relay
@@ -129,7 +129,7 @@ def test_full_database_leaves_a_server_with_a_pool_in_rotation(start_api: StartA
     api = start_api(url, module="tests.support.api_with_test_routes")
 
     def read() -> int:
-        return httpx2.get(f"{api.url}/test/read?value=x").status_code
+        return patient.get(f"{api.url}/test/read?value=x").status_code
 
     assert read() == 200
     with databases.full(url):
@@ -143,7 +143,7 @@ def test_read_only_database_is_degraded(start_api: StartApi, own_postgres: Postg
     api = start_api(tcp_url(own_postgres), module="tests.support.api_with_test_routes")
 
     def write() -> httpx2.Response:
-        return httpx2.post(f"{api.url}/test/marks?name=x")
+        return patient.post(f"{api.url}/test/marks?name=x")
 
     def set_read_only(value: str) -> None:
         set_ = f"ALTER SYSTEM SET default_transaction_read_only = {value}"
@@ -152,7 +152,7 @@ def test_read_only_database_is_degraded(start_api: StartApi, own_postgres: Postg
     assert write().status_code == 200
     set_read_only("on")
     assert_degraded(api, "read_only")
-    assert httpx2.get(f"{api.url}/test/read?value=x").status_code == 200
+    assert patient.get(f"{api.url}/test/read?value=x").status_code == 200
     refused = write()
     set_read_only("off")
 
@@ -196,7 +196,7 @@ def test_a_pool_that_is_exhausted_leaves_health_green(start_api: StartApi, datab
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 
     def query() -> int:
-        return httpx2.get(f"{api.url}/test/slow-query?seconds=8", timeout=30).status_code
+        return patient.get(f"{api.url}/test/slow-query?seconds=8").status_code
 
     with ThreadPoolExecutor(3) as threads:
         first = threads.submit(query)

@@ -7,13 +7,14 @@ from uuid import uuid4
 
 import httpx2
 
+from tests.support import patient
 from tests.support.clients import Client
 from tests.support.waiting import wait_until
 
 
 def storage_request(method: str, url: str, **options: Any) -> httpx2.Response:
     """Send a request to the storage."""
-    return httpx2.request(method, url, timeout=30, trust_env=False, **options)
+    return patient.request(method, url, trust_env=False, **options)
 
 
 def begin(client: Client, master_id: str, content: bytes, content_type: str, /, **changes: Any) -> httpx2.Response:

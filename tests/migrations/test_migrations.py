@@ -389,7 +389,7 @@ def test_printed_sql_makes_the_same_schema(empty_database_url: str) -> None:
     assert printed.returncode == 0
     assert "SET LOCAL lock_timeout = '1000'" in printed.stdout
     psql = [str(postgres.BINARIES / "psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", empty_database_url]
-    subprocess.run(psql, input=printed.stdout, text=True, timeout=50, check=True)
+    subprocess.run(psql, input=printed.stdout, text=True, timeout=250, check=True)
     assert alembic("check", DATABASE_URL=empty_database_url).returncode == 0
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import httpx2
 
+from tests.support import patient
+
 ROOT = Path(__file__).parent.parent.parent
 START_TIMEOUT_SECONDS = 120
 LAST_PORT = Path(tempfile.gettempdir()) / f"audifi-last-port-{os.getuid()}"
@@ -42,7 +44,7 @@ class Api:
     log_file: Path
 
     def get_health(self) -> httpx2.Response:
-        return httpx2.get(f"{self.url}/api/v1/health", timeout=10)
+        return patient.get(f"{self.url}/api/v1/health")
 
     def log(self) -> str:
         """Return the complete lines of the log; write(2) isn't atomic, so the last one may be partial."""

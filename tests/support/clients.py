@@ -31,7 +31,7 @@ def asking(url: str) -> Iterator[httpx2.Client]:
     # uvicorn closes idle connections after 5 s: a connection reused at that moment is reset.
     limits = httpx2.Limits(max_connections=None, keepalive_expiry=2)
     hooks = {"response": [contract.check]}
-    with httpx2.Client(base_url=url, timeout=30, cookies=none, limits=limits, event_hooks=hooks) as http:
+    with httpx2.Client(base_url=url, timeout=200, cookies=none, limits=limits, event_hooks=hooks) as http:
         yield http
 
 

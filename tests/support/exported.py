@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import httpx2
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support import patient
 
 WAIT_SECONDS = 10
 
@@ -32,7 +33,7 @@ class Exported:
 
 def exported(port: int) -> Exported:
     """Return the metrics exported on a port of 127.0.0.1."""
-    answer = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+    answer = patient.get(f"http://127.0.0.1:{port}/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
     families = text_string_to_metric_families(answer.text)

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+from tests.support import patient
 from tests.support.api import free_port
 
 PROGRAM = shutil.which("prometheus")
@@ -27,13 +28,13 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the current series, each with its `metric` and its `value`."""
-        answer = httpx2.post(f"{self.url}/api/v1/query", data={"query": expression}, timeout=10).json()
+        answer = patient.post(f"{self.url}/api/v1/query", data={"query": expression}).json()
         assert answer["status"] == "success", f"{expression}\n{answer.get('error')}"
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
     def rules(self) -> list[dict[str, Any]]:
-        groups = httpx2.get(f"{self.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+        groups = patient.get(f"{self.url}/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
 
@@ -73,6 +74,6 @@ def running(folder: Path, target_port: int, rule_files: Sequence[Path]) -> Itera
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/-/ready", timeout=5).is_success
+        return patient.get(f"{url}/-/ready").is_success
     except httpx2.TransportError:
         return False

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from tests.support import collector as collectors
-from tests.support import databases
+from tests.support import databases, patient
 from tests.support import sentry as sentries
 from tests.support.api import SECRETS, Api, free_port
 from tests.support.clients import Browser, Client, asking, new_ip, newest_mail
@@ -261,7 +261,7 @@ def test_outputs_and_database_contain_no_secrets(watched: Watched, sendgrid: Sen
     send_invalid_requests(watched, sendgrid)
     break_dependencies(watched, sendgrid)
     tables = asyncio.run(_rows(watched.database_url))
-    metrics = httpx2.get(f"http://127.0.0.1:{watched.metrics_port}/metrics").text
+    metrics = patient.get(f"http://127.0.0.1:{watched.metrics_port}/metrics").text
     assert watched.api.stop() == 0  # flushes reports and traces
     log = watched.api.log()
     outputs = {

@@ -212,7 +212,7 @@ def test_server_names_missing_secrets_and_exits() -> None:
         env=environment(DATABASE_URL=GOOD["DATABASE_URL"], JWT_SECRET=SHORT, MAGIC_LINK_SECRET_PREVIOUS=SHORT[::-1]),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=250,
         check=False,
     )
 

@@ -95,7 +95,7 @@ def test_suspension_reaches_both_servers_in_two_seconds(pair: Pair, sendgrid: Se
         env=environment(DATABASE_URL=pair.database_url),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=250,
         check=False,
     )
 

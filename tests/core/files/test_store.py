@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from uuid import uuid4
 
-import httpx2
 import pytest
 
 from audifi.core.files.store import ChangedFileError, FileStore, FileStoreError, MissingFileError, UploadTarget
-from tests.support import web
+from tests.support import patient, web
 
 CONTENT = b"content"
 
@@ -33,7 +32,7 @@ async def put(store: FileStore, name: str) -> None:
     target = store.sign_upload(
         name, size=len(CONTENT), sha256=digest, content_type="text/plain", lifetime=timedelta(minutes=1)
     )
-    response = httpx2.put(target.url, content=CONTENT, headers=dict(target.headers), trust_env=False)
+    response = patient.put(target.url, content=CONTENT, headers=dict(target.headers), trust_env=False)
     assert response.status_code == 200, response.text
 
 
@@ -111,7 +110,7 @@ def test_page_of_the_frontend_may_send_a_file(storage: Mapping[str, str]) -> Non
         "Access-Control-Request-Headers": ",".join(names),
     }
 
-    response = httpx2.options(target.url, headers=headers, trust_env=False)
+    response = patient.options(target.url, headers=headers, trust_env=False)
 
     assert response.is_success
     assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"

@@ -2,9 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx2
-
-from tests.support import databases
+from tests.support import databases, patient
 from tests.support.fixtures import StartApi
 
 TABLE = "CREATE TABLE marks (name text UNIQUE DEFERRABLE INITIALLY DEFERRED)"
@@ -16,7 +14,7 @@ def test_only_successful_requests_write(start_api: StartApi, empty_database_url:
     api = start_api(empty_database_url, module="tests.support.api_with_test_routes")
 
     def mark(query: str) -> int:
-        return httpx2.post(f"{api.url}/test/marks?{query}").status_code
+        return patient.post(f"{api.url}/test/marks?{query}").status_code
 
     assert mark("name=written") == 200
     assert mark("name=failed&fail=true") == 500
@@ -31,5 +29,5 @@ def test_requests_that_count_a_limit_in_a_transaction_finish(start_api: StartApi
 
     with ThreadPoolExecutor(20) as threads:
         url = f"{api.url}/test/statement-and-limit"
-        statuses = list(threads.map(lambda _: httpx2.get(url, timeout=30).status_code, range(20)))
+        statuses = list(threads.map(lambda _: patient.get(url).status_code, range(20)))
     assert statuses == [200] * 20

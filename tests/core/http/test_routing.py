@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from audifi.app import FEATURES
 from audifi.core.http.routing import StrictRoute
+from tests.support import patient
 from tests.support.api import Api
 from tests.support.app import App
 from tests.support.clients import Client
@@ -60,7 +61,7 @@ def test_refused_query_is_not_repeated_at_length(user: Client) -> None:
 
 def test_health_ignores_its_query(health_api: Api) -> None:
     """A probe's way around caches."""
-    assert httpx2.get(f"{health_api.url}/api/v1/health?time=1").status_code == 200
+    assert patient.get(f"{health_api.url}/api/v1/health?time=1").status_code == 200
 
 
 def test_routes_of_all_features_are_strict() -> None:

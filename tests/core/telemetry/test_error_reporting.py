@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from audifi.core.telemetry.error_reporting import make_event
 from tests.support import api as apis
+from tests.support import patient
 from tests.support import sentry as sentries
 from tests.support.api import Api
 from tests.support.clients import Client, asking
@@ -47,7 +48,7 @@ def test_report_has_the_error_and_no_data_of_the_request(tmp_path: Path, databas
             json={"email": "ana@example.com"},
         )
         assert answer.status_code == 500
-        httpx2.get(f"{api.url}/test/nowhere")
+        patient.get(f"{api.url}/test/nowhere")
         [event] = sentry.wait_for(1)
         assert api.stop() == 0
 
@@ -104,7 +105,7 @@ def test_unavailable_sentry_delays_nothing(
         port = listener.getsockname()[1] if is_silent else apis.free_port()
         settings = {**PRODUCTION, "SENTRY_DSN": f"http://key@127.0.0.1:{port}/1", "DATABASE_URL": database_url}
         with apis.running(tmp_path, TEST_ROUTES, **settings) as api:
-            with httpx2.Client(timeout=8) as http:
+            with httpx2.Client(timeout=200) as http:
                 for _ in range(20):
                     assert http.post(f"{api.url}/test/marks?name=x&fail=true").status_code == 500
             began = time.monotonic()
@@ -122,7 +123,7 @@ def test_invalid_dsn_is_refused_without_its_value() -> None:
     settings = apis.environment(**apis.MINIMAL, SENTRY_DSN="https://s3cr3t@nowhere")
     command = [sys.executable, "-m", "audifi.serve"]
     done = subprocess.run(
-        command, env=settings, cwd=apis.ROOT / "server", capture_output=True, text=True, timeout=60, check=False
+        command, env=settings, cwd=apis.ROOT / "server", capture_output=True, text=True, timeout=250, check=False
     )
 
     assert done.returncode == 1

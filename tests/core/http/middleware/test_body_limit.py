@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from audifi.core.http.middleware import body_limit
 from audifi.core.http.middleware.body_limit import MAX_BYTES
-from tests.support import edge_app
+from tests.support import edge_app, patient
 from tests.support.wire import read_answer
 
 MEGABYTE = 1_000_000
@@ -58,11 +58,11 @@ def document(size: int) -> bytes:
 def test_body_of_exactly_the_limit_is_read(port: int) -> None:
     url = f"http://127.0.0.1:{port}/v1/things"
 
-    assert httpx2.post(url, content=document(MAX_BYTES), headers={"Content-Type": "application/json"}).is_success
-    assert httpx2.post(url, content=document(MAX_BYTES + 1)).status_code == 413
+    assert patient.post(url, content=document(MAX_BYTES), headers={"Content-Type": "application/json"}).is_success
+    assert patient.post(url, content=document(MAX_BYTES + 1)).status_code == 413
     chunked = iter([document(MAX_BYTES)])
-    assert httpx2.post(url, content=chunked, headers={"Content-Type": "application/json"}).is_success
-    assert httpx2.post(url, content=iter([document(MAX_BYTES + 1)])).status_code == 413
+    assert patient.post(url, content=chunked, headers={"Content-Type": "application/json"}).is_success
+    assert patient.post(url, content=iter([document(MAX_BYTES + 1)])).status_code == 413
 
 
 def test_declared_size_over_limit_is_refused_before_body(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_body_in_parts_is_read(port: int) -> None:
 
 
 def test_response_may_take_longer_than_the_body_timeout(impatient_port: int) -> None:
-    answer = httpx2.get(f"http://127.0.0.1:{impatient_port}/v1/slow", timeout=10)
+    answer = patient.get(f"http://127.0.0.1:{impatient_port}/v1/slow")
 
     assert answer.status_code == 200
 
@@ -231,9 +231,9 @@ def test_hang_up_within_body_is_no_error(impatient_port: int, caplog: pytest.Log
 def test_route_may_set_its_own_body_size(port: int) -> None:
     url = f"http://127.0.0.1:{port}/v1/uploads"
 
-    assert httpx2.post(url, json="a" * 150_000).json() == 150_000
-    assert httpx2.post(url, json="a" * 250_000).status_code == 413
-    assert httpx2.post(url.replace("uploads", "unread"), json="a" * 150_000).status_code == 413
+    assert patient.post(url, json="a" * 150_000).json() == 150_000
+    assert patient.post(url, json="a" * 250_000).status_code == 413
+    assert patient.post(url.replace("uploads", "unread"), json="a" * 150_000).status_code == 413
 
 
 @pytest.mark.parametrize("request_line", ["POST /v1/optional", "CONNECT /v1/optional"])

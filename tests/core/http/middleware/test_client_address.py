@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-import httpx2
 import pytest
 
 from tests.support import api as apis
+from tests.support import patient
 from tests.support.api import Api
 from tests.support.fixtures import StartApi
 
@@ -19,7 +19,7 @@ CLIENT = {
 
 
 def seen(api: Api, headers: dict[str, str]) -> dict[str, str]:
-    body: dict[str, str] = httpx2.get(f"{api.url}/test/client", headers=headers).json()
+    body: dict[str, str] = patient.get(f"{api.url}/test/client", headers=headers).json()
     return body
 
 

@@ -17,7 +17,7 @@ from audifi.core.http.middleware import concurrency_limit
 from audifi.core.http.middleware.concurrency_limit import ConcurrencyLimit
 from audifi.core.http.problems import Problem
 from dev.postgres import Postgres
-from tests.support import edge_app, wire
+from tests.support import edge_app, patient, wire
 from tests.support.api import APP_URL, Api
 from tests.support.waiting import wait_until
 
@@ -101,7 +101,7 @@ def start_slow_api(start_api: Callable[..., Api], database_url: str, **variables
 
 
 def ask(api: Api, path: str = ME, **headers: str) -> httpx2.Response:
-    return httpx2.get(api.url + path, headers=headers, timeout=30)
+    return patient.get(api.url + path, headers=headers)
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def status(connection: socket.socket) -> str:
 def test_busy_server_rejects_with_readable_problem(api: Api) -> None:
     with busy(api) as connections:
         answer = ask(api, Origin=APP_URL, **{"X-Request-ID": "mine"})
-        head = httpx2.head(api.url + ME, timeout=30)
+        head = patient.head(api.url + ME)
         statuses = [status(connection) for connection in connections]
 
     assert statuses == ["200"] * LIMIT
@@ -157,8 +157,8 @@ def test_busy_server_answers_health_and_preflights(api: Api) -> None:
     headers = {"Origin": APP_URL, "Access-Control-Request-Method": "PATCH"}
     with busy(api):
         assert api.get_health().status_code == 200
-        assert httpx2.options(api.url + ME, headers=headers).status_code == 200
-        assert httpx2.options(api.url + ME, timeout=30).status_code == 503
+        assert patient.options(api.url + ME, headers=headers).status_code == 200
+        assert patient.options(api.url + ME).status_code == 503
         assert ask(api).status_code == 503
 
 

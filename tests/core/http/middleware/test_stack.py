@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from audifi.core.http.middleware import stack
-from tests.support import edge_app
+from tests.support import edge_app, patient
 from tests.support.edge_app import ORIGIN
 from tests.support.waiting import wait_until
 
@@ -165,7 +165,7 @@ def test_client_that_hangs_up_is_counted_as_499(counted: tuple[int, list[int]], 
 def test_slow_request_of_present_client_is_counted_as_200(counted: tuple[int, list[int]]) -> None:
     port, statuses = counted
 
-    assert httpx2.get(f"http://127.0.0.1:{port}/v1/slow").status_code == 200
+    assert patient.get(f"http://127.0.0.1:{port}/v1/slow").status_code == 200
     wait_until(lambda: statuses == [200])
 
 
