@@ -2,9 +2,9 @@
 
     python -m tools.soak --minutes 10 --write   # also writes docs/performance.md and docs/soak.svg
 
-Afterwards the server gets ten times the load that it can serve, and the database freezes under load. The run fails if
-a request got no response or a wrong one, a write was lost or repeated, health was wrong, full speed didn't return, or
-something leaked.
+Afterwards, behind HAProxy with fly.toml's limit, the server gets ten times the load that it can serve, and the database
+freezes under load. The run fails if a request got no response or a wrong one, a write was lost or repeated, health was
+wrong, full speed didn't return, or something leaked.
 """
 
 import argparse
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="the report and the picture into docs/")
     options = parser.parse_args()
     seen, failed = run(Plan.of(options.minutes, options.rate), options.accounts)
+    failed += judge.speed_failures(seen)
     text = report.markdown(seen, failed)
     print(f"\n\n{text}\n")
     folder = ROOT / "docs" if options.write else ROOT / ".data"
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def run(plan: Plan, accounts: int) -> tuple[Seen, list[str]]:
-    """Return the measurements and the failures."""
+    """Return the measurements and the failures except those of speed."""
     with TemporaryDirectory(prefix="audifi-soak-") as folder, databases.running() as database:
         with (
             sendgrid.running() as mails,

@@ -17,7 +17,6 @@ import uvloop
 
 MAX_CONNECTIONS = 800
 TICK_SECONDS = 0.002
-KEPT_SECONDS = 4  # the server closes an idle connection after 5
 LINGER_SECONDS = 30  # for responses after the last request
 
 
@@ -27,7 +26,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, flood: "Flood") -> None:
         self._flood = flood
         self._buffer = b""
-        self.due = self.used_at = 0.0
+        self.due = 0.0
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,9 +49,6 @@ class Connection(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._flood.lost(self)
-
-    def close(self) -> None:
-        self._transport.close()
 
 
 class Flood:
@@ -96,8 +92,6 @@ class Flood:
         self._lost["no answer"] += len(self._asking) + self._opening
 
     def _send(self, due: float) -> None:
-        while self._idle and self._idle[-1].used_at < time.monotonic() - KEPT_SECONDS:
-            self._idle.pop().close()
         if self._idle:
             self._ask(self._idle.pop(), due)
         elif len(self._asking) + self._opening < MAX_CONNECTIONS:
@@ -122,14 +116,13 @@ class Flood:
 
     def answered(self, connection: Connection, status: int, body: bytes) -> None:
         now = time.monotonic()
-        what = str(status) if status == 200 else f"{status} {json.loads(body)['code']}"
+        what = _name(status, body)
         self._seconds[what].append(now - connection.due)
         self._by_second[int(now + self._wall_minus_monotonic)][what] += 1
         self._asking.discard(connection)
         if now < self._asks_again_until:
             self._ask(connection, now)
         else:
-            connection.used_at = now
             self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
@@ -148,6 +141,13 @@ class Flood:
             "answers": {what: _quantiles(seconds) for what, seconds in self._seconds.items()},
             "by_second": {str(second): dict(each) for second, each in self._by_second.items()},
         }
+
+
+def _name(status: int, body: bytes) -> str:
+    """Return the status and the problem's code; "proxy" for the proxy's own responses, which are HTML."""
+    if status == 200:
+        return "200"
+    return f"{status} {json.loads(body)['code']}" if body.startswith(b"{") else f"{status} proxy"
 
 
 def _quantiles(seconds: list[float]) -> dict[str, float]:

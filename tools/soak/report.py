@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
+from tools.soak import proxy
 from tools.soak.judge import health_during, outages
 from tools.soak.load import Answer
 from tools.soak.run import Seen
@@ -48,6 +49,8 @@ def markdown(seen: Seen, failed: list[str]) -> str:
 
 
 def _overload(seen: Seen) -> list[str]:
+    if "overload" not in seen.floods:
+        return [f"No overload: {proxy.ADVICE}."]
     lines = [
         "| load | offered/s | served/s | p50, ms | p99, ms | rejected/s | p99, ms | database.* | health p99, ms |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -55,18 +58,21 @@ def _overload(seen: Seen) -> list[str]:
     names = {
         "capacity": "as much as it can (closed loop)",
         "overload": f"{seen.plan.times_capacity:g} times that",
+        "recovered": "as much as it can, afterwards",
         "frozen": "twice, frozen once",
     }
     for name, title in names.items():
         flood = seen.floods[name]
         answers, seconds = flood["answers"], flood["seconds"]
         served = answers.get("200", {"count": 0, "p50": 0, "p99": 0})
-        shed = answers.get("503 server.overloaded", {"count": 0, "p99": 0})
+        nothing = {"count": 0, "p99": 0}
+        shed = [answers.get(f"503 {what}", nothing) for what in ("server.overloaded", "proxy")]
         database = sum(each["count"] for what, each in answers.items() if "database." in what)
         sent = (flood["offered"] - flood["unsent"] or served["count"]) / seconds
         health = sorted(each.seconds for each in health_during(seen, flood))
-        cells = [sent, served["count"] / seconds, 1000 * served["p50"], 1000 * served["p99"], shed["count"] / seconds]
-        cells += [1000 * shed["p99"], database, 1000 * health[(len(health) - 1) * 99 // 100]]
+        cells = [sent, served["count"] / seconds, 1000 * served["p50"], 1000 * served["p99"]]
+        cells += [sum(each["count"] for each in shed) / seconds, 1000 * max(each["p99"] for each in shed), database]
+        cells += [1000 * health[(len(health) - 1) * 99 // 100]]
         lines.append(f"| {title} | " + " | ".join(f"{cell:,.0f}" for cell in cells) + " |")
     return lines
 
@@ -176,4 +182,6 @@ def _mark(seen: Seen, rate: Axes, health: Axes, zero: float) -> None:
 
 
 def _colour_of(name: str) -> str:
-    return {"server.overloaded": "rejected"}.get(name, name if name in COLOURS else "database.unavailable")
+    return {"server.overloaded": "rejected", "proxy": "rejected"}.get(
+        name, name if name in COLOURS else "database.unavailable"
+    )

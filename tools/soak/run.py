@@ -13,13 +13,15 @@ from typing import Any
 import aiohttp
 import psutil
 
+from audifi.serve import KEEP_ALIVE_SECONDS
 from tests.support.api import ROOT, Api, environment
 from tools.rehearsal.traffic import API, sessions
+from tools.soak import proxy
 from tools.soak.database import Database
 from tools.soak.load import HEALTH_WITHIN_SECONDS, Answer, Load, Person
 
 HEALTH_EVERY_SECONDS = 0.25
-QUIET_SECONDS = 6  # uvicorn closes idle connections after 5
+QUIET_SECONDS = 6
 CLOSED_LOOP_CONNECTIONS = 32
 
 
@@ -38,6 +40,8 @@ class Plan:
     overload: float
     times_capacity: float
     """The overload, as a multiple of the measured capacity."""
+    rest: float
+    """After the overload: uvicorn keeps the objects of a reset connection until its keep-alive time is over."""
 
     @classmethod
     def of(cls, minutes: float, rate: float) -> "Plan":
@@ -45,8 +49,9 @@ class Plan:
         is_short = minutes < 3
         warm_up, capacity, overload = (4, 2, 5) if is_short else (30, 10, 30)
         fault, between = (4, 9) if is_short else (6, 20)
-        rest = minutes * 60 - warm_up - 3 * QUIET_SECONDS - capacity - 2 * overload - 3 * between
-        faults = max(3, int(rest / (between + fault * 0.75)))
+        rest = between if is_short else KEEP_ALIVE_SECONDS
+        left = minutes * 60 - warm_up - 3 * QUIET_SECONDS - 3 * capacity - 2 * overload - 2 * between - rest
+        faults = max(3, int(left / (between + fault * 0.75)))
         return cls(
             rate=rate,
             warm_up=warm_up,
@@ -56,6 +61,7 @@ class Plan:
             capacity=capacity,
             overload=overload,
             times_capacity=3 if is_short else 10,
+            rest=rest,
         )
 
 
@@ -99,7 +105,8 @@ class Seen:
     """Phases without requests."""
     held: list[Held] = field(default_factory=list)
     floods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`Flood.result` with `began` and `ended`, by name: capacity, overload, frozen."""
+    """`Flood.result` with `began` and `ended`, by name: warm-up and, through the proxy, capacity, overload, recovered,
+    frozen."""
 
 
 class Soak:
@@ -118,32 +125,39 @@ class Soak:
         steady = asyncio.create_task(self._load.send_until(stop, self._plan.rate))
         watch = asyncio.create_task(self._watch_health())
         await asyncio.sleep(self._plan.warm_up)
-        await self._flood("warm-up", self._plan.capacity, connections=CLOSED_LOOP_CONNECTIONS)
+        await self._flood("warm-up", self._plan.capacity, port=self._api.port, connections=CLOSED_LOOP_CONNECTIONS)
         await self._note_held("after warm-up")
         await asyncio.sleep(self._plan.between_faults / 2)
         for name, way in islice(cycle(self._database.ways().items()), self._plan.faults):
             await self._fault(name, way)
             await asyncio.sleep(self._plan.between_faults)
         await self._note_held("after the faults")
-        await self._overload()
-        await self._note_held("at the end")
+        if proxy.is_installed():
+            with proxy.running(self._api.port) as port:
+                await self._overload(port)
+            await asyncio.sleep(self._plan.rest)
+            await self._note_held("at the end")
+        else:
+            print(f"\n  skipped: {proxy.ADVICE}")
         stop.set()
         await steady
         watch.cancel()
 
-    async def _overload(self) -> None:
+    async def _overload(self, port: int) -> None:
+        """Measure the capacity before and after an overload, which tells a slower server from a slower machine."""
         plan = self._plan
         async with self._paused():
-            capacity = await self._flood("capacity", plan.capacity, connections=CLOSED_LOOP_CONNECTIONS)
+            capacity = await self._flood("capacity", plan.capacity, port=port, connections=CLOSED_LOOP_CONNECTIONS)
             served = capacity["answers"]["200"]["count"] / plan.capacity
-            await self._flood("overload", plan.overload, rate=plan.times_capacity * served)
+            await self._flood("overload", plan.overload, port=port, rate=plan.times_capacity * served)
+            await self._flood("recovered", plan.capacity, port=port, connections=CLOSED_LOOP_CONNECTIONS)
         await asyncio.sleep(plan.between_faults)
         async with self._paused():
-            flood = asyncio.create_task(self._flood("frozen", plan.overload + plan.fault, rate=2 * served))
+            frozen = self._flood("frozen", plan.overload + plan.fault, port=port, rate=2 * served)
+            flood = asyncio.create_task(frozen)
             await asyncio.sleep(plan.overload / 2)
             await self._fault("freeze", self._database.freeze)
             await flood
-        await asyncio.sleep(plan.between_faults)
 
     async def _fault(self, name: str, way: Callable[[float], None]) -> None:
         print(f"  {name}", end=" ", flush=True)
@@ -161,10 +175,12 @@ class Soak:
         finally:
             self._load.is_paused = False
 
-    async def _flood(self, name: str, seconds: float, *, rate: float = 0, connections: int = 0) -> dict[str, Any]:
+    async def _flood(
+        self, name: str, seconds: float, *, port: int, rate: float = 0, connections: int = 0
+    ) -> dict[str, Any]:
         print(f"\n  {name}", end=" ", flush=True)
         token = self._load.people[0].account.access_token
-        arguments = [f"--port={self._api.port}", f"--token={token}", f"--seconds={seconds}", f"--rate={rate}"]
+        arguments = [f"--port={port}", f"--token={token}", f"--seconds={seconds}", f"--rate={rate}"]
         began = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             *[sys.executable, "-m", "tools.soak.flood", *arguments, f"--connections={connections}"],

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tools.soak import judge, report
+from tools.soak import judge, proxy, report
 from tools.soak.__main__ import run
 from tools.soak.load import Answer
 from tools.soak.run import Fault, Held, Plan, Seen
@@ -23,6 +23,9 @@ def test_server_survives_database_faults() -> None:
     assert failed == []
     assert {fault.name for fault in seen.faults} >= {"restart", "freeze", "cut"}
     assert len(seen.answers) > 200
+    if not proxy.is_installed():
+        pytest.skip(proxy.ADVICE)
+    assert seen.floods.keys() == judge.FLOODS | {"warm-up"}
 
 
 def steady(begin: float, end: float, status: int = 200, code: str = "", seconds: float = 0.01) -> list[Answer]:
@@ -55,6 +58,7 @@ def seen(
     served = {"200": {"count": 900, "p50": 0.1, "p99": 0.5, "max": 1}}
     shed = {"503 server.overloaded": {"count": 9000, "p50": 0.1, "p99": 0.5, "max": 1}}
     flood = {"began": 200.0, "ended": 210.0, "seconds": 10, "lost": {"no answer": 0}, "answers": served | shed}
+    full = flood | {"answers": {"200": {"count": 1200, "p50": 0.1, "p99": 0.5, "max": 1}}}
     return Seen(
         plan=PLAN,
         answers=steady(80, 100) + steady(100, 105 + back_after, 503, "database.busy") + steady(105 + back_after, 160),
@@ -64,22 +68,22 @@ def seen(
         + watched(last_bad_health, 160),
         faults=[Fault("freeze", 100.0, 105.0)],
         held=[HELD, held],
-        floods={"overload": dict(flood), "frozen": dict(flood)},
+        floods={"capacity": full, "overload": dict(flood), "recovered": full, "frozen": dict(flood)},
     )
 
 
 def test_quick_recovery_passes() -> None:
-    assert judge.failures(seen(), []) == []
+    assert judge.failures(seen(), []) == judge.speed_failures(seen()) == []
     [outage] = judge.outages(seen())
     assert outage.full_speed_seconds == 1
     assert outage.statuses == Counter({"503 database.busy": 120, "good": 21})
 
 
 def test_late_full_speed_fails() -> None:
-    assert any("full speed" in sentence for sentence in judge.failures(seen(back_after=15), []))
+    assert any("full speed" in sentence for sentence in judge.speed_failures(seen(back_after=15)))
     slow = seen()
     slow.answers = steady(80, 100) + steady(100, 160, seconds=2)
-    assert any("full speed" in sentence for sentence in judge.failures(slow, []))
+    assert any("full speed" in sentence for sentence in judge.speed_failures(slow))
 
 
 def test_failures_without_a_fault_fail() -> None:
@@ -90,17 +94,20 @@ def test_failures_without_a_fault_fail() -> None:
 
 
 def test_wrong_health_fails() -> None:
-    assert any("health reported it after" in sentence for sentence in judge.failures(seen(reported_at=104.9), []))
-    assert any("good again after" in sentence for sentence in judge.failures(seen(last_bad_health=112.0), []))
-    lying = seen()
+    assert any("health reported it after" in sentence for sentence in judge.speed_failures(seen(reported_at=104.9)))
+    assert any("good again after" in sentence for sentence in judge.speed_failures(seen(last_bad_health=112.0)))
+    lying, silent = seen(), seen()
     lying.health += watched(140, 141, "disconnected")
-    assert any("health reported an outage without a fault" in sentence for sentence in judge.failures(lying, []))
+    assert any("health reported an outage without a fault" in sentence for sentence in judge.speed_failures(lying))
+    assert "health says disconnected at the end" in judge.failures(lying, [])
+    silent.health.insert(0, Answer(80, 10, "watch", 0, "TimeoutError"))
+    assert any("health didn't answer 1 times" in sentence for sentence in judge.failures(silent, []))
 
 
 @pytest.mark.parametrize(
     "leaked",
     [
-        {"uss_mb": 130.0},
+        {"uss_mb": 180.0},
         {"files": 60},
         {"tasks": 20},
         {"threads": 5},
@@ -116,13 +123,23 @@ def test_leak_fails(leaked: dict[str, float]) -> None:
     assert any(sentence.startswith("at the end:") for sentence in judge.failures(seen(held=Held(**values)), []))
 
 
-def test_slow_or_lost_answers_to_overload_fail() -> None:
-    slow, lost = seen(), seen()
-    slow.floods["overload"]["answers"] |= {"200": {"count": 900, "p50": 1, "p99": 9, "max": 9}}
+def test_slow_few_or_lost_answers_to_overload_fail() -> None:
+    slow, few, lost = seen(), seen(), seen()
+    slow.floods["overload"]["answers"] |= {"200": {"count": 900, "p50": 1, "p99": 19, "max": 19}}
+    few.floods["overload"]["answers"] |= {"200": {"count": 500, "p50": 1, "p99": 1, "max": 1}}
     lost.floods["overload"]["lost"] = {"no answer": 3}
 
-    assert any("p99" in sentence for sentence in judge.failures(slow, []))
-    assert any("no answer" in sentence for sentence in judge.failures(lost, []))
+    assert any("p99" in sentence for sentence in judge.speed_failures(slow))
+    assert "overload: 50/s served of 120/s" in judge.speed_failures(few)
+    assert "overload: 3 times no answer" in judge.failures(lost, [])
+
+
+def test_soak_without_haproxy_reports_no_overload() -> None:
+    without = seen()
+    without.floods.clear()
+
+    assert judge.failures(without, []) == judge.speed_failures(without) == []
+    assert proxy.ADVICE in report.markdown(without, [])
 
 
 def test_picture_of_ten_minutes_has_under_100_kb(tmp_path: Path) -> None:
