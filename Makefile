@@ -92,6 +92,10 @@ fuzz-long: ## Fuzz for much longer
 bench: $(ENVIRONMENT_READY) $(BENCH_READY) ## Compare the server with equipped peers under load (a quarter of an hour; needs wrk; ARGS=--quick)
 	@$(IN_VENV) python -m tools.bench $(ARGS)
 
+.PHONY: bench-ledger
+bench-ledger: $(ENVIRONMENT_READY) ## Compare the ledger and offerings with bare SQL (a few minutes; needs wrk)
+	@$(IN_VENV) python -m tools.bench.ledger $(ARGS)
+
 .PHONY: test-client
 test-client: $(ENVIRONMENT_READY) tools/node_modules clients/typescript/node_modules ## Test the TypeScript client in Node and in Chromium
 	@$(IN_VENV) python -m pytest -q -m client clients $(ARGS)

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -94,11 +94,11 @@ def access_token(user_id: UUID, session_id: UUID) -> str:
 
 
 @contextmanager
-def running(*, pinned: bool = True) -> Iterator[Postgres]:
+def running(*, pinned: bool = True, settings: Mapping[str, str] = POSTGRES_SETTINGS) -> Iterator[Postgres]:
     """Run PostgreSQL until the block ends: over TCP as on Fly, on the core of wrk, so that a server has its own."""
     with (
         TemporaryDirectory(prefix="audifi-bench-") as folder,
-        postgres.running(Path(folder) / "postgres", port=free_port(), settings=POSTGRES_SETTINGS) as server,
+        postgres.running(Path(folder) / "postgres", port=free_port(), settings=settings) as server,
     ):
         if pinned:
             for process in (postmaster := psutil.Process(server.pid), *postmaster.children()):

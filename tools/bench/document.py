@@ -27,13 +27,13 @@ def body(results: Results) -> str:
     return "\n\n".join([PICTURE, run, *(table.markdown() for table in report.tables(results))])
 
 
-def replace_between_markers(document: str, text: str) -> str:
+def replace_between_markers(document: str, text: str, *, begin: str = BEGIN, end: str = END) -> str:
     """
     Raises:
         ValueError: a marker is missing.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
+    before, has_begin, rest = document.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not (has_begin and has_end):
         raise ValueError("docs/performance.md has lost its markers")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
