@@ -4,7 +4,14 @@ import grimp
 
 from audifi.app import FEATURES
 
-ARROWS: set[tuple[str, str]] = {("funding", "ledger"), ("ipos", "ledger"), ("ipos", "masters")}
+ARROWS: set[tuple[str, str]] = {
+    ("compliance", "ledger"),
+    ("funding", "compliance"),
+    ("funding", "ledger"),
+    ("ipos", "compliance"),
+    ("ipos", "ledger"),
+    ("ipos", "masters"),
+}
 """(importer, imported) of two features, as their specification names them."""
 
 

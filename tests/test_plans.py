@@ -29,6 +29,8 @@ from tests.support.statements import Statement
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans"), pytest.mark.timeout(900)]
 
 READ_WHOLE = {
+    "compliance_rules": "has one row per action, and there are six",
+    "withholding_rates": "has one row per country",
     "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",
 }
 """Tables that may be scanned, and why."""
@@ -69,6 +71,10 @@ INSERT INTO idempotency_keys (id, fingerprint, status, body, created_at)
     SELECT sha256(n::text::bytea), '', 201, '', now() - random() * interval '31 days'
     FROM generate_series(1, 20000) AS n;
 
+INSERT INTO domain_events (xid, kind, subject_id, payload, at)
+    SELECT n, 'share.moved', gen_random_uuid(), '{}', now() - random() * interval '31 days'
+    FROM generate_series(1, 20000) AS n;
+
 -- After a day's outage of the e-mail provider: queued and failed jobs.
 INSERT INTO pgqueuer (priority, status, entrypoint, execute_after)
     SELECT 0, 'queued', 'sign_in_email', now() + (1 + random()) * interval '1 hour' FROM generate_series(1, 300);
@@ -107,6 +113,7 @@ BACKGROUND = [
     "DELETE FROM email_messages",
     "DELETE FROM pgqueuer WHERE",
     "DELETE FROM pgqueuer_log",
+    "DELETE FROM domain_events",
     "next_queued AS (",  # the worker dequeues jobs
     "UPDATE ledger_holds SET status",  # every 30 s
 ]

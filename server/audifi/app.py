@@ -9,6 +9,7 @@ from fastapi.telemetry import TelemetryConfig
 from audifi.api_docs import router as api_docs
 from audifi.api_docs import texts
 from audifi.auth.feature import FEATURE as AUTH
+from audifi.compliance.feature import FEATURE as COMPLIANCE
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.stack import add_middleware
 from audifi.emails.feature import FEATURE as EMAILS
@@ -21,7 +22,7 @@ from audifi.masters.feature import FEATURE as MASTERS
 from audifi.services import RETENTION_TIMES, Services, running
 
 # The first route that matches a path answers it: /masters/holdings before /masters/{master_id}.
-FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS, LEDGER, FUNDING, IPOS, MASTERS)
+FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS, LEDGER, COMPLIANCE, FUNDING, IPOS, MASTERS)
 # FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 

@@ -19,6 +19,7 @@ from audifi.core.config.settings import Settings
 from audifi.core.db.database import Database, untraced
 from audifi.core.db.pagination import CursorCodec
 from audifi.core.db.retention import delete_expired
+from audifi.core.domain_events.service import expired_events
 from audifi.core.email.sender import ConsoleSender, CountedSender, EmailSender, SendGridSender
 from audifi.core.feature import Feature
 from audifi.core.files.store import FileStore
@@ -147,7 +148,7 @@ async def running(
 
     async def run_retention() -> None:
         now = services.clock()
-        expired = [*expired_counters(now), *expired_jobs(now), expired_keys(now)]
+        expired = [*expired_counters(now), *expired_jobs(now), expired_keys(now), expired_events(now)]
         expired += [rows for feature in features for rows in feature.retention(now)]
         await delete_expired(services.background_database, expired)
         for feature in features:

@@ -320,6 +320,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/compliance/accounts/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what is known of an account
+         * @description Return its verification, its country, and whether it is frozen.
+         */
+        get: operations["getAccountCompliance"];
+        /**
+         * Set what is known of an account
+         * @description Replace its verification and country, and freeze it or not. The change is recorded.
+         */
+        put: operations["setAccountCompliance"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compliance/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the rules
+         * @description Return what each action asks of an account. All is allowed until it is changed.
+         */
+        get: operations["listComplianceRules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compliance/rules/{action}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set a rule
+         * @description Replace what an action asks, at once and for all accounts. The change is recorded.
+         */
+        put: operations["setComplianceRule"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compliance/withholding": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List withholding rates
+         * @description Return the countries from whose people a part of each claim is withheld.
+         */
+        get: operations["listWithholdingRates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compliance/withholding/{country}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set a withholding rate
+         * @description Set what is withheld from the claims of people in a country. The change is recorded.
+         */
+        put: operations["setWithholdingRate"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compliance/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List changes
+         * @description Return who changed an account, a rule or a rate, when and why; the newest first.
+         */
+        get: operations["listComplianceChanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/ledger/deposits": {
         parameters: {
             query?: never;
@@ -567,7 +691,7 @@ export interface paths {
         };
         /**
          * Preview a purchase
-         * @description Return what a purchase would cost and give at this moment. Nothing is reserved.
+         * @description Return what a purchase would cost and give at this moment, if the account may buy. Nothing is reserved.
          */
         get: operations["previewMint"];
         put?: never;
@@ -1034,6 +1158,80 @@ export interface components {
             frozen_at: string | null;
         };
         /**
+         * AccountCompliance
+         * @description What is known of the person behind an account.
+         */
+        AccountCompliance: {
+            /**
+             * User Id
+             * Format: uuid
+             * @description The account.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            user_id: string;
+            /**
+             * @description How far the verification of the identity is.
+             * @example verified
+             */
+            kyc: components["schemas"]["Kyc"];
+            /**
+             * Kyc Ref
+             * @description The verification's id at its provider.
+             * @example check_9f3c2a1b
+             */
+            kyc_ref: string | null;
+            /**
+             * Country
+             * @description ISO 3166-1 alpha-2; null if it isn't known.
+             * @example DE
+             */
+            country: string | null;
+            /**
+             * Frozen At
+             * @description Since when nothing may leave the account; null if it isn't frozen.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            frozen_at: string | null;
+            /**
+             * Version
+             * @description Changes with each change, from 0; send it as `If-Match`.
+             * @example 3
+             */
+            version: number;
+        };
+        /**
+         * AccountComplianceUpdate
+         * @description What is known of the person behind an account.
+         */
+        AccountComplianceUpdate: {
+            /**
+             * @description How far the verification of the identity is.
+             * @example verified
+             */
+            kyc: components["schemas"]["Kyc"];
+            /**
+             * Kyc Ref
+             * @description The verification's id at its provider; printable ASCII.
+             */
+            kyc_ref?: string | null;
+            /**
+             * Country
+             * @description Where the person resides; null if it isn't known.
+             */
+            country?: string | null;
+            /**
+             * Is Frozen
+             * @description True lets nothing leave the account. It still receives.
+             */
+            is_frozen: boolean;
+            /**
+             * Reason
+             * @description Why it is changed; only operators see it.
+             * @example Booked twice, see the bank statement of 3 May
+             */
+            reason: string;
+        };
+        /**
          * AccountPage
          * @description Accounts.
          */
@@ -1050,6 +1248,8 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** @enum {string} */
+        Action: "launch" | "buy" | "list" | "resale_buy" | "claim" | "payout";
         /**
          * Allowlist
          * @description The whole list; it replaces the one before.
@@ -1078,6 +1278,88 @@ export interface components {
              * @description How many shares it may buy before `allowlist_until`; null for `max_per_account`.
              */
             cap?: number | null;
+        };
+        /**
+         * Change
+         * @description A change of an account, a rule or a rate.
+         */
+        Change: {
+            /**
+             * @description What was changed.
+             * @example account
+             */
+            kind: components["schemas"]["ChangeKind"];
+            /**
+             * Subject
+             * @description The account's id, the action or the country.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            subject: string;
+            /**
+             * Changed By
+             * @description The administrator; null for an operator at a console.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            changed_by: string | null;
+            /**
+             * Operator
+             * @description The operator at a console; null for an administrator.
+             * @example kim
+             */
+            operator: string | null;
+            /**
+             * Reason
+             * @description Why.
+             * @example Court order 12/26
+             */
+            reason: string;
+            /**
+             * Old
+             * @description The values before; null for the first change.
+             * @example {
+             *       "kyc": "pending"
+             *     }
+             */
+            old: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * New
+             * @description The values since then.
+             * @example {
+             *       "country": "DE",
+             *       "kyc": "verified"
+             *     }
+             */
+            new: {
+                [key: string]: unknown;
+            };
+            /**
+             * At
+             * Format: date-time
+             * @description When.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            at: string;
+        };
+        /** @enum {string} */
+        ChangeKind: "account" | "rule" | "withholding";
+        /**
+         * ChangePage
+         * @description Changes, the newest first.
+         */
+        ChangePage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Change"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
         };
         /**
          * Collaborator
@@ -1711,6 +1993,14 @@ export interface components {
              */
             reflection_hours: number;
             /**
+             * Countries Blocked
+             * @description People who reside there, or whose country isn't known, can't buy these shares. Empty: all can.
+             * @example [
+             *       "US"
+             *     ]
+             */
+            countries_blocked: string[];
+            /**
              * Opens At
              * Format: date-time
              * @description When purchases begin.
@@ -1861,6 +2151,14 @@ export interface components {
              */
             reflection_hours?: number;
             /**
+             * Countries Blocked
+             * @description People who reside there, or whose country isn't known, can't buy these shares, now or later. Empty: all can.
+             * @example [
+             *       "US"
+             *     ]
+             */
+            countries_blocked?: string[];
+            /**
              * Opens At
              * Format: date-time
              * @description When purchases begin.
@@ -1881,6 +2179,8 @@ export interface components {
              */
             ends_at: string;
         };
+        /** @enum {string} */
+        Kyc: "none" | "pending" | "verified" | "rejected";
         /** MagicLinkRequest */
         MagicLinkRequest: {
             /**
@@ -2794,6 +3094,84 @@ export interface components {
         Role: "fan" | "artist" | "producer" | "admin";
         Royalty: components["schemas"]["FirstMinters"] | components["schemas"]["Tiers"];
         /**
+         * Rule
+         * @description What an action asks of an account.
+         */
+        Rule: {
+            /**
+             * @description `launch` an offering, `buy` in one, `list` shares, `resale_buy`, `claim` dividends, or request a `payout`.
+             * @example buy
+             */
+            action: components["schemas"]["Action"];
+            /**
+             * Kyc Required
+             * @description Whether the identity must be verified.
+             * @example true
+             */
+            kyc_required: boolean;
+            /**
+             * Countries Blocked
+             * @description ISO 3166-1 alpha-2, in order.
+             * @example [
+             *       "US"
+             *     ]
+             */
+            countries_blocked: string[];
+            /**
+             * Amount Per 12 Months
+             * @description What an account may do in 12 months, in base units of each currency by itself; null for no limit.
+             * @example 500000
+             */
+            amount_per_12_months: number | null;
+            /**
+             * Version
+             * @description Changes with each change, from 0; send it as `If-Match`.
+             * @example 3
+             */
+            version: number;
+        };
+        /**
+         * RuleList
+         * @description The rules of all actions.
+         */
+        RuleList: {
+            /**
+             * Data
+             * @description One for each action.
+             */
+            data: components["schemas"]["Rule"][];
+        };
+        /**
+         * RuleUpdate
+         * @description What an action asks of an account.
+         */
+        RuleUpdate: {
+            /**
+             * Kyc Required
+             * @description Whether the identity must be verified.
+             */
+            kyc_required: boolean;
+            /**
+             * Countries Blocked
+             * @description People who reside there, or whose country isn't known, are refused. Empty: the country isn't asked for.
+             * @example [
+             *       "US"
+             *     ]
+             */
+            countries_blocked: string[];
+            /**
+             * Amount Per 12 Months
+             * @description What an account may do in 12 months, in base units of each currency by itself; null for no limit.
+             */
+            amount_per_12_months?: number | null;
+            /**
+             * Reason
+             * @description Why it is changed; only operators see it.
+             * @example Booked twice, see the bank statement of 3 May
+             */
+            reason: string;
+        };
+        /**
          * Session
          * @description A session of an account, on one device.
          */
@@ -3254,6 +3632,53 @@ export interface components {
             transfer_id: string;
         };
         /**
+         * WithholdingRate
+         * @description What is withheld from the claims of people in a country.
+         */
+        WithholdingRate: {
+            /**
+             * Country
+             * @description ISO 3166-1 alpha-2.
+             * @example DE
+             */
+            country: string;
+            /**
+             * Bps
+             * @description In hundredths of a percent.
+             * @example 1500
+             */
+            bps: number;
+        };
+        /**
+         * WithholdingRateList
+         * @description The countries with a rate. Nothing is withheld from others.
+         */
+        WithholdingRateList: {
+            /**
+             * Data
+             * @description In the order of the countries.
+             */
+            data: components["schemas"]["WithholdingRate"][];
+        };
+        /**
+         * WithholdingRateUpdate
+         * @description What is withheld from a claim.
+         */
+        WithholdingRateUpdate: {
+            /**
+             * Bps
+             * @description In hundredths of a percent.
+             * @example 1500
+             */
+            bps: number;
+            /**
+             * Reason
+             * @description Why it is changed; only operators see it.
+             * @example Booked twice, see the bank statement of 3 May
+             */
+            reason: string;
+        };
+        /**
          * FieldError
          * @description An error of one value in the request.
          */
@@ -3537,6 +3962,78 @@ export interface components {
              * @example 990000
              */
             used: number;
+        };
+        /**
+         * LimitExceeded
+         * @description The account would do more of this in 12 months than it may.
+         */
+        LimitExceeded: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Limit
+             * @description What an account may do in 12 months, in base units of the currency.
+             * @example 500000
+             */
+            limit: number;
+            /**
+             * Used
+             * @description What it did in the last 12 months.
+             * @example 480000
+             */
+            used: number;
+            /**
+             * Resets At
+             * @description When this amount will be within the limit, if nothing is added; null if it is more than the limit itself.
+             * @example 2027-01-31T12:00:00Z
+             */
+            resets_at: string | null;
         };
         /**
          * PayoutStatusConflict
@@ -5804,6 +6301,874 @@ export interface operations {
             };
         };
     };
+    getAccountCompliance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's id. */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountCompliance"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    setAccountCompliance: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the version to change. */
+                "if-match"?: string | null;
+            };
+            path: {
+                /** @description The account's id. */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountComplianceUpdate"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountCompliance"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.failed";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Precondition Required */
+            428: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.required";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listComplianceRules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    setComplianceRule: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the version to change. */
+                "if-match"?: string | null;
+            };
+            path: {
+                /** @description The action that the rule is for. */
+                action: components["schemas"]["Action"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleUpdate"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.failed";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Precondition Required */
+            428: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "precondition.required";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listWithholdingRates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithholdingRateList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    setWithholdingRate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ISO 3166-1 alpha-2. */
+                country: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WithholdingRateUpdate"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithholdingRate"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listComplianceChanges: {
+        parameters: {
+            query: {
+                /** @description An account's id, an action, or a country with a withholding rate. */
+                subject: string;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangePage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
     listDeposits: {
         parameters: {
             query?: {
@@ -6267,7 +7632,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "caller.unknown" | "account.in_debt" | "account.frozen";
+                        code: "caller.unknown" | "account.in_debt" | "account.frozen" | "kyc.required" | "country.unknown" | "country.blocked";
                     };
                 };
             };
@@ -6282,9 +7647,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["InsufficientBalance"] | components["schemas"]["ProblemDetails"]) & {
+                    "application/problem+json": (components["schemas"]["LimitExceeded"] | components["schemas"]["InsufficientBalance"] | components["schemas"]["ProblemDetails"]) & {
                         /** @enum {string} */
-                        code: "balance.insufficient" | "payout.limit_exceeded" | "idempotency_key.in_progress";
+                        code: "limit.exceeded" | "balance.insufficient" | "payout.limit_exceeded" | "idempotency_key.in_progress";
                     };
                 };
             };
@@ -7340,7 +8705,21 @@ export interface operations {
                     };
                 };
             };
-            403: components["responses"]["Forbidden"];
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "account.frozen" | "kyc.required" | "country.unknown" | "country.blocked";
+                    };
+                };
+            };
             /** @description Not Found */
             404: {
                 headers: {
@@ -7366,9 +8745,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["LimitExceeded"]) & {
                         /** @enum {string} */
-                        code: "ipo.not_editable" | "ipo.limit_reached" | "master.not_approved" | "master.suspended" | "isrc.already_offered" | "idempotency_key.in_progress";
+                        code: "ipo.not_editable" | "ipo.limit_reached" | "master.not_approved" | "master.suspended" | "isrc.already_offered" | "limit.exceeded" | "idempotency_key.in_progress";
                     };
                 };
             };
@@ -7743,7 +9122,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "caller.unknown" | "ipo.allowlist_only";
+                        code: "caller.unknown" | "ipo.allowlist_only" | "account.frozen" | "kyc.required" | "country.unknown" | "country.blocked";
                     };
                 };
             };
@@ -7759,6 +9138,21 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
                         code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["LimitExceeded"] & {
+                        /** @enum {string} */
+                        code: "limit.exceeded";
                     };
                 };
             };
@@ -7885,7 +9279,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "caller.unknown" | "ipo.own" | "ipo.allowlist_only";
+                        code: "caller.unknown" | "ipo.own" | "ipo.allowlist_only" | "account.frozen" | "kyc.required" | "country.unknown" | "country.blocked";
                     };
                 };
             };
@@ -7915,9 +9309,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"] | components["schemas"]["LimitExceeded"]) & {
                         /** @enum {string} */
-                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.sold_out" | "ipo.cap_exceeded" | "reservation.exists" | "reservation.paused" | "reservation.limit_reached" | "idempotency_key.in_progress";
+                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.sold_out" | "ipo.cap_exceeded" | "reservation.exists" | "reservation.paused" | "reservation.limit_reached" | "limit.exceeded" | "idempotency_key.in_progress";
                     };
                 };
             };
@@ -8167,7 +9561,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "caller.unknown" | "ipo.allowlist_only" | "ipo.own" | "account.in_debt" | "account.frozen";
+                        code: "caller.unknown" | "ipo.allowlist_only" | "ipo.own" | "account.in_debt" | "account.frozen" | "kyc.required" | "country.unknown" | "country.blocked";
                     };
                 };
             };
@@ -8197,9 +9591,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"] | components["schemas"]["ChangedPrice"] | components["schemas"]["InsufficientBalance"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"] | components["schemas"]["ChangedPrice"] | components["schemas"]["InsufficientBalance"] | components["schemas"]["LimitExceeded"]) & {
                         /** @enum {string} */
-                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.cap_exceeded" | "reservation.not_open" | "master.suspended" | "ipo.sold_out" | "price.changed" | "balance.insufficient" | "idempotency_key.in_progress";
+                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.cap_exceeded" | "reservation.not_open" | "master.suspended" | "ipo.sold_out" | "price.changed" | "balance.insufficient" | "limit.exceeded" | "idempotency_key.in_progress";
                     };
                 };
             };

@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Text, bindparam, exists, func, insert, lit
 from uuid6 import uuid7
 
 from audifi.auth.service import lock_user
+from audifi.compliance import problems as compliance
+from audifi.compliance.service import asked
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http.problems import Problem
@@ -22,7 +24,7 @@ from audifi.funding.models import Payout, PayoutStatus
 from audifi.ledger import debt, service
 from audifi.ledger.accounts import provider_account, user_account
 from audifi.ledger.models import Account, Asset
-from audifi.ledger.problems import account_frozen
+from audifi.ledger.problems import account_frozen, refusals
 from audifi.ledger.service import NewTransfer, Posting
 
 MINIMUM = 10
@@ -101,6 +103,7 @@ SUBMIT = Statement(
 LOCK = Statement(select(*COLUMNS).where(_this).with_for_update())
 END = Statement(update(_payouts).where(_this).values(_changes).returning(*COLUMNS))
 FIND = Statement(select(*COLUMNS).where(_this), optional={"owner_id": _payouts.c.user_id == bindparam("owner_id")})
+MAY_REQUEST = Statement(select(func.ledger_refuse_debt_v1(bindparam("user_id")), asked("payout")))
 IS_FROZEN = Statement(
     select(
         exists().where(
@@ -116,7 +119,7 @@ async def request(
     """Hold the amount, and ask for its payout.
 
     Raises:
-        Problem: 422 below the minimum, `account.in_debt`, `account.frozen`, `payout.limit_exceeded`,
+        Problem: 422 below the minimum, those of the rules (`compliance`), `account.in_debt`, `payout.limit_exceeded`,
             `balance.insufficient`.
     """
     await lock_user(transaction, user_id)
@@ -125,7 +128,8 @@ async def request(
     minimum = MINIMUM * 10**limits.scale
     if amount < minimum:
         raise problems.payout_too_small(minimum)
-    await debt.refuse(transaction, user_id=user_id)
+    with refusals(), compliance.refusals():
+        await transaction.execute(MAY_REQUEST, user_id=user_id, ipo_id=None, amount=amount, currency=currency, now=now)
     if limits.open_payouts >= MAX_OPEN:
         raise problems.payout_limit_exceeded(MAX_OPEN)
     payout_id = uuid7()

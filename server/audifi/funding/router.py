@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from audifi.auth import problems as auth_problems
 from audifi.auth.dependencies import CurrentUser, RecentlyAuthenticatedUser, account_key
 from audifi.auth.session_checks import CheckedUser
+from audifi.compliance import problems as compliance
 from audifi.core.db.database import Transaction
 from audifi.core.http.dependencies import Now, services_of
 from audifi.core.http.openapi import operation_id, raises
@@ -94,7 +95,7 @@ async def list_deposits(
 @router.post("/payouts", status_code=201, summary="Request a payout", response_model=schemas.Payout)
 @raises(
     ledger_problems.account_in_debt(),
-    ledger_problems.account_frozen(),
+    *compliance.ALL,
     ledger_problems.balance_insufficient(1250),
     problems.payout_limit_exceeded(payouts.MAX_OPEN),
 )

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, INT8RANGE, ExcludeConstraint, Range
 from sqlalchemy.orm import Mapped, mapped_column
 
+from audifi.compliance.models import COUNTRIES
 from audifi.core.db.base import Base
 
 type IpoStatus = Literal["draft", "live", "paused", "completed", "canceling", "canceled"]
@@ -69,6 +70,7 @@ class Ipo(Base):
         CheckConstraint("sold >= 0 AND reserved >= 0 AND sold + reserved <= offered", name="not_oversold"),
         CheckConstraint("returned BETWEEN 0 AND sold", name="returned"),
         CheckConstraint("(status = 'draft') = (terms_sha256 IS NULL)", name="terms"),
+        CheckConstraint(COUNTRIES, name="countries_blocked"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -92,6 +94,8 @@ class Ipo(Base):
     royalty_to_holders_bps: Mapped[int] = mapped_column(BigInteger)
     lockup_days: Mapped[int] = mapped_column(BigInteger)
     reflection_hours: Mapped[int] = mapped_column(BigInteger)
+    countries_blocked: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Where nobody may buy these shares, beside what the rules say; `compliance_check_v1` asks."""
     opens_at: Mapped[datetime] = mapped_column(Instant)
     allowlist_until: Mapped[datetime | None] = mapped_column(Instant)
     ends_at: Mapped[datetime] = mapped_column(Instant)

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Uuid, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from uuid6 import uuid7
 
+from audifi.compliance import problems as compliance
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
@@ -32,7 +33,7 @@ from audifi.masters.queries import GET_OWN, FullMasterRow
 MAX_LIVE_IPOS = 20
 TERMS = (
     "currency total_shares retained_shares unit_price max_per_account min_shares holders_bps royalty "
-    "royalty_to_holders_bps lockup_days reflection_hours opens_at allowlist_until ends_at"
+    "royalty_to_holders_bps lockup_days reflection_hours countries_blocked opens_at allowlist_until ends_at"
 ).split()
 RATES = "platform_bps sale_fee_bps resale_fee_bps".split()
 
@@ -149,8 +150,9 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
     """Fix the terms, make the shares, and offer the master; purchases begin at `opens_at`.
 
     Raises:
-        Problem: 404; 409 if it isn't a draft, the master isn't approved, another offered master has one of its
-            recordings, or the artist has too many live offerings; 422 if the times or rates don't fit any more.
+        Problem: 404; those of the rules (`compliance`); 409 if it isn't a draft, the master isn't approved, another
+            offered master has one of its recordings, or the artist has too many live offerings; 422 if the times or
+            rates don't fit any more.
     """
     ipo = await lock_own(tx, artist_id=artist_id, master_id=master_id)
     if ipo.status != "draft":
@@ -158,7 +160,7 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
     values = {name: getattr(ipo, name) for name in TERMS} | {"royalty": json.loads(ipo.royalty)}
     body = IpoTerms.model_validate(values)
     _check(body, rates, now)
-    if await tx.fetch_value(LIVE_OF_ARTIST, artist_id=artist_id) >= MAX_LIVE_IPOS:
+    if await _live_ipos(tx, ipo, now) >= MAX_LIVE_IPOS:
         raise problems.limit_reached()
     await masters.offer(tx, master_id=master_id, now=now)
     values = {f"new_{name}": value for name, value in _values(body, rates).items()}
@@ -202,6 +204,20 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
             now=now,
         )
     return ipo
+
+
+async def _live_ipos(tx: Transaction, ipo: IpoRow, now: datetime) -> int:
+    """Ask the rules whether the artist may launch, and return how many live offerings there are."""
+    with compliance.refusals():
+        count: int = await tx.fetch_value(
+            LIVE_OF_ARTIST,
+            user_id=ipo.artist_id,
+            ipo_id=None,
+            amount=ipo.offered * ipo.unit_price,
+            currency=ipo.currency,
+            now=now,
+        )
+    return count
 
 
 async def unlaunch(tx: Transaction, *, artist_id: UUID, master_id: UUID, now: datetime) -> IpoRow:

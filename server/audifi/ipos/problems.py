@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import asyncpg
 from pydantic import Field
 
+from audifi.compliance import problems as compliance
 from audifi.core.db.errors import sqlstate
 from audifi.core.http import problems as core
 from audifi.core.http.problems import Problem, ProblemDetails
@@ -181,7 +182,7 @@ ALL_OF_PURCHASE = (
     sold_out(3),
     price_changed(25000),
     ledger.balance_insufficient(1250),
-    ledger.account_frozen(),
+    *compliance.ALL,
 )
 
 
@@ -189,7 +190,7 @@ ALL_OF_PURCHASE = (
 def refusals() -> Iterator[None]:
     """Turn what the feature's SQL functions refuse into problems."""
     try:
-        with ledger.refusals():
+        with ledger.refusals(), compliance.refusals():
             yield
     except asyncpg.PostgresError as error:
         if sqlstate(error) not in STATES:

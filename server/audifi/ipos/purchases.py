@@ -22,6 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from uuid6 import uuid7
 
+from audifi.compliance import problems as compliance
+from audifi.compliance.service import asked
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
@@ -46,13 +48,13 @@ _reservations, _purchases = IpoReservation.__table__, IpoPurchase.__table__
 
 PURCHASE = Statement(
     text(
-        "SELECT status, body, is_replay, sold_out_ipo FROM ipo_purchase_v1(:key_id, :key_lock, :fingerprint,"
+        "SELECT status, body, is_replay, sold_out_ipo FROM ipo_purchase_v2(:key_id, :key_lock, :fingerprint,"
         " :purchase_id, :transfer_id, :lot_id, :movement_id,"
         " :master_id, :user_id, :quantity, :expected_total, :reservation_id, :now)"
     ).columns(status=BigInteger, body=LargeBinary, is_replay=Boolean, sold_out_ipo=Uuid)
 )
 LAST_EXPIRY = Statement(
-    select(func.max(_reservations.c.expires_at)).where(
+    select(func.max(_reservations.c.expires_at), asked("buy")).where(
         _reservations.c.user_id == bindparam("user_id"),
         _reservations.c.ipo_id == bindparam("ipo_id"),
         _reservations.c.status == "expired",
@@ -156,7 +158,7 @@ RETURN_TO_IPO = Statement(
 
 @dataclass(frozen=True, slots=True)
 class PurchaseResult:
-    """What `ipo_purchase_v1` returns."""
+    """What `ipo_purchase_v2` returns."""
 
     status: int
     body: bytes
@@ -259,7 +261,15 @@ async def reserve(
     cap = cap_of(ipo, await tx.fetch_one(BUYER, BuyerRow, ipo_id=ipo.id, user_id=user_id), now)
     if cap is None:
         raise problems.allowlist_only()
-    last_expiry = await tx.fetch_value(LAST_EXPIRY, user_id=user_id, ipo_id=ipo.id)
+    with compliance.refusals():
+        last_expiry = await tx.fetch_value(
+            LAST_EXPIRY,
+            user_id=user_id,
+            ipo_id=ipo.id,
+            amount=quantity * ipo.unit_price,
+            currency=ipo.currency,
+            now=now,
+        )
     if last_expiry is not None and (wait := last_expiry + PAUSE_AFTER_EXPIRY - now) > timedelta(0):
         raise problems.reservation_paused(int(wait.total_seconds()) + 1)
     reservation_id, expires_at = uuid7(), now + RESERVED_FOR

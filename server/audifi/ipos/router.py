@@ -9,6 +9,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from audifi.auth.dependencies import CurrentUser, OptionalUser, RecentlyAuthenticatedUser, account_key, require_role
 from audifi.auth.session_checks import CheckedUser
+from audifi.compliance import problems as compliance
+from audifi.compliance import service as rules
 from audifi.core.db.database import Database, Transaction
 from audifi.core.http import problems as core
 from audifi.core.http.conditional import ExpectedVersion, set_etag
@@ -106,6 +108,7 @@ async def change_ipo(
     masters.not_approved(),
     masters.suspended(),
     masters.isrc_already_offered(),
+    *compliance.ALL,
 )
 async def launch_ipo(
     request: Request, user: RecentlyAuthenticatedUser, now: Now, idempotent: Idempotent, master_id: MasterId
@@ -140,7 +143,7 @@ async def set_ipo_allowlist(
 
 
 @router.get("/mint-preview", summary="Preview a purchase")
-@raises(core.not_found(), problems.allowlist_only())
+@raises(core.not_found(), problems.allowlist_only(), *compliance.ALL)
 async def preview_mint(
     database: DatabaseDep,
     user: CurrentUser,
@@ -148,17 +151,21 @@ async def preview_mint(
     master_id: MasterId,
     quantity: Annotated[int, Query(ge=1, le=schemas.MAX_QUANTITY, description="Shares.", examples=[10])] = 1,
 ) -> schemas.MintPreview:
-    """Return what a purchase would cost and give at this moment. Nothing is reserved."""
+    """Return what a purchase would cost and give at this moment, if the account may buy. Nothing is reserved."""
     ipo = await _visible(database, user, master_id)
     buyer = await database.fetch_one(BUYER, BuyerRow, ipo_id=ipo.id, user_id=user.id)
     cap = purchases.cap_of(ipo, buyer, now)
     if cap is None:
         raise problems.allowlist_only()
+    total = quantity * ipo.unit_price
+    await rules.check(
+        database, action="buy", user_id=user.id, ipo_id=ipo.id, amount=total, currency=ipo.currency, now=now
+    )
     used = (buyer.bought or 0) + (buyer.reserved or 0) if buyer else 0
     return schemas.MintPreview(
         quantity=quantity,
         unit_price=ipo.unit_price,
-        total=quantity * ipo.unit_price,
+        total=total,
         currency=ipo.currency,
         available=ipo.offered - ipo.sold - ipo.reserved,
         remaining_cap=max(cap - used, 0),
@@ -180,6 +187,7 @@ async def preview_mint(
     problems.reservation_exists(),
     problems.reservation_paused(60),
     problems.reservation_limit_reached(),
+    *compliance.ALL,
 )
 async def reserve_shares(
     user: CurrentUser, now: Now, idempotent: Idempotent, master_id: MasterId, body: schemas.ReservationRequest

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from audifi.compliance.schemas import Countries
 from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestModel, ResponseModel
 from audifi.ipos.splits import DEFAULT_ROYALTY, Royalty
 
@@ -50,6 +51,8 @@ class IpoTerms(RequestModel):
     """How long a share can't be resold after its purchase."""
     reflection_hours: Hours = 0
     """How long a buyer may withdraw from a purchase."""
+    countries_blocked: Countries = Field(default_factory=list)
+    """People who reside there, or whose country isn't known, can't buy these shares, now or later. Empty: all can."""
     opens_at: AwareDatetime = Field(examples=["2026-12-01T18:00:00Z"])
     """When purchases begin."""
     allowlist_until: AwareDatetime | None = Field(default=None, examples=["2026-12-02T18:00:00Z"])
@@ -97,6 +100,8 @@ class Ipo(ResponseModel):
     """How long a share can't be resold after its purchase."""
     reflection_hours: int = Field(examples=[48])
     """How long a buyer may withdraw."""
+    countries_blocked: list[str] = Field(examples=[["US"]])
+    """People who reside there, or whose country isn't known, can't buy these shares. Empty: all can."""
     opens_at: Instant
     """When purchases begin."""
     allowlist_until: datetime | None = Field(examples=["2026-12-02T18:00:00Z"])

@@ -14,7 +14,7 @@ MAX_DURATION = timedelta(days=90)
 HASHED = (
     "id number master_id artist_id currency total_shares retained_shares unit_price max_per_account min_shares "
     "holders_bps platform_bps sale_fee_bps resale_fee_bps royalty_to_holders_bps lockup_days reflection_hours "
-    "opens_at allowlist_until ends_at"
+    "countries_blocked opens_at allowlist_until ends_at"
 ).split()
 
 
@@ -70,4 +70,6 @@ def digest(ipo: IpoRow) -> bytes:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, list):
+        return value
     return value if value is None or isinstance(value, int) else str(value)
