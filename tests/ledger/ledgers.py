@@ -143,3 +143,9 @@ async def freeze(database: Database, account: AccountRef) -> None:
     await database.fetch_sql(
         "UPDATE ledger_accounts SET frozen_at = now() WHERE id = ledger_account_id_v1($1)", account.address
     )
+
+
+async def thaw(database: Database, account: AccountRef) -> None:
+    await database.fetch_sql(
+        "UPDATE ledger_accounts SET frozen_at = NULL WHERE id = ledger_account_id_v1($1)", account.address
+    )

@@ -12,7 +12,7 @@ import pytest
 
 from audifi.core.db.database import Database
 from audifi.ledger.accounts import AccountRef
-from tests.ledger.ledgers import NOW, available, deposit, external, freeze, hold, move, run
+from tests.ledger.ledgers import NOW, available, deposit, external, freeze, hold, move, run, thaw
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import Client
@@ -280,6 +280,7 @@ def test_reversal_of_spent_money_says_what_is_missing(owner: Client, admin: Clie
 
     fill(app, top_up)
     assert reverse(admin, deposited, key=key).status_code == 201
+    fill(app, lambda database: thaw(database, balance_of(owner)))
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 201, "a\x00b", "line\nbreak"])

@@ -1222,6 +1222,7 @@ export interface components {
             /**
              * Is Frozen
              * @description True lets nothing leave the account. It still receives.
+             * @example false
              */
             is_frozen: boolean;
             /**
@@ -3149,6 +3150,7 @@ export interface components {
             /**
              * Kyc Required
              * @description Whether the identity must be verified.
+             * @example true
              */
             kyc_required: boolean;
             /**

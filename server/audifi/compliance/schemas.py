@@ -30,7 +30,7 @@ class AccountComplianceUpdate(RequestModel):
     """The verification's id at its provider; printable ASCII."""
     country: Country | None = None
     """Where the person resides; null if it isn't known."""
-    is_frozen: Annotated[bool, Field(strict=True)]
+    is_frozen: Annotated[bool, Field(strict=True, examples=[False])]
     """True lets nothing leave the account. It still receives."""
     reason: Reason
     """Why it is changed; only operators see it."""
@@ -56,7 +56,7 @@ class AccountCompliance(ResponseModel):
 class RuleUpdate(RequestModel):
     """What an action asks of an account."""
 
-    kyc_required: Annotated[bool, Field(strict=True)]
+    kyc_required: Annotated[bool, Field(strict=True, examples=[True])]
     """Whether the identity must be verified."""
     countries_blocked: Countries
     """People who reside there, or whose country isn't known, are refused. Empty: the country isn't asked for."""
