@@ -6,11 +6,19 @@ from audifi.app import FEATURES
 
 ARROWS: set[tuple[str, str]] = {
     ("compliance", "ledger"),
+    ("dividends", "compliance"),
+    ("dividends", "ipos"),
+    ("dividends", "ledger"),
+    ("dividends", "masters"),
     ("funding", "compliance"),
     ("funding", "ledger"),
     ("ipos", "compliance"),
     ("ipos", "ledger"),
     ("ipos", "masters"),
+    ("resale", "compliance"),
+    ("resale", "ipos"),
+    ("resale", "ledger"),
+    ("resale", "masters"),
 }
 """(importer, imported) of two features, as their specification names them."""
 

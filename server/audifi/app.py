@@ -12,6 +12,7 @@ from audifi.auth.feature import FEATURE as AUTH
 from audifi.compliance.feature import FEATURE as COMPLIANCE
 from audifi.core.feature import Feature
 from audifi.core.http.middleware.stack import add_middleware
+from audifi.dividends.feature import FEATURE as DIVIDENDS
 from audifi.emails.feature import FEATURE as EMAILS
 from audifi.funding.feature import FEATURE as FUNDING
 from audifi.health.feature import FEATURE as HEALTH
@@ -19,10 +20,22 @@ from audifi.health.router import PATH as HEALTH_PATH
 from audifi.ipos.feature import FEATURE as IPOS
 from audifi.ledger.feature import FEATURE as LEDGER
 from audifi.masters.feature import FEATURE as MASTERS
+from audifi.resale.feature import FEATURE as RESALE
 from audifi.services import RETENTION_TIMES, Services, running
 
 # The first route that matches a path answers it: /masters/holdings before /masters/{master_id}.
-FEATURES: tuple[Feature, ...] = (HEALTH, AUTH, EMAILS, LEDGER, COMPLIANCE, FUNDING, IPOS, MASTERS)
+FEATURES: tuple[Feature, ...] = (
+    HEALTH,
+    AUTH,
+    EMAILS,
+    LEDGER,
+    COMPLIANCE,
+    FUNDING,
+    IPOS,
+    RESALE,
+    MASTERS,
+    DIVIDENDS,
+)
 # FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 

@@ -18,6 +18,7 @@ from audifi.ledger.service import NewTransfer, Posting, post
 from tests.compliance.rules import get, put, set_account, set_rule
 from tests.ipos.offerings import Offering, approved_master, code, fund, user_id
 from tests.ipos.offerings import post as send
+from tests.resale.markets import open_market
 from tests.support import databases
 from tests.support.app import App
 from tests.support.clients import Client, at_once
@@ -298,3 +299,18 @@ def test_withholding_follows_the_country(offering: Offering, admin: Client) -> N
 
     assert (unknown, databases.fetch_value(url, rate, UUID(user_id(user)))) == (0, 2638)
     assert {"country": "DE", "bps": 2638} in get(admin, "withholding")["data"]
+
+
+def test_resale_asks_the_seller_and_the_buyer(offering: Offering, admin: Client) -> None:
+    market = open_market(offering)
+    buyer = offering.buyer()
+    set_rule(admin, "list", kyc_required=True)
+
+    assert code(market.list_shares(1, 2)) == "403 kyc.required"
+    set_account(admin, market.seller, kyc="verified")
+    listing = market.open(1, 2)
+
+    set_rule(admin, "resale_buy", kyc_required=True)
+    assert code(market.buy(buyer, listing, 2000)) == "403 kyc.required"
+    set_account(admin, buyer, kyc="verified")
+    assert market.buy(buyer, listing, 2000).status_code == 201

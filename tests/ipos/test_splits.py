@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from audifi.ipos.splits import (
@@ -30,6 +30,7 @@ def royalties(draw: st.DrawFn) -> FirstMinters | Tiers:
 
 
 @given(royalties(), st.integers(1, 10**8), st.integers(1, 1000), st.integers(1, 1000), st.integers(0, 500))
+@example(DEFAULT_ROYALTY, 10**8, 1, 10**6, 500)
 def test_parts_of_a_resale_are_its_total(
     royalty: FirstMinters | Tiers, unit_price: int, first: int, count: int, fee: int
 ) -> None:

@@ -47,8 +47,8 @@ def user_id(ledger_url: str) -> UUID:
 def test_accounts_are_listed_by_owner(ledger_url: str, user_id: UUID) -> None:
     for owner in (ADDRESS.upper(), str(user_id)):
         listed = output_of(ledger_url, "accounts", "--owner", owner)
-        assert re.search(rf"user +{user_id} +available +USD +60\.00 +10\.00 +50\.00", listed)
-    assert str(user_id) not in output_of(ledger_url, "accounts", "--kind", "provider", "--limit", "10000")
+        assert re.search(rf"user +{ADDRESS} +available +USD +60\.00 +10\.00 +50\.00", listed)
+    assert ADDRESS not in output_of(ledger_url, "accounts", "--kind", "provider", "--limit", "10000")
     assert output_of(ledger_url, "accounts", "--owner", str(uuid4())) == "None.\n"
 
 
@@ -63,10 +63,11 @@ def test_unknown_owner_is_named(ledger_url: str, owner: str, sentence: str) -> N
     assert sentence in result.stderr
 
 
-def test_transfers_are_listed_with_their_entries(ledger_url: str, user_id: UUID) -> None:
-    listed = output_of(ledger_url, "transfers", "--limit", "1")
+@pytest.mark.usefixtures("user_id")
+def test_transfers_are_listed_with_their_entries(ledger_url: str) -> None:
+    listed = output_of(ledger_url, "transfers", "--limit", "100")
 
-    assert re.search(rf"adjustment +user +{user_id} +available +USD +60\.00 +60\.00 +INV-7", listed)
+    assert re.search(rf"adjustment +user +{ADDRESS} +available +USD +60\.00 +60\.00 +INV-7", listed)
     assert re.search(r"adjustment +provider .* external +USD +-60\.00", listed)
 
 

@@ -22,13 +22,17 @@ type Purpose = Literal[
     "escrow",
     "offering",
     "issuance",
+    "revenue",
     "bridge",
     "pool",
 ]
 """What an owner keeps an account for; the table ledger_purposes says which owner may have which."""
 
-STRIPED = frozenset({("platform", "fees"), ("provider", "external")})
-"""Accounts that many transfers credit at once. Each is 16 rows, and a transfer takes one of them."""
+STRIPED = frozenset({("platform", "fees"), ("platform", "withholding"), ("provider", "external"), ("pool", "pool")})
+"""Accounts that many transfers change at once, without a limit of their own to check.
+
+Each is 16 rows, and a transfer takes one of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from sqlalchemy import BigInteger, bindparam, func, select
+from sqlalchemy import BigInteger, Text, bindparam, func, select
 
 from audifi.auth import addresses
 from audifi.auth.models import User
@@ -24,11 +24,13 @@ ledger = typer.Typer(no_args_is_help=True, help="Balances, transfers, reversals,
 
 Limit = Annotated[int, typer.Option(min=1, max=10_000)]
 
+_owner = func.coalesce(User.email, Account.owner_id.cast(Text)).label("owner")
+_is_owner = (Account.owner_kind == "user") & (User.id == Account.owner_id)
 FIND_USER = Statement(select(User.id).where(User.email_key == bindparam("email_key")))
 ACCOUNTS = Statement(
     select(
         Account.owner_kind,
-        Account.owner_id,
+        _owner,
         Account.purpose,
         Asset.code.label("asset"),
         Asset.scale,
@@ -38,7 +40,8 @@ ACCOUNTS = Statement(
         func.max(Account.frozen_at).label("frozen_at"),
     )
     .join(Asset, Asset.id == Account.asset_id)
-    .group_by(Account.owner_kind, Account.owner_id, Account.purpose, Asset.code, Asset.scale)
+    .outerjoin(User, _is_owner)
+    .group_by(Account.owner_kind, User.email, Account.owner_id, Account.purpose, Asset.code, Asset.scale)
     .order_by(func.max(Account.last_posted_at).desc().nulls_last())
     .limit(bindparam("limit")),
     optional={
@@ -53,7 +56,7 @@ _lines = (
         Transfer.created_at,
         Transfer.kind,
         Account.owner_kind,
-        Account.owner_id,
+        _owner,
         Account.purpose,
         Asset.code.label("asset"),
         Asset.scale,
@@ -66,6 +69,7 @@ _lines = (
     .join_from(Transfer, Entry, Entry.transfer_id == Transfer.id)
     .join(Account, Account.id == Entry.account_id)
     .join(Asset, Asset.id == Entry.asset_id)
+    .outerjoin(User, _is_owner)
     .order_by(Transfer.id.desc(), Entry.amount)
 )
 NEWEST = Statement(_lines.where(Transfer.id.in_(select(_newest.c.id))))
@@ -75,7 +79,7 @@ ONE = Statement(_lines.where(Transfer.id == bindparam("transfer_id")))
 @dataclass(frozen=True, slots=True)
 class BalanceRow:
     owner_kind: OwnerKind
-    owner_id: UUID | None
+    owner: str | None
     purpose: str
     asset: str
     scale: int
@@ -91,7 +95,7 @@ class LineRow:
     created_at: datetime
     kind: str
     owner_kind: OwnerKind
-    owner_id: UUID | None
+    owner: str | None
     purpose: str
     asset: str
     scale: int
@@ -115,11 +119,11 @@ def list_accounts(
         return await tx.fetch_all(ACCOUNTS, BalanceRow, owner_id=owner_id, owner_kind=kind, limit=limit)
 
     show(
-        ["owner", "id", "purpose", "asset", "balance", "held", "available", "last entry at", "frozen at"],
+        ["kind", "owner", "purpose", "asset", "balance", "held", "available", "last entry at", "frozen at"],
         [
             [
                 row.owner_kind,
-                row.owner_id,
+                row.owner,
                 row.purpose,
                 row.asset,
                 decimal(row.posted, row.scale),
@@ -146,14 +150,14 @@ def list_transfers(
         return await tx.fetch_all(NEWEST, LineRow, limit=limit)
 
     show(
-        ["transfer", "at", "kind", "owner", "id", "purpose", "asset", "amount", "balance", "reference", "by", "reason"],
+        ["transfer", "at", "kind", "of", "owner", "purpose", "asset", "amount", "balance", "reference", "by", "reason"],
         [
             [
                 row.id,
                 row.created_at,
                 row.kind,
                 row.owner_kind,
-                row.owner_id,
+                row.owner,
                 row.purpose,
                 row.asset,
                 decimal(row.amount, row.scale),

@@ -1,8 +1,8 @@
-"""An account's statement as CSV (RFC 4180), for spreadsheets."""
+"""Statements as CSV (RFC 4180), for spreadsheets."""
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 from audifi.core.db.database import Database
 from audifi.ledger.queries import EntryRow, StatementRow, entries_of
@@ -14,11 +14,17 @@ CHUNK_CHARACTERS = 32_768
 
 async def lines(database: Database, statement: StatementRow) -> AsyncIterator[str]:
     """Yield the text in chunks; amounts are decimals of the asset's scale."""
+    async for chunk in chunks(COLUMNS, (_cells(entry, statement) async for entry in entries_of(database, statement))):
+        yield chunk
+
+
+async def chunks(columns: Sequence[str], rows: AsyncIterable[Sequence[str]]) -> AsyncIterator[str]:
+    """Yield a header and rows as CSV, in chunks."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
-    async for entry in entries_of(database, statement):
-        writer.writerow(_cells(entry, statement))
+    writer.writerow(columns)
+    async for row in rows:
+        writer.writerow(row)
         if buffer.tell() > CHUNK_CHARACTERS:
             yield buffer.getvalue()
             buffer.seek(0)

@@ -169,7 +169,10 @@ class Hold(Base):
 
 
 class Pool(Base):
-    """Money that belongs to the holders of an asset, in proportion to their units."""
+    """Money that belongs to the holders of an asset, in proportion to their units. A trigger opens its account.
+
+    Money that its account gets is distributed; money that it pays is a claim, of the account in `ledger_claims`.
+    """
 
     __tablename__ = "ledger_pools"
     __table_args__ = (
@@ -182,7 +185,7 @@ class Pool(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     share_asset_id: Mapped[int] = mapped_column(ForeignKey("ledger_assets.id"))
     currency_asset_id: Mapped[int] = mapped_column(ForeignKey("ledger_assets.id"))
-    account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_accounts.id"))
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_accounts.id"))  # its first stripe
     units: Mapped[int] = mapped_column(BigInteger)
     per_unit: Mapped[Decimal] = mapped_column(Units)  # what a unit held from the beginning has accrued
     residue: Mapped[Decimal] = mapped_column(Units)
@@ -201,3 +204,15 @@ class Accrual(Base):
     account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_accounts.id"), primary_key=True)
     checkpoint: Mapped[Decimal] = mapped_column(Units)  # the pool's per_unit at that time
     accrued: Mapped[Decimal] = mapped_column(Units)
+
+
+class AccrualClaim(Base):
+    """The account from whose accruals a transfer takes what it takes from pools. Append-only."""
+
+    __tablename__ = "ledger_claims"
+
+    # A row comes before its transfer: the entries are applied, and refused, as they are inserted.
+    transfer_id: Mapped[UUID] = mapped_column(
+        ForeignKey("ledger_transfers.id", deferrable=True, initially="DEFERRED"), primary_key=True
+    )
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_accounts.id"))

@@ -23,7 +23,12 @@ from audifi.ledger.models import Account, Asset, AssetKind, Entry, Hold, OwnerKi
 _assets, _accounts = Asset.__table__, Account.__table__
 _entries, _holds, _transfers = Entry.__table__, Hold.__table__, Transfer.__table__
 
-HAVE_THEIR_OWN_UNDO = frozenset({"deposit", "dispute", "dispute_won", "payout", "payout_returned", "debt_payment"})
+HAVE_THEIR_OWN_UNDO = frozenset(
+    {
+        *("deposit", "dispute", "dispute_won", "payout", "payout_returned", "debt_payment"),
+        *("revenue_funding", "revenue_return", "distribution", "dividend_claim"),
+    }
+)
 """Kinds of transfers that `reverse` refuses: rows of a feature say what became of them."""
 
 POST = Statement(

@@ -157,6 +157,9 @@ class Settings(DatabaseSettings):
     proceeds_delay_days: int = Field(default=7, ge=0, le=365)
     """How long the proceeds of an offering are pending before their artist can spend them."""
 
+    declare_notice_hours: int = Field(default=24, ge=0, le=720)
+    """The least time from the declaration of a distribution to its record time."""
+
     sendgrid_api_key: ApiKey | None = Field(default=None, validate_default=True)
     """Required in production. Without it, in development, e-mails are printed and kept in `mail_folder`."""
     sendgrid_api_url: Url = "https://api.sendgrid.com"
@@ -251,6 +254,10 @@ class Settings(DatabaseSettings):
     @property
     def proceeds_delay(self) -> timedelta:
         return timedelta(days=self.proceeds_delay_days)
+
+    @property
+    def declare_notice(self) -> timedelta:
+        return timedelta(hours=self.declare_notice_hours)
 
     @property
     def deployment(self) -> str:

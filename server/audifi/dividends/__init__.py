@@ -1,0 +1,1 @@
+"""Dividends: revenue of masters, its distribution among the holders of shares, and their claims."""

@@ -1,0 +1,31 @@
+"""What happens to distributions by itself: they are shared out at their record time."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from audifi.core.jobs.queue import Schedule
+from audifi.dividends import distributions
+from audifi.dividends.queries import UNCLAIMED, CurrencyTotal
+
+if TYPE_CHECKING:
+    from audifi.services import Services
+
+EVERY_10_SECONDS = "* * * * * */10"
+EVERY_5_MINUTES = "*/5 * * * *"
+
+
+def schedules(services: "Services") -> Sequence[Schedule]:
+    """Return what runs at certain times."""
+    database, clock = services.background_database, services.clock
+
+    async def post() -> None:
+        await distributions.post_due(database, now=clock())
+
+    async def measure() -> None:
+        for row in await database.fetch_all(UNCLAIMED, CurrencyTotal):
+            services.metrics.record_unclaimed_dividends(row.currency, row.amount)
+
+    return [
+        Schedule(name="distributions", cron=EVERY_10_SECONDS, run=post),
+        Schedule(name="unclaimed_dividends", cron=EVERY_5_MINUTES, run=measure),
+    ]

@@ -1,0 +1,1 @@
+"""Resale of shares between accounts, and the parties that share in it (Mover Advantage)."""

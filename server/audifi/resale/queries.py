@@ -1,0 +1,140 @@
+"""What is read of listings and of the terms of their sale."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import BigInteger, ColumnElement, Text, Uuid, bindparam, literal_column, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from audifi.core.db.pagination import PagedList
+from audifi.core.db.statements import Statement
+from audifi.ipos.models import SERIALS_PER_IPO, Ipo
+from audifi.ipos.splits import ResaleSplit, Royalty, split_resale
+from audifi.masters.models import Master
+from audifi.resale.models import Listing
+
+ROYALTY: TypeAdapter[Royalty] = TypeAdapter(Royalty)
+
+IS_OPEN: ColumnElement[bool] = literal_column("listings.status = 'open'")
+"""Written out, because the indexes of open listings fit no parameter."""
+
+_listings, _ipos, _masters = Listing.__table__, Ipo.__table__, Master.__table__
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRow:
+    """A listing."""
+
+    id: UUID
+    master_id: UUID
+    seller_id: UUID
+    serials: Any
+    quantity: int
+    unit_price: int
+    total: int
+    currency: str
+    status: str
+    expires_at: datetime
+    created_at: datetime
+
+    @property
+    def first_serial(self) -> int:
+        return int(self.serials.lower) % SERIALS_PER_IPO
+
+
+@dataclass(frozen=True, slots=True)
+class SaleRow(ListingRow):
+    """A listing with the terms of its sale, which never change."""
+
+    artist_id: UUID
+    royalty: str
+    resale_fee_bps: int
+    minters: list[UUID | None]
+    """None for an account that was deleted."""
+
+    def split(self) -> ResaleSplit:
+        """Divide the total among all parties."""
+        return split_resale(
+            unit_price=self.unit_price,
+            serials=range(self.first_serial, self.first_serial + self.quantity),
+            royalty=ROYALTY.validate_json(self.royalty),
+            resale_fee_bps=self.resale_fee_bps,
+            minters=self.minters,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OfferingRow:
+    """The offering whose shares are resold."""
+
+    id: UUID
+    number: int
+    status: str
+    currency: str
+    royalty: str
+    resale_fee_bps: int
+    suspended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MinterRow:
+    """One of the first accounts that bought in an offering, and still exists."""
+
+    user_id: UUID
+    rank: int
+    display_name: str | None
+    """None for an account that doesn't show its name."""
+
+
+LISTING_COLUMNS = (
+    *(_listings.c[name] for name in ListingRow.__slots__ if name in _listings.c),
+    _ipos.c.master_id,
+    _ipos.c.currency,
+)
+_listing_of_ipo = select(*LISTING_COLUMNS).join(_ipos, _ipos.c.id == _listings.c.ipo_id)
+LISTINGS = PagedList(
+    "listings",
+    _listing_of_ipo.where(
+        _listings.c.ipo_id == bindparam("ipo_id"),
+        IS_OPEN,
+        _listings.c.expires_at > bindparam("now", type_=_listings.c.expires_at.type),
+    ),
+    ListingRow,
+    key=_listings.c.id,
+    sorts={"unit_price": _listings.c.unit_price, "created_at": _listings.c.created_at},
+)
+OFFERING = Statement(
+    select(*(_ipos.c[name] for name in OfferingRow.__slots__ if name in _ipos.c), _masters.c.suspended_at)
+    .join_from(_ipos, _masters, _masters.c.id == _ipos.c.master_id)
+    .where(_ipos.c.master_id == bindparam("master_id"))
+    .order_by(_ipos.c.created_at.desc())
+    .limit(1)
+)
+"""The master's newest offering; another one was canceled, and has no shares."""
+_MINTERS = """ARRAY(
+    SELECT CASE WHEN users.deleted_at IS NULL THEN users.id END
+    FROM unnest(ipos.minters) WITH ORDINALITY AS m(user_id, rank) JOIN users ON users.id = m.user_id
+    ORDER BY m.rank
+)"""
+SALE = Statement(
+    _listing_of_ipo.add_columns(
+        _ipos.c.artist_id,
+        _ipos.c.royalty,
+        _ipos.c.resale_fee_bps,
+        literal_column(_MINTERS, ARRAY(Uuid)).label("minters"),
+    ).where(_listings.c.id == bindparam("listing_id"))
+)
+MINTERS = Statement(
+    text("""
+        SELECT u.id AS user_id, m.rank, CASE WHEN p.is_public THEN u.display_name END AS display_name
+        FROM ipos AS i
+            CROSS JOIN unnest(i.minters) WITH ORDINALITY AS m(user_id, rank)
+            JOIN users AS u ON u.id = m.user_id AND u.deleted_at IS NULL
+            LEFT JOIN holder_profiles AS p ON p.user_id = u.id
+        WHERE i.master_id = :master_id AND i.status = 'completed'
+        ORDER BY m.rank
+    """).columns(user_id=Uuid, rank=BigInteger, display_name=Text)
+)

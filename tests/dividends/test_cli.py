@@ -1,0 +1,62 @@
+"""The commands `python -m audifi dividends`, and what is measured."""
+
+import asyncio
+from typing import Any
+
+from typer.testing import CliRunner
+
+from audifi.cli import app as console
+from audifi.core.db.database import Database
+from audifi.dividends.feature import FEATURE
+from audifi.services import build_services
+from tests.dividends.stages import Stage, run
+from tests.ledger.ledgers import NOW
+from tests.support import databases
+from tests.support.app import App
+
+
+def dividends(url: str, *arguments: str) -> str:
+    variables = {"DATABASE_URL": url, "AUDIFI_OPERATOR": "kim", "FORCE_COLOR": None, "COLUMNS": "400"}
+    result = CliRunner().invoke(console, ["dividends", *arguments], env=variables)
+    return f"{result.stdout}{result.stderr}".strip()
+
+
+def test_operator_lists_and_cancels_distributions(dividends_url: str) -> None:
+    async def act(database: Database) -> Any:
+        stage = await Stage(database).open(1)
+        return (await stage.declare(1234)).id
+
+    declared = str(run(dividends_url, act))
+
+    [line] = [line for line in dividends(dividends_url, "distributions").splitlines() if declared in line]
+    assert "12.34" in line
+    assert "6.17" in line
+    assert dividends(dividends_url, "cancel", declared, "--reason", "wrong month") == f"{declared} is canceled."
+    assert dividends(dividends_url, "cancel", declared, "--reason", "again") == (
+        f"{declared}: Distribution not declared."
+    )
+    shown = dividends(dividends_url, "distributions", "--status", "canceled")
+    assert all(text in shown for text in (declared, "kim", "wrong month"))
+    assert declared not in dividends(dividends_url, "distributions", "--status", "declared")
+
+
+def test_schedules_post_distributions_and_measure_pools(migrated_database_url: str, app: App) -> None:
+    async def act(database: Database) -> None:
+        stage = await Stage(database).open(1)
+        await stage.declare(100)
+
+    run(migrated_database_url, act)
+    database_url = databases.settings_for(migrated_database_url).database_url
+    services = build_services(
+        app.services.settings.model_copy(update={"database_url": database_url}), clock=lambda: NOW
+    )
+
+    async def run_schedules() -> None:
+        async with services.background_database:
+            for schedule in FEATURE.schedules(services):
+                await schedule.run()
+
+    asyncio.run(run_schedules())
+
+    value = services.metrics.registry.get_sample_value("dividend_unclaimed_units", {"currency": "USD"})
+    assert value == 50
