@@ -28,6 +28,8 @@ def main() -> None:
         settings = load(Settings)
         listeners = serve.listen(settings.host, settings.port)
         migrate(settings)
+        if os.environ.get("DEMO"):
+            fill(settings)
         logs.configure()
         print_addresses(settings, variables.get("DATABASE_URL", settings.database_url.location))
         app = create_app(build_services(settings))
@@ -54,6 +56,17 @@ def migrate(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if process.returncode:
         sys.exit(process.returncode)  # Alembic has printed the reason
+
+
+def fill(settings: Settings) -> None:
+    """Make the demo before the server listens: its jobs would meet a past that isn't finished."""
+    from audifi.demo.cli import make_demo  # noqa: PLC0415 - it imports Typer and Rich
+    from audifi.demo.world import DemoError  # noqa: PLC0415
+
+    try:
+        asyncio.run(make_demo(settings))
+    except DemoError as error:
+        sys.exit(f"make run: {error}")
 
 
 async def read_revision(settings: Settings) -> str | None:

@@ -5,19 +5,22 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.masters import samples
 from tests.support import api
 from tests.support.api import ROOT, free_port
+from tests.support.app import check_invariants
 
 pytestmark = pytest.mark.client
 
 CLIENT = ROOT / "clients" / "typescript"
 CALLER_SECRET = "c" * 32
-GUIDES = (ROOT / "docs" / "frontends.md", CLIENT / "README.md")
+SELLING = ROOT / "docs" / "selling-shares.md"
+GUIDES = (ROOT / "docs" / "frontends.md", SELLING, CLIENT / "README.md")
 NODE_TESTS = ("node.test.ts", "session.test.ts", "retry.test.ts")
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -89,6 +92,56 @@ def server(tmp_path: Path, migrated_database_url: str, guides: Path) -> Iterator
             "CALLER_SECRET": CALLER_SECRET,
             "GUIDES": str(guides),
         }
+
+
+@pytest.fixture
+def market(
+    tmp_path: Path, migrated_database_url: str, storage: Mapping[str, str], guides: Path
+) -> Iterator[dict[str, str]]:
+    """Yield the variables of a server where accounts can sell and buy, as with `make run`, and of two files."""
+    (tmp_path / "song.wav").write_bytes(samples.wav())
+    (tmp_path / "cover.png").write_bytes(samples.png())
+    settings = {"FUNDING": "development", "TEST_CODE": "12345678", **storage}
+    with api.running(tmp_path, DATABASE_URL=migrated_database_url, **settings) as running:
+        yield {
+            "API": f"{running.url}/api/v1",
+            "API_URL": running.url,
+            "APP_PORT": "1",
+            "MAIL_FOLDER": str(tmp_path / "mail"),
+            "CALLER_SECRET": CALLER_SECRET,
+            "CHROMIUM": "none",
+            "GUIDES": str(guides),
+            "AUDIO": str(tmp_path / "song.wav"),
+            "COVER": str(tmp_path / "cover.png"),
+        }
+    check_invariants(migrated_database_url)
+
+
+def test_commands_of_selling_shares_work_in_turn(market: dict[str, str], tmp_path: Path) -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```$", SELLING.read_text(), re.DOTALL | re.MULTILINE)
+    script = "\n".join(["set -euo pipefail", *blocks])
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=os.environ | market, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = " ".join(done.stdout.split())
+    for answer in (
+        '"approved"',
+        '"status": "scheduled", "terms_sha256": "',
+        '"serials": [ [ 1, 20 ] ], "total": 5000, "minter_rank": 1',
+        '"serials": [[21, 25]]',
+        '"status": "completed", "sold": 25',
+        '"purpose": "pending", "asset": "USD", "balance": 5938',
+        '"title": "Night Drive", "shares": 25, "serials": [ [ 1, 20 ], [ 21, 25 ] ]',
+        '"reason": "sale", "price": 250',
+        '{ "serials": [ 1, 5 ], "total": 1500 }',
+    ):
+        assert answer in output, output
+
+
+def test_snippets_of_selling_shares_work(market: dict[str, str]) -> None:
+    succeed("node", "--test", "test/selling.test.ts", **market)
 
 
 @pytest.fixture(scope="module")

@@ -350,3 +350,13 @@ def test_commands_use_the_running_database(checkout: Path) -> None:
     assert "✗" not in healthy.stdout
     assert (users.returncode, users.stdout) == (0, "None.\n"), users.stderr
     assert "`make run` starts one" in gone.stderr
+
+
+@pytest.mark.usefixtures("make_run")
+def test_demo_is_made_before_the_server_listens(checkout: Path) -> None:
+    run = MakeRun(checkout, PORT=str(free_port()), DEMO="1")
+    run.wait_for(r"(listens on)")
+    run.interrupt()
+
+    assert 0 < run.output.index("Made in") < run.output.index("Sign in as one of them") < run.output.index("listens on")
+    assert "X-Amz-Signature" not in run.output

@@ -50,3 +50,10 @@ def test_undelivered_emails_fire(tmp_path: Path, delivered: str, dropped: str, *
     }
 
     assert fires(tmp_path, "EmailsUndelivered", series, minutes=60) is is_firing
+
+
+@pytest.mark.parametrize(("minutes", "is_firing"), [(10, False), (20, True)])
+def test_refunds_that_do_not_end_fire(tmp_path: Path, minutes: int, *, is_firing: bool) -> None:
+    series = {'ipos_running{app="audifi-api",instance="a",status="canceling"}': "1+0x60"}
+
+    assert fires(tmp_path, "RefundsStuck", series, minutes=minutes) is is_firing

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import httpx2
 import pytest
 from ruamel.yaml import YAML
 
@@ -65,6 +67,7 @@ def watched(
         "SENDGRID_API_KEY": "SG.key",
         "SENDGRID_API_URL": shared_sendgrid.url,
         "TRUSTED_PROXIES": "127.0.0.0/8",
+        "FUNDING": "development",
     }
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("api")
@@ -87,11 +90,18 @@ def wait_for_scrape(prometheus: Prometheus) -> None:
 def live(url: str, client: Client) -> None:
     client.sign_in()
     assert client.as_signed_in("GET", "/auth/me").is_success
+    money = {"currency": "USD", "amount": 1000}
+    assert post(client, "/ledger/deposits", money).is_success
+    assert post(client, "/ledger/payouts", money | {"amount": 2000}).json()["code"] == "balance.insufficient"
     assert patient.post(f"{url}/test/marks?name=x&fail=true").status_code == 500
     assert patient.get(f"{url}/api/v1/health").is_success
     client.ip = new_ip()
     while client.request().status_code != 429:
         pass
+
+
+def post(client: Client, path: str, body: dict[str, object]) -> httpx2.Response:
+    return client.as_signed_in("POST", path, body, headers={"Idempotency-Key": str(uuid4())})
 
 
 @pytest.mark.parametrize("expression", of_panels())

@@ -11,6 +11,7 @@ from audifi.core.config.settings import Settings
 from audifi.core.console import jobs, migrations, run_on_connection
 from audifi.core.feature import Feature
 from audifi.core.invariants import check as check_invariants
+from audifi.demo.cli import demo
 from audifi.doctor.cli import doctor
 from audifi.services import build_services
 
@@ -53,6 +54,7 @@ app.command("check")(check_command(FEATURES))
 app.add_typer(jobs, name="jobs")
 app.add_typer(migrations, name="migrations")
 app.command()(doctor)
+app.command()(demo)
 
 
 @app.command()

@@ -145,6 +145,8 @@ async def running(
             services.jobs.register(_with_spans(job_type, services.tracer))
     services.metrics.expect_jobs(services.jobs.job_types)
     services.metrics.expect_email_events(EMAIL_EVENT_NAMES)
+    rules = [invariant for feature in features for invariant in feature.invariants]
+    services.metrics.expect_invariants(rule.name for rule in rules)
 
     async def run_retention() -> None:
         now = services.clock()
@@ -155,7 +157,6 @@ async def running(
             await feature.clean_up(services)
 
     async def check_invariants() -> None:
-        rules = [invariant for feature in features for invariant in feature.invariants]
         await invariants.check_nightly(services.settings, rules, services.metrics.record_invariant)
 
     services.jobs.schedule(Schedule(name="retention", cron=retention_times, run=run_retention))

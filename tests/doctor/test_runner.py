@@ -33,7 +33,7 @@ from tests.support.sendgrid import SendGrid
 
 KEY = "SG.the-key-of-the-tests"
 PASSWORD = "s3cr3t"
-ALL = "settings addresses database connections migrations tables clock queue mail delivery files server".split()
+ALL = "settings addresses database connections migrations tables clock queue ledger mail delivery files server".split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -470,3 +470,30 @@ def test_server_without_database_is_an_error(doctor: Doctor, start_api: Callable
     api = start_api("postgres://u@127.0.0.1:1/d")
 
     assert "answers 503: it can't reach the database" in doctor(PORT=str(api.port)).of("server")
+
+
+def test_violated_ledger_is_an_error(doctor: Doctor, variables: dict[str, str]) -> None:
+    databases.execute(
+        variables["DATABASE_URL"],
+        "SET session_replication_role = replica",  # without the triggers that keep the ledger right
+        "INSERT INTO ledger_accounts (id, owner_kind, purpose, asset_id, stripe, posted, held, floor,"
+        " version, accrues, created_at)"
+        " VALUES (gen_random_uuid(), 'platform', 'tax', (SELECT min(id) FROM ledger_assets), 0, 5, 0, 0, 0,"
+        " false, now())",
+    )
+
+    report = doctor()
+
+    assert report.of("ledger").startswith("Violated: ledger_assets_sum_to_zero, ledger_balances_equal_entries.")
+    assert report.status == 1
+
+
+def test_slow_proof_of_the_ledger_is_a_warning(
+    doctor: Doctor, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PROOF_SECONDS", 0.01)
+    with databases.holding(variables["DATABASE_URL"], "LOCK TABLE ledger_accounts"):
+        report = doctor()
+
+    assert report.of("ledger", "!").startswith("Proving the ledger takes more than 0.01 s.")
+    assert report.status == 0

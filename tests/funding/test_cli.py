@@ -49,7 +49,7 @@ def test_operator_books_a_receipt_once(funding_url: str, user_id: UUID) -> None:
     assert re.fullmatch(r"[0-9a-f-]{36} is booked\.\n", first.stdout)
     assert second.stdout == first.stdout
     listed = output_of(funding_url, "deposits", "--owner", str(user_id))
-    assert re.search(rf"{user_id} +operator +{reference} +USD +25\.00 +0\.00 +succeeded", listed)
+    assert re.search(rf"{user_id}@example.com +operator +{reference} +USD +25\.00 +0\.00 +succeeded", listed)
     assert has(funding_url, user_id) == (2500, 0, 0)
 
 

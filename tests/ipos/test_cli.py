@@ -1,9 +1,11 @@
 """The commands `python -m audifi ipos`."""
 
+import re
+
 from typer.testing import CliRunner
 
 from audifi.cli import app as console
-from tests.ipos.offerings import Offering
+from tests.ipos.offerings import Offering, post
 
 
 def ipos(offering: Offering, *arguments: str) -> str:
@@ -39,3 +41,19 @@ def test_operator_pauses_resumes_and_cancels(offering: Offering) -> None:
 
 def test_master_without_offering_is_said_so(offering: Offering) -> None:
     assert ipos(offering, "show", offering.master_id) == f"{offering.master_id} has no offering."
+
+
+def test_lists_show_what_clients_see(offering: Offering) -> None:
+    offering.open(reflection_hours=24)
+    buyer = offering.buyer()
+    purchase = offering.buy(buyer, 30).json()["purchase_id"]
+    offering.buy(buyer, 12)
+    withdrawn = post(buyer, f"{offering.path}/purchases/{purchase}/withdraw")
+    assert withdrawn.status_code == 200
+
+    shown = ipos(offering, "show", offering.master_id)
+
+    assert re.search(rf"{offering.master_id} +Night drive +\w+ +12 +800 ", ipos(offering, "list", "--limit", "1000"))
+    assert re.search(r"unit price +2\.50 USD", shown)
+    assert re.search(r"in escrow +30\.00 USD", shown)
+    assert f"launched  {offering.artist.email}" in shown

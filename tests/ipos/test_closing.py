@@ -11,6 +11,8 @@ import pytest
 from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
 from audifi.ipos import closing, purchases
+from audifi.ipos.jobs import schedules
+from audifi.services import build_services
 from tests.ipos.offerings import Offering, balance, code, make_admin, post, user_id
 from tests.support import databases
 
@@ -233,3 +235,19 @@ def test_expired_reservations_are_freed_and_paused(offering: Offering) -> None:
     assert code(refused) == "409 reservation.paused"
     offering.pass_time(buyer, seconds=int(refused.headers["Retry-After"]))
     assert post(buyer, path, {"quantity": 5}).status_code == 201
+
+
+def test_running_offerings_are_measured(offering: Offering) -> None:
+    offering.open()
+    assert offering.buy(offering.buyer(), 8).status_code == 201
+    services = build_services(offering.app.services.settings, clock=offering.app.clock)  # for this event loop
+
+    async def run() -> None:
+        async with services.background_database:
+            for schedule in schedules(services):
+                await schedule.run()
+
+    asyncio.run(run())
+
+    assert (services.metrics.registry.get_sample_value("ipos_running", {"status": "live"}) or 0) >= 1
+    assert 0 < (services.metrics.registry.get_sample_value("ipo_sold_ratio", {"status": "live"}) or 0) < 1

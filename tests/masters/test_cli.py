@@ -51,7 +51,7 @@ def test_review_is_recorded_with_the_operator(app: App, artist: Client, submitte
 def test_review_approves(app: App, submitted: str) -> None:
     assert output_of(app, "review", submitted, "approve") == "Midnight Drive is approved.\n"
     again = masters(app, "review", submitted, "approve")
-    assert (again.exit_code, again.stderr) == (1, f"{submitted}: Not submitted.\n")
+    assert (again.exit_code, again.stderr.startswith(f"{submitted}: Not submitted. ")) == (1, True)
 
 
 @pytest.mark.parametrize("arguments", [["approve", "--reason", "a"], ["reject"], ["reject", "--reason", " "]])
@@ -75,4 +75,4 @@ def test_master_is_suspended_and_restored(app: App, artist: Client, submitted: s
 def test_unknown_master_is_reported(app: App) -> None:
     for command in (["review", str(uuid4()), "approve"], ["suspend", str(uuid4()), "--reason", "a"]):
         result = masters(app, *command)
-        assert (result.exit_code, result.stderr.endswith(": Not found.\n")) == (1, True)
+        assert (result.exit_code, ": Not found." in result.stderr) == (1, True)

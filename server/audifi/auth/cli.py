@@ -147,14 +147,19 @@ def set_role(who: Who, role: Role, by: By) -> None:
     """Change an account's role, from the next request on."""
 
     async def work(tx: Transaction) -> UserRow:
-        user = await _find(tx, who)
-        if user.role != role:
-            await tx.execute(SET_ROLE, user_id=user.id, new_role=role)
-            await _record(tx, "user.role_changed", (user.id, None), by=by, detail=f"{user.role} to {role}")
-        return user
+        return await change_role(tx, who, role, by=by)
 
     user = run(work)
     typer.echo(f"{user.email} is {role} already." if user.role == role else f"{user.email}: {user.role}, now {role}.")
+
+
+async def change_role(tx: Transaction, who: str, role: Role, *, by: str) -> UserRow:
+    """Give an account a role, and record who did it; return the account as it was."""
+    user = await _find(tx, who)
+    if user.role != role:
+        await tx.execute(SET_ROLE, user_id=user.id, new_role=role)
+        await _record(tx, "user.role_changed", (user.id, None), by=by, detail=f"{user.role} to {role}")
+    return user
 
 
 @users.command("suspend")

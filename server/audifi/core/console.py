@@ -24,6 +24,8 @@ from audifi.core.db.migration_failures import LAST_FAILURE
 from audifi.core.db.statements import Statement
 from audifi.core.jobs.queue import DatabaseDriver
 
+MAX_WIDTH = 1000
+"""Of a table, in characters."""
 SERVER_SETTINGS = {"application_name": "audifi-console", "statement_timeout": "15000"}
 
 
@@ -108,10 +110,8 @@ def show(columns: list[str], rows: list[list[Any]]) -> None:
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*map(cell, row))
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console = Console(highlight=False, markup=False, width=250)
-    console.print(table if rows else "None.")
+    # Not the terminal's width: it would shorten ids, which operators copy.
+    Console(highlight=False, markup=False, width=MAX_WIDTH).print(table if rows else "None.")
 
 
 def cell(value: object) -> str:

@@ -17,7 +17,7 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Check settings, database, migrations, clock, queue, e-mail, files and server, and say what to do about problems.
+    """Check settings, database, clock, queue, ledger, e-mail, files, server … and say what to do about problems.
 
     Exits 1 on any error. It takes 15 seconds at most, shows no secrets, and changes nothing.
     """

@@ -1,5 +1,6 @@
 """Checks of the database: connection, schema, privileges, clock and job queue."""
 
+import asyncio
 import socket
 import ssl
 import time
@@ -20,11 +21,14 @@ from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.connection import connect, is_behind_pooler, time_limits
 from audifi.core.db.errors import sqlstate
 from audifi.core.db.migration_failures import LAST_FAILURE
+from audifi.core.invariants import check as check_invariants
 from audifi.doctor.results import Result
+from audifi.ledger.invariants import INVARIANTS as LEDGER_INVARIANTS
 from audifi.models import Base
 
 CONNECT_SECONDS = 5
 QUERY_SECONDS = 3
+PROOF_SECONDS = 3
 MIN_VERSION = 16
 SCRIPTS = Path(audifi.__file__).parent.parent / "alembic"
 MACHINES = 2  # as in the docstring of `DatabaseSettings`
@@ -273,6 +277,21 @@ async def queue(check: str, context: CheckContext) -> Result:
     return Result.ok(check, f"{waiting} jobs wait, none for long, and none has failed.")
 
 
+async def ledger(check: str, context: CheckContext) -> Result:
+    """Check the ledger's invariants, if they can be checked quickly; all of them are each night."""
+    try:
+        async with asyncio.timeout(PROOF_SECONDS):
+            violations = await check_invariants(context.connection, LEDGER_INVARIANTS)
+    except TimeoutError:
+        message = f"Proving the ledger takes more than {PROOF_SECONDS} s."
+        return Result.warning(check, message, "`python -m audifi ledger check` takes its time.")
+    if violations:
+        names = ", ".join(violation.invariant.name for violation in violations)
+        action = "`python -m audifi ledger check` shows the rows; see docs/runbook.md: InvariantViolated."
+        return Result.error(check, f"Violated: {names}.", action)
+    return Result.ok(check, f"All {len(LEDGER_INVARIANTS)} invariants hold: entries, balances and holds agree.")
+
+
 CHECKS: dict[str, Check] = {
     "database": server,
     "connections": connections,
@@ -280,4 +299,5 @@ CHECKS: dict[str, Check] = {
     "tables": tables,
     "clock": clocks,
     "queue": queue,
+    "ledger": ledger,
 }

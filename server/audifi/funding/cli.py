@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 from sqlalchemy import Boolean, and_, bindparam, select
 
+from audifi.auth.models import User
 from audifi.core.clock import utc_now
 from audifi.core.console import By, Reason, fail, run, show
 from audifi.core.db.database import Transaction
@@ -34,7 +35,7 @@ DEPOSITS = Statement(
     select(
         Deposit.id,
         Deposit.created_at,
-        Deposit.user_id,
+        User.email,
         Deposit.provider,
         Deposit.provider_ref,
         Deposit.currency,
@@ -44,6 +45,7 @@ DEPOSITS = Statement(
         Deposit.status,
     )
     .join(Asset, Asset.code == Deposit.currency)
+    .join(User, User.id == Deposit.user_id)
     .order_by(Deposit.id.desc())
     .limit(bindparam("limit")),
     optional={
@@ -74,7 +76,7 @@ PAYOUTS = Statement(
         Payout.created_at,
         Payout.submitted_at,
         Payout.ended_at,
-        Payout.user_id,
+        User.email,
         Payout.provider,
         Payout.provider_ref,
         Payout.currency,
@@ -85,6 +87,7 @@ PAYOUTS = Statement(
         Payout.reason,
     )
     .join(Asset, Asset.code == Payout.currency)
+    .join(User, User.id == Payout.user_id)
     .order_by(Payout.id)
     .limit(bindparam("limit")),
     optional={
@@ -99,7 +102,7 @@ SCALE = Statement(select(Asset.scale).where(Asset.code == bindparam("currency"),
 class ListedDeposit:
     id: UUID
     created_at: datetime
-    user_id: UUID
+    email: str
     provider: str
     provider_ref: str
     currency: str
@@ -128,7 +131,7 @@ class ListedPayout:
     created_at: datetime
     submitted_at: datetime | None
     ended_at: datetime | None
-    user_id: UUID
+    email: str
     provider: str
     provider_ref: str | None
     currency: str
@@ -153,7 +156,7 @@ def list_deposits(owner: Owner = None, limit: Limit = 20) -> None:
             [
                 row.id,
                 row.created_at,
-                row.user_id,
+                row.email,
                 row.provider,
                 row.provider_ref,
                 row.currency,
@@ -217,7 +220,7 @@ def list_payouts(
                 row.created_at,
                 row.submitted_at,
                 row.ended_at,
-                row.user_id,
+                row.email,
                 row.provider,
                 row.provider_ref,
                 row.currency,

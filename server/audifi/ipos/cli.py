@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 from sqlalchemy import bindparam, select
 
+from audifi.auth.models import User
 from audifi.core.clock import utc_now
 from audifi.core.console import By, Reason, fail, run, show
 from audifi.core.db.database import Transaction
@@ -17,27 +18,31 @@ from audifi.core.http.problems import Problem
 from audifi.ipos import closing, offers
 from audifi.ipos.events import Actor
 from audifi.ipos.models import Ipo, IpoEvent, IpoStatus
-from audifi.ipos.queries import CURRENT, IpoRow
+from audifi.ipos.queries import CURRENT, IPO_COLUMNS, IpoRow, shown_status
+from audifi.ledger.csv import decimal
+from audifi.ledger.models import Asset
 from audifi.masters.models import Master
 
 ipos = typer.Typer(no_args_is_help=True, help="Offerings: their progress, and how to stop them.")
 
 MasterId = Annotated[UUID, typer.Argument(metavar="MASTER_ID", help="The master's id.")]
 SHOWN = (
-    "status currency unit_price total_shares retained_shares offered sold returned reserved buyers min_shares opens_at "
-    "allowlist_until ends_at"
+    "total_shares retained_shares offered sold returned reserved buyers min_shares opens_at allowlist_until ends_at"
 ).split()
+HOLDS_ESCROW = ("live", "paused", "canceling")
 MAX_EVENTS = 100
 
 LIST = Statement(
-    select(Ipo.master_id, Master.title, Ipo.status, Ipo.sold, Ipo.offered, Ipo.opens_at, Ipo.ends_at)
+    select(Master.title, *IPO_COLUMNS)
     .join_from(Ipo, Master, Master.id == Ipo.master_id)
     .order_by(Ipo.number.desc())
     .limit(bindparam("limit")),
     optional={"status": Ipo.status == bindparam("status")},
 )
+SCALE = Statement(select(Asset.scale).where(Asset.code == bindparam("currency")))
 EVENTS = Statement(
-    select(IpoEvent.created_at, IpoEvent.event, IpoEvent.user_id, IpoEvent.actor, IpoEvent.detail)
+    select(IpoEvent.created_at, IpoEvent.event, User.email, IpoEvent.actor, IpoEvent.detail)
+    .outerjoin_from(IpoEvent, User, User.id == IpoEvent.user_id)
     .where(IpoEvent.ipo_id == bindparam("ipo_id"))
     .order_by(IpoEvent.id.desc())
     .limit(MAX_EVENTS)
@@ -45,21 +50,15 @@ EVENTS = Statement(
 
 
 @dataclass(frozen=True, slots=True)
-class ListedRow:
-    master_id: UUID
+class ListedRow(IpoRow):
     title: str
-    status: IpoStatus
-    sold: int
-    offered: int
-    opens_at: datetime
-    ends_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
     created_at: datetime
     event: str
-    user_id: UUID | None
+    email: str | None
     actor: str | None
     detail: str | None
 
@@ -74,23 +73,46 @@ def list_ipos(
     async def work(tx: Transaction) -> list[ListedRow]:
         return await tx.fetch_all(LIST, ListedRow, status=status, limit=limit)
 
-    rows = [list(astuple(row)) for row in run(work)]
-    show(["master", "title", "status", "sold", "offered", "opens at", "ends at"], rows)
+    now = utc_now()
+    show(
+        ["master", "title", "status", "sold", "offered", "opens at", "ends at"],
+        [
+            [
+                row.master_id,
+                row.title,
+                shown_status(row, now),
+                row.sold - row.returned,
+                row.offered,
+                row.opens_at,
+                row.ends_at,
+            ]
+            for row in run(work)
+        ],
+    )
 
 
 @ipos.command("show")
 def show_ipo(master_id: MasterId) -> None:
     """Show the newest offering of a master, and what happened to it."""
 
-    async def work(tx: Transaction) -> tuple[IpoRow, list[EventRow]] | None:
+    async def work(tx: Transaction) -> tuple[IpoRow, int, list[EventRow]] | None:
         ipo = await tx.fetch_one(CURRENT, IpoRow, master_id=master_id)
-        return (ipo, await tx.fetch_all(EVENTS, EventRow, ipo_id=ipo.id)) if ipo else None
+        if ipo is None:
+            return None
+        scale: int = await tx.fetch_value(SCALE, currency=ipo.currency)
+        return ipo, scale, await tx.fetch_all(EVENTS, EventRow, ipo_id=ipo.id)
 
     result = run(work)
     if result is None:
         fail(f"{master_id} has no offering.")
-    ipo, events = result
-    show(["", str(ipo.id)], [[name.replace("_", " "), getattr(ipo, name)] for name in SHOWN])
+    ipo, scale, events = result
+    escrow = ipo.escrow if ipo.status in HOLDS_ESCROW else 0
+    rows: list[list[object]] = [
+        ["status", shown_status(ipo, utc_now())],
+        ["unit price", f"{decimal(ipo.unit_price, scale)} {ipo.currency}"],
+        ["in escrow", f"{decimal(escrow, scale)} {ipo.currency}"],
+    ]
+    show(["offering", str(ipo.id)], rows + [[name.replace("_", " "), getattr(ipo, name)] for name in SHOWN])
     show(["at", "event", "account", "operator", "reason"], [list(astuple(event)) for event in events])
 
 
@@ -130,4 +152,4 @@ def _run[Result](master_id: UUID, work: Callable[[Transaction], Awaitable[Result
     try:
         return run(work)
     except Problem as problem:
-        fail(f"{master_id}: {problem.title}.")
+        fail(f"{master_id}: {problem.title}. {problem.detail or ''}".strip())

@@ -1,17 +1,53 @@
 """What happens to offerings by itself: ends, refunds, expiries and releases."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from sqlalchemy import BigInteger, bindparam, func, select
+
+from audifi.core.db.database import Database
+from audifi.core.db.statements import Statement
 from audifi.core.jobs.queue import JobType, Schedule
 from audifi.ipos import closing, purchases
+from audifi.ipos.models import Ipo, IpoStatus
 
 if TYPE_CHECKING:
     from audifi.services import Services
 
 REFUND = "ipo_refund"
 EVERY_30_SECONDS = "* * * * * */30"
+
+
+_ipos = Ipo.__table__
+RUNNING: tuple[IpoStatus, ...] = ("live", "paused", "canceling")
+COUNT_RUNNING = Statement(
+    select(
+        _ipos.c.status,
+        func.count().label("count"),
+        func.sum(_ipos.c.sold - _ipos.c.returned).cast(BigInteger).label("sold"),
+        func.sum(_ipos.c.offered).cast(BigInteger).label("offered"),
+    )
+    .where(_ipos.c.status.in_([bindparam(None, status) for status in RUNNING]))
+    .group_by(_ipos.c.status)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRow:
+    """The offerings of a status, added up."""
+
+    status: IpoStatus
+    count: int
+    sold: int
+    offered: int
+
+
+async def running_ipos(database: Database) -> dict[IpoStatus, tuple[int, float]]:
+    """Return how many offerings have each status before their end, and which part of their shares is sold."""
+    rows = await database.fetch_all(COUNT_RUNNING, RunningRow)
+    return dict.fromkeys(RUNNING, (0, 0.0)) | {row.status: (row.count, row.sold / row.offered) for row in rows}
 
 
 def job_types(services: "Services") -> Sequence[JobType]:
@@ -33,6 +69,8 @@ def schedules(services: "Services") -> Sequence[Schedule]:
 
     async def close() -> None:
         await closing.close_due(database, proceeds_delay=services.settings.proceeds_delay, now=clock())
+        for status, (count, sold_ratio) in (await running_ipos(database)).items():
+            services.metrics.record_running_ipos(status, count, sold_ratio)
 
     async def release() -> None:
         await closing.release_due(database, now=clock())

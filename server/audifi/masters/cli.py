@@ -107,4 +107,4 @@ def _run[Result](master_id: UUID, work: Callable[[Transaction], Awaitable[Result
     try:
         return run(work)
     except Problem as problem:
-        fail(f"{master_id}: {problem.title}.")
+        fail(f"{master_id}: {problem.title}. {problem.detail or ''}".strip())

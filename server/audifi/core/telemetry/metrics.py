@@ -77,7 +77,9 @@ class Metrics(Collector):
         self._events: Counter[tuple[str, str]] = Counter(dict.fromkeys(KNOWN_EVENTS, 0))
         self._invariant_violations: dict[str, int] = {}
         self._open_holds = 0
+        self._running_ipos: dict[str, tuple[int, float]] = dict.fromkeys(("live", "paused", "canceling"), (0, 0.0))
         self._payout_ages: dict[str, float] = {"requested": 0.0, "submitted": 0.0}
+        self._unclaimed_dividends: dict[str, int] = {}
         self._pools: dict[str, tuple[int, Callable[[], int], Callable[[], int]]] = {}
         """By name: the size, and how many connections are in use and idle."""
         self._pool_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -138,9 +140,17 @@ class Metrics(Collector):
         """Record how many holds of the ledger are open."""
         self._open_holds = count
 
+    def record_running_ipos(self, status: str, count: int, sold_ratio: float) -> None:
+        """Record how many offerings have a status, and which part of their shares is sold."""
+        self._running_ipos[status] = (count, sold_ratio)
+
     def record_payout_age(self, status: str, seconds: float) -> None:
         """Record how long the oldest open payout has had its status; 0 if there is none."""
         self._payout_ages[status] = seconds
+
+    def record_unclaimed_dividends(self, currency: str, amount: int) -> None:
+        """Record what holders haven't claimed, in base units of a currency."""
+        self._unclaimed_dividends[currency] = amount
 
     def record_invariant(self, name: str, violations: int) -> None:
         """Record what the last check of an invariant found."""
@@ -155,6 +165,10 @@ class Metrics(Collector):
     def expect_email_events(self, events: Iterable[str]) -> None:
         """Start each counter at 0."""
         self._email_events.update(dict.fromkeys(events, 0))
+
+    def expect_invariants(self, names: Iterable[str]) -> None:
+        """Start each at 0, until the nightly check."""
+        self._invariant_violations.update(dict.fromkeys(names, 0))
 
     def add_pool(self, pool: Pool) -> None:
         self._pools[pool.name] = (pool.size, lambda: pool.in_use, lambda: pool.idle)
@@ -194,12 +208,26 @@ class Metrics(Collector):
             counts = {name: count for (counted, name), count in events if counted == event}
             yield _counter(event, documentation, [label], counts)
         yield GaugeMetricFamily("ledger_holds_open", "Open holds of the ledger, at the last sweep.", self._open_holds)
+        running_ipos = GaugeMetricFamily("ipos_running", "Offerings that haven't ended, by status.", labels=["status"])
+        sold_ratio = GaugeMetricFamily(
+            "ipo_sold_ratio", "Sold part of the shares that these offerings offer together.", labels=["status"]
+        )
+        for ipo_status, (count, ratio) in list(self._running_ipos.items()):
+            running_ipos.add_metric([ipo_status], count)
+            sold_ratio.add_metric([ipo_status], ratio)
+        yield from (running_ipos, sold_ratio)
         ages = GaugeMetricFamily(
             "payouts_age_seconds", "Time for which the oldest open payout has had its status.", labels=["status"]
         )
         for payout_status, seconds in list(self._payout_ages.items()):
             ages.add_metric([payout_status], seconds)
         yield ages
+        unclaimed = GaugeMetricFamily(
+            "dividend_unclaimed_units", "What holders haven't claimed, in base units.", labels=["currency"]
+        )
+        for currency, amount in list(self._unclaimed_dividends.items()):
+            unclaimed.add_metric([currency], amount)
+        yield unclaimed
         violations = GaugeMetricFamily(
             "invariant_violations", "Rows that violated an invariant at the last nightly check.", labels=["invariant"]
         )

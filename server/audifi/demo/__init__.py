@@ -1,0 +1,1 @@
+"""`python -m audifi demo`: fills a development database with a small believable world, through the real services."""
