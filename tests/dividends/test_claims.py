@@ -245,7 +245,7 @@ def test_claim_asks_the_rules_and_is_told(dividends_url: str) -> None:
             ON CONFLICT (action) DO UPDATE
                 SET kyc_required = excluded.kyc_required, version = compliance_rules.version + 1
     """
-    told = """
+    events_of = """
         SELECT kind, payload ->> 'amount' FROM domain_events
         WHERE payload ->> 'pool_id' IN (SELECT pool_id::text FROM dividend_pools WHERE ipo_id = $1) ORDER BY id
     """
@@ -257,7 +257,7 @@ def test_claim_asks_the_rules_and_is_told(dividends_url: str) -> None:
         refused = await refusal(database.run(stage.claiming(stage.holders[0])))
         await database.fetch_sql(rule.format("false"))
         paid = await stage.claim(stage.holders[0])
-        return refused, paid, [tuple(event) for event in await database.fetch_sql(told, stage.ipo_id)]
+        return refused, paid, [tuple(event) for event in await database.fetch_sql(events_of, stage.ipo_id)]
 
     events = [("distribution.posted", None), ("dividend.claimed", "10")]
     assert run(dividends_url, act) == ("kyc.required", [10], events)
