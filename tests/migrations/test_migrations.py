@@ -317,7 +317,7 @@ def test_killed_migration_leaves_nothing_behind(folder: Path, migrated_database_
     again = alembic("upgrade", "head", folder=folder, DATABASE_URL=migrated_database_url)
 
     assert again.returncode == 0, again.stdout + again.stderr
-    assert databases.fetch_value(migrated_database_url, TABLES) == OURS + " whole"
+    assert databases.fetch_value(migrated_database_url, TABLES) == " ".join(sorted([*OURS.split(" "), "whole"]))
 
 
 def test_ctrl_c_rolls_back_with_a_message(folder: Path, migrated_database_url: str) -> None:
