@@ -94,8 +94,8 @@ REPLACEABLE |= {
     str(index.name)
     for table in Base.metadata.tables.values()
     for index in table.indexes
-    # Another index begins with the same column: it selects and sorts the same rows.
-    if any(other is not index and other.columns[0] is index.columns[0] for other in table.indexes)
+    # Another index has its first column: PostgreSQL may select the same rows there.
+    if any(other is not index and index.columns[0].name in other.columns for other in table.indexes)
 }
 
 BACKGROUND = [
