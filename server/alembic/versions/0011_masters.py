@@ -176,8 +176,7 @@ def create_master_events() -> None:
         sa.Column("detail", sa.Text()),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
-            "event IN ('submitted', 'approved', 'rejected', 'offered', 'offer_ended', 'suspended', 'restored',"
-            " 'archived')",
+            "event IN ('submitted', 'approved', 'rejected', 'offered', 'suspended', 'restored', 'archived')",
             name=op.f("ck_master_events_event"),
         ),
         sa.CheckConstraint("char_length(actor) <= 100", name=op.f("ck_master_events_actor_length")),

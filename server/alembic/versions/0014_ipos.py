@@ -188,8 +188,17 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {}
     FOR EACH STATEMENT EXECUTE FUNCTION ipo_refuse_change()
 """
 
+# The next migration validates it.
+CHECK_MASTER_EVENTS = """
+-- squawk-ignore ban-drop-constraint -- the same statement replaces it by one that allows more
+ALTER TABLE master_events DROP CONSTRAINT ck_master_events_event, ADD CONSTRAINT ck_master_events_event
+    CHECK (event IN ({})) NOT VALID
+"""
+MASTER_EVENTS = "'submitted', 'approved', 'rejected', 'offered', 'suspended', 'restored', 'archived'"
+
 
 def upgrade() -> None:
+    op.execute(CHECK_MASTER_EVENTS.format(MASTER_EVENTS.replace("'suspended'", "'offer_ended', 'suspended'")))
     create_holder_profiles()
     create_ipos()
     create_ipo_events()
@@ -481,6 +490,7 @@ def create_share_movements() -> None:
 
 
 def downgrade() -> None:
+    op.execute(CHECK_MASTER_EVENTS.format(MASTER_EVENTS))
     for function in ("ipo_purchase_v1", "ipo_refuse_v1", "idempotency_claim_v1"):
         op.execute(f"DROP FUNCTION {function}")
     for table in (

@@ -306,6 +306,7 @@ $$
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE master_events VALIDATE CONSTRAINT ck_master_events_event")
     op.execute("SET LOCAL lock_timeout = '1s'")
     op.execute("SET LOCAL statement_timeout = '10s'")
     op.add_column(
