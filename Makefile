@@ -69,7 +69,7 @@ compatibility: $(ENVIRONMENT_READY) ## Check that the previous release works aft
 	@$(IN_VENV) python -m tools.migrations.compatibility
 
 .PHONY: rehearse
-rehearse: $(ENVIRONMENT_READY) tools/node_modules ## Deploy to a simulated Fly with the real workflow, under traffic (15 minutes)
+rehearse: $(ENVIRONMENT_READY) tools/node_modules ## Deploy to a simulated Fly with the real workflow, under traffic (half an hour)
 	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tools/rehearsal $(ARGS)
 
 .PHONY: soak
