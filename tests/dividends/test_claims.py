@@ -238,7 +238,7 @@ def test_year_with_too_many_claims_is_not_exported(dividends_url: str) -> None:
     assert run(dividends_url, act) == (3, "period.too_long")
 
 
-def test_claim_asks_the_rules_and_is_told(dividends_url: str) -> None:
+def test_claim_asks_rules_and_records_its_events(dividends_url: str) -> None:
     rule = """
         INSERT INTO compliance_rules (action, kyc_required, countries_blocked, version, operator, reason, updated_at)
             VALUES ('claim', {}, '{{}}', 1, 'ana', 'A test', now())

@@ -63,7 +63,7 @@ async function open(api: Client, upload: Guide["upload"]): Promise<string> {
   }
 }
 
-test("a fan buys what an artist offers, and is told what is missing and what has changed", async () => {
+test("a fan buys shares, and errors name the missing amount and the new price", async () => {
   const { upload } = await load("sell");
   const { buy, preview } = await load("buy");
   const master = await open((await signIn()).api, upload);

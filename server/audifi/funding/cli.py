@@ -198,7 +198,7 @@ def list_disputes(limit: Limit = 20) -> None:
 def list_payouts(
     *,
     owner: Owner = None,
-    every: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    include_ended: Annotated[bool, typer.Option("--all", help="Include ended payouts.")] = False,
     limit: Limit = 50,
 ) -> None:
     """List open payouts, oldest first."""
@@ -206,7 +206,7 @@ def list_payouts(
     async def work(tx: Transaction) -> list[ListedPayout]:
         user_id = await find_owner(tx, owner) if owner else None
         return await tx.fetch_all(
-            PAYOUTS, ListedPayout, user_id=user_id, only_open=None if every else True, limit=limit
+            PAYOUTS, ListedPayout, user_id=user_id, only_open=None if include_ended else True, limit=limit
         )
 
     show(

@@ -52,9 +52,7 @@ def share_locked_up(transferable_at: datetime) -> Problem:
 
 
 def share_listed() -> Problem:
-    return Problem(
-        409, "share.listed", "Shares already listed", "Cancel the listing that has one of these serials first."
-    )
+    return Problem(409, "share.listed", "Shares already listed", "Cancel the open listing of these shares first.")
 
 
 def limit_reached() -> Problem:
