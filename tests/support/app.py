@@ -14,6 +14,7 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.applications import Starlette
 
 from audifi.app import FEATURES, create_app
 from audifi.core.config.settings import Settings
@@ -89,7 +90,7 @@ def running(
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
+def serving(app: Starlette) -> Iterator[str]:
     """Serve over HTTP from a thread while the block runs; yield the URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="on", log_config=None, proxy_headers=False)

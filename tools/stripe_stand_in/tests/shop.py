@@ -1,0 +1,127 @@
+"""What the tests share: a stand-in, the official client, and an endpoint that receives its events."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import stripe
+
+from tests.support import web
+from tools.stripe_stand_in import server
+from tools.stripe_stand_in.webhooks import Endpoint
+
+SECRET, CONNECT_SECRET = "whsec_platform", "whsec_connect"
+MONTH, YEAR = 2900, 29_000
+ENTERPRISE = 19_900
+PRICES = {
+    "pro_month_usd": (MONTH, "month"),
+    "pro_year_usd": (YEAR, "year"),
+    "enterprise_month_usd": (ENTERPRISE, "month"),
+}
+
+
+@dataclass(kw_only=True)
+class Receiver:
+    """A webhook endpoint; answers with `status`."""
+
+    status: int = 204
+    bodies: list[tuple[str, str, str]] = field(default_factory=list)  # path, signature, body
+
+    def events(self, path: str = "/platform") -> list[dict[str, Any]]:
+        return [json.loads(body) for at, _, body in self.bodies if at == path]
+
+    def types(self, path: str = "/platform") -> list[str]:
+        return [event["type"] for event in self.events(path)]
+
+
+@dataclass(kw_only=True)
+class Shop:
+    """An account at the stand-in, with three prices."""
+
+    stand_in: server.Handle
+    stripe: stripe.StripeClient
+    receiver: Receiver
+    prices: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def v1(self) -> Any:
+        """Return the services of the official client, untyped: tests pass wrong parameters, too."""
+        return self.stripe.v1
+
+    def customer(self, card: str | None = None) -> Any:
+        customer = self.v1.customers.create({"email": "ann@example.com"})
+        if card:
+            self.stand_in.do("set_card", customer=customer.id, card=card)
+        return customer
+
+    def subscribe(self, price: str = "pro_month_usd", card: str = "pm_card_visa", **params: Any) -> Any:
+        """Create a subscription by the API."""
+        customer = self.customer(card)
+        items = [{"price": self.prices[price]}]
+        return self.v1.subscriptions.create({"customer": customer.id, "items": items, **params})
+
+    def subscription(self, id_: str) -> Any:
+        return self.v1.subscriptions.retrieve(id_, {"expand": ["latest_invoice"]})
+
+    def change(self, subscription: Any, price: str, **params: Any) -> Any:
+        item = {"id": subscription["items"].data[0].id, "price": self.prices[price]}
+        return self.v1.subscriptions.update(subscription.id, {"items": [item], **params})
+
+    def checkout(self, **params: Any) -> Any:
+        """Open a Checkout Session for a payment of 50.00."""
+        price_data = {"currency": "usd", "unit_amount": 5000, "product_data": {"name": "Deposit"}}
+        defaults = {
+            "mode": "payment",
+            "line_items": [{"price_data": price_data, "quantity": 1}],
+            "success_url": "https://app.example/back?session={CHECKOUT_SESSION_ID}",
+        }
+        return self.v1.checkout.sessions.create(defaults | params)
+
+    def pay(self, session: Any, card: str = "pm_card_visa", **fields: Any) -> dict[str, Any]:
+        return self.stand_in.do("pay_checkout", session=session.id, card=card, **fields)
+
+    def charge(self, card: str = "pm_card_visa") -> str:
+        """Return the id of the charge of a paid checkout."""
+        intent = self.v1.payment_intents.retrieve(self.pay(self.checkout(), card)["payment_intent"])
+        return str(intent.latest_charge)
+
+    def events(self) -> list[str]:
+        """Return the types of all events, oldest first, after they have been delivered."""
+        self.stand_in.do("drain")
+        return self.receiver.types()
+
+
+def client(stand_in: server.Handle, **options: Any) -> stripe.StripeClient:
+    addresses: stripe.BaseAddresses = {"api": stand_in.url}
+    return stripe.StripeClient("sk_test_of_the_tests", base_addresses=addresses, **options)
+
+
+@contextmanager
+def receiving() -> Iterator[tuple[str, Receiver]]:
+    receiver = Receiver()
+
+    class Handler(web.Handler):
+        def do_POST(self) -> None:
+            receiver.bodies.append((self.path, self.headers["stripe-signature"], self.read().decode()))
+            self.reply(receiver.status)
+
+    with web.serving(Handler) as url:
+        yield url, receiver
+
+
+@contextmanager
+def opened() -> Iterator[Shop]:
+    with receiving() as (url, receiver):
+        endpoints = [
+            Endpoint(id="we_platform", url=f"{url}/platform", secret=SECRET),
+            Endpoint(id="we_connect", url=f"{url}/connect", secret=CONNECT_SECRET, connect=True),
+        ]
+        with server.running(endpoints=endpoints) as stand_in:
+            shop = Shop(stand_in=stand_in, stripe=client(stand_in, max_network_retries=0), receiver=receiver)
+            product = shop.v1.products.create({"name": "Plan"})
+            for key, (amount, interval) in PRICES.items():
+                fields = {"product": product.id, "currency": "usd", "unit_amount": amount, "lookup_key": key}
+                shop.prices[key] = shop.v1.prices.create(fields | {"recurring": {"interval": interval}}).id
+            yield shop
