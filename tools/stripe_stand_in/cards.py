@@ -28,7 +28,7 @@ class Means:
 
     @property
     def fingerprint(self) -> str:
-        """Return what is the same for the same card, whoever uses it."""
+        """Return the fingerprint: the same for a card in each customer's hands."""
         return hashlib.sha256(self.number.encode()).hexdigest()[:16]
 
 

@@ -130,8 +130,8 @@ def _set_fields(world: World, subscription: Object, params: Params) -> None:
         changes["default_payment_method"] = resolve(world, method, "default_payment_method")["id"]
     if "cancellation_details" in params:
         answers = params.sub("cancellation_details")
-        new = {name: answers.text(name) for name in ("comment", "feedback") if name in answers}
-        changes["cancellation_details"] = subscription["cancellation_details"] | new
+        texts: Object = {name: answers.text(name) for name in ("comment", "feedback") if name in answers}
+        changes["cancellation_details"] = subscription["cancellation_details"] | texts
     if (cancels := params.flag("cancel_at_period_end")) is not None:
         if subscription["schedule"]:
             message = (
@@ -139,7 +139,7 @@ def _set_fields(world: World, subscription: Object, params: Params) -> None:
                 "any cancelation behavior directly is not allowed. Please update the schedule instead."
             )
             raise invalid(message)
-        details: Object = changes.get("cancellation_details", subscription["cancellation_details"])
+        details: Object = subscription["cancellation_details"] | changes.get("cancellation_details", {})
         changes |= {
             "cancel_at_period_end": cancels,
             "cancel_at": item_of(subscription)["current_period_end"] if cancels else None,

@@ -47,7 +47,7 @@ class Commands:
         return {}
 
     def disturb(self, *, held: bool = False, copies: int = 1, lose: int = 0) -> Object:
-        """Set what goes wrong with events: the fields of `webhooks.Disturbances`."""
+        """Set the failures of deliveries: the fields of `webhooks.Disturbances`."""
         self._webhooks.disturbances.copies, self._webhooks.disturbances.lose = copies, lose
         self._webhooks.hold(held=held)
         return asdict(self._webhooks.disturbances)

@@ -10,7 +10,7 @@ class Fault:
     """A failure of the next requests.
 
     Args:
-        kind: one of `KINDS`. What comes after the effect is what Stripe saves for the Idempotency-Key.
+        kind: one of `KINDS`. An error after the effect is saved for the Idempotency-Key.
         method: of the requests.
         path: what their path begins with.
         times: how many requests fail.

@@ -44,7 +44,7 @@ class Delivery:
 
 @dataclass(kw_only=True)
 class Disturbances:
-    """What goes wrong with events. `lose`: how many of the next ones never arrive. `held`: they wait for `release`."""
+    """Failures of deliveries. `lose`: how many of the next ones never arrive. `held`: they wait for `release`."""
 
     held: bool = False
     copies: int = 1

@@ -94,8 +94,7 @@ class Shop:
 
 
 def client(stand_in: server.Handle, **options: Any) -> stripe.StripeClient:
-    addresses: stripe.BaseAddresses = {"api": stand_in.url}
-    return stripe.StripeClient("sk_test_of_the_tests", base_addresses=addresses, **options)
+    return stripe.StripeClient("sk_test_of_the_tests", base_addresses={"api": stand_in.url}, **options)
 
 
 @contextmanager

@@ -129,12 +129,13 @@ def test_malformed_request_uses_no_key(shop: Shop) -> None:
 
 def test_refusal_is_repeated_with_the_key(shop: Shop) -> None:
     params = {"customer": shop.customer().id}
+    replays: list[str | None] = []
     for _ in range(2):
         with pytest.raises(stripe.CardError) as refusal:
             shop.v1.payment_methods.attach("pm_card_visa_chargeDeclined", params, {"idempotency_key": "k"})
         assert refusal.value.code == "card_declined"
-        assert refusal.value.error.decline_code == "generic_decline"
-    assert refusal.value.headers["idempotent-replayed"] == "true"
+        replays.append((refusal.value.headers or {}).get("idempotent-replayed"))
+    assert replays == [None, "true"]
 
 
 def test_list_has_pages_newest_first(shop: Shop) -> None:

@@ -77,8 +77,8 @@ def test_declined_checkout_stays_open(shop: Shop) -> None:
 
 def test_checkout_asks_for_authentication(shop: Shop) -> None:
     session = shop.checkout()
-    asked = shop.pay(session, "pm_card_authenticationRequired")
-    assert shop.v1.payment_intents.retrieve(asked["payment_intent"]).status == "requires_action"
+    waiting = shop.pay(session, "pm_card_authenticationRequired")
+    assert shop.v1.payment_intents.retrieve(waiting["payment_intent"]).status == "requires_action"
 
     assert shop.pay(session, "pm_card_authenticationRequired", authenticated=True)["payment_status"] == "paid"
 
