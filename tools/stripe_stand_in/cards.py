@@ -52,8 +52,7 @@ MEANS = {
     "pm_sepa_succeeds": Means(number="AT321904300235473204", type="sepa_debit", later="succeeds"),
     "pm_sepa_fails": Means(number="AT861904300235473202", type="sepa_debit", later="fails"),
 }
-BY_NUMBER = {means.number: means for means in MEANS.values()}
-ATTACHABLE_BUT_FAILING = BY_NUMBER["4000000000000341"]
+ATTACHABLE_BUT_FAILING = MEANS["pm_card_chargeCustomerFail"]
 
 MESSAGES = {
     "insufficient_funds": "Your card has insufficient funds.",

@@ -1,7 +1,7 @@
 """Customers and their payment methods (https://docs.stripe.com/api/customers, https://docs.stripe.com/api/payment_methods)."""
 
 from tools.stripe_stand_in.api import LISTING, Call, Route, listing, simple_get, simple_list
-from tools.stripe_stand_in.cards import ATTACHABLE_BUT_FAILING, BY_NUMBER, MEANS, error_of
+from tools.stripe_stand_in.cards import ATTACHABLE_BUT_FAILING, MEANS, error_of
 from tools.stripe_stand_in.errors import StripeError, invalid, missing
 from tools.stripe_stand_in.world import Object, World
 
@@ -103,12 +103,6 @@ def list_of_customer(world: World, call: Call) -> Object:
 def resolve(world: World, id_: str, param: str) -> Object:
     """Return a payment method; the name of a test card makes one."""
     return new_payment_method(world, id_, None) if id_ in MEANS else world.referred("payment_method", id_, param)
-
-
-def of_number(world: World, number: str, customer: str | None) -> Object:
-    """Make the payment method of the number that a page was given. Raises KeyError for no test card."""
-    means = BY_NUMBER[number.replace(" ", "")]
-    return new_payment_method(world, next(name for name, each in MEANS.items() if each is means), customer)
 
 
 def default_of(world: World, customer: Object, *, chosen: str | None = None) -> Object | None:

@@ -7,7 +7,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -155,7 +155,3 @@ class Webhooks:
             }
             for endpoint in self.endpoints
         ]
-
-
-def described(disturbances: Disturbances) -> dict[str, Any]:
-    return asdict(disturbances)

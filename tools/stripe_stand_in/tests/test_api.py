@@ -254,6 +254,9 @@ def test_lookup_key_is_unique_and_moves(shop: Shop) -> None:
     listed = shop.v1.prices.list({"lookup_keys": ["pro_month_usd", "pro_year_usd"], "active": True})
     assert {price.id for price in listed.data} == {new.id, shop.prices["pro_year_usd"]}
     assert shop.v1.prices.retrieve(shop.prices["pro_month_usd"]).lookup_key is None
+    shop.v1.prices.update(shop.prices["pro_year_usd"], {"lookup_key": "pro_month_usd", "transfer_lookup_key": True})
+    assert shop.v1.prices.retrieve(new.id).lookup_key is None
+    assert [price.id for price in shop.v1.prices.list({"product": product.id}).data] == [new.id]
     shop.v1.prices.update(new.id, {"active": False})
     assert new.id not in [price.id for price in shop.v1.prices.list({"active": True}).data]
 

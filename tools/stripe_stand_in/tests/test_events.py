@@ -1,4 +1,4 @@
-"""Events: their list, their signed deliveries, and what goes wrong with them."""
+"""Events: their list, their signed deliveries, and the failures of deliveries."""
 
 import json
 

@@ -52,8 +52,8 @@ def test_checkout_page_shows_a_decline(shop: Shop) -> None:
 @pytest.mark.parametrize("action", ["authenticate", "decline"])
 def test_checkout_page_asks_for_authentication(shop: Shop, action: str) -> None:
     session = checkout(shop)
-    asked = submit(shop, session.url, action="card", card="pm_card_authenticationRequired")
-    assert "Your bank asks you to confirm." in asked.text
+    waiting = submit(shop, session.url, action="card", card="pm_card_authenticationRequired")
+    assert "Your bank asks you to confirm." in waiting.text
 
     answer = submit(shop, session.url, action=action, card="pm_card_authenticationRequired")
     assert answer.status_code == (303 if action == "authenticate" else 200)

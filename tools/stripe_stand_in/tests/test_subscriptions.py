@@ -211,6 +211,20 @@ def test_renewal_that_asks_for_authentication_fails(shop: Shop) -> None:
     assert shop.stand_in.do("pay_invoice", invoice=invoice.id, **card)["status"] == "paid"
 
 
+@pytest.mark.parametrize(("card", "status"), [("pm_sepa_succeeds", "active"), ("pm_sepa_fails", "past_due")])
+def test_renewal_by_debit_ends_days_later(shop: Shop, card: str, status: str) -> None:
+    subscription = shop.subscribe()
+    method = shop.v1.payment_methods.attach(card, {"customer": subscription.customer})
+    shop.v1.subscriptions.update(subscription.id, {"default_payment_method": method.id})
+    until_end(shop, subscription, seconds=3600)
+    waiting = shop.subscription(subscription.id)
+    assert (waiting.status, waiting.latest_invoice.status, waiting.latest_invoice.attempted) == ("active", "open", True)
+
+    shop.stand_in.advance(days=5)
+    ended = shop.subscription(subscription.id)
+    assert (ended.status, ended.latest_invoice.status) == (status, "paid" if status == "active" else "open")
+
+
 def test_invoice_without_a_card_isnt_paid(shop: Shop) -> None:
     subscription = shop.v1.subscriptions.create(
         {"customer": shop.customer().id, "items": [{"price": shop.prices["pro_month_usd"]}]}
