@@ -67,7 +67,7 @@ def execute(app: str, machine: str, command: str) -> str | None:
 
     A deploy token may do this (flyctl v0.4.87, tokens/create.go: a machine-exec token is a reduced deploy token).
     """
-    output = look("machine", "exec", "--app", app, "--json", "--timeout", "30", machine, command)
+    output = look("machine", "exec", "--app", app, "--json", "--timeout", str(LOOK_SECONDS - 10), machine, command)
     try:
         done = json.loads(output or "")
         return None if done.get("exit_code") else str(done.get("stdout", ""))

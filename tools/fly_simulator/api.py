@@ -3,6 +3,7 @@
 Routes are sync, because they wait for containers.
 """
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,7 @@ OfApp = Annotated[Machine, Depends(machine_of_app)]
 
 class Command(BaseModel):
     command: str
+    timeout: int
 
 
 class Metadata(BaseModel):
@@ -165,7 +167,10 @@ def set_metadata(machine: OfApp, key: str, body: Metadata) -> None:
 def execute(machine: OfApp, body: Command) -> dict[str, Any]:
     if machine.state != "started":
         raise HTTPException(412, f"machine {machine.id} isn't started")
-    status, output = machine.execute(body.command)
+    try:
+        status, output = machine.execute(body.command, timeout=body.timeout)
+    except subprocess.TimeoutExpired:
+        raise HTTPException(408, f"the command didn't end within {body.timeout} s") from None
     return {"exit_code": status, "stdout": output}
 
 

@@ -282,7 +282,8 @@ def machine_destroy(options: argparse.Namespace) -> None:
 
 def machine_exec(options: argparse.Namespace) -> None:
     """internal/command/machine/exec.go"""
-    done = Api(options.app).ask("POST", f"/machines/{options.machine}/exec", json={"command": options.command})
+    body = {"command": options.command, "timeout": options.timeout}
+    done = Api(options.app).ask("POST", f"/machines/{options.machine}/exec", json=body)
     if options.json:
         print(json.dumps(done))
         return
@@ -344,7 +345,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     destroys.add_argument("machines", nargs="+")
     executes = command("exec", machine_exec, machine)
     executes.add_argument("--json", action="store_true")
-    executes.add_argument("--timeout", type=int)
+    executes.add_argument("--timeout", type=int, default=30)
     executes.add_argument("machine")
     executes.add_argument("command")
     command("logs", logs).add_argument("--no-tail", action="store_true")

@@ -89,9 +89,9 @@ class Machine:
         """Wait for the end of the machine; return whether it ended in time."""
         return self._ended.wait(timeout)
 
-    def execute(self, command: str) -> tuple[int, str]:
+    def execute(self, command: str, *, timeout: float) -> tuple[int, str]:
         """Run a command beside the machine's process, in its environment; return exit status and output."""
-        return self._engine.start(self.image, shlex.split(command), self._environment).wait(30)
+        return self._engine.start(self.image, shlex.split(command), self._environment).wait(timeout)
 
     @property
     def takes_traffic(self) -> bool:

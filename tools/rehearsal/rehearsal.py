@@ -194,14 +194,14 @@ def running(folder: Path, engine: Engine, postgres: Postgres, sendgrid_url: str)
         builder.shutdown(cancel_futures=True)
 
 
-def wait_for_event(
-    rehearsal: Rehearsal, since: float, app_name: str, name: str, timeout: float = 120
-) -> dict[str, Any]:
-    deadline = time.monotonic() + timeout
-    while not (events := rehearsal.events_since(since, app_name, name)):
-        assert time.monotonic() < deadline, f"no {name!r} of {app_name} in {timeout:.0f} s"
+def wait_for_event(rehearsal: Rehearsal, since: float, app_name: str, name: str, *, of: Future[Any]) -> dict[str, Any]:
+    """Wait for an event of the simulator, as long as `of`, which causes it, isn't done."""
+    while True:
+        is_over = of.done()
+        if events := rehearsal.events_since(since, app_name, name):
+            return events[0]
+        assert not is_over, f"no {name!r} of {app_name}: {of.result()}"
         time.sleep(0.02)
-    return events[0]
 
 
 def progress(text: str) -> None:
