@@ -61,7 +61,7 @@ def migrate(settings: Settings) -> None:
 def fill(settings: Settings) -> None:
     """Make the demo before the server listens: its jobs would meet a past that isn't finished."""
     from audifi.demo.cli import make_demo  # noqa: PLC0415 - it imports Typer and Rich
-    from audifi.demo.world import DemoError  # noqa: PLC0415 - as above
+    from audifi.demo.world import DemoError  # noqa: PLC0415 - a start without DEMO=1 needn't import it
 
     try:
         asyncio.run(make_demo(settings))

@@ -131,9 +131,9 @@ class Commands:
         connect.fail_payout(self._world, thing)
         return thing
 
-    def forget(self, *, id: str) -> Object:  # noqa: A002 - the field's name
-        """Let an object be gone: its id answers 404."""
-        self._world.remove(id)
+    def forget(self, *, object_id: str) -> Object:
+        """Remove an object: its id answers 404."""
+        self._world.remove(object_id)
         return {}
 
     def objects(self, *, kind: str) -> Object:

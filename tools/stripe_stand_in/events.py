@@ -9,7 +9,7 @@ def list_events(world: World, call: Call) -> Object:
     types = call.params.texts("types")
     if kind := call.params.text("type"):
         if types:
-            raise invalid("You may only specify one of these parameters: type, types.")
+            raise invalid("Give either `type` or `types`.")
         types = [kind]
     things = [
         event

@@ -52,7 +52,7 @@ def share_locked_up(transferable_at: datetime) -> Problem:
 
 
 def share_listed() -> Problem:
-    return Problem(409, "share.listed", "Shares already listed", "Cancel the open listing of these shares first.")
+    return Problem(409, "share.listed", "Shares already listed", "Cancel the shares' open listing first.")
 
 
 def limit_reached() -> Problem:

@@ -275,7 +275,7 @@ def test_deleted_customer_is_still_shown(shop: Shop) -> None:
 
 def test_forgotten_object_is_missing(shop: Shop) -> None:
     subscription = shop.subscribe()
-    shop.stand_in.do("forget", id=subscription.id)
+    shop.stand_in.do("forget", object_id=subscription.id)
 
     with pytest.raises(stripe.InvalidRequestError) as refusal:
         shop.v1.subscriptions.retrieve(subscription.id)

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.timeout(60)
 DAY = 86_400
 
 
-def at(*when: int) -> int:
-    return int(datetime(*when, tzinfo=UTC).timestamp())  # type: ignore[misc, arg-type]
+def at(year: int, month: int, day: int, hour: int = 0) -> int:
+    return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp())
 
 
 def period(subscription: Any) -> tuple[int, int]:
@@ -26,6 +26,14 @@ def period(subscription: Any) -> tuple[int, int]:
 def until_end(shop: Shop, subscription: Any, *, seconds: int = 0) -> None:
     """Move the clock to the end of the current period, and some seconds on."""
     shop.stand_in.advance(seconds=period(shop.subscription(subscription.id))[1] - shop.stand_in.now + seconds)
+
+
+def renewed(shop: Shop, *, card: str) -> Any:
+    """Return a subscription whose first renewal was charged to a card."""
+    subscription = shop.subscribe()
+    shop.stand_in.do("set_card", customer=subscription.customer, card=card)
+    until_end(shop, subscription, seconds=3600)
+    return subscription
 
 
 @pytest.mark.parametrize(
@@ -138,9 +146,7 @@ def test_clock_runs_through_many_renewals(shop: Shop) -> None:
 
 
 def test_failed_renewal_is_retried_8_times(shop: Shop) -> None:
-    subscription = shop.subscribe()
-    shop.stand_in.do("set_card", customer=subscription.customer, card="pm_card_chargeCustomerFail")
-    until_end(shop, subscription, seconds=3600)
+    subscription = renewed(shop, card="pm_card_chargeCustomerFail")
     failed = shop.subscription(subscription.id)
     assert (failed.status, failed.latest_invoice.status, failed.latest_invoice.attempt_count) == ("past_due", "open", 1)
     assert failed.latest_invoice.next_payment_attempt > shop.stand_in.now
@@ -171,9 +177,7 @@ def test_subscription_can_stay_unpaid(shop: Shop) -> None:
 
 
 def test_paying_ends_the_retries(shop: Shop) -> None:
-    subscription = shop.subscribe()
-    shop.stand_in.do("set_card", customer=subscription.customer, card="pm_card_chargeCustomerFail")
-    until_end(shop, subscription, seconds=3600)
+    subscription = renewed(shop, card="pm_card_chargeCustomerFail")
     invoice = shop.subscription(subscription.id).latest_invoice
     with pytest.raises(CommandError):
         shop.stand_in.do("pay_invoice", invoice=invoice.id, card="pm_unknown")
@@ -188,9 +192,7 @@ def test_paying_ends_the_retries(shop: Shop) -> None:
 
 
 def test_retry_succeeds_with_a_new_card(shop: Shop) -> None:
-    subscription = shop.subscribe()
-    shop.stand_in.do("set_card", customer=subscription.customer, card="pm_card_chargeCustomerFail")
-    until_end(shop, subscription, seconds=3600)
+    subscription = renewed(shop, card="pm_card_chargeCustomerFail")
     shop.stand_in.do("set_card", customer=subscription.customer, card="pm_card_mastercard")
     shop.stand_in.advance(days=2)
 
@@ -198,9 +200,7 @@ def test_retry_succeeds_with_a_new_card(shop: Shop) -> None:
 
 
 def test_renewal_that_asks_for_authentication_fails(shop: Shop) -> None:
-    subscription = shop.subscribe()
-    shop.stand_in.do("set_card", customer=subscription.customer, card="pm_card_authenticationRequired")
-    until_end(shop, subscription, seconds=3600)
+    subscription = renewed(shop, card="pm_card_authenticationRequired")
     invoice = shop.subscription(subscription.id).latest_invoice
     with pytest.raises(stripe.CardError) as refusal:
         shop.v1.invoices.pay(invoice.id, {"off_session": False})
@@ -379,9 +379,7 @@ def test_subscription_is_reactivated(shop: Shop) -> None:
 
 
 def test_subscription_is_canceled_now(shop: Shop) -> None:
-    subscription = shop.subscribe()
-    shop.stand_in.do("set_card", customer=subscription.customer, card="pm_card_chargeCustomerFail")
-    until_end(shop, subscription, seconds=3600)
+    subscription = renewed(shop, card="pm_card_chargeCustomerFail")
     shop.v1.subscriptions.cancel(subscription.id, {"cancellation_details": {"comment": "bye"}})
     shop.stand_in.advance(days=30)
 
