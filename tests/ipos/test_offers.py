@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.ipos.offerings import Offering, approved_master, balance, code, make_admin, post
+from tests.ipos.offerings import Offering, approved_master, balance, code, fund, make_admin, post
 from tests.support import databases
 from tests.support.clients import Client
 
@@ -187,7 +187,9 @@ def test_allowlist_is_replaced_by_the_artist(offering: Offering, stranger: Clien
     assert [replace(user).status_code, replace(user).status_code, replace().status_code] == [204, 204, 204]
     offering.launch()
     assert replace(user).status_code == 204
-    post(offering.artist, f"{offering.path}/cancel")
+    offering.app.clock.advance(minutes=1)
+    assert offering.buy(fund(offering.app, stranger, 10_000)).status_code == 201
+    assert post(offering.artist, f"{offering.path}/complete").status_code == 200
     assert code(replace()) == "409 ipo.not_live"
 
 
