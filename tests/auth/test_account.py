@@ -327,20 +327,23 @@ def test_change_during_deletion_is_refused(client: Client, app: App, second: tup
     assert databases.fetch_value(app.database_url, ends) == 1
 
 
-def test_change_during_suspension_is_refused(client: Client, app: App) -> None:
+@pytest.mark.parametrize("change", [("PATCH", {"display_name": "Ana"}), ("DELETE", None)])
+def test_change_during_suspension_is_refused(client: Client, app: App, change: tuple[str, dict[str, str] | None]) -> None:
     client.sign_in()
+    method, body = change
     user = client.tokens["user"]["id"]
     suspend = "UPDATE users SET disabled_at = now() WHERE id = $1"
     with ThreadPoolExecutor(2) as threads:
         with databases.holding(app.database_url, f"SELECT FROM users WHERE id = '{user}' FOR UPDATE") as waiting:
             suspending = threads.submit(databases.fetch_value, app.database_url, suspend, user)
             wait_until(lambda: waiting() == 1)
-            changing = threads.submit(client.as_signed_in, "PATCH", "/auth/me", {"display_name": "Ana"})
+            changing = threads.submit(client.as_signed_in, method, "/auth/me", body)
             wait_until(lambda: waiting() == 2)
         suspending.result()
         assert changing.result().status_code == 401
 
-    assert databases.fetch_value(app.database_url, "SELECT display_name FROM users WHERE id = $1", user) is None
+    unchanged = "SELECT display_name IS NULL AND deleted_at IS NULL FROM users WHERE id = $1"
+    assert databases.fetch_value(app.database_url, unchanged, user) is True
 
 
 def test_deletion_requires_a_recent_sign_in(client: Client, app: App) -> None:
