@@ -200,7 +200,10 @@ def _headers(old: Side, new: Side, place: str) -> Iterator[str]:
 def _codes(answer: Side) -> set[str]:
     """Return the codes of problems. Clients compare them, so a removed code is a break."""
     schema = answer.part.get("content", {}).get(PROBLEM, {}).get("schema", {})
-    codes = [part.get("properties", {}).get("code", {}) for part in Side(answer.document, schema).flatten()]
+    parts = Side(answer.document, schema).flatten()
+    for alternative in [each for part in parts for each in _alternatives(part)]:
+        parts += Side(answer.document, alternative).flatten()
+    codes = [part.get("properties", {}).get("code", {}) for part in parts]
     return {value for code in codes for value in _values_of(answer.at(code).part)}
 
 
