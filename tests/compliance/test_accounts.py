@@ -16,9 +16,9 @@ from tests.compliance.rules import UNKNOWN, get, put, set_account
 from tests.compliance.test_rules import ATTEMPTS, ask
 from tests.ipos.offerings import Offering, balance, code, fund, user_id
 from tests.ledger import ledgers
-from tests.ledger.test_races import in_order
 from tests.support import databases
 from tests.support.clients import Client
+from tests.support.races import in_order
 
 UNKNOWN_ID = "01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"
 FROZEN = "SELECT count(*) FROM ledger_accounts WHERE owner_id = $1 AND frozen_at IS NOT NULL"

@@ -12,7 +12,7 @@ from audifi.dividends import claims, csv
 from audifi.ledger.accounts import platform_account, user_account
 from tests.dividends.stages import Stage, refusal, run
 from tests.ledger.ledgers import NOW, balance, external, post
-from tests.ledger.test_races import order, race
+from tests.support.races import order, race
 
 __all__ = ["order"]
 

@@ -15,7 +15,7 @@ from audifi.ledger import service
 from audifi.ledger.accounts import user_account
 from tests.dividends.stages import Stage, Step, refusal, run
 from tests.ledger.ledgers import NOW, balance, external, freeze
-from tests.ledger.test_races import order, race
+from tests.support.races import order, race
 
 __all__ = ["order"]
 

@@ -136,3 +136,10 @@ async def rows(database: Database) -> dict[str, int]:
         "SELECT " + ", ".join(f"(SELECT count(*) FROM {name}) AS {name}" for name in TABLES)
     )
     return dict(row)
+
+
+def booking_own(user_id: UUID, amount: int) -> Step:
+    async def step(transaction: Transaction) -> DepositRow:
+        return await deposits.book_own(transaction, user_id=user_id, currency="USD", amount=amount, now=NOW)
+
+    return step

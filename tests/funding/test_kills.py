@@ -1,8 +1,6 @@
 """The server is killed after any statement of a payout; what is left is completed by a second run of the job."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -15,13 +13,7 @@ from audifi.funding.providers import Answer
 from tests.funding.fundings import balances, depositing, failing, funded, receipt, requesting, violations
 from tests.ledger.ledgers import NOW
 from tests.support import databases
-
-LAST = 40
-"""More than the statements of a payout."""
-
-
-class KilledError(BaseException):
-    """What no handler catches. The pool drops the connection, as a process that dies does."""
+from tests.support.kills import LAST, KilledError, killed
 
 
 class Bank:
@@ -40,31 +32,6 @@ class Bank:
 
     async def find(self, payout: PayoutRow) -> Answer | None:
         return Answer(status=self.status, reference=str(payout.id)) if payout.id in self.sent else None
-
-
-class Fuse:
-    """Lets some statements pass, and kills after the next one."""
-
-    def __init__(self, statements: int) -> None:
-        self.left = statements
-
-    @contextmanager
-    def __call__(self, _sql: str) -> Iterator[None]:
-        yield
-        self.left -= 1
-        if self.left < 0:
-            raise KilledError
-
-
-async def killed(url: str, work: Any, statements: int) -> bool:
-    """Run it on connections of its own; return whether it was killed."""
-    settings = databases.settings_for(url)
-    async with Database(settings, pool_size=2, read_pool_size=1, trace=Fuse(statements)) as database:
-        try:
-            await work(database)
-        except KilledError:
-            return True
-    return False
 
 
 async def process(database: Database, bank: Bank) -> None:
@@ -119,7 +86,7 @@ def test_killed_request_or_deposit_is_whole_or_absent(migrated_database_url: str
             for statements in range(LAST):
                 user_id, _ = await funded(database, 2500)
                 step = requesting(user_id, 2500) if is_request else depositing(receipt(user_id, 100, str(user_id)))
-                was_killed = await killed(migrated_database_url, lambda it, step=step: it.run(step), statements)
+                was_killed = await killed(migrated_database_url, partial(Database.run, work=step), statements)
                 whole = (2500, 2500, 0) if is_request else (2600, 0, 0)
                 assert await balances(database, user_id) in {(2500, 0, 0), whole}
                 assert await violations(database) == []

@@ -6,6 +6,7 @@ from uuid import uuid4
 from audifi.core.db.database import Database
 from tests.funding.fundings import (
     balances,
+    booking_own,
     canceling,
     depositing,
     disputing,
@@ -18,7 +19,7 @@ from tests.funding.fundings import (
     run,
     submitting,
 )
-from tests.ledger.test_races import order, race
+from tests.support.races import order, race
 
 __all__ = ["order"]
 
@@ -116,3 +117,15 @@ def test_deposit_and_dispute_that_makes_a_debt(funding_url: str, order: str) -> 
         return await race(database, order=order, steps=steps), await balances(database, user_id)
 
     assert run(funding_url, act) == (["done", "done"], (2200, 2000, 0))
+
+
+def test_two_deposits_at_the_daily_limit(funding_url: str, order: str) -> None:
+    async def act(database: Database) -> Any:
+        user_id = await new_user(database)
+        results = await race(
+            database, order=order, steps=(booking_own(user_id, 600_000), booking_own(user_id, 500_000))
+        )
+        return results, (await balances(database, user_id))[0]
+
+    left = 600_000 if order == "one first" else 500_000
+    assert run(funding_url, act) == (["done", "deposit.limit_exceeded"], left)

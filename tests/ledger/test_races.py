@@ -1,15 +1,12 @@
 """Two transactions at once: what decides, in both orders."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from audifi.core.db.database import Database, Transaction
-from audifi.core.http.problems import Problem
 from audifi.ledger import service
 from audifi.ledger.accounts import AccountRef
 from audifi.ledger.jobs import expire_holds
@@ -25,52 +22,9 @@ from tests.ledger.ledgers import (
     post_in,
     run,
 )
+from tests.support.races import Step, in_order, order, outcome, race, uncommitted
 
-type Step = Callable[[Transaction], Awaitable[Any]]
-
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-
-@asynccontextmanager
-async def uncommitted(database: Database, step: Step) -> AsyncIterator[asyncio.Task[str]]:
-    """Run a step in a transaction, which is committed at the end of the block."""
-    has_done, may_commit = asyncio.Event(), asyncio.Event()
-
-    async def work() -> str:
-        async with database.transaction() as transaction:
-            await step(transaction)
-            has_done.set()
-            await may_commit.wait()
-            return "done"
-
-    task = asyncio.create_task(work())
-    await has_done.wait()
-    yield task
-    may_commit.set()
-    await task
-
-
-async def in_order(database: Database, first: Step, second: Step) -> list[str]:
-    """Let the second transaction start when the first has done its work, which is committed once the second waits."""
-
-    async def work() -> None:
-        async with database.transaction() as transaction:
-            await second(transaction)
-
-    async with uncommitted(database, first) as result:
-        waiting = asyncio.create_task(outcome(work()))
-        async with asyncio.timeout(60):
-            while not (waiting.done() or (await database.fetch_sql(WAITING))[0][0]):  # noqa: ASYNC110 - PostgreSQL's
-                await asyncio.sleep(0.01)
-    return [await result, await waiting]
-
-
-async def outcome(working: Awaitable[Any]) -> str:
-    try:
-        await working
-    except Problem as problem:
-        return problem.code
-    return "done"
+__all__ = ["order"]
 
 
 def paying(source: AccountRef, amount: int, *, hold_id: UUID | None = None, now: Any = NOW) -> Step:
@@ -101,15 +55,6 @@ def reversing(transfer_id: UUID) -> Step:
         return await service.reverse(transaction, transfer_id=transfer_id, reason="a mistake", now=NOW)
 
     return step
-
-
-async def race(database: Database, *, order: str, steps: tuple[Step, Step]) -> list[str]:
-    return await in_order(database, *(reversed(steps) if order == "other first" else steps))
-
-
-@pytest.fixture(params=["one first", "other first"])
-def order(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def test_two_payments_of_one_balance(ledger_url: str, order: str) -> None:

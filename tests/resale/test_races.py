@@ -1,24 +1,21 @@
 """Two transactions on one listing, in both orders."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
-from audifi.core.db.database import Database, Transaction
-from audifi.core.http.problems import Problem
+from audifi.core.db.database import Database
 from audifi.core.idempotency.service import make_claim
 from audifi.resale import service
 from audifi.resale.queries import SALE, SaleRow
 from tests.ipos.offerings import code, post, user_id
 from tests.resale.markets import Market
 from tests.support import databases
+from tests.support.races import works_in_order
 from tests.support.waiting import wait_until
-
-type Work = Callable[[Transaction], Awaitable[object]]
 
 
 def outcomes(market: Market, lock: str, *calls: Callable[[], object]) -> list[str]:
@@ -66,53 +63,21 @@ def test_sale_and_expiry_exclude_each_other(market: Market, *, sale_is_first: bo
     listing, buyer = UUID(market.open(4, 6)), UUID(user_id(market.minters[1]))
     url, now = market.offering.app.database_url, market.offering.now()
 
-    async def run() -> list[str]:
-        async with databases.connect_pools(url) as database:
-            sale = await database.fetch_one(SALE, SaleRow, listing_id=listing)
-            assert sale is not None
+    async def buy(database: Database) -> None:
+        sale = await database.fetch_one(SALE, SaleRow, listing_id=listing)
+        assert sale is not None
+        claim = make_claim(user_id=buyer, key=str(uuid4()), request=b"")
+        async with database.transaction() as tx:
+            await service.buy(tx, claim, sale=sale, buyer_id=buyer, expected_total=3000, now=now)
 
-            async def buy(tx: Transaction) -> None:
-                claim = make_claim(user_id=buyer, key=str(uuid4()), request=b"")
-                await service.buy(tx, claim, sale=sale, buyer_id=buyer, expected_total=3000, now=now)
+    async def expire(database: Database) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(service.EXPIRE, now=now + timedelta(days=1))
 
-            async def expire(tx: Transaction) -> None:
-                await tx.execute(service.EXPIRE, now=sale.expires_at)
-
-            return await _overlapping(database, url, *((buy, expire) if sale_is_first else (expire, buy)))
-
-    assert asyncio.run(run()) == (["ok", "ok"] if sale_is_first else ["ok", "listing.not_open"])
+    works = (buy, expire) if sale_is_first else (expire, buy)
+    assert works_in_order(url, *works) == (["done", "done"] if sale_is_first else ["done", "listing.not_open"])
     status = databases.fetch_value(url, "SELECT status FROM listings WHERE id = $1", listing)
     assert status == ("sold" if sale_is_first else "expired")
-
-
-async def _overlapping(database: Database, url: str, first: Work, second: Work) -> list[str]:
-    """Run both; the first is committed when the second has ended, or waits for it."""
-    has_written = asyncio.Event()
-    watcher = await asyncpg.connect(url)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    async def run_second() -> str:
-        await has_written.wait()
-        try:
-            async with database.transaction() as tx:
-                await second(tx)
-        except Problem as problem:
-            return problem.code
-        return "ok"
-
-    async def run_first() -> str:
-        async with database.transaction() as tx:
-            await first(tx)
-            has_written.set()
-            while not later.done() and await watcher.fetchval(waiting) == 0:
-                pass
-        return "ok"
-
-    later = asyncio.create_task(run_second())
-    try:
-        return list(await asyncio.gather(run_first(), later))
-    finally:
-        await watcher.close()
 
 
 def test_withdrawal_takes_no_share_out_of_a_listing(market: Market) -> None:

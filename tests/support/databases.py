@@ -113,13 +113,13 @@ def holding(url: str, statement: str) -> Iterator[Callable[[], int]]:
 
 
 def in_order[T](url: str, statement: str, *calls: Callable[[], T]) -> list[T]:
-    """Start all calls, each of which waits for the statement's locks, and let them go on in this order."""
+    """Start all calls, and let them go on in this order: each waits for the statement's locks, or ends without them."""
     with ThreadPoolExecutor(len(calls)) as threads:
         results: list[Future[T]] = []
         with holding(url, statement) as waiting:
             for call in calls:
                 results.append(threads.submit(call))
-                wait_until(lambda: waiting() >= len(results))
+                wait_until(lambda: waiting() >= sum(not result.done() for result in results))
         return [result.result() for result in results]
 
 

@@ -177,9 +177,11 @@ async def complete(
     Raises:
         Problem: 409 if it isn't running, too little is sold, or a buyer may still withdraw.
     """
+    locked = await tx.fetch_one(LOCK, IpoRow, id=ipo_id)  # COMPLETE reads purchases and buyers: all that were committed
+    assert locked is not None  # noqa: S101 - its callers have read it, and offerings are never deleted
     ipo = await tx.fetch_one(COMPLETE, IpoRow, ipo_id=ipo_id, now=now)
     if ipo is None:
-        raise await _refusal_of_completion(tx, ipo_id=ipo_id)
+        raise _refusal_of_completion(locked)
     await record(tx, "completed", ipo_id=ipo.id, by=by, now=now)
     bps: Counter[UUID] = Counter()
     for row in await tx.fetch_all(COLLABORATORS, CollaboratorRow, master_id=ipo.master_id):
@@ -241,9 +243,7 @@ async def _give_unsold(
     )
 
 
-async def _refusal_of_completion(tx: Transaction, *, ipo_id: UUID) -> Problem:
-    ipo = await tx.fetch_one(LOCK, IpoRow, id=ipo_id)
-    assert ipo is not None  # noqa: S101 - its callers have read it, and offerings are never deleted
+def _refusal_of_completion(ipo: IpoRow) -> Problem:
     if ipo.status not in {"live", "paused"}:
         return problems.completed() if ipo.status == "completed" else problems.not_live()
     if ipo.sold - ipo.returned < ipo.min_shares:

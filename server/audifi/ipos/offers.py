@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Uuid, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from uuid6 import uuid7
 
+from audifi.auth.service import lock_user
 from audifi.compliance import problems as compliance
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
@@ -66,6 +67,7 @@ UNLAUNCH = Statement(
         _ipos.c.id == bindparam("ipo_id"),
         _ipos.c.status == "live",
         _ipos.c.opens_at > bindparam("now"),
+        _ipos.c.sold + _ipos.c.reserved == 0,  # by a server whose clock is ahead
     )
     .values(status="draft", terms_sha256=None, launched_at=None, version=_ipos.c.version + 1)
     .returning(*IPO_COLUMNS)
@@ -154,6 +156,7 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
             offered master has one of its recordings, or the artist has too many live offerings; 422 if the times or
             rates don't fit any more.
     """
+    await lock_user(tx, artist_id)  # what is counted is what other launches have committed
     ipo = await lock_own(tx, artist_id=artist_id, master_id=master_id)
     if ipo.status != "draft":
         raise problems.not_editable()

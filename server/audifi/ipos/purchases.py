@@ -150,7 +150,7 @@ RETURN_TO_BUYER = Statement(
 )
 RETURN_TO_IPO = Statement(
     update(_ipos)
-    .where(_ipos.c.id == bindparam("of_ipo"))
+    .where(_ipos.c.id == bindparam("of_ipo"), _ipos.c.status != "completed")
     .values(returned=_ipos.c.returned + bindparam("quantity"))
     .returning(*IPO_COLUMNS)
 )
@@ -358,10 +358,14 @@ async def undo(tx: Transaction, row: PurchaseRow, *, reason: Literal["withdraw",
     """Pay a purchase back in full, and return its shares to the offering; return the transfer's id.
 
     The purchase's row was changed in this transaction. Its serials aren't sold again.
+
+    Raises:
+        Problem: 409 if the offering is completed.
     """
     await tx.execute(RETURN_TO_BUYER, of_ipo=row.ipo_id, of_user=row.user_id, quantity=row.quantity)
     ipo = await tx.fetch_one(RETURN_TO_IPO, IpoRow, of_ipo=row.ipo_id, quantity=row.quantity)
-    assert ipo is not None  # noqa: S101 - a purchase has an offering
+    if ipo is None:  # completed since the purchase's row was changed
+        raise problems.withdrawal_closed()
     asset = share_asset(ipo.id)
     offering, holder = AccountRef("ipo", ipo.id, "offering", asset), user_account(row.user_id, "shares", asset)
     posted = await ledger.post(
