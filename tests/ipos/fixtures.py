@@ -66,8 +66,10 @@ INSERT INTO ipo_proceeds (ipo_id, user_id, amount, release_at, released_at)
 INSERT INTO share_lots (id, ipo_id, serials, account_id, custody, acquired_at, transferable_at)
     SELECT gen_random_uuid(), i.id, int8range(i.number * 1048576 + n, i.number * 1048576 + n + 1), a.id, 'ledger',
         now(), now()
-    FROM ipos AS i, generate_series(1, 5) AS n,
-        LATERAL (SELECT id FROM ledger_accounts WHERE owner_kind = 'user' OFFSET i.number % 4000 + n LIMIT 1) AS a
+    FROM ipos AS i
+    CROSS JOIN generate_series(1, 5) AS n
+    JOIN (SELECT id, row_number() OVER () AS place FROM ledger_accounts WHERE owner_kind = 'user') AS a
+        ON a.place = i.number % 4000 + n + 1
     WHERE i.status = 'completed' AND i.number < 4000;
 INSERT INTO share_movements (id, ipo_id, transfer_id, serials, from_id, to_id, reason, price, at)
     SELECT gen_random_uuid(), ipo_id, t.id, serials, account_id, account_id, 'sale', 1, now()
