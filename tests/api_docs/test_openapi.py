@@ -119,8 +119,8 @@ def _behind(answer: dict[str, Any]) -> dict[str, Any]:
 
 def _codes(answer: dict[str, Any]) -> Iterator[str]:
     schema = answer["content"]["application/problem+json"]["schema"]
-    for one in schema.get("oneOf", [schema]):
-        yield from one["allOf"][1]["properties"]["code"]["enum"]
+    for alternative in schema.get("oneOf", [schema]):
+        yield from alternative["allOf"][1]["properties"]["code"]["enum"]
 
 
 def test_sign_in_examples_are_valid_bodies() -> None:
