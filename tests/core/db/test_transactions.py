@@ -1,7 +1,7 @@
 """Transactions: commit, rollback, and reuse of connections."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from audifi.core.db.semaphore import PoolTimeoutError
 from audifi.core.db.statements import Statement
 from dev.postgres import Postgres
 from tests.support import databases
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
 
 MARKS = table("marks", column("name", Text), column("number", Integer))
 TABLE = "CREATE TABLE marks (name text CONSTRAINT one_name UNIQUE DEFERRABLE INITIALLY DEFERRED, number int DEFAULT 0)"
@@ -65,6 +65,47 @@ def test_transaction_is_committed_at_its_end(url: str) -> None:
         return await database.fetch_value(NAMES)
 
     assert with_database(url, act) == "a b c"
+
+
+def test_copied_rows_belong_to_the_transaction(url: str) -> None:
+    async def content(*, fails: bool) -> AsyncIterator[bytes]:
+        yield b'"a ""b""",\n'
+        if fails:
+            raise RuntimeError
+        yield b"c,2\n"
+
+    async def act(database: Database) -> Any:
+        with pytest.raises(RuntimeError):
+            async with database.transaction() as tx:
+                await tx.execute(ADD, name="lost")
+                await tx.copy("marks", ["name", "number"], content(fails=True))
+        async with database.transaction() as tx:
+            await tx.copy("marks", ["name", "number"], content(fails=False))
+            assert await asyncio.to_thread(databases.fetch_value, url, "SELECT count(*) FROM marks") == 0
+        return await database.fetch_value(NAMES)
+
+    assert with_database(url, act) == 'a "b" c'
+    assert databases.fetch_value(url, "SELECT number FROM marks WHERE number IS NOT NULL") == 2
+
+
+def test_copy_whose_connection_is_lost_ends(url: str) -> None:
+    """PostgreSQL waits for a lock and reads nothing, so that the driver waits, too."""
+
+    async def content() -> AsyncIterator[bytes]:
+        while True:
+            yield b"a,1\n" * 100_000
+
+    async def copy(database: Database) -> None:
+        async with database.transaction() as tx:
+            await tx.copy("marks", ["name", "number"], content())
+
+    with databases.holding(url, "LOCK TABLE marks IN EXCLUSIVE MODE") as waiting, ThreadPoolExecutor(1) as threads:
+        copied = threads.submit(with_database, url, copy)
+        wait_until(lambda: waiting() == 1)
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        databases.execute(url, f"{sql} AND datname = current_database()")
+        with pytest.raises((asyncpg.ConnectionDoesNotExistError, asyncpg.AdminShutdownError)):
+            copied.result(60)
 
 
 def test_error_rolls_back_and_keeps_the_connection(url: str) -> None:

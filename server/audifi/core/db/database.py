@@ -4,7 +4,7 @@ SQLAlchemy Core builds the statements, asyncpg runs them. See docs/decisions/002
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
@@ -301,6 +301,23 @@ class Transaction:
                 self._connection.driver.executemany, compiled.sql, [compiled.arguments(row) for row in rows]
             )
 
+    async def copy(self, table: str, columns: Sequence[str], content: AsyncIterable[bytes]) -> None:
+        """Add rows by COPY.
+
+        Args:
+            table: where to.
+            columns: of the content, in order.
+            content: CSV in UTF-8 without a header; empty cells are NULL. What it raises ends the transaction.
+        """
+
+        driver = self._connection.driver
+
+        async def run(_sql: str) -> None:
+            copying = driver.copy_to_table(table, source=content, columns=columns, format="csv")
+            await _until_lost(driver, asyncio.ensure_future(copying))
+
+        await self._run(run, f"COPY {table} FROM STDIN")
+
     async def fetch_sql(self, sql: str, *arguments: object) -> list[Record]:
         """Run SQL of a library that writes its own; `$1` and so on are the arguments."""
         records: list[Record] = await self._run(self._connection.driver.fetch, sql, *arguments)
@@ -373,6 +390,34 @@ class Transaction:
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
+
+
+async def _until_lost(driver: asyncpg.Connection, copying: asyncio.Future[str]) -> None:
+    """Wait for a COPY, or until its connection is lost: asyncpg 0.32 may wait for ever to go on writing.
+
+    Raises:
+        asyncpg.ConnectionDoesNotExistError: the connection was lost.
+    """
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_termination(_: object) -> None:
+        if not lost.done():
+            lost.set_result("")
+
+    driver.add_termination_listener(on_termination)
+    try:
+        await asyncio.wait({copying, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not copying.done():
+            raise asyncpg.ConnectionDoesNotExistError("the connection was lost during COPY")
+        copying.result()
+    finally:
+        driver.remove_termination_listener(on_termination)
+        lost.cancel()
+        if not copying.done():
+            copying.cancel()
+            await asyncio.wait({copying})
+            if not copying.cancelled():
+                copying.exception()  # read, so that asyncio doesn't log it
 
 
 def _first_value(records: list[Record]) -> Any:
