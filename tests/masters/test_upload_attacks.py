@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from audifi.core.files.download import temporary_file
 from audifi.core.files.store import FileStore, FileStoreError, StoredFile
 from audifi.masters import uploads
 from tests.masters import samples
@@ -138,7 +139,7 @@ def verify(app: App, files: FileStore, upload_id: str) -> None:
     async def run() -> None:
         async with databases.connect_pools(app.database_url) as database:
             try:
-                await uploads.verify(database, files, UUID(upload_id), make_file=uploads.temporary_file)
+                await uploads.verify(database, files, UUID(upload_id), make_file=temporary_file)
             finally:
                 await files.close()
 

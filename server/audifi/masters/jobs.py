@@ -12,10 +12,11 @@ from sqlalchemy.orm import aliased
 
 from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
+from audifi.core.files.download import temporary_file
 from audifi.core.files.store import FileStore, FileStoreError
 from audifi.core.jobs.queue import JobType
 from audifi.masters.models import MasterUpload
-from audifi.masters.uploads import VERIFY_UPLOAD, incoming, stored, temporary_file, verify
+from audifi.masters.uploads import VERIFY_UPLOAD, incoming, stored, verify
 
 if TYPE_CHECKING:
     from audifi.services import Services

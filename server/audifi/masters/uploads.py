@@ -4,11 +4,8 @@ The URL stays usable until it expires, so what was verified is copied, in the ve
 """
 
 import asyncio
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from tempfile import TemporaryFile
 from typing import BinaryIO
 from uuid import UUID
 
@@ -18,6 +15,7 @@ from uuid6 import uuid7
 from audifi.auth.service import lock_user
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
+from audifi.core.files.download import MakeFile, OtherContentError, TooLongError, download
 from audifi.core.files.store import ChangedFileError, FileStore, MissingFileError
 from audifi.core.http import problems as http_problems
 from audifi.core.jobs.queue import JobQueue
@@ -223,7 +221,7 @@ async def read(database: Database, *, artist_id: UUID, master_id: UUID, upload_i
     return row
 
 
-async def verify(database: Database, files: FileStore, upload_id: UUID, *, make_file: Callable[[], BinaryIO]) -> None:
+async def verify(database: Database, files: FileStore, upload_id: UUID, *, make_file: MakeFile) -> None:
     """Verify a file, copy it, and make it the master's. Running it again, after a crash at any point, is safe.
 
     Raises:
@@ -242,44 +240,23 @@ async def verify(database: Database, files: FileStore, upload_id: UUID, *, make_
 
 
 async def _verify_and_apply(
-    database: Database, files: FileStore, upload: UploadToVerify, make_file: Callable[[], BinaryIO]
+    database: Database, files: FileStore, upload: UploadToVerify, make_file: MakeFile
 ) -> UploadFailure | None:
     try:
         with make_file() as file:
-            etag = await _download(files, upload, file)
+            etag = await download(files, incoming(upload.id), file, size=upload.size, sha256=upload.sha256)
             seconds = await asyncio.to_thread(_inspect, upload, file)
         await files.copy(incoming(upload.id), stored(upload.sha256), etag=etag)
     except MediaError as error:
         return error.failure
     except MissingFileError:
         return "upload.unreadable"
-    except ChangedFileError:
+    except TooLongError:
+        return "upload.too_large"
+    except (OtherContentError, ChangedFileError):
         return "upload.hash_mismatch"
     async with database.transaction() as tx:
         return await _apply(tx, upload, seconds)
-
-
-async def _download(files: FileStore, upload: UploadToVerify, file: BinaryIO) -> str:
-    """Write the content into the file; return the version that was read.
-
-    Raises:
-        MediaError: it is longer than announced, or has another hash.
-    """
-    digest, size = hashlib.sha256(), 0
-
-    def take(chunk: bytes) -> None:
-        digest.update(chunk)
-        file.write(chunk)
-
-    async with files.open(incoming(upload.id)) as content:
-        async for chunk in content.chunks:
-            size += len(chunk)
-            if size > upload.size:
-                raise MediaError("upload.too_large")
-            await asyncio.to_thread(take, chunk)
-    if digest.digest() != upload.sha256:
-        raise MediaError("upload.hash_mismatch")
-    return content.etag
 
 
 def _inspect(upload: UploadToVerify, file: BinaryIO) -> int | None:
@@ -307,8 +284,3 @@ async def _apply(tx: Transaction, upload: UploadToVerify, seconds: int | None) -
 async def _is_verifying(tx: Transaction, upload_id: UUID) -> bool:
     """Lock the upload, and return whether no other run of the job has ended."""
     return bool(await tx.fetch_value(LOCK_UPLOAD, upload_id=upload_id) == "verifying")
-
-
-def temporary_file() -> BinaryIO:
-    """Return a file on the disk that is deleted when it is closed."""
-    return TemporaryFile()
