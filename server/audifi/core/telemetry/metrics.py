@@ -36,9 +36,15 @@ JOB_RESULTS = ("succeeded", "retried", "failed")
 EVENTS = {
     "database_conflicts": ("Transactions that PostgreSQL ended, by reason. Each is a bug.", "reason"),
     "ledger_transfers": ("Posted transfers by kind.", "kind"),
+    "statement_lines": ("Lines of imported royalty statements by status.", "status"),
 }
 """What transactions count, with the label."""
-KNOWN_EVENTS = [("database_conflicts", "deadlock"), ("database_conflicts", "serialization_failure")]
+KNOWN_EVENTS = [
+    ("database_conflicts", "deadlock"),
+    ("database_conflicts", "serialization_failure"),
+    ("statement_lines", "matched"),
+    ("statement_lines", "unmatched"),
+]
 
 
 class Histogram:
@@ -128,13 +134,14 @@ class Metrics(Collector):
     def count_background_restart(self, task: str) -> None:
         self._background_restarts[task] += 1
 
-    def count_event(self, event: str, label: str) -> None:
+    def count_event(self, event: str, label: str, count: int = 1) -> None:
         """
         Args:
             event: one of EVENTS.
             label: one of few values, which the code chooses.
+            count: how often it occurred.
         """
-        self._events[event, label] += 1
+        self._events[event, label] += count
 
     def record_open_holds(self, count: int) -> None:
         """Record how many holds of the ledger are open."""
