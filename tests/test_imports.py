@@ -19,6 +19,10 @@ ARROWS: set[tuple[str, str]] = {
     ("resale", "ipos"),
     ("resale", "ledger"),
     ("resale", "masters"),
+    ("royalties", "dividends"),
+    ("royalties", "ipos"),
+    ("royalties", "ledger"),
+    ("royalties", "masters"),
 }
 """(importer, imported) of two features, as their specification names them."""
 

@@ -21,6 +21,7 @@ from audifi.ipos.feature import FEATURE as IPOS
 from audifi.ledger.feature import FEATURE as LEDGER
 from audifi.masters.feature import FEATURE as MASTERS
 from audifi.resale.feature import FEATURE as RESALE
+from audifi.royalties.feature import FEATURE as ROYALTIES
 from audifi.services import RETENTION_TIMES, Services, running
 
 # The first route that matches a path answers it: /masters/holdings before /masters/{master_id}.
@@ -35,6 +36,7 @@ FEATURES: tuple[Feature, ...] = (
     RESALE,
     MASTERS,
     DIVIDENDS,
+    ROYALTIES,
 )
 # FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}

@@ -71,6 +71,7 @@ class Master(Base):
             name="complete",
         ),
         Index("ix_masters_artist_id_created_at_id", "artist_id", "created_at", "id"),
+        Index("ix_masters_upc", "upc", postgresql_where=text("status = 'offered' AND upc IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDv7
