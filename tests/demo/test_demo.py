@@ -18,7 +18,10 @@ from tests.support.api import MINIMAL
 from tests.support.app import check_invariants
 
 TABLES = sorted([*Base.metadata.tables, "pgqueuer"])
-COUNTS = f"SELECT jsonb_build_object({', '.join(f"'{name}', (SELECT count(*) FROM {name})" for name in TABLES)})"
+COUNTS = f"""
+    SELECT jsonb_object_agg(name, n)
+    FROM ({" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) AS n FROM {name}" for name in TABLES)}) AS counted
+"""
 LISTINGS = """
     SELECT jsonb_object_agg(status, n) FROM (SELECT status, count(*) AS n FROM listings GROUP BY 1) AS counted
 """

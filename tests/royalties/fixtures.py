@@ -15,7 +15,7 @@ ISRC = "USAA29999999"
 PATH = "/dividends/statements"
 
 ROWS = f"""
-INSERT INTO master_tracks (master_id, position, title, isrc, offered) VALUES ('{SELLING}', 1, 'A', '{ISRC}', true);
+UPDATE master_tracks SET isrc = '{ISRC}', offered = true WHERE master_id = '{SELLING}';
 INSERT INTO royalty_statements (id, user_id, of_all_artists, preset, format, provider, status, failure, size, sha256,
         lines, last_line, deleted_to, expires_at, created_at, imported_at)
     SELECT gen_random_uuid(), id, false, 'distrokid', 'tsv', 'distrokid', state,

@@ -1466,6 +1466,157 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dividends/statements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the account's statements
+         * @description Return the statements that the account has uploaded, the newest first.
+         */
+        get: operations["listStatements"];
+        put?: never;
+        /**
+         * Begin to upload a statement
+         * @description Return a URL to which the client sends the file within 15 minutes; then it completes the upload.
+         *
+         *     Lines count for the account's own offered masters; for an admin, for those of all artists. At most 1,000,000 lines;
+         *     20 statements a day, 3 at once.
+         */
+        post: operations["beginStatement"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dividends/statements/{statement_id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import a statement
+         * @description Queue the import of the file that was sent. Read the statement until it is imported. Repeating it is no error.
+         *
+         *     All of the file is imported, or nothing. The revenue of each master is recorded as one event.
+         */
+        post: operations["completeStatement"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dividends/statements/{statement_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a statement
+         * @description Return its state and the import's progress.
+         */
+        get: operations["getStatement"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dividends/statements/{statement_id}/lines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a statement's lines
+         * @description Return the lines in the order of the file. They are deleted 400 days after the import.
+         */
+        get: operations["listStatementLines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dividends/statements/{statement_id}/totals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a statement's totals
+         * @description Return what was added up and recorded for each master, the oldest first.
+         */
+        get: operations["listStatementTotals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dividends/statements/{statement_id}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide on a suspected duplicate
+         * @description Import a statement with lines that another statement has, too, or discard it.
+         *
+         *     Reports by month of sale and by month of reporting overlap: the same lines must not count twice.
+         */
+        post: operations["confirmStatement"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dividends/statements/{statement_id}/match": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Match lines by hand
+         * @description Give unmatched lines to a master, and record their revenue. Repeating it changes nothing.
+         */
+        post: operations["matchStatementLines"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1948,6 +2099,92 @@ export interface components {
              */
             split_bps: number;
         };
+        /**
+         * ColumnNames
+         * @description The names of a mapped file's columns. Case and surrounding spaces don't matter.
+         */
+        ColumnNames: {
+            /**
+             * Reporting Date
+             * @description When it was reported: dates such as 2026-01-31, or months such as 2026-01.
+             * @example Statement Date
+             */
+            reporting_date: string;
+            /**
+             * Sale Month
+             * @description When it was sold: months or dates.
+             * @example Period
+             */
+            sale_month: string;
+            /**
+             * Store
+             * @description Where it was sold.
+             * @example Retailer
+             */
+            store: string;
+            /**
+             * Amount
+             * @description The net amount, the artist's share.
+             * @example Net Amount
+             */
+            amount: string;
+            /**
+             * Isrc
+             * @description The recording. One of ISRC and UPC is needed.
+             * @example ISRC
+             */
+            isrc?: string | null;
+            /**
+             * Upc
+             * @description The release: for lines without an ISRC.
+             * @example Barcode
+             */
+            upc?: string | null;
+            /**
+             * Currency
+             * @description The amount's currency; leave it out where the statement's `currency` says it.
+             * @example Currency
+             */
+            currency?: string | null;
+            /**
+             * Artist
+             * @description The artist's name.
+             * @example Artist
+             */
+            artist?: string | null;
+            /**
+             * Title
+             * @description The title.
+             * @example Track
+             */
+            title?: string | null;
+            /**
+             * Quantity
+             * @description How many were sold or streamed.
+             * @example Units
+             */
+            quantity?: string | null;
+            /**
+             * Team Percentage
+             * @description The artist's share in percent, which the amount is already.
+             * @example Share
+             */
+            team_percentage?: string | null;
+            /**
+             * Type
+             * @description How it was used.
+             * @example Usage
+             */
+            type?: string | null;
+            /**
+             * Territory
+             * @description Where it was sold.
+             * @example Country
+             */
+            territory?: string | null;
+        };
+        /** @enum {string} */
+        Decision: "import" | "discard";
         /** @enum {string} */
         Delivery: "cookie" | "body";
         /**
@@ -2399,6 +2636,31 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /**
+         * Failure
+         * @description Why a file wasn't imported; nothing of it was.
+         */
+        Failure: {
+            /**
+             * @description For programs.
+             * @example statement.amount_invalid
+             */
+            code: components["schemas"]["StatementFailure"];
+            /**
+             * Detail
+             * @description What to do, for people.
+             * @example The amount has a decimal comma. Export the file again with a decimal point.
+             */
+            detail: string;
+            /**
+             * Line
+             * @description The line in the file, from 1; null where the whole file is wrong.
+             * @example 7
+             */
+            line: number | null;
+        };
+        /** @enum {string} */
+        FileFormat: "csv" | "tsv" | "jsonl";
         /**
          * FileLink
          * @description Where a file can be read.
@@ -2913,6 +3175,184 @@ export interface components {
         };
         /** @enum {string} */
         Kyc: "none" | "pending" | "verified" | "rejected";
+        /**
+         * Line
+         * @description A line of a statement.
+         */
+        Line: {
+            /**
+             * Number
+             * @description In the file, from 1, with the line of column names.
+             * @example 2
+             */
+            number: number;
+            /**
+             * @description Whether it belongs to a master.
+             * @example matched
+             */
+            status: components["schemas"]["LineStatus"];
+            /**
+             * Master Id
+             * @description The master; null while it is unmatched.
+             */
+            master_id: string | null;
+            /**
+             * Reporting Date
+             * Format: date
+             * @description When it was reported.
+             * @example 2026-02-25
+             */
+            reporting_date: string;
+            /**
+             * Sale Month
+             * Format: date
+             * @description The first day of the month in which it was sold.
+             * @example 2026-01-01
+             */
+            sale_month: string;
+            /**
+             * Store
+             * @description Where it was sold.
+             * @example Spotify
+             */
+            store: string | null;
+            /**
+             * Artist
+             * @description As in the file, at most 500 characters; so is other text.
+             * @example Ana Ruiz
+             */
+            artist: string | null;
+            /**
+             * Title
+             * @description As in the file.
+             * @example Midnight Drive
+             */
+            title: string | null;
+            /**
+             * Isrc
+             * @description Without hyphens; as in the file where it isn't valid.
+             * @example USRC17607839
+             */
+            isrc: string | null;
+            /**
+             * Upc
+             * @description 13 digits; as in the file where it isn't valid.
+             * @example 0036000291452
+             */
+            upc: string | null;
+            /**
+             * Quantity
+             * @description How many were sold or streamed; negative for returns.
+             * @example 1204
+             */
+            quantity: number | null;
+            /**
+             * Team Percentage
+             * @description The artist's share in percent. The amount is that share already.
+             */
+            team_percentage: string | null;
+            /**
+             * Type
+             * @description How it was used.
+             * @example Song
+             */
+            type: string | null;
+            /**
+             * Territory
+             * @description Where it was sold.
+             * @example US
+             */
+            territory: string | null;
+            /**
+             * Amount
+             * @description The net amount, as in the file.
+             * @example 0.003417000000
+             */
+            amount: string;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+        };
+        /**
+         * LineMatch
+         * @description Unmatched lines, selected by one of `isrc`, `upc` and `numbers`, and the master that they belong to.
+         */
+        LineMatch: {
+            /**
+             * Master Id
+             * Format: uuid
+             * @description An offered master of the statement's artist.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Isrc
+             * @description As the lines show it.
+             * @example USRC17607839
+             */
+            isrc?: string | null;
+            /**
+             * Upc
+             * @description As the lines show it. Lines with an ISRC are selected, too.
+             * @example 0036000291452
+             */
+            upc?: string | null;
+            /**
+             * Numbers
+             * @description Of the lines.
+             * @example [
+             *       2,
+             *       3
+             *     ]
+             */
+            numbers?: number[] | null;
+            /**
+             * Confirm Duplicates
+             * @description That lines which another statement has, too, are no duplicates.
+             * @default false
+             */
+            confirm_duplicates?: boolean;
+        };
+        /**
+         * LineMatchResult
+         * @description What was matched.
+         */
+        LineMatchResult: {
+            /**
+             * Matched Lines
+             * @description Now; 100,000 at most.
+             * @example 12
+             */
+            matched_lines: number;
+            /**
+             * Remaining Lines
+             * @description Unmatched lines of the same selection: repeat the request until it is 0.
+             * @example 0
+             */
+            remaining_lines: number;
+        };
+        /**
+         * LinePage
+         * @description A part of a statement's lines, in the order of the file.
+         */
+        LinePage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Line"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /** @enum {string} */
+        LineStatus: "matched" | "unmatched";
         /**
          * Listing
          * @description Shares that are sold as a whole. A listing is never changed: cancel it, and list anew.
@@ -3895,6 +4335,8 @@ export interface components {
              */
             per_share: string;
         };
+        /** @enum {string} */
+        Preset: "distrokid" | "tunecore" | "canonical" | "mapped";
         /**
          * Proof
          * @description The trial balance of a currency.
@@ -3922,7 +4364,7 @@ export interface components {
              * Totals
              * @description What it is made of.
              */
-            totals: components["schemas"]["Total"][];
+            totals: components["schemas"]["audifi__ledger__schemas__Total"][];
         };
         /**
          * ProofList
@@ -4700,6 +5142,195 @@ export interface components {
         /** @enum {string} */
         Sort: "price" | "-price" | "created_at" | "-created_at";
         /**
+         * Statement
+         * @description A royalty statement.
+         */
+        Statement: {
+            /**
+             * Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * @description pending → parsing → imported or failed; suspected_duplicate → imported or discarded.
+             * @example imported
+             */
+            status: components["schemas"]["StatementStatus"];
+            /**
+             * @description Whose report it is.
+             * @example distrokid
+             */
+            preset: components["schemas"]["Preset"];
+            /**
+             * @description The file's format.
+             * @example tsv
+             */
+            format: components["schemas"]["FileFormat"];
+            /**
+             * Provider
+             * @description The distributor.
+             * @example distrokid
+             */
+            provider: string;
+            /** @description Why it failed; null unless it did. */
+            failure: components["schemas"]["Failure"] | null;
+            /**
+             * Size
+             * @description Of the file, in bytes.
+             * @example 48211
+             */
+            size: number;
+            /**
+             * Bytes Read
+             * @description How far the import has come, in bytes of the file.
+             * @example 48211
+             */
+            bytes_read: number;
+            /**
+             * Lines
+             * @description Lines with sales; 0 until they are imported.
+             * @example 412
+             */
+            lines: number;
+            /**
+             * Unmatched Lines
+             * @description Lines that belong to no master of the artist yet.
+             * @example 3
+             */
+            unmatched_lines: number;
+            /**
+             * Suspected Lines
+             * @description Matched lines that another statement had, too, when this one was imported.
+             * @example 0
+             */
+            suspected_lines: number;
+            /**
+             * Created At
+             * Format: date-time
+             * @description When the upload began.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
+            /**
+             * Imported At
+             * @description When its revenue was recorded. Lines are deleted 400 days later; totals stay.
+             */
+            imported_at: string | null;
+        };
+        /**
+         * StatementCreated
+         * @description Where to send the file.
+         */
+        StatementCreated: {
+            /**
+             * Id
+             * Format: uuid
+             * @description The statement.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Url
+             * @description `PUT` the content to it, with `headers` and without the access token.
+             * @example https://fly.storage.tigris.dev/audifi/incoming/01930b5a?X-Amz-Signature=…
+             */
+            url: string;
+            /**
+             * Headers
+             * @description To send exactly as they are. The URL's signature covers them and the length.
+             * @example {
+             *       "Content-Type": "application/octet-stream",
+             *       "x-amz-checksum-sha256": "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="
+             *     }
+             */
+            headers: {
+                [key: string]: string;
+            };
+            /**
+             * Expires At
+             * Format: date-time
+             * @description When the URL expires.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            expires_at: string;
+        };
+        /**
+         * StatementDecision
+         * @description What to do with a suspected duplicate.
+         */
+        StatementDecision: {
+            /**
+             * @description `import`: its lines are no duplicates, and count. `discard`: they don't, and are deleted.
+             * @example import
+             */
+            decision: components["schemas"]["Decision"];
+        };
+        /** @enum {string} */
+        StatementFailure: "statement.unreadable" | "statement.hash_mismatch" | "statement.too_large" | "statement.too_many_lines" | "statement.empty" | "statement.column_missing" | "statement.line_invalid" | "statement.amount_invalid" | "statement.currency_unsupported";
+        /**
+         * StatementPage
+         * @description A part of the account's statements.
+         */
+        StatementPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Statement"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /** @enum {string} */
+        StatementStatus: "pending" | "parsing" | "suspected_duplicate" | "imported" | "discarded" | "failed";
+        /**
+         * StatementUpload
+         * @description A file that the client is about to send.
+         */
+        StatementUpload: {
+            /**
+             * @description Whose report it is: its columns. `canonical`: columns named as the fields of `columns`.
+             * @example distrokid
+             */
+            preset: components["schemas"]["Preset"];
+            /**
+             * @description `csv` and `tsv`: with a line of column names. `jsonl`: an object in each line, for `canonical` and `mapped`.
+             * @example tsv
+             */
+            format: components["schemas"]["FileFormat"];
+            /**
+             * Size
+             * @description In bytes, at most 100 MiB.
+             * @example 48211
+             */
+            size: number;
+            /**
+             * Sha256
+             * @description Of the content, in hexadecimal.
+             * @example 9f86d081884c7d659a2feaa0c55ad0159f86d081884c7d659a2feaa0c55ad015
+             */
+            sha256: string;
+            /**
+             * Provider
+             * @description The distributor, always written alike: what is left of one statement is carried to its next. For `canonical` and
+             *     `mapped` alone.
+             * @example the_orchard
+             */
+            provider?: string | null;
+            /** @description For `mapped` alone. */
+            columns?: components["schemas"]["ColumnNames"] | null;
+            /**
+             * Currency
+             * @description Of all lines, for `canonical` and `mapped`: instead of a column.
+             */
+            currency?: string | null;
+        };
+        /**
          * Tiers
          * @description The artist gets a part of each resale, which depends on the share's serial.
          */
@@ -4780,38 +5411,21 @@ export interface components {
             session: components["schemas"]["SessionCreated"];
         };
         /**
-         * Total
-         * @description The sum of all accounts of a purpose.
+         * TotalPage
+         * @description A part of a statement's totals, the oldest first.
          */
-        Total: {
+        TotalPage: {
             /**
-             * @description The kind of their owners.
-             * @example user
+             * Data
+             * @description The items of this page.
              */
-            owner_kind: components["schemas"]["OwnerKind"];
+            data: components["schemas"]["audifi__royalties__schemas__Total"][];
             /**
-             * @description What they are for.
-             * @example available
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
              */
-            purpose: components["schemas"]["Purpose"];
-            /**
-             * Balance
-             * @description The sum of the balances, in base units.
-             * @example 123450
-             */
-            balance: number;
-            /**
-             * Held
-             * @description The sum of the reserved parts.
-             * @example 2500
-             */
-            held: number;
-            /**
-             * Accounts
-             * @description How many accounts there are; stripes of one count as one each.
-             * @example 17
-             */
-            accounts: number;
+            next_cursor: string | null;
         };
         /**
          * Track
@@ -5065,6 +5679,122 @@ export interface components {
              * @example Booked twice, see the bank statement of 3 May
              */
             reason: string;
+        };
+        /**
+         * Total
+         * @description The sum of all accounts of a purpose.
+         */
+        audifi__ledger__schemas__Total: {
+            /**
+             * @description The kind of their owners.
+             * @example user
+             */
+            owner_kind: components["schemas"]["OwnerKind"];
+            /**
+             * @description What they are for.
+             * @example available
+             */
+            purpose: components["schemas"]["Purpose"];
+            /**
+             * Balance
+             * @description The sum of the balances, in base units.
+             * @example 123450
+             */
+            balance: number;
+            /**
+             * Held
+             * @description The sum of the reserved parts.
+             * @example 2500
+             */
+            held: number;
+            /**
+             * Accounts
+             * @description How many accounts there are; stripes of one count as one each.
+             * @example 17
+             */
+            accounts: number;
+        };
+        /**
+         * Total
+         * @description What lines of a statement add up to for a master. Lines matched later have a total of their own.
+         */
+        audifi__royalties__schemas__Total: {
+            /**
+             * Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Master Id
+             * Format: uuid
+             * @description The master.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Lines
+             * @description How many.
+             * @example 409
+             */
+            lines: number;
+            /**
+             * Amount
+             * @description Their exact sum.
+             * @example 0.003417000000
+             */
+            amount: string;
+            /**
+             * Carried In
+             * @description What earlier statements of the distributor left: a fraction of a base unit, or a negative total.
+             * @example 0.003417000000
+             */
+            carried_in: string;
+            /**
+             * Recorded
+             * @description The revenue recorded, in base units: both together, rounded down once.
+             * @example 1234
+             */
+            recorded: number;
+            /**
+             * Carried Out
+             * @description What is left for the next statement.
+             * @example 0.003417000000
+             */
+            carried_out: string;
+            /**
+             * Event Id
+             * @description The revenue event; null where nothing was recorded.
+             */
+            event_id: string | null;
+            /**
+             * Period Start
+             * Format: date
+             * @description The first day of the months of sale.
+             * @example 2026-01-01
+             */
+            period_start: string;
+            /**
+             * Period End
+             * Format: date
+             * @description The last day of them.
+             * @example 2026-01-31
+             */
+            period_end: string;
+            /**
+             * Created At
+             * Format: date-time
+             * @description When it was recorded.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
         };
         /**
          * FieldError
@@ -5662,6 +6392,125 @@ export interface components {
              * @example 2026-12-31T18:00:00Z
              */
             transferable_at: string;
+        };
+        /**
+         * StatementStatusConflict
+         * @description The statement's status doesn't allow the operation.
+         */
+        StatementStatusConflict: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * @description The statement's status.
+             * @example imported
+             */
+            statement_status: components["schemas"]["StatementStatus"];
+        };
+        /**
+         * SuspectedDuplicates
+         * @description Lines are equal to lines of another statement.
+         */
+        SuspectedDuplicates: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Suspected Lines
+             * @description How many of the selected lines.
+             * @example 12
+             */
+            suspected_lines: number;
         };
     };
     responses: {
@@ -15678,6 +16527,964 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
                         code: "request.invalid" | "period.too_long";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listStatements: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    beginStatement: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StatementUpload"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementCreated"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "statement.duplicate" | "statement.nothing_to_match" | "statement.limit_reached" | "upload.limit_reached";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    completeStatement: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The statement's id. */
+                statement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            202: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Statement"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "statement.duplicate" | "upload.expired";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    getStatement: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The statement's id. */
+                statement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Statement"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listStatementLines: {
+        parameters: {
+            query?: {
+                /** @description Only lines with this status. */
+                status?: components["schemas"]["LineStatus"] | null;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The statement's id. */
+                statement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinePage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listStatementTotals: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The statement's id. */
+                statement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TotalPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    confirmStatement: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The statement's id. */
+                statement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StatementDecision"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Statement"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StatementStatusConflict"] & {
+                        /** @enum {string} */
+                        code: "statement.not_suspected";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    matchStatementLines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The statement's id. */
+                statement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LineMatch"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LineMatchResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["StatementStatusConflict"] | components["schemas"]["SuspectedDuplicates"]) & {
+                        /** @enum {string} */
+                        code: "statement.not_imported" | "statement.suspected_duplicate";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
                     };
                 };
             };

@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from audifi.core.files.download import temporary_file
 from audifi.core.files.store import FileStore, FileStoreError
 from audifi.demo.media import make_audio, make_cover
 from audifi.demo.world import OPERATOR, DemoError, Part, World
@@ -234,7 +235,7 @@ async def _upload(
     (await http.put(upload.url, content=content, headers=upload.headers)).raise_for_status()
     ids = {"artist_id": artist_id, "master_id": master_id, "upload_id": upload.id}
     await uploads.complete(services.database, world.jobs, now=now, **ids)
-    await uploads.verify(services.background_database, services.files, upload.id, make_file=uploads.temporary_file)
+    await uploads.verify(services.background_database, services.files, upload.id, make_file=temporary_file)
 
 
 PART = Part(name="masters", is_there=is_there, make=make)

@@ -393,7 +393,7 @@ class Transaction:
 
 
 async def _until_lost(driver: asyncpg.Connection, copying: asyncio.Future[str]) -> None:
-    """Wait for a COPY, or until its connection is lost: asyncpg 0.32 may wait for ever to go on writing.
+    """Wait for a COPY, or until its connection is lost: asyncpg 0.32 may never end a write.
 
     Raises:
         asyncpg.ConnectionDoesNotExistError: the connection was lost.
