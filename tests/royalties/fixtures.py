@@ -34,7 +34,7 @@ INSERT INTO royalty_lines (statement_id, number, status, master_id, key, reporti
 INSERT INTO royalty_totals (id, statement_id, master_id, currency, lines, amount, carried_in, recorded, carried_out,
         period_start, period_end, created_at)
     SELECT gen_random_uuid(), s.id, m.id, 'USD', 1, 0, 0, 0, 0, '2026-01-01', '2026-01-31', now()
-    FROM royalty_statements AS s, (SELECT id FROM masters LIMIT 1) AS m;
+    FROM royalty_statements AS s, (SELECT id FROM masters LIMIT 1) AS m WHERE s.status = 'imported';
 INSERT INTO royalty_carries (master_id, provider, currency, amount)
     SELECT id, 'distrokid', 'USD', 0 FROM masters LIMIT 5000;
 UPDATE masters SET upc = lpad(n::text, 13, '0')
