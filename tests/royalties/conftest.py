@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from audifi.core.files.store import FileStore
 from dev.postgres import Postgres
-from tests.royalties.statements import Label
+from tests.royalties.statements import Label, file_store
 from tests.support import app as apps
 from tests.support import databases
 from tests.support.app import App
@@ -30,3 +31,8 @@ def label(app: App, sendgrid: SendGrid) -> Label:
 def other(app: App, sendgrid: SendGrid) -> Label:
     """Another artist."""
     return Label.sign_in(app, sendgrid)
+
+
+@pytest.fixture
+def files(storage: Mapping[str, str]) -> FileStore:
+    return file_store(storage)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx2
 from stdnum import ean
 
+from audifi.core.files.store import FileStore
 from tests.ipos.offerings import Offering, approved_master, make_admin, post
 from tests.masters.sending import storage_request
 from tests.support import databases
@@ -201,3 +202,12 @@ class Label:
 
 def code(answer: httpx2.Response) -> str:
     return f"{answer.status_code} {answer.json()['code']}"
+
+
+def begin_parsing(app: App, statement_id: str) -> None:
+    """Set the status as completing the upload does, without its job."""
+    databases.execute(app.database_url, f"UPDATE royalty_statements SET status = 'parsing' WHERE id = '{statement_id}'")
+
+
+def file_store(storage: Mapping[str, str]) -> FileStore:
+    return FileStore(**{name.removeprefix("FILES_").lower(): value for name, value in storage.items()})

@@ -1,7 +1,7 @@
 """Imports that are cut off, and files that change on the way."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
@@ -15,17 +15,12 @@ from audifi.masters.uploads import incoming
 from audifi.royalties import importing, jobs
 from audifi.royalties.importing import Importer
 from tests.masters.sending import storage_request
-from tests.royalties.statements import Label, distrokid, new_isrc, sale, unique
+from tests.royalties.statements import Label, begin_parsing, distrokid, new_isrc, sale, unique
 from tests.support import databases
 from tests.support.app import App
 from tests.support.waiting import wait_until
 
 WAITING = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-
-@pytest.fixture
-def files(storage: Mapping[str, str]) -> FileStore:
-    return FileStore(**{name.removeprefix("FILES_").lower(): value for name, value in storage.items()})
 
 
 def count_lines(app: App, statement_id: str) -> object:
@@ -53,11 +48,6 @@ def run_import(
         await files.close()
 
     asyncio.run(run())
-
-
-def begin_parsing(app: App, statement_id: str) -> None:
-    """Set the status as completing the upload does, without its job."""
-    databases.execute(app.database_url, f"UPDATE royalty_statements SET status = 'parsing' WHERE id = '{statement_id}'")
 
 
 @pytest.mark.parametrize(
