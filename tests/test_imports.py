@@ -16,6 +16,7 @@ ARROWS: set[tuple[str, str]] = {
     ("ipos", "ledger"),
     ("ipos", "masters"),
     ("resale", "compliance"),
+    ("resale", "dividends"),
     ("resale", "ipos"),
     ("resale", "ledger"),
     ("resale", "masters"),

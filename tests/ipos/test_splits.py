@@ -29,10 +29,10 @@ def royalties(draw: st.DrawFn) -> FirstMinters | Tiers:
     return Tiers(mode="tiers", tiers=list(zip([*ends, None], rates, strict=True)))
 
 
-@given(royalties(), st.integers(1, 10**8), st.integers(1, 1000), st.integers(1, 1000), st.integers(0, 500))
-@example(DEFAULT_ROYALTY, 10**8, 1, 10**6, 500)
+@given(royalties(), st.integers(1, 10**8), st.integers(1, 1000), st.integers(1, 1000), st.integers(0, 500), bps)
+@example(DEFAULT_ROYALTY, 10**8, 1, 10**6, 500, 10_000)
 def test_parts_of_a_resale_are_its_total(
-    royalty: FirstMinters | Tiers, unit_price: int, first: int, count: int, fee: int
+    royalty: FirstMinters | Tiers, unit_price: int, first: int, count: int, fee: int, to_holders: int
 ) -> None:
     split = split_resale(
         unit_price=unit_price,
@@ -40,9 +40,10 @@ def test_parts_of_a_resale_are_its_total(
         royalty=royalty,
         resale_fee_bps=fee,
         minters=MINTERS[: first % 4],
+        royalty_to_holders_bps=to_holders,
     )
 
-    parts = [split.seller, split.platform, split.artist, *(amount for _, amount in split.minters)]
+    parts = [split.seller, split.platform, split.artist, split.holders, *(amount for _, amount in split.minters)]
     assert sum(parts) == unit_price * count
     assert min(parts) >= 0
 

@@ -26,6 +26,7 @@ def test_minters_show_their_names_if_they_want_to(market: Market) -> None:
 
     assert shown == {
         "royalty": {"mode": "first_minters", "artist_bps": 1000, "minter_bps": [500, 300, 100]},
+        "royalty_to_holders_bps": 0,
         "resale_fee_bps": 0,
         "minters": [
             {"rank": 1, "bps": 500, "display_name": "Nina"},

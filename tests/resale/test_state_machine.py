@@ -59,8 +59,12 @@ class ResaleMachine(RuleBasedStateMachine):
 
         return self.loop.run_until_complete(run())
 
-    @initialize(royalty=strategies.sampled_from([DEFAULT_ROYALTY, TIERS]), fee=strategies.sampled_from([0, 333]))
-    def complete(self, royalty: Any, fee: int) -> None:
+    @initialize(
+        royalty=strategies.sampled_from([DEFAULT_ROYALTY, TIERS]),
+        fee=strategies.sampled_from([0, 333]),
+        to_holders=strategies.sampled_from([0, 2500, 10_000]),
+    )
+    def complete(self, royalty: Any, fee: int, to_holders: int) -> None:
         self.artist, *self.users = insert_funded_users(self.url, 5, MONEY)
         self.master_id = insert_master(self.url, self.artist)
         opens_at = self.now + timedelta(minutes=1)
@@ -70,6 +74,7 @@ class ResaleMachine(RuleBasedStateMachine):
             unit_price=10,
             max_per_account=10,
             royalty=royalty,
+            royalty_to_holders_bps=to_holders,
             opens_at=opens_at,
             ends_at=opens_at + timedelta(days=1),
         )

@@ -3428,6 +3428,11 @@ export interface components {
              * @example 2026-01-31T12:00:00.123456Z
              */
             expires_at: string;
+            /**
+             * Next Record At
+             * @description The holder at this time gets the master's next dividends; null if none are declared.
+             */
+            next_record_at: string | null;
         };
         /**
          * ListingPage
@@ -3478,8 +3483,13 @@ export interface components {
              */
             currency: string;
             /**
+             * Next Record At
+             * @description The holder at this time gets the master's next dividends; null if none are declared.
+             */
+            next_record_at: string | null;
+            /**
              * Parts
-             * @description They add up to the total.
+             * @description They add up to the total. `holders` get theirs as dividends.
              */
             parts: components["schemas"]["Part"][];
         };
@@ -4092,6 +4102,12 @@ export interface components {
              */
             royalty: components["schemas"]["Royalty"];
             /**
+             * Royalty To Holders Bps
+             * @description The part of the artist's royalty that goes to all holders.
+             * @example 0
+             */
+            royalty_to_holders_bps: number;
+            /**
              * Resale Fee Bps
              * @description The platform's part, in hundredths of a percent.
              * @example 0
@@ -4183,7 +4199,7 @@ export interface components {
              * @example minter
              * @enum {string}
              */
-            role: "seller" | "artist" | "minter" | "platform";
+            role: "seller" | "artist" | "holders" | "minter" | "platform";
             /**
              * Display Name
              * @description A first minter's name; null for others, and for one who doesn't show it.
@@ -4647,7 +4663,8 @@ export interface components {
              */
             status: components["schemas"]["RevenueStatus"];
             /**
-             * @description `artist`: the artist's balance; `receipt`: money that an admin saw coming in; null: nothing was paid yet.
+             * @description `artist`: the artist's balance, or the royalty of a resale; `receipt`: money that an admin saw coming in; null:
+             *     nothing was paid yet.
              * @example artist
              */
             funded_from: components["schemas"]["Payer"] | null;
@@ -15860,7 +15877,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "revenue.voided" | "revenue.declared" | "revenue.distributed" | "idempotency_key.in_progress";
+                        code: "revenue.voided" | "revenue.declared" | "revenue.distributed" | "revenue.not_voidable" | "idempotency_key.in_progress";
                     };
                 };
             };

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import Text, Uuid, any_, bindparam, insert, literal_column, select, text, update
+from sqlalchemy import Boolean, Text, Uuid, any_, bindparam, insert, literal_column, or_, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from uuid6 import uuid7
@@ -90,13 +90,15 @@ class Parts:
 
 
 COLUMNS = tuple(_distributions.c[name] for name in DistributionRow.__slots__)
+IS_WAITING = literal_column("revenue_events.status = 'funded' AND revenue_events.distribution_id IS NULL")
 # Two requests that declare at once skip each other's events instead of waiting for each other.
 TAKE = Statement(
     select(_events.c.id, _events.c.source, _events.c.amount)
     .where(
         _events.c.ipo_id == bindparam("ipo_id"),
         _events.c.currency == bindparam("currency"),
-        literal_column("revenue_events.status = 'funded' AND revenue_events.distribution_id IS NULL"),
+        IS_WAITING,
+        or_(_events.c.source == "resale_royalty", ~bindparam("only_royalties", type_=Boolean)),
     )
     .order_by(_events.c.id != bindparam("event_id"), _events.c.id)
     .limit(MAX_EVENTS)
@@ -252,14 +254,35 @@ async def process(
 
 
 async def declare(
-    tx: Transaction, event: EventRow, *, declared_by: UUID, record_at: datetime, now: datetime
+    tx: Transaction,
+    event: EventRow,
+    *,
+    declared_by: UUID | None,
+    record_at: datetime,
+    now: datetime,
+    only_royalties: bool = False,
 ) -> DistributionRow:
     """Declare a distribution of a funded event, and of what else is funded in its currency.
+
+    Args:
+        tx: the transaction in which the event was locked.
+        event: a funded one of which no distribution is declared.
+        declared_by: the account; None for the schedule.
+        record_at: when it is shared out.
+        now: the instant.
+        only_royalties: leaves out all but the royalties of resales.
 
     Raises:
         Problem: `distribution.nothing`.
     """
-    taken = await tx.fetch_all(TAKE, _Taken, ipo_id=event.ipo_id, currency=event.currency, event_id=event.id)
+    taken = await tx.fetch_all(
+        TAKE,
+        _Taken,
+        ipo_id=event.ipo_id,
+        currency=event.currency,
+        event_id=event.id,
+        only_royalties=only_royalties,
+    )
     parts = split(
         [(row.source, row.amount) for row in taken], platform_bps=event.platform_bps, holders_bps=event.holders_bps
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audifi.core.jobs.queue import Schedule
-from audifi.dividends import distributions
+from audifi.dividends import distributions, resale_royalties
 from audifi.dividends.queries import UNCLAIMED, CurrencyTotal
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 EVERY_10_SECONDS = "* * * * * */10"
 EVERY_5_MINUTES = "*/5 * * * *"
+DAILY = "20 3 * * *"
 
 
 def schedules(services: "Services") -> Sequence[Schedule]:
@@ -21,11 +22,16 @@ def schedules(services: "Services") -> Sequence[Schedule]:
     async def post() -> None:
         await distributions.post_due(database, now=clock())
 
+    async def declare_royalties() -> None:
+        notice = services.settings.declare_notice
+        await resale_royalties.declare_waiting(database, notice=notice, now=clock())
+
     async def measure() -> None:
         for row in await database.fetch_all(UNCLAIMED, CurrencyTotal):
             services.metrics.record_unclaimed_dividends(row.currency, row.amount)
 
     return [
         Schedule(name="distributions", cron=EVERY_10_SECONDS, run=post),
+        Schedule(name="resale_royalties", cron=DAILY, run=declare_royalties),
         Schedule(name="unclaimed_dividends", cron=EVERY_5_MINUTES, run=measure),
     ]

@@ -26,6 +26,7 @@ from audifi.ipos.models import one_of
 type RevenueSource = Literal["streaming", "sale", "resale_royalty", "license", "merchandise", "manual"]
 type RevenueStatus = Literal["recorded", "funded", "distributed", "voided"]
 type Payer = Literal["artist", "receipt"]
+"""The artist pays by the balance, and by the royalty of a resale."""
 type DistributionStatus = Literal["declared", "posted", "canceled"]
 
 Instant = DateTime(timezone=True)
@@ -120,7 +121,7 @@ class Distribution(Base):
     per_unit_after: Mapped[Decimal | None] = mapped_column(Units)
     residue_after: Mapped[Decimal | None] = mapped_column(Units)
     status: Mapped[str] = mapped_column(Text)
-    declared_by: Mapped[UUID] = mapped_column()  # an account
+    declared_by: Mapped[UUID | None] = mapped_column()  # an account; null for the schedule
     declared_at: Mapped[datetime] = mapped_column(Instant)
     record_at: Mapped[datetime] = mapped_column(Instant)
     posted_at: Mapped[datetime | None] = mapped_column(Instant)

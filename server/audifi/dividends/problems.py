@@ -43,6 +43,15 @@ def revenue_distributed() -> Problem:
     )
 
 
+def revenue_not_voidable() -> Problem:
+    return Problem(
+        409,
+        "revenue.not_voidable",
+        "Revenue not voidable",
+        "Royalties of resales are the holders': the next distribution shares them out.",
+    )
+
+
 def nothing_to_distribute() -> Problem:
     return Problem(
         409,

@@ -144,12 +144,13 @@ _claimable = func.ledger_claimable_v1(
     _accruals.c.accrued, _accruals.c.checkpoint, _accounts.c.posted, _pools.c.per_unit, type_=BigInteger
 )
 IS_CLAIMABLE = _claimable > 0
-_next_record_at = (
+NEXT_RECORD_AT_OF_IPO = (
     select(func.min(_distributions.c.record_at))
     .where(_distributions.c.ipo_id == _ipos.c.id, _distributions.c.status == "declared")
     .correlate(_ipos)
     .scalar_subquery()
 )
+"""When the next declared distribution of an offering is shared out, in a statement that selects from `ipos`."""
 
 
 def claimable_of(*columns: Any) -> Select[*tuple[Any, ...]]:
@@ -181,7 +182,7 @@ CLAIMABLE = PagedList(
         _accounts.c.posted.label("shares"),
         _claimable.label("amount"),
         func.dividend_withholding_bps_v1(_user_id, type_=BigInteger).label("withholding_bps"),
-        _next_record_at.label("next_record_at"),
+        NEXT_RECORD_AT_OF_IPO.label("next_record_at"),
     ),
     ClaimableRow,
     key=_pools.c.id,

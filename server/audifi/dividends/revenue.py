@@ -209,10 +209,12 @@ async def void(tx: Transaction, *, event_id: UUID, by: Actor, now: datetime) -> 
 
     Raises:
         Problem: 403 for the artist if a receipt paid it; 404; `revenue.voided`, `revenue.declared`,
-            `revenue.distributed`.
+            `revenue.distributed`, `revenue.not_voidable`.
     """
     event = await lock(tx, event_id=event_id, by=by)
     check_free(event)
+    if event.source == "resale_royalty":
+        raise problems.revenue_not_voidable()
     if event.funded_from == "receipt" and not by.is_admin:
         raise insufficient_role(("admin",))
     await tx.execute(VOID, event_id=event.id)

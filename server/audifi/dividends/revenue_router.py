@@ -156,6 +156,7 @@ async def process_revenue(
     problems.revenue_voided(),
     problems.revenue_declared(),
     problems.revenue_distributed(),
+    problems.revenue_not_voidable(),
 )
 async def void_revenue(user: CurrentUser, now: Now, idempotent: Idempotent, event_id: EventId) -> Response:
     """Void revenue of which no distribution is declared. Its money, if it was funded, goes back."""

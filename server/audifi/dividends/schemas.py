@@ -96,7 +96,8 @@ class Revenue(ResponseModel):
     status: RevenueStatus = Field(examples=["recorded"])
     """`recorded` becomes `funded` once its money is there, and `distributed` at the record time."""
     funded_from: Payer | None = Field(examples=["artist"])
-    """`artist`: the artist's balance; `receipt`: money that an admin saw coming in; null: nothing was paid yet."""
+    """`artist`: the artist's balance, or the royalty of a resale; `receipt`: money that an admin saw coming in; null:
+    nothing was paid yet."""
     distribution_id: Id | None
     """The distribution that was declared of it; null before."""
     created_at: Instant

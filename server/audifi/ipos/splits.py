@@ -90,11 +90,19 @@ class ResaleSplit:
     seller: int
     platform: int
     artist: int
+    holders: int
+    """All holders', of the artist's royalty."""
     minters: Sequence[tuple[UUID, int]]
 
 
 def split_resale(
-    *, unit_price: int, serials: range, royalty: Royalty, resale_fee_bps: int, minters: Sequence[UUID | None]
+    *,
+    unit_price: int,
+    serials: range,
+    royalty: Royalty,
+    resale_fee_bps: int,
+    minters: Sequence[UUID | None],
+    royalty_to_holders_bps: int = 0,
 ) -> ResaleSplit:
     """Divide the price of contiguous shares. The seller gets the residue, and the parts of minters that are missing.
 
@@ -104,21 +112,23 @@ def split_resale(
         royalty: the offering's terms.
         resale_fee_bps: the platform's part.
         minters: the accounts that bought first; None for one that was deleted.
+        royalty_to_holders_bps: the holders' part of the artist's royalty; the artist gets the residue.
     """
     total = unit_price * len(serials)
     parts: list[tuple[UUID, int]] = []
     if isinstance(royalty, FirstMinters):
-        artist = part(total, royalty.artist_bps)
+        to_artist = part(total, royalty.artist_bps)
         parts = [
             (minter, part(total, bps))
             for minter, bps in zip(minters, royalty.minter_bps, strict=False)
             if minter is not None
         ]
     else:
-        artist = sum(part(unit_price, bps) * count for bps, count in _by_rate(royalty, serials))
+        to_artist = sum(part(unit_price, bps) * count for bps, count in _by_rate(royalty, serials))
     platform = part(total, resale_fee_bps)
-    seller = total - artist - platform - sum(amount for _, amount in parts)
-    return ResaleSplit(seller=seller, platform=platform, artist=artist, minters=parts)
+    seller = total - to_artist - platform - sum(amount for _, amount in parts)
+    holders = part(to_artist, royalty_to_holders_bps)
+    return ResaleSplit(seller=seller, platform=platform, artist=to_artist - holders, holders=holders, minters=parts)
 
 
 def _by_rate(royalty: Tiers, serials: range) -> Iterable[tuple[int, int]]:

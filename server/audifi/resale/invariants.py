@@ -4,27 +4,35 @@ from audifi.core.invariants import Invariant
 
 SOLD = """
     SELECT l.id, l.seller_id, l.buyer_id, l.quantity, l.unit_price, l.total, l.closed_at, h.transfer_id,
-        lower(l.serials) % 1048576 AS first, i.artist_id, i.minters, i.resale_fee_bps, i.royalty::jsonb AS royalty
+        lower(l.serials) % 1048576 AS first, l.ipo_id, i.artist_id, i.minters, i.resale_fee_bps,
+        i.royalty::jsonb AS royalty, i.royalty_to_holders_bps
     FROM listings AS l JOIN ipos AS i ON i.id = l.ipo_id JOIN ledger_holds AS h ON h.id = l.hold_id
     WHERE l.status = 'sold'
 """
 # By the terms, in SQL: audifi.ipos.splits is what it proves. The seller's part is what is left of the total.
-PARTS = """
-    SELECT id, 'currency' AS kind, buyer_id AS user_id, -total AS amount FROM sold
-    UNION ALL SELECT id, 'currency', NULL, total * resale_fee_bps / 10000 FROM sold
-    UNION ALL SELECT id, 'currency', artist_id, total * (royalty ->> 'artist_bps')::bigint / 10000 FROM sold
-        WHERE royalty ? 'artist_bps'
-    UNION ALL SELECT s.id, 'currency', u.id, s.total * rate.bps::bigint / 10000
-        FROM sold AS s, users AS u,
-            jsonb_array_elements_text(s.royalty -> 'minter_bps') WITH ORDINALITY AS rate(bps, place)
-        WHERE u.id = s.minters[rate.place] AND (u.deleted_at IS NULL OR u.deleted_at > s.closed_at)
-    UNION ALL SELECT s.id, 'currency', s.artist_id, s.unit_price * tier.bps / 10000
+TO_ARTIST = """
+    SELECT id, total * (royalty ->> 'artist_bps')::bigint / 10000 AS amount FROM sold WHERE royalty ? 'artist_bps'
+    UNION ALL SELECT s.id, sum(s.unit_price * tier.bps / 10000
             * greatest(least(s.first + s.quantity - 1, tier.last) - greatest(s.first, tier.previous + 1) + 1, 0)
+        )::bigint
         FROM sold AS s, LATERAL (
             SELECT (t.tier ->> 1)::bigint AS bps, coalesce((t.tier ->> 0)::bigint, 1048576) AS last,
                 lag((t.tier ->> 0)::bigint, 1, 0::bigint) OVER (ORDER BY t.place) AS previous
             FROM jsonb_array_elements(s.royalty -> 'tiers') WITH ORDINALITY AS t(tier, place)
         ) AS tier
+        GROUP BY s.id
+"""
+PARTS = """
+    SELECT id, 'currency' AS kind, buyer_id AS user_id, -total AS amount FROM sold
+    UNION ALL SELECT id, 'currency', NULL, total * resale_fee_bps / 10000 FROM sold
+    UNION ALL SELECT id, 'currency', artist_id, amount - amount * royalty_to_holders_bps / 10000
+        FROM sold JOIN to_artist USING (id)
+    UNION ALL SELECT id, 'currency', ipo_id, amount * royalty_to_holders_bps / 10000
+        FROM sold JOIN to_artist USING (id)
+    UNION ALL SELECT s.id, 'currency', u.id, s.total * rate.bps::bigint / 10000
+        FROM sold AS s, users AS u,
+            jsonb_array_elements_text(s.royalty -> 'minter_bps') WITH ORDINALITY AS rate(bps, place)
+        WHERE u.id = s.minters[rate.place] AND (u.deleted_at IS NULL OR u.deleted_at > s.closed_at)
 """
 
 INVARIANTS = (
@@ -50,7 +58,7 @@ INVARIANTS = (
         name="resales_are_paid",
         sentence="A sold listing's transfer delivers its shares, and pays each party its part by the terms.",
         violations=f"""
-            WITH sold AS ({SOLD}), parts AS ({PARTS})
+            WITH sold AS ({SOLD}), to_artist AS ({TO_ARTIST}), parts AS ({PARTS})
             SELECT id, kind, user_id, sum(amount) AS difference
             FROM (
                 SELECT * FROM parts

@@ -92,7 +92,7 @@ BUY: Mapping[str, Callable[[], Problem]] = {
     "idempotency_key.reused": idempotency.key_reused,
 }
 STATES = frozenset({"RS001", "IK001", "IK002"})
-"""SQLSTATEs that `resale_buy_v1` raises; the message is a problem's code."""
+"""SQLSTATEs that `resale_buy_v2` raises; the message is a problem's code."""
 ALL_OF_BUY = (
     *(make() for code, make in BUY.items() if not code.startswith("idempotency_key")),
     core.not_found(),
@@ -107,7 +107,7 @@ ALL_OF_BUY = (
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what `resale_buy_v1` refuses into problems."""
+    """Turn what `resale_buy_v2` refuses into problems."""
     try:
         with ledger.refusals(), compliance.refusals():
             yield

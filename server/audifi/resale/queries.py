@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from audifi.core.db.pagination import PagedList
 from audifi.core.db.statements import Statement
+from audifi.dividends.queries import NEXT_RECORD_AT_OF_IPO
 from audifi.ipos.models import SERIALS_PER_IPO, Ipo
 from audifi.ipos.splits import ResaleSplit, Royalty, split_resale
 from audifi.masters.models import Master
@@ -39,6 +40,8 @@ class ListingRow:
     status: str
     expires_at: datetime
     created_at: datetime
+    next_record_at: datetime | None
+    """When the master's next declared distribution is shared out."""
 
     @property
     def first_serial(self) -> int:
@@ -51,6 +54,7 @@ class SaleRow(ListingRow):
 
     artist_id: UUID
     royalty: str
+    royalty_to_holders_bps: int
     resale_fee_bps: int
     minters: list[UUID | None]
     """None for an account that was deleted."""
@@ -61,6 +65,7 @@ class SaleRow(ListingRow):
             unit_price=self.unit_price,
             serials=range(self.first_serial, self.first_serial + self.quantity),
             royalty=ROYALTY.validate_json(self.royalty),
+            royalty_to_holders_bps=self.royalty_to_holders_bps,
             resale_fee_bps=self.resale_fee_bps,
             minters=self.minters,
         )
@@ -75,8 +80,10 @@ class OfferingRow:
     status: str
     currency: str
     royalty: str
+    royalty_to_holders_bps: int
     resale_fee_bps: int
     suspended_at: datetime | None
+    next_record_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ LISTING_COLUMNS = (
     *(_listings.c[name] for name in ListingRow.__slots__ if name in _listings.c),
     _ipos.c.master_id,
     _ipos.c.currency,
+    NEXT_RECORD_AT_OF_IPO.label("next_record_at"),
 )
 _listing_of_ipo = select(*LISTING_COLUMNS).join(_ipos, _ipos.c.id == _listings.c.ipo_id)
 LISTINGS = PagedList(
@@ -107,7 +115,11 @@ LISTINGS = PagedList(
     sorts={"unit_price": _listings.c.unit_price, "created_at": _listings.c.created_at},
 )
 OFFERING = Statement(
-    select(*(_ipos.c[name] for name in OfferingRow.__slots__ if name in _ipos.c), _masters.c.suspended_at)
+    select(
+        *(_ipos.c[name] for name in OfferingRow.__slots__ if name in _ipos.c),
+        _masters.c.suspended_at,
+        NEXT_RECORD_AT_OF_IPO.label("next_record_at"),
+    )
     .join_from(_ipos, _masters, _masters.c.id == _ipos.c.master_id)
     .where(_ipos.c.master_id == bindparam("master_id"))
     .order_by(_ipos.c.created_at.desc())
@@ -123,6 +135,7 @@ SALE = Statement(
     _listing_of_ipo.add_columns(
         _ipos.c.artist_id,
         _ipos.c.royalty,
+        _ipos.c.royalty_to_holders_bps,
         _ipos.c.resale_fee_bps,
         literal_column(_MINTERS, ARRAY(Uuid)).label("minters"),
     ).where(_listings.c.id == bindparam("listing_id"))

@@ -86,6 +86,7 @@ async def create_listing(
             is_own=True,
             created_at=now,
             expires_at=body.expires_at,
+            next_record_at=listing.next_record_at,
         )
 
     return await idempotent.run(user_id=user.id, body=body, effect=effect)
@@ -141,6 +142,7 @@ async def preview_listing(
         status="expired" if sale.status == "open" and sale.expires_at <= now else sale.status,
         total=sale.total,
         currency=sale.currency,
+        next_record_at=sale.next_record_at,
         parts=list(_parts(sale, {minter.user_id: minter.display_name for minter in minters})),
     )
 
@@ -184,6 +186,7 @@ async def get_mover_advantage(database: DatabaseDep, master_id: MasterId) -> sch
     rows = await database.fetch_all(MINTERS, MinterRow, master_id=master_id)
     return schemas.MoverAdvantage(
         royalty=royalty,
+        royalty_to_holders_bps=offering.royalty_to_holders_bps,
         resale_fee_bps=offering.resale_fee_bps,
         minters=[
             schemas.Minter(rank=row.rank, bps=rates[row.rank - 1], display_name=row.display_name)
@@ -212,6 +215,7 @@ def _listing(row: ListingRow, user_id: UUID | None) -> schemas.Listing:
         is_own=row.seller_id == user_id,
         created_at=row.created_at,
         expires_at=row.expires_at,
+        next_record_at=row.next_record_at,
     )
 
 
@@ -219,6 +223,8 @@ def _parts(sale: SaleRow, names: dict[UUID, str | None]) -> Iterator[schemas.Par
     split = sale.split()
     yield schemas.Part(role="seller", display_name=None, amount=split.seller)
     yield schemas.Part(role="artist", display_name=None, amount=split.artist)
+    if sale.royalty_to_holders_bps:
+        yield schemas.Part(role="holders", display_name=None, amount=split.holders)
     for user_id, amount in split.minters:
         yield schemas.Part(role="minter", display_name=names.get(user_id), amount=amount)
     yield schemas.Part(role="platform", display_name=None, amount=split.platform)

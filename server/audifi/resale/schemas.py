@@ -46,6 +46,8 @@ class Listing(ResponseModel):
     """When it was listed."""
     expires_at: Instant
     """When it ends."""
+    next_record_at: Instant | None
+    """The holder at this time gets the master's next dividends; null if none are declared."""
 
 
 class ListingPage(Page[Listing]):
@@ -75,7 +77,7 @@ class Resale(ResponseModel):
 class Part(ResponseModel):
     """What one party gets of a resale."""
 
-    role: Literal["seller", "artist", "minter", "platform"] = Field(examples=["minter"])
+    role: Literal["seller", "artist", "holders", "minter", "platform"] = Field(examples=["minter"])
     """Why it gets it."""
     display_name: str | None = Field(examples=["Nina"])
     """A first minter's name; null for others, and for one who doesn't show it."""
@@ -94,8 +96,10 @@ class ListingPreview(ResponseModel):
     """The price."""
     currency: CurrencyCode
     """ISO 4217."""
+    next_record_at: Instant | None
+    """The holder at this time gets the master's next dividends; null if none are declared."""
     parts: list[Part]
-    """They add up to the total."""
+    """They add up to the total. `holders` get theirs as dividends."""
 
 
 class Minter(ResponseModel):
@@ -114,6 +118,8 @@ class MoverAdvantage(ResponseModel):
 
     royalty: Royalty = Field(examples=[DEFAULT_ROYALTY.model_dump()])
     """The terms, fixed at the launch of the offering."""
+    royalty_to_holders_bps: int = Field(examples=[0])
+    """The part of the artist's royalty that goes to all holders."""
     resale_fee_bps: int = Field(examples=[0])
     """The platform's part, in hundredths of a percent."""
     minters: list[Minter]

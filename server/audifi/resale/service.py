@@ -122,8 +122,8 @@ LOCK_PAYEES = Statement(
 )
 BUY = Statement(
     text(
-        "SELECT status, body, is_replay FROM resale_buy_v1(:key_id, :key_lock, :fingerprint, :transfer_id,"
-        " :movement_id, :listing_id, :buyer_id, :expected_total, :seller, :fee, :payees, :parts, :now)"
+        "SELECT status, body, is_replay FROM resale_buy_v2(:key_id, :key_lock, :fingerprint, :transfer_id,"
+        " :movement_id, :listing_id, :buyer_id, :expected_total, :seller, :fee, :holders, :payees, :parts, :now)"
     ).columns(status=BigInteger, body=LargeBinary, is_replay=Boolean)
 )
 
@@ -136,6 +136,7 @@ class NewListing:
     quantity: int
     total: int
     currency: str
+    next_record_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class CanceledRow:
 
 @dataclass(frozen=True, slots=True)
 class BuyResult:
-    """What `resale_buy_v1` returns."""
+    """What `resale_buy_v2` returns."""
 
     status: int
     body: bytes
@@ -210,7 +211,7 @@ async def create(
         expires_at=expires_at,
         created_at=now,
     )
-    return NewListing(listing_id, quantity, total, offering.currency)
+    return NewListing(listing_id, quantity, total, offering.currency, offering.next_record_at)
 
 
 async def _resalable(tx: Transaction, master_id: UUID) -> OfferingRow:
@@ -279,7 +280,7 @@ async def buy(
         Problem: see `problems.ALL_OF_BUY`.
     """
     split = sale.split()
-    payments = [*artist_payments(sale, split.artist), *split.minters]
+    payments = [(sale.artist_id, split.artist), *split.minters]
     with problems.refusals():
         result = await tx.fetch_one(
             BUY,
@@ -294,6 +295,7 @@ async def buy(
             expected_total=expected_total,
             seller=split.seller,
             fee=split.platform,
+            holders=split.holders,
             payees=[user_id for user_id, _ in payments],
             parts=[amount for _, amount in payments],
             now=now,
@@ -302,12 +304,3 @@ async def buy(
     if not result.is_replay:
         ledger.count_transfer(tx, "resale")
     return StoredResponse(status=result.status, body=result.body, is_replay=result.is_replay)
-
-
-def artist_payments(sale: SaleRow, amount: int) -> list[tuple[UUID, int]]:
-    """Return the payees of the artist's part.
-
-    All of it is the artist's. Once there are dividends, the offering's `royalty_to_holders_bps` of it becomes revenue
-    of the holders here.
-    """
-    return [(sale.artist_id, amount)]
