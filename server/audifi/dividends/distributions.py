@@ -7,7 +7,20 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, Uuid, any_, bindparam, insert, literal_column, or_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from uuid6 import uuid7
@@ -90,7 +103,9 @@ class Parts:
 
 
 COLUMNS = tuple(_distributions.c[name] for name in DistributionRow.__slots__)
-IS_WAITING = literal_column("revenue_events.status = 'funded' AND revenue_events.distribution_id IS NULL")
+IS_WAITING: ColumnElement[bool] = literal_column(
+    "revenue_events.status = 'funded' AND revenue_events.distribution_id IS NULL"
+)
 # Two requests that declare at once skip each other's events instead of waiting for each other.
 TAKE = Statement(
     select(_events.c.id, _events.c.source, _events.c.amount)
