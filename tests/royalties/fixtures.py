@@ -17,10 +17,11 @@ PATH = "/dividends/statements"
 ROWS = f"""
 UPDATE master_tracks SET isrc = '{ISRC}', offered = true WHERE master_id = '{SELLING}';
 INSERT INTO royalty_statements (id, user_id, of_all_artists, preset, format, provider, status, failure, size, sha256,
-        lines, last_line, deleted_to, expires_at, created_at, imported_at)
+        lines, last_line, deleted_to, expires_at, lines_expire_at, created_at, imported_at)
     SELECT gen_random_uuid(), id, false, 'distrokid', 'tsv', 'distrokid', state,
         CASE state WHEN 'failed' THEN 'statement.empty' END, 1, sha256(id::text::bytea), 20, 21,
-        CASE WHEN random() < 0.02 THEN 0 ELSE 21 END, began, began, CASE state WHEN 'imported' THEN began END
+        CASE WHEN random() < 0.02 THEN 0 ELSE 21 END, began, began + interval '299 days', began,
+        CASE state WHEN 'imported' THEN began END
     FROM (
         SELECT id, now() - random() * interval '300 days' AS began,
             CASE WHEN random() < 0.02 THEN 'failed' WHEN random() < 0.001 THEN 'pending' ELSE 'imported' END AS state

@@ -47,6 +47,7 @@ def create_royalty_statements() -> None:
         sa.Column("suspected_lines", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("deleted_to", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("lines_expire_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("imported_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("decided_by", sa.Uuid(), nullable=True),
@@ -96,9 +97,9 @@ def create_royalty_statements() -> None:
         postgresql_where=sa.text("status IN ('pending', 'parsing', 'discarded', 'failed')"),
     )
     op.create_index(
-        "ix_royalty_statements_lines",
+        op.f("ix_royalty_statements_lines_expire_at"),
         "royalty_statements",
-        ["created_at"],
+        ["lines_expire_at"],
         unique=False,
         postgresql_where=sa.text("deleted_to < last_line"),
     )

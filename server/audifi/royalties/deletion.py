@@ -15,7 +15,7 @@ DISCARD = Statement(
         text("royalty_statements.status IN ('parsing', 'suspected_duplicate', 'imported')"),
         ~select(TOTALS.c.id).where(TOTALS.c.statement_id == STATEMENTS.c.id).exists(),
     )
-    .values(status="discarded", imported_at=None)
+    .values(status="discarded", imported_at=None, lines_expire_at=STATEMENTS.c.created_at)
 )
 
 

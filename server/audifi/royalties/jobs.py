@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import BigInteger, and_, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import BigInteger, and_, bindparam, delete, func, select, text, update
 
 from audifi.core.config.settings import DatabaseSettings
 from audifi.core.db.database import Database
@@ -20,7 +20,7 @@ from audifi.core.files.store import FileStore, FileStoreError
 from audifi.core.jobs.queue import JobType
 from audifi.masters.uploads import incoming
 from audifi.royalties.importing import Importer
-from audifi.royalties.limits import ABANDONED_AFTER, ENDED_KEPT, LINES_KEPT
+from audifi.royalties.limits import ABANDONED_AFTER, ENDED_KEPT
 from audifi.royalties.queries import LINES, STATEMENTS
 from audifi.royalties.statements import IMPORT_STATEMENT
 
@@ -66,9 +66,9 @@ HAVE_EXPIRED_LINES = Statement(
     select(STATEMENTS.c.id, STATEMENTS.c.deleted_to, STATEMENTS.c.last_line)
     .where(
         text("royalty_statements.deleted_to < royalty_statements.last_line"),
-        or_(text("royalty_statements.status = 'discarded'"), STATEMENTS.c.created_at < bindparam("before")),
+        STATEMENTS.c.lines_expire_at < bindparam("now"),
     )
-    .order_by(STATEMENTS.c.created_at)
+    .order_by(STATEMENTS.c.lines_expire_at)
     .limit(BATCH)
 )
 _advanced = (
@@ -132,7 +132,7 @@ async def clean_up(services: "Services") -> None:
         await delete_abandoned(database, services.files, before=now - ABANDONED_AFTER)
     except FileStoreError as error:
         logger.warning("statements are kept until the next run: error=%s", error)
-    await delete_lines(database, before=now - LINES_KEPT)
+    await delete_lines(database, now=now)
 
 
 async def delete_abandoned(database: Database, files: FileStore, *, before: datetime) -> None:
@@ -146,14 +146,14 @@ async def delete_abandoned(database: Database, files: FileStore, *, before: date
         await database.execute(DELETE_ABANDONED, statement_id=statement.id)
 
 
-async def delete_lines(database: Database, *, before: datetime) -> int:
-    """Delete lines of statements that were begun before, and of discarded ones; at most 200,000 in a run.
+async def delete_lines(database: Database, *, now: datetime) -> int:
+    """Delete lines that have expired; at most 200,000 in a run.
 
     Returns:
         How many were deleted.
     """
     batches, deleted = 0, 0
-    for statement in await database.fetch_all(HAVE_EXPIRED_LINES, ExpiredLines, before=before):
+    for statement in await database.fetch_all(HAVE_EXPIRED_LINES, ExpiredLines, now=now):
         up_to = statement.deleted_to
         while up_to < statement.last_line and batches < MAX_BATCHES:
             up_to += BATCH_LINES

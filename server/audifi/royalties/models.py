@@ -77,7 +77,7 @@ class RoyaltyStatement(Base):
             "created_at",
             postgresql_where=text("status IN ('pending', 'parsing', 'discarded', 'failed')"),
         ),
-        Index("ix_royalty_statements_lines", "created_at", postgresql_where=text("deleted_to < last_line")),
+        Index(None, "lines_expire_at", postgresql_where=text("deleted_to < last_line")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDv7
@@ -101,6 +101,7 @@ class RoyaltyStatement(Base):
     suspected_lines: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # equal to another statement's
     deleted_to: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # lines up to this number are gone
     expires_at: Mapped[datetime] = mapped_column(Instant)  # of the URL
+    lines_expire_at: Mapped[datetime] = mapped_column(Instant)  # a discarded statement's have expired
     created_at: Mapped[datetime] = mapped_column(Instant)
     imported_at: Mapped[datetime | None] = mapped_column(Instant)
     decided_by: Mapped[UUID | None] = mapped_column()  # the account that confirmed or discarded a suspected duplicate

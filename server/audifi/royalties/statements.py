@@ -96,6 +96,7 @@ INSERT = Statement(
             "size",
             "sha256",
             "expires_at",
+            "lines_expire_at",
             "created_at",
         )
         | {"status": "pending"}
@@ -116,7 +117,10 @@ DECIDE = Statement(
     update(STATEMENTS)
     .where(STATEMENTS.c.id == bindparam("statement_id"))
     .values(
-        status=bindparam("new_status"), decided_by=bindparam("new_decided_by"), imported_at=bindparam("new_imported_at")
+        status=bindparam("new_status"),
+        decided_by=bindparam("new_decided_by"),
+        imported_at=bindparam("new_imported_at"),
+        lines_expire_at=bindparam("new_lines_expire_at"),
     )
     .returning(*COLUMNS)
 )
@@ -158,6 +162,7 @@ async def begin(
             size=body.size,
             sha256=sha256,
             expires_at=expires_at,
+            lines_expire_at=now + limits.LINES_KEPT,
             created_at=now,
         )
     target = files.sign_upload(
@@ -257,6 +262,7 @@ async def decide(
         new_status="imported" if decision == "import" else "discarded",
         new_decided_by=user.id,
         new_imported_at=now if decision == "import" else None,
+        new_lines_expire_at=now + limits.LINES_KEPT if decision == "import" else now,
     )
     assert decided is not None  # noqa: S101 - the row is locked
     return decided
