@@ -25,6 +25,10 @@ COUNTS = f"""
 LISTINGS = """
     SELECT jsonb_object_agg(status, n) FROM (SELECT status, count(*) AS n FROM listings GROUP BY 1) AS counted
 """
+REVENUE = """
+    SELECT jsonb_object_agg(source, statuses)
+    FROM (SELECT source, jsonb_agg(status ORDER BY id) AS statuses FROM revenue_events GROUP BY 1) AS grouped
+"""
 STATES = """
     SELECT jsonb_object_agg(masters.title, jsonb_build_array(masters.status, ipos.status, ipos.sold - ipos.returned))
     FROM masters LEFT JOIN ipos ON ipos.master_id = masters.id
@@ -66,6 +70,11 @@ def test_demo_fills_a_database_once(migrated_database_url: str, storage: Mapping
     assert "Made in" in first.output
     assert counts["pgqueuer"] == 0
     assert fetch(migrated_database_url, LISTINGS) == {"open": 2, "sold": 1, "canceled": 1}
+    assert fetch(migrated_database_url, REVENUE) == {
+        "streaming": ["distributed", "recorded"],
+        "license": ["funded"],
+    }
+    assert (counts["dividend_claims"], counts["royalty_statements"], counts["royalty_lines"]) == (2, 2, 31)
 
     databases.execute(migrated_database_url, "DELETE FROM deposit_disputes")
     third = run(migrated_database_url, storage)

@@ -11,7 +11,7 @@ from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.core.console import fail
 from audifi.core.files.store import FileStoreError
 from audifi.core.http.problems import Problem
-from audifi.demo import accounts, funding, ipos, masters, resale
+from audifi.demo import accounts, dividends, funding, ipos, masters, resale
 from audifi.demo.summary import print_summary
 from audifi.demo.world import START_ANEW, DemoError, KeptJobs, Part, World
 from audifi.services import Services, build_services
@@ -22,6 +22,7 @@ PARTS: tuple[Part, ...] = (
     funding.DEPOSITS_PART,
     ipos.PART,
     funding.PAYOUTS_PART,
+    dividends.PART,
     resale.PART,
 )
 """In order; a feature adds its own."""

@@ -40,6 +40,8 @@ class DemoMaster:
     """Titles; none: the master's own."""
     reason: str | None = None
     """Why it is rejected."""
+    isrc: str | None = None
+    """Of the first track."""
     producer: str | None = None
     """An account with a fifth of the proceeds."""
 
@@ -123,6 +125,7 @@ MASTERS = (
         bpm=104,
         description="Written on the last ferry.\nMixed at home, mastered on tape.",
         mood_tags=["nocturnal", "warm"],
+        isrc="USDEM2600001",
         producer="noor",
     ),
 )
@@ -175,7 +178,10 @@ async def _make_master(world: World, master: DemoMaster, http: "httpx2.AsyncClie
         bpm=master.bpm,
         release_date=date(now.year, now.month, 1),
         mood_tags=master.mood_tags,
-        tracks=[Track(title=title, isrc=None, iswc=None) for title in master.tracks or [master.title]],
+        tracks=[
+            Track(title=title, isrc=None if place else master.isrc, iswc=None)
+            for place, title in enumerate(master.tracks or [master.title])
+        ],
         collaborators=collaborators,
     )
     async with database.transaction() as tx:
