@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.client
 CLIENT = ROOT / "clients" / "typescript"
 CALLER_SECRET = "c" * 32
 SELLING = ROOT / "docs" / "selling-shares.md"
+PAYING = ROOT / "docs" / "paying-dividends.md"
 GUIDES = (ROOT / "docs" / "frontends.md", SELLING, CLIENT / "README.md")
 NODE_TESTS = ("node.test.ts", "session.test.ts", "retry.test.ts")
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -101,7 +103,7 @@ def market(
     """Yield the variables of a server where accounts can sell and buy, as with `make run`, and of two files."""
     (tmp_path / "song.wav").write_bytes(samples.wav())
     (tmp_path / "cover.png").write_bytes(samples.png())
-    settings = {"FUNDING": "development", "TEST_CODE": "12345678", **storage}
+    settings = {"FUNDING": "development", "TEST_CODE": "12345678", "DECLARE_NOTICE_HOURS": "0", **storage}
     with api.running(tmp_path, DATABASE_URL=migrated_database_url, **settings) as running:
         yield {
             "API": f"{running.url}/api/v1",
@@ -117,15 +119,20 @@ def market(
     check_invariants(migrated_database_url)
 
 
-def test_commands_of_selling_shares_work_in_turn(market: dict[str, str], tmp_path: Path) -> None:
-    blocks = re.findall(r"^```bash\n(.*?)^```$", SELLING.read_text(), re.DOTALL | re.MULTILINE)
-    script = "\n".join(["set -euo pipefail", *blocks])
+def run_commands(*guides: Path, folder: Path, variables: dict[str, str]) -> str:
+    """Run the commands of guides in one shell; return its output, with single spaces."""
+    blocks = [re.findall(r"^```bash\n(.*?)^```$", each.read_text(), re.DOTALL | re.MULTILINE) for each in guides]
+    script = "\n".join(["set -euo pipefail", *chain.from_iterable(blocks)])
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=os.environ | market, capture_output=True, text=True, check=False
+        ["bash", "-c", script], cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False
     )
-
     assert done.returncode == 0, done.stdout + done.stderr
-    output = " ".join(done.stdout.split())
+    return " ".join(done.stdout.split())
+
+
+def test_commands_of_selling_shares_and_dividends_work(market: dict[str, str], tmp_path: Path) -> None:
+    output = run_commands(SELLING, PAYING, folder=tmp_path, variables=market)
+
     for answer in (
         '"approved"',
         '"status": "scheduled", "terms_sha256": "',
@@ -136,6 +143,14 @@ def test_commands_of_selling_shares_work_in_turn(market: dict[str, str], tmp_pat
         '"title": "Night Drive", "shares": 25, "serials": [ [ 1, 20 ], [ 21, 25 ] ]',
         '"reason": "sale", "price": 250',
         '{ "serials": [ 1, 5 ], "total": 1500 }',
+        '{"status":"imported","lines":4,"unmatched_lines":1,"suspected_lines":0,"failure":null}',
+        '{"amount":"128.040159000000","recorded":12804,"carried_out":"0.000159000000"}',
+        '{"number":5,"isrc":"USDEM2599999","amount":"0.011000000000"}',
+        '{"source":"license","amount":5000,"status":"recorded"}',
+        '{"status":"declared","gross":12804,"platform":1280,"artist":5122,"holders":6402}',
+        '{"distributed":6402,"unclaimed":6402,"per_share":"6.402000000"}',
+        '{"title":"Night Drive","shares":20,"amount":128}',
+        '{"paid":128,"has_more":false} "dividend.nothing_to_claim"',
     ):
         assert answer in output, output
 

@@ -15,4 +15,5 @@ FEATURE = Feature(
     clean_up=jobs.clean_up,
     invariants=INVARIANTS,
     deletion_guard=discard_statements,
+    cli="audifi.royalties.cli:royalties",
 )
