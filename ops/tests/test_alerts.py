@@ -57,3 +57,10 @@ def test_refunds_that_do_not_end_fire(tmp_path: Path, minutes: int, *, is_firing
     series = {'ipos_running{app="audifi-api",instance="a",status="canceling"}': "1+0x60"}
 
     assert fires(tmp_path, "RefundsStuck", series, minutes=minutes) is is_firing
+
+
+@pytest.mark.parametrize(("values", "is_firing"), [("0 300 0+0x60", False), ("0+60x60", True)])
+def test_late_distribution_fires(tmp_path: Path, values: str, *, is_firing: bool) -> None:
+    series = {'distribution_delay_seconds{app="audifi-api",instance="a"}': values}
+
+    assert fires(tmp_path, "DistributionOverdue", series, minutes=30) is is_firing

@@ -1,6 +1,7 @@
 """The commands `python -m audifi dividends`, and what is measured."""
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 from typer.testing import CliRunner
@@ -60,3 +61,22 @@ def test_schedules_post_distributions_and_measure_pools(migrated_database_url: s
 
     value = services.metrics.registry.get_sample_value("dividend_unclaimed_units", {"currency": "USD"})
     assert value == 50
+
+
+def test_late_distribution_is_measured(migrated_database_url: str, app: App) -> None:
+    async def act(database: Database) -> None:
+        stage = await Stage(database).open(1)
+        await stage.declare(100, notice=timedelta(hours=1))
+
+    run(migrated_database_url, act)
+    database_url = databases.settings_for(migrated_database_url).database_url
+    settings = app.services.settings.model_copy(update={"database_url": database_url})
+
+    async def measure(now: datetime) -> float | None:
+        services = build_services(settings, clock=lambda: now)
+        async with services.background_database:
+            [schedule] = [each for each in FEATURE.schedules(services) if each.name == "dividend_metrics"]
+            await schedule.run()
+        return services.metrics.registry.get_sample_value("distribution_delay_seconds")
+
+    assert [asyncio.run(measure(NOW + timedelta(minutes=minutes))) for minutes in (59, 70)] == [0, 600]

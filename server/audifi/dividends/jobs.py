@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from audifi.core.jobs.queue import Schedule
 from audifi.dividends import distributions, resale_royalties
-from audifi.dividends.queries import UNCLAIMED, CurrencyTotal
+from audifi.dividends.queries import OLDEST_DUE, UNCLAIMED, CurrencyTotal
 
 if TYPE_CHECKING:
     from audifi.services import Services
@@ -29,9 +29,13 @@ def schedules(services: "Services") -> Sequence[Schedule]:
     async def measure() -> None:
         for row in await database.fetch_all(UNCLAIMED, CurrencyTotal):
             services.metrics.record_unclaimed_dividends(row.currency, row.amount)
+        due_at = await database.fetch_value(OLDEST_DUE, now=clock())
+        services.metrics.record_distribution_delay((clock() - due_at).total_seconds() if due_at else 0)
 
+    for currency in services.settings.currencies:
+        services.metrics.record_unclaimed_dividends(currency, 0)
     return [
         Schedule(name="distributions", cron=EVERY_10_SECONDS, run=post),
         Schedule(name="resale_royalties", cron=DAILY, run=declare_royalties),
-        Schedule(name="unclaimed_dividends", cron=EVERY_5_MINUTES, run=measure),
+        Schedule(name="dividend_metrics", cron=EVERY_5_MINUTES, run=measure),
     ]

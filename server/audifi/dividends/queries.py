@@ -332,6 +332,16 @@ UNCLAIMED = Statement(
     .where(_accounts.c.owner_kind == "pool")
     .group_by(Asset.code)
 )
+OLDEST_DUE = Statement(
+    select(func.min(_distributions.c.record_at))
+    .join_from(_distributions, _ipos, _ipos.c.id == _distributions.c.ipo_id)
+    .join(_masters, _masters.c.id == _ipos.c.master_id)
+    .where(
+        literal_column("distributions.status = 'declared'"),
+        _distributions.c.record_at <= bindparam("now", type_=_distributions.c.record_at.type),
+        _masters.c.suspended_at.is_(None),
+    )
+)
 
 
 async def next_record_at(database: Database, *, ipo_ids: Sequence[UUID]) -> dict[UUID, datetime]:

@@ -86,6 +86,7 @@ class Metrics(Collector):
         self._running_ipos: dict[str, tuple[int, float]] = dict.fromkeys(("live", "paused", "canceling"), (0, 0.0))
         self._payout_ages: dict[str, float] = {"requested": 0.0, "submitted": 0.0}
         self._unclaimed_dividends: dict[str, int] = {}
+        self._distribution_delay = 0.0
         self._pools: dict[str, tuple[int, Callable[[], int], Callable[[], int]]] = {}
         """By name: the size, and how many connections are in use and idle."""
         self._pool_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -158,6 +159,10 @@ class Metrics(Collector):
     def record_unclaimed_dividends(self, currency: str, amount: int) -> None:
         """Record what holders haven't claimed, in base units of a currency."""
         self._unclaimed_dividends[currency] = amount
+
+    def record_distribution_delay(self, seconds: float) -> None:
+        """Record for how long the oldest distribution that is due waits to be shared out; 0 if there is none."""
+        self._distribution_delay = seconds
 
     def record_invariant(self, name: str, violations: int) -> None:
         """Record what the last check of an invariant found."""
@@ -235,6 +240,11 @@ class Metrics(Collector):
         for currency, amount in list(self._unclaimed_dividends.items()):
             unclaimed.add_metric([currency], amount)
         yield unclaimed
+        yield GaugeMetricFamily(
+            "distribution_delay_seconds",
+            "Time for which the oldest due distribution has waited to be shared out.",
+            self._distribution_delay,
+        )
         violations = GaugeMetricFamily(
             "invariant_violations", "Rows that violated an invariant at the last nightly check.", labels=["invariant"]
         )
