@@ -95,7 +95,9 @@ REPLACEABLE |= {
     for table in Base.metadata.tables.values()
     for index in table.indexes
     # Another index has its first column: PostgreSQL may select the same rows there.
-    if any(other is not index and index.columns[0].name in other.columns for other in table.indexes)
+    if any(
+        other is not index and index.columns[0].name in other.columns for other in (*table.indexes, table.primary_key)
+    )
 }
 
 BACKGROUND = [
