@@ -328,7 +328,9 @@ def test_change_during_deletion_is_refused(client: Client, app: App, second: tup
 
 
 @pytest.mark.parametrize("change", [("PATCH", {"display_name": "Ana"}), ("DELETE", None)])
-def test_change_during_suspension_is_refused(client: Client, app: App, change: tuple[str, dict[str, str] | None]) -> None:
+def test_change_during_suspension_is_refused(
+    client: Client, app: App, change: tuple[str, dict[str, str] | None]
+) -> None:
     client.sign_in()
     method, body = change
     user = client.tokens["user"]["id"]

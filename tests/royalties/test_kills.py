@@ -11,10 +11,7 @@ from audifi.royalties.importing import Importer
 from tests.royalties.statements import Label, begin_parsing, distrokid, file_store, new_isrc, sale, unique
 from tests.support import databases
 from tests.support.app import App, check_invariants
-from tests.support.kills import Fuse, KilledError
-
-LAST = 20
-"""More than the statements of an import."""
+from tests.support.kills import LAST, Fuse, KilledError
 
 
 def was_killed(app: App, storage: Mapping[str, str], statement_id: str, *, statements: int) -> bool:

@@ -1,8 +1,7 @@
 """A server that is killed after any of its statements."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from audifi.core.db.database import Database
 from tests.support import databases
@@ -29,8 +28,8 @@ class Fuse:
             raise KilledError
 
 
-async def killed(url: str, work: Any, statements: int) -> bool:
-    """Await `work(database)` on connections of its own; return whether it was killed."""
+async def killed(url: str, work: Callable[[Database], Awaitable[object]], statements: int) -> bool:
+    """Run it on connections of its own; return whether it was killed."""
     settings = databases.settings_for(url)
     async with Database(settings, pool_size=2, read_pool_size=1, trace=Fuse(statements)) as database:
         try:

@@ -17482,10 +17482,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["StatementStatusConflict"] | components["schemas"]["SuspectedDuplicates"]) & {
+                    "application/problem+json": (components["schemas"]["StatementStatusConflict"] & {
                         /** @enum {string} */
-                        code: "statement.not_imported" | "statement.suspected_duplicate";
-                    };
+                        code: "statement.not_imported";
+                    }) | (components["schemas"]["SuspectedDuplicates"] & {
+                        /** @enum {string} */
+                        code: "statement.suspected_duplicate";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
