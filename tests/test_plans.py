@@ -95,9 +95,8 @@ REPLACEABLE |= {
     for table in Base.metadata.tables.values()
     for index in table.indexes
     # Another index has its first column: PostgreSQL may select the same rows there.
-    if any(
-        other is not index and index.columns[0].name in other.columns for other in (*table.indexes, table.primary_key)
-    )
+    if any(other is not index and index.columns[0].name in other.columns for other in table.indexes)
+    or index.columns[0].name in table.primary_key.columns
 }
 
 BACKGROUND = [

@@ -10,7 +10,7 @@ from audifi.dividends import distributions, resale_royalties
 from audifi.dividends.models import RevenueSource
 from tests.dividends.stages import Stage, run
 from tests.ledger.ledgers import NOW
-from tests.ledger.test_races import order, race
+from tests.support.races import order, race
 
 __all__ = ["order"]
 
