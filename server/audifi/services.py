@@ -82,6 +82,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         read_pool_size=settings.database_read_pool_size,
         on_wait=metrics.record_pool_wait,
         on_event=metrics.count_event,
+        on_duration=metrics.record_duration,
         trace=trace,
     )
     background_database = Database(
@@ -91,6 +92,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         read_pool_size=1,
         on_wait=metrics.record_pool_wait,
         on_event=metrics.count_event,
+        on_duration=metrics.record_duration,
         trace=trace,
     )
     for pool in (*database.pools, *background_database.pools):

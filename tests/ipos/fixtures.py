@@ -107,7 +107,7 @@ def use(client: Client) -> None:
     _buy(buyer, ENDING)
     assert post(artist, f"/masters/{ENDING}/ipo/complete").is_success
     buyer.as_signed_in("PUT", "/masters/holdings/visibility", {"is_public": True})
-    for pages in ("/masters/holdings", f"/masters/{ENDING}/holders"):
+    for pages in ("/masters/purchases", "/masters/holdings", f"/masters/{ENDING}/holders"):
         first = buyer.as_signed_in("GET", f"{pages}?limit=1").json()
         assert buyer.as_signed_in("GET", f"{pages}?limit=1&cursor={first['next_cursor']}").is_success
     assert buyer.as_signed_in("GET", f"/masters/{ENDING}/shares/1").is_success

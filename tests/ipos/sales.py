@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from audifi.core.invariants import check
 from audifi.ipos import closing, offers, purchases
 from audifi.ipos.events import CLOCK
 from audifi.ipos.offers import Rates
+from audifi.ipos.purchases import PurchaseResult
 from audifi.ipos.queries import CURRENT, IpoRow
 from audifi.ipos.schemas import IpoTerms
 from audifi.masters import states as masters
@@ -99,23 +101,35 @@ class Sale:
     def buy(
         self, quantity: int, *, place: int = 0, reservation_id: UUID | None = None, now: datetime = OPENS_AT
     ) -> Work:
-        buyer = self.buyers[place]
+        """Buy in a transaction, which can be held before its COMMIT."""
+        purchase = self.purchase(quantity, place=place, reservation_id=reservation_id, now=now)
 
-        async def purchase(tx: Transaction) -> None:
-            result = await purchases.purchase(
-                tx,
-                make_claim(user_id=buyer, key=str(uuid4()), request=b""),
-                user_id=buyer,
-                master_id=self.master_id,
-                quantity=quantity,
-                expected_total=quantity * PRICE,
-                reservation_id=reservation_id,
-                now=now,
-            )
+        async def step(tx: Transaction) -> None:
+            result = await purchase(tx)
             if result.sold_out_ipo is not None:
                 await closing.complete(tx, ipo_id=result.sold_out_ipo, proceeds_delay=timedelta(0), now=now)
 
-        return within(purchase)
+        return within(step)
+
+    def sell_out(self, quantity: int) -> Work:
+        """Buy the last shares as a request does."""
+        purchase = self.purchase(quantity)
+        return lambda database: closing.buy(database, purchase, proceeds_delay=timedelta(0), now=OPENS_AT)
+
+    def purchase(
+        self, quantity: int, *, place: int = 0, reservation_id: UUID | None = None, now: datetime = OPENS_AT
+    ) -> Callable[[Database | Transaction], Awaitable[PurchaseResult]]:
+        buyer = self.buyers[place]
+        return partial(
+            purchases.purchase,
+            claim=make_claim(user_id=buyer, key=str(uuid4()), request=b""),
+            user_id=buyer,
+            master_id=self.master_id,
+            quantity=quantity,
+            expected_total=quantity * PRICE,
+            reservation_id=reservation_id,
+            now=now,
+        )
 
     def reserve(self, quantity: int, *, place: int = 0) -> Work:
         values: dict[str, Any] = {"user_id": self.buyers[place], "master_id": self.master_id, "now": OPENS_AT}

@@ -86,7 +86,7 @@ def test_killed_end_is_completed_by_the_next(
 def test_killed_purchase_of_the_last_share_is_whole_or_absent(migrated_database_url: str, kill: Kill) -> None:
     sale = sold(migrated_database_url)
 
-    ends = [(copy.ipo().status, balances(copy)) for copy in kill(sale, sale.buy(14))]
+    ends = [(copy.ipo().status, balances(copy)) for copy in kill(sale, sale.sell_out(14))]
 
     absent = ("live", ([MONEY - 3 * PRICE] * 2, 0))
     whole = ("completed", ([MONEY - 17 * PRICE, MONEY - 3 * PRICE], 20 * PRICE))

@@ -1,5 +1,8 @@
 """Holders, holdings, and each share's history."""
 
+from datetime import datetime, timedelta
+from typing import Any
+
 from tests.ipos.offerings import Offering, code, post
 
 
@@ -17,6 +20,28 @@ def test_holdings_are_the_accounts_own(offering: Offering) -> None:
         "next_cursor": None,
     }
     assert offering.artist.as_signed_in("GET", "/masters/holdings").json()["data"][0]["serials"] == [[801, 1000]]
+
+
+def test_buyer_lists_purchases(offering: Offering) -> None:
+    offering.open(reflection_hours=1)
+    buyer, other = offering.buyer(), offering.buyer()
+    first, second = offering.buy(buyer, 3).json(), offering.buy(buyer, 1).json()
+    offering.buy(other, 2)
+    post(buyer, f"{offering.path}/purchases/{first['purchase_id']}/withdraw")
+
+    def purchases(query: str = "") -> list[dict[str, Any]]:
+        data: list[dict[str, Any]] = buyer.as_signed_in("GET", f"/masters/purchases{query}").json()["data"]
+        return data
+
+    newest, oldest = purchases()
+    assert (newest["purchase_id"], newest["status"], newest["serials"]) == (second["purchase_id"], "settled", [[4, 4]])
+    bought_at, until = (datetime.fromisoformat(newest[name]) for name in ("created_at", "withdrawable_until"))
+    assert until - bought_at == timedelta(hours=1)
+    assert (oldest["status"], oldest["withdrawable_until"], oldest["total"]) == ("withdrawn", None, 750)
+    assert purchases(f"?master_id={offering.master_id}") == [newest, oldest]
+    assert purchases(f"?master_id={first['purchase_id']}") == []
+    offering.pass_time(buyer, hours=1)
+    assert purchases()[0]["withdrawable_until"] is None
 
 
 def test_holders_show_their_names_if_they_want_to(offering: Offering) -> None:

@@ -91,6 +91,20 @@ def test_hold_is_used_once(ledger_url: str, order: str, other: str) -> None:
     assert run(ledger_url, act) == ["done", "hold.not_open"]
 
 
+def test_wait_for_locks_is_measured(ledger_url: str) -> None:
+    waits: list[tuple[str, float]] = []
+
+    async def act(database: Database) -> None:
+        ana = available(uuid4())
+        await deposit(database, ana, 100)
+        database.on_duration = lambda name, seconds: waits.append((name, seconds))
+        assert await in_order(database, paying(ana, 10), paying(ana, 20)) == ["done", "done"]
+
+    run(ledger_url, act)
+    assert [name for name, _ in waits] == ["ledger_lock_wait_seconds"] * 2
+    assert 0 < waits[0][1] < waits[1][1]
+
+
 def test_hold_is_settled_or_swept(ledger_url: str) -> None:
     """The sweep skips a hold that a transfer is settling, and a transfer finds a hold that was swept closed."""
 

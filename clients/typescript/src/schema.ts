@@ -534,6 +534,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/masters/purchases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the account's purchases
+         * @description Return what the account has bought in offerings, the newest first.
+         */
+        get: operations["listPurchases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/masters/holdings/visibility": {
         parameters: {
             query?: never;
@@ -4462,6 +4482,100 @@ export interface components {
              * @example 42
              */
             minter_rank: number;
+        };
+        /**
+         * PurchasePage
+         * @description A part of the account's purchases.
+         */
+        PurchasePage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["PurchaseRecord"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * PurchaseRecord
+         * @description A purchase of the account, as it is now.
+         */
+        PurchaseRecord: {
+            /**
+             * Purchase Id
+             * Format: uuid
+             * @description The purchase.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            purchase_id: string;
+            /**
+             * Master Id
+             * Format: uuid
+             * @description The master.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Title
+             * @description Of the master.
+             * @example Night drive
+             */
+            title: string;
+            /**
+             * Quantity
+             * @description Shares.
+             * @example 10
+             */
+            quantity: number;
+            /**
+             * Unit Price
+             * @description In base units.
+             * @example 2500
+             */
+            unit_price: number;
+            /**
+             * Total
+             * @description Paid, in base units.
+             * @example 25000
+             */
+            total: number;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Serials
+             * @description The serials that were bought, as ranges with both ends.
+             */
+            serials: [
+                number,
+                number
+            ][];
+            /**
+             * Status
+             * @description `settled` until it is undone: by the buyer, or because the offering was canceled.
+             * @example settled
+             * @enum {string}
+             */
+            status: "settled" | "withdrawn" | "refunded";
+            /**
+             * Withdrawable Until
+             * @description Until when the buyer may withdraw; null if it isn't possible, or not any more.
+             */
+            withdrawable_until: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             * @description When it was paid.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
         };
         /**
          * PurchaseRequest
@@ -10177,6 +10291,116 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HoldingPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "cursor.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid";
+                    };
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "rate_limit.exceeded";
+                    };
+                };
+            };
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listPurchases: {
+        parameters: {
+            query?: {
+                /** @description Only those of this master. */
+                master_id?: string | null;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PurchasePage"];
                 };
             };
             /** @description Bad Request */

@@ -1,6 +1,7 @@
 """The end of an offering: completion, which pays the proceeds, or cancellation, which refunds every buyer."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from audifi.ipos.events import CLOCK, Actor, record
 from audifi.ipos.lots import INSERT_LOT, INSERT_MOVEMENT, MINT_RETURNED, MOVE_ALL_LOTS
 from audifi.ipos.models import Ipo, IpoBuyer, IpoProceeds, IpoPurchase
 from audifi.ipos.offers import undo_launch
-from audifi.ipos.purchases import IdRow, PurchaseRow, undo
+from audifi.ipos.purchases import IdRow, PurchaseResult, PurchaseRow, undo
 from audifi.ipos.queries import CURRENT, IPO_COLUMNS, LOCK, IpoRow
 from audifi.ipos.splits import split_proceeds
 from audifi.ledger import service as ledger
@@ -160,6 +161,31 @@ class ReleasedRow:
 
     amount: int
     currency: str
+
+
+async def buy(
+    database: Database,
+    purchase: Callable[[Database | Transaction], Awaitable[PurchaseResult]],
+    *,
+    proceeds_delay: timedelta,
+    now: datetime,
+) -> PurchaseResult:
+    """Run a purchase; if it sells the last share, together with the completion of the offering.
+
+    Raises:
+        Problem: see `problems.ALL_OF_PURCHASE`.
+    """
+
+    async def buy_the_last(tx: Transaction) -> PurchaseResult:
+        result = await purchase(tx)
+        if result.sold_out_ipo is not None:
+            await complete(tx, ipo_id=result.sold_out_ipo, proceeds_delay=proceeds_delay, now=now)
+        return result
+
+    try:
+        return await purchase(database)
+    except problems.SellsOutError:
+        return await database.run(buy_the_last, may_commit=False)
 
 
 async def complete(

@@ -203,6 +203,7 @@ class IpoPurchase(Base):
         CheckConstraint("total = quantity * unit_price", name="total"),
         CheckConstraint("upper(serials) - lower(serials) = quantity", name="serials"),
         Index(None, "ipo_id", "id"),
+        Index(None, "user_id", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

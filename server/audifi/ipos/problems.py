@@ -29,6 +29,10 @@ class SoldOut(ProblemDetails):
     """Shares that can be bought now."""
 
 
+class SellsOutError(Exception):
+    """The purchase would sell the last share, and wasn't done: it belongs into a transaction with the completion."""
+
+
 def not_editable() -> Problem:
     return Problem(
         409,
@@ -93,12 +97,6 @@ def price_changed(total: int) -> Problem:
         "Show `total` to the buyer, and send it as `expected_total` if they agree.",
         model=ChangedPrice,
         total=total,
-    )
-
-
-def in_debt() -> Problem:
-    return Problem(
-        403, "account.in_debt", "Account in debt", "A payment was charged back. Deposit what is owed, then try again."
     )
 
 
@@ -168,7 +166,6 @@ PURCHASE: Mapping[str, Callable[[], Problem]] = {
     "ipo.allowlist_only": allowlist_only,
     "ipo.own": own,
     "ipo.cap_exceeded": cap_exceeded,
-    "account.in_debt": in_debt,
     "reservation.not_open": reservation_not_open,
     "master.suspended": masters.suspended,
     "idempotency_key.in_progress": idempotency.key_in_progress,
@@ -182,13 +179,18 @@ ALL_OF_PURCHASE = (
     sold_out(3),
     price_changed(25000),
     ledger.balance_insufficient(1250),
+    ledger.account_in_debt(),
     *compliance.ALL,
 )
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what the feature's SQL functions refuse into problems."""
+    """Turn what the feature's SQL functions refuse into problems.
+
+    Raises:
+        SellsOutError: a purchase in a statement of its own would sell the last share.
+    """
     try:
         with ledger.refusals(), compliance.refusals():
             yield
@@ -196,6 +198,8 @@ def refusals() -> Iterator[None]:
         if sqlstate(error) not in STATES:
             raise
         code = error.message
+        if code == "ipo.sells_out":
+            raise SellsOutError from None
         if code in WITH_NUMBER:
             raise WITH_NUMBER[code](int(error.detail)) from None
         make = PURCHASE[code]

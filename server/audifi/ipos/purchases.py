@@ -9,6 +9,7 @@ import asyncpg
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Double,
     LargeBinary,
     Uuid,
     bindparam,
@@ -48,10 +49,10 @@ _reservations, _purchases = IpoReservation.__table__, IpoPurchase.__table__
 
 PURCHASE = Statement(
     text(
-        "SELECT status, body, is_replay, sold_out_ipo FROM ipo_purchase_v2(:key_id, :key_lock, :fingerprint,"
-        " :purchase_id, :transfer_id, :lot_id, :movement_id,"
-        " :master_id, :user_id, :quantity, :expected_total, :reservation_id, :now)"
-    ).columns(status=BigInteger, body=LargeBinary, is_replay=Boolean, sold_out_ipo=Uuid)
+        "SELECT status, body, is_replay, sold_out_ipo, lock_seconds"
+        " FROM ipo_purchase_v3(:key_id, :key_lock, :fingerprint, :purchase_id, :transfer_id, :lot_id, :movement_id,"
+        " :master_id, :user_id, :quantity, :expected_total, :reservation_id, :now, :may_sell_out)"
+    ).columns(status=BigInteger, body=LargeBinary, is_replay=Boolean, sold_out_ipo=Uuid, lock_seconds=Double)
 )
 LAST_EXPIRY = Statement(
     select(func.max(_reservations.c.expires_at), asked("buy")).where(
@@ -158,12 +159,14 @@ RETURN_TO_IPO = Statement(
 
 @dataclass(frozen=True, slots=True)
 class PurchaseResult:
-    """What `ipo_purchase_v2` returns."""
+    """What `ipo_purchase_v3` returns."""
 
     status: int
     body: bytes
     is_replay: bool
     sold_out_ipo: UUID | None
+    lock_seconds: float | None
+    """None where nothing was bought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,7 @@ class ReservedRow:
 
 
 async def purchase(
-    tx: Transaction,
+    database: Database | Transaction,
     claim: Claim,
     *,
     user_id: UUID,
@@ -207,13 +210,17 @@ async def purchase(
 ) -> PurchaseResult:
     """Buy shares in one statement, which claims the Idempotency-Key and stores the answer.
 
-    Where it returns `sold_out_ipo`, the caller completes that offering in the same transaction.
+    Outside of a transaction the offering's row, for which all its purchases wait, is locked for the shortest time. In
+    one, the caller completes the offering if the result has `sold_out_ipo`.
 
     Raises:
         Problem: see `problems.ALL_OF_PURCHASE`.
+        problems.SellsOutError: outside of a transaction, if it would sell the last share.
     """
+    may_sell_out = isinstance(database, Transaction)
+    run = database.fetch_one if isinstance(database, Transaction) else database.write_one
     with problems.refusals():
-        result = await tx.fetch_one(
+        result = await run(
             PURCHASE,
             PurchaseResult,
             key_id=claim.key_id,
@@ -229,10 +236,11 @@ async def purchase(
             expected_total=expected_total,
             reservation_id=reservation_id,
             now=now,
+            may_sell_out=may_sell_out,
         )
     assert result is not None  # noqa: S101 - the function returns a row
     if not result.is_replay:
-        ledger.count_transfer(tx, "ipo_purchase")
+        ledger.count_transfer(database, "ipo_purchase", lock_seconds=result.lock_seconds)
     return result
 
 

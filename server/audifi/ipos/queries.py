@@ -1,7 +1,7 @@
 """What is read of offerings, purchases and shares."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from audifi.ipos.models import (
     Ipo,
     IpoAllowlistEntry,
     IpoBuyer,
+    IpoPurchase,
     ShareLot,
     ShareMovement,
 )
@@ -246,6 +247,50 @@ MOVEMENTS = Statement(
     .where(_movements.c.serials.op("@>")(_number))
     .order_by(_movements.c.at.desc(), _movements.c.id.desc())
     .limit(MAX_MOVEMENTS)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseRow:
+    """A purchase, for its buyer."""
+
+    id: UUID
+    master_id: UUID
+    title: str
+    quantity: int
+    unit_price: int
+    total: int
+    currency: str
+    serials: Any
+    status: str
+    created_at: datetime
+    ipo_status: str
+    reflection_hours: int
+
+    def withdrawable_until(self, now: datetime) -> datetime | None:
+        """Return until when the buyer may withdraw; None if it isn't possible any more."""
+        until = self.created_at + timedelta(hours=self.reflection_hours)
+        return until if self.status == "settled" and self.ipo_status in {"live", "paused"} and until > now else None
+
+
+_purchases = IpoPurchase.__table__
+PURCHASES = PagedList(
+    "purchases",
+    select(
+        *(_purchases.c[name] for name in ("id", "quantity", "unit_price", "total", "serials", "status", "created_at")),
+        _ipos.c.master_id,
+        _ipos.c.currency,
+        _ipos.c.status.label("ipo_status"),
+        _ipos.c.reflection_hours,
+        _masters.c.title,
+    )
+    .join_from(_purchases, _ipos, _ipos.c.id == _purchases.c.ipo_id)
+    .join(_masters, _masters.c.id == _ipos.c.master_id)
+    .where(_purchases.c.user_id == bindparam("owner_id")),
+    PurchaseRow,
+    key=_purchases.c.id,
+    sorts={},
+    filters={"master_id": _ipos.c.master_id == bindparam("master_id")},
 )
 _visibility = postgresql.insert(_profiles).values(parameters("user_id", "is_public"))
 SET_VISIBILITY = Statement(

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -225,10 +226,10 @@ async def buy_shares(
     """Pay and receive the shares at once, all of them or none. Serials are given in the order of payment."""
     delay = services_of(request).settings.proceeds_delay
 
-    async def call(tx: Transaction, claim: Claim) -> StoredResponse:
-        result = await purchases.purchase(
-            tx,
-            claim,
+    async def write(database: Database, claim: Claim) -> StoredResponse:
+        buy = partial(
+            purchases.purchase,
+            claim=claim,
             user_id=user.id,
             master_id=master_id,
             quantity=body.quantity,
@@ -236,11 +237,10 @@ async def buy_shares(
             reservation_id=body.reservation_id,
             now=now,
         )
-        if result.sold_out_ipo is not None:
-            await closing.complete(tx, ipo_id=result.sold_out_ipo, proceeds_delay=delay, now=now)
+        result = await closing.buy(database, buy, proceeds_delay=delay, now=now)
         return StoredResponse(status=result.status, body=result.body, is_replay=result.is_replay)
 
-    return await idempotent.run_call(user_id=user.id, body=body, call=call)
+    return await idempotent.run_write(user_id=user.id, body=body, write=write)
 
 
 @router.post("/purchases/{purchase_id}/withdraw", summary="Withdraw from a purchase", response_model=schemas.Withdrawal)

@@ -169,6 +169,37 @@ class Purchase(ResponseModel):
     """The account's place in the order of first purchases."""
 
 
+class PurchaseRecord(ResponseModel):
+    """A purchase of the account, as it is now."""
+
+    purchase_id: Id
+    """The purchase."""
+    master_id: Id
+    """The master."""
+    title: str = Field(examples=["Night drive"])
+    """Of the master."""
+    quantity: int = Field(examples=[10])
+    """Shares."""
+    unit_price: int = Field(examples=[2500])
+    """In base units."""
+    total: int = Field(examples=[25000])
+    """Paid, in base units."""
+    currency: CurrencyCode
+    """ISO 4217."""
+    serials: list[SerialRange]
+    """The serials that were bought, as ranges with both ends."""
+    status: Literal["settled", "withdrawn", "refunded"] = Field(examples=["settled"])
+    """`settled` until it is undone: by the buyer, or because the offering was canceled."""
+    withdrawable_until: Instant | None
+    """Until when the buyer may withdraw; null if it isn't possible, or not any more."""
+    created_at: Instant
+    """When it was paid."""
+
+
+class PurchasePage(Page[PurchaseRecord]):
+    """A part of the account's purchases."""
+
+
 class ReservationRequest(RequestModel):
     """Shares to set aside for ten minutes."""
 

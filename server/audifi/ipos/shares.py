@@ -1,20 +1,21 @@
 """`/api/v1/masters/…`: holders, holdings, and each share's history."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from audifi.auth.dependencies import CurrentUser
 from audifi.core.http import problems as core
-from audifi.core.http.dependencies import DatabaseDep, services_of
+from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.routing import StrictRoute
 from audifi.core.http.schemas import Cursor, PageLimit
 from audifi.ipos import queries, schemas
 from audifi.ipos.models import SERIALS_PER_IPO
-from audifi.ipos.queries import CURRENT, HoldingRow, IpoRow, LotRow, MovementRow, ShareRow
-from audifi.ipos.router import MasterId
+from audifi.ipos.queries import CURRENT, HoldingRow, IpoRow, LotRow, MovementRow, PurchaseRow, ShareRow
+from audifi.ipos.router import ID, MasterId
 
 router = APIRouter(
     prefix="/api/v1/masters", tags=["ipos"], generate_unique_id_function=operation_id, route_class=StrictRoute
@@ -38,6 +39,30 @@ async def list_holdings(
     return schemas.HoldingPage(
         data=[_holding(row, serials.get(row.account_id, [])) for row in page.rows], next_cursor=page.next_cursor
     )
+
+
+@router.get("/purchases", summary="List the account's purchases")
+async def list_purchases(
+    request: Request,
+    database: DatabaseDep,
+    user: CurrentUser,
+    now: Now,
+    master_id: Annotated[UUID | None, Query(description="Only those of this master.", examples=[ID])] = None,
+    limit: PageLimit = 20,
+    cursor: Cursor = None,
+) -> schemas.PurchasePage:
+    """Return what the account has bought in offerings, the newest first."""
+    page = await queries.PURCHASES.fetch(
+        database,
+        services_of(request).cursors,
+        sort="-id",
+        limit=limit,
+        cursor=cursor,
+        filters={"master_id": master_id},
+        owner_id=user.id,
+    )
+    data = [_purchase(row, row.withdrawable_until(now)) for row in page.rows]
+    return schemas.PurchasePage(data=data, next_cursor=page.next_cursor)
 
 
 @router.put("/holdings/visibility", summary="Show or hide the account's name")
@@ -86,6 +111,19 @@ async def _launched(database: DatabaseDep, master_id: UUID) -> IpoRow:
 def _holding(row: HoldingRow, serials: list[tuple[int, int]]) -> schemas.Holding:
     return schemas.Holding(
         master_id=row.master_id, title=row.title, shares=row.shares, serials=serials[: queries.MAX_RANGES]
+    )
+
+
+def _purchase(row: PurchaseRow, withdrawable_until: datetime | None) -> schemas.PurchaseRecord:
+    first = row.serials.lower % SERIALS_PER_IPO
+    values = {name: getattr(row, name) for name in schemas.PurchaseRecord.model_fields if hasattr(row, name)}
+    return schemas.PurchaseRecord.model_validate(
+        values
+        | {
+            "purchase_id": row.id,
+            "serials": [(first, first + row.quantity - 1)],
+            "withdrawable_until": withdrawable_until,
+        }
     )
 
 

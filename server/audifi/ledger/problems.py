@@ -115,7 +115,7 @@ def problem_of(error: asyncpg.PostgresError) -> Problem | None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what the ledger refuses into problems: around each statement that calls `ledger_post_v2` or writes holds."""
+    """Turn what the ledger refuses into problems: around each statement that calls `ledger_post_v3` or writes holds."""
     try:
         yield
     except asyncpg.PostgresError as error:

@@ -1,7 +1,7 @@
 """The ledger for the other features: each function writes in the caller's transaction.
 
 Transfers and holds are refused by the database (docs/decisions/0035-ledger.md). A feature that needs fewer round trips
-calls `ledger_post_v2` from a function of its own, inside `problems.refusals()`.
+calls `ledger_post_v3` from a function of its own, inside `problems.refusals()`.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Boolean, Text, Uuid, bindparam, func, select, text, update
+from sqlalchemy import Boolean, Double, Text, Uuid, bindparam, func, select, text, update
 from sqlalchemy.dialects import postgresql
 from uuid6 import uuid7
 
-from audifi.core.db.database import Transaction
+from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.ledger import problems
 from audifi.ledger.accounts import AccountRef, Purpose
@@ -33,9 +33,9 @@ HAVE_THEIR_OWN_UNDO = frozenset(
 
 POST = Statement(
     text(
-        "SELECT transfer_id, is_replay FROM ledger_post_v2(:id, :key, :kind, :addresses, :amounts, :now, :reference,"
-        " :actor_id, :operator, :reason, :occurred_at, :settles, :reverses, :allow_frozen, :allow_debt)"
-    ).columns(transfer_id=Uuid, is_replay=Boolean)
+        "SELECT transfer_id, is_replay, lock_seconds FROM ledger_post_v3(:id, :key, :kind, :addresses, :amounts, :now,"
+        " :reference, :actor_id, :operator, :reason, :occurred_at, :settles, :reverses, :allow_frozen, :allow_debt)"
+    ).columns(transfer_id=Uuid, is_replay=Boolean, lock_seconds=Double)
 )
 OPEN_ASSET = Statement(postgresql.insert(_assets).values(parameters("code", "kind", "scale")).on_conflict_do_nothing())
 HOLD = Statement(
@@ -131,6 +131,8 @@ class PostedTransfer:
     transfer_id: UUID
     is_replay: bool
     """Whether it was posted before, with the same key; its id is that of the first time."""
+    lock_seconds: float
+    """How long it waited for locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ async def post(transaction: Transaction, *, transfer: NewTransfer, now: datetime
         )
     assert posted is not None  # noqa: S101 - the function returns a row
     if not posted.is_replay:
-        count_transfer(transaction, transfer.kind)
+        count_transfer(transaction, transfer.kind, lock_seconds=posted.lock_seconds)
     return posted
 
 
@@ -295,6 +297,8 @@ async def open_asset(transaction: Transaction, *, code: str, kind: AssetKind, sc
     await transaction.execute(OPEN_ASSET, code=code, kind=kind, scale=scale)
 
 
-def count_transfer(transaction: Transaction, kind: str) -> None:
-    """Count a transfer once it is committed; `post` does. For functions that call `ledger_post_v2` themselves."""
-    transaction.count("ledger_transfers", kind)
+def count_transfer(database: Database | Transaction, kind: str, *, lock_seconds: float | None = None) -> None:
+    """Count a transfer once it is committed; `post` does. For functions that call `ledger_post_v3` themselves."""
+    database.count("ledger_transfers", kind)
+    if lock_seconds is not None:
+        database.record("ledger_lock_wait_seconds", lock_seconds)

@@ -335,6 +335,25 @@ def test_deadlock_is_retried(url: str) -> None:
     assert databases.fetch_value(url, "SELECT sum(number) FROM marks") == 4
 
 
+def test_single_statement_is_run_again_after_a_deadlock(url: str) -> None:
+    databases.execute(
+        url,
+        "CREATE FUNCTION conflict_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END IF; RETURN NEW; END $$",
+        "CREATE SEQUENCE tries",
+        "CREATE TRIGGER conflict BEFORE INSERT ON marks FOR EACH ROW EXECUTE FUNCTION conflict_once()",
+    )
+    counted: list[tuple[str, str]] = []
+
+    async def act(database: Database) -> None:
+        database.on_event = lambda event, label: counted.append((event, label))
+        await database.write_all(ADD, Mark, name="a")
+
+    with_database(url, act)
+    assert counted == [("database_conflicts", "deadlock")]
+    assert databases.fetch_value(url, "SELECT count(*) FROM marks") == 1
+
+
 def test_transaction_that_has_committed_is_not_retried(url: str) -> None:
     tries = 0
 

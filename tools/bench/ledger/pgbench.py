@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from dev.postgres import BINARIES, Postgres
 from tools.bench.database import NAME
@@ -21,6 +22,8 @@ class Script:
     clients: int
     waits_for_disk: bool
     """Whether a commit waits until it is on the disk, as in production."""
+    warm_up_seconds: int = 0
+    """What isn't counted at the beginning."""
 
 
 def per_second(postgres: Postgres, script: Script, *, folder: Path, seconds: int, values: Mapping[str, int]) -> float:
@@ -35,7 +38,8 @@ def per_second(postgres: Postgres, script: Script, *, folder: Path, seconds: int
     ran = subprocess.run(
         [
             *(str(BINARIES / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={file}", *defined),
-            *(f"--client={script.clients}", f"--time={seconds}", f"--host={postgres.socket_folder}"),
+            *(f"--client={script.clients}", f"--time={script.warm_up_seconds + seconds}", "--progress=1"),
+            f"--host={postgres.socket_folder}",
             *(f"--port={postgres.port}", "--username=postgres", NAME),
         ],
         env=os.environ | {"PGOPTIONS": f"-c synchronous_commit={'on' if script.waits_for_disk else 'off'}"},
@@ -43,7 +47,8 @@ def per_second(postgres: Postgres, script: Script, *, folder: Path, seconds: int
         text=True,
         check=False,
     )
-    rate = re.search(r"^tps = ([0-9.]+)", ran.stdout, re.MULTILINE)
-    if ran.returncode or rate is None:
+    rates = [float(rate) for rate in re.findall(r"^progress: [0-9.]+ s, ([0-9.]+) tps", ran.stderr, re.MULTILINE)]
+    counted = rates[script.warm_up_seconds :]
+    if ran.returncode or not counted:
         raise LoadError(f"pgbench failed: {ran.stdout[-300:]} {ran.stderr[-500:]}")
-    return float(rate[1])
+    return fmean(counted)

@@ -40,7 +40,7 @@ class Database:
     `db.errors` classifies them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is observed
         self,
         settings: DatabaseSettings,
         *,
@@ -50,6 +50,7 @@ class Database:
         server_settings: Mapping[str, str] | None = None,
         on_wait: Callable[[str, float], None] = lambda _pool, _seconds: None,
         on_event: Callable[[str, str], None] = lambda _event, _label: None,
+        on_duration: Callable[[str, float], None] = lambda _name, _seconds: None,
         trace: Callable[[str], AbstractContextManager[None]] = untraced,
     ) -> None:
         """Create the pools; connections are opened at first use.
@@ -62,12 +63,14 @@ class Database:
             server_settings: parameters of PostgreSQL beside the time limits, which they override.
             on_wait: called with the name of a pool and the seconds that a task waited for a connection.
             on_event: called with the name and the label of an event that a metric counts.
+            on_duration: called with the name of a duration that a metric records, and its seconds.
             trace: returns the context that a statement runs in.
         """
         writing = dict(server_settings or {})
         reading = writing | {"default_transaction_read_only": "on"}
         self.trace = trace
         self.on_event = on_event
+        self.on_duration = on_duration
         self._transactions = Pool(
             settings,
             partial(connect_with_limits, settings, server_settings=writing),
@@ -136,12 +139,16 @@ class Database:
         return rows[0] if rows else None
 
     async def write_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
-        """Run a statement as a transaction of its own; return its rows."""
+        """Run a statement as a transaction of its own; return its rows. After a conflict it runs again, as in `run`."""
         compiled, arguments = statement.bind(values)
-        async with self.connection() as connection:
-            with self.trace(compiled.sql):
-                records = await connection.fetch(compiled.sql, *arguments)
-        return compiled.rows(row_type, records)
+
+        async def write() -> list[Record]:
+            async with self.connection() as connection:
+                with self.trace(compiled.sql):
+                    records: list[Record] = await connection.fetch(compiled.sql, *arguments)
+                    return records
+
+        return compiled.rows(row_type, await self._repeat(write, lambda: True))
 
     async def execute(self, statement: Statement, /, **values: Any) -> int:
         """Run a statement as a transaction of its own; return how many rows it wrote."""
@@ -171,19 +178,35 @@ class Database:
             work: what runs; each time, it starts from the beginning.
             may_commit: as in `transaction`.
         """
+        transactions: list[Transaction] = []
+
+        async def attempt() -> Result:
+            transactions.append(self.transaction(may_commit=may_commit))
+            async with transactions[-1] as transaction:
+                return await work(transaction)
+
+        return await self._repeat(attempt, lambda: not transactions[-1].has_committed)
+
+    async def _repeat[Result](self, attempt: Callable[[], Awaitable[Result]], may_repeat: Callable[[], bool]) -> Result:
         for tries_left in reversed(range(MAX_TRIES)):
-            transaction = self.transaction(may_commit=may_commit)
             try:
-                async with transaction:
-                    return await work(transaction)
+                return await attempt()
             except asyncpg.PostgresError as error:
                 if not is_retryable(error):
                     raise
                 self.on_event("database_conflicts", RETRYABLE[sqlstate(error)])
-                if not tries_left or transaction.has_committed:
+                if not tries_left or not may_repeat():
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
         raise AssertionError  # the last try has returned or raised
+
+    def count(self, event: str, label: str) -> None:
+        """Count an event of a statement that was a transaction of its own."""
+        self.on_event(event, label)
+
+    def record(self, name: str, seconds: float) -> None:
+        """Record a duration of a statement that was a transaction of its own."""
+        self.on_duration(name, seconds)
 
     async def fetch_sql(self, sql: str, *arguments: object) -> list[Record]:
         """Run SQL of a library that writes its own, as a transaction of its own; `$1` and so on are the arguments."""
@@ -330,6 +353,10 @@ class Transaction:
     def count(self, event: str, label: str) -> None:
         """Count an event in a metric after the commit."""
         self.after_commit(partial(self._database.on_event, event, label))
+
+    def record(self, name: str, seconds: float) -> None:
+        """Record a duration in a metric after the commit."""
+        self.after_commit(partial(self._database.on_duration, name, seconds))
 
     async def commit(self) -> None:
         """Commit what must survive a later error; the next statement begins a new transaction.

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
-from audifi.core.db.database import Transaction
+from audifi.core.db.database import Database, Transaction
 from audifi.core.http.dependencies import services_of
 from audifi.core.http.openapi import raises
 from audifi.core.idempotency import problems
@@ -71,9 +71,26 @@ class IdempotentRequest:
         Raises:
             Problem: what the call raises; the key's are among them.
         """
+
+        async def write(database: Database, claim: Claim) -> StoredResponse:
+            return await database.run(lambda transaction: call(transaction, claim), may_commit=False)
+
+        return await self.run_write(user_id=user_id, body=body, write=write)
+
+    async def run_write(
+        self,
+        *,
+        user_id: UUID,
+        body: BaseModel | None,
+        write: Callable[[Database, Claim], Awaitable[StoredResponse]],
+    ) -> Response:
+        """As `run_call`, for a statement that is a transaction of its own.
+
+        Raises:
+            Problem: what the write raises.
+        """
         claim = make_claim(user_id=user_id, key=self.key, request=self._fingerprint(body))
-        database = services_of(self.request).database
-        return _response(await database.run(lambda transaction: call(transaction, claim), may_commit=False))
+        return _response(await write(services_of(self.request).database, claim))
 
     def _fingerprint(self, body: BaseModel | None) -> bytes:
         sent = body.model_dump_json().encode() if body else b""

@@ -39,6 +39,8 @@ EVENTS = {
     "statement_lines": ("Lines of imported royalty statements by status.", "status"),
 }
 """What transactions count, with the label."""
+DURATIONS = {"ledger_lock_wait_seconds": "How long transfers wait for the rows that they lock."}
+"""What they record."""
 KNOWN_EVENTS = [
     ("database_conflicts", "deadlock"),
     ("database_conflicts", "serialization_failure"),
@@ -81,6 +83,7 @@ class Metrics(Collector):
         self._jobs: Counter[tuple[str, str]] = Counter()
         self._background_restarts: Counter[str] = Counter()
         self._events: Counter[tuple[str, str]] = Counter(dict.fromkeys(KNOWN_EVENTS, 0))
+        self._durations = {name: Histogram() for name in DURATIONS}
         self._invariant_violations: dict[str, int] = {}
         self._open_holds = 0
         self._running_ipos: dict[str, tuple[int, float]] = dict.fromkeys(("live", "paused", "canceling"), (0, 0.0))
@@ -143,6 +146,14 @@ class Metrics(Collector):
             count: how often it occurred.
         """
         self._events[event, label] += count
+
+    def record_duration(self, name: str, seconds: float) -> None:
+        """
+        Args:
+            name: one of DURATIONS.
+            seconds: how long it took.
+        """
+        self._durations[name].observe(seconds)
 
     def record_open_holds(self, count: int) -> None:
         """Record how many holds of the ledger are open."""
@@ -219,6 +230,10 @@ class Metrics(Collector):
         for event, (documentation, label) in EVENTS.items():
             counts = {name: count for (counted, name), count in events if counted == event}
             yield _counter(event, documentation, [label], counts)
+        for name, documentation in DURATIONS.items():
+            durations = HistogramMetricFamily(name, documentation)
+            self._durations[name].add_to(durations)
+            yield durations
         yield GaugeMetricFamily("ledger_holds_open", "Open holds of the ledger, at the last sweep.", self._open_holds)
         running_ipos = GaugeMetricFamily("ipos_running", "Offerings that haven't ended, by status.", labels=["status"])
         sold_ratio = GaugeMetricFamily(
