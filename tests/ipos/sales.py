@@ -18,6 +18,7 @@ from audifi.ipos.offers import Rates
 from audifi.ipos.purchases import PurchaseResult
 from audifi.ipos.queries import CURRENT, IpoRow
 from audifi.ipos.schemas import IpoTerms
+from audifi.ledger.accounts import Purpose, user_account
 from audifi.masters import states as masters
 from tests.ipos.offerings import insert_funded_users, insert_master
 from tests.ledger import ledgers
@@ -63,10 +64,10 @@ class Sale:
         """Run both at once: the second begins when the first has done all but its COMMIT."""
         return races.works_in_order(self.url, first, second)
 
-    def money(self, user_id: UUID) -> int:
+    def money(self, user_id: UUID, purpose: Purpose = "available") -> int:
         async def read() -> int:
             async with databases.connect_pools(self.url, size=2) as database:
-                return (await ledgers.balance(database, ledgers.available(user_id)))[0]
+                return (await ledgers.balance(database, user_account(user_id, purpose, "USD")))[0]
 
         return asyncio.run(read())
 

@@ -13,8 +13,9 @@ from audifi.core.db.statements import Statement
 from audifi.ipos import closing, purchases
 from audifi.ipos.jobs import schedules
 from audifi.services import build_services
-from tests.ipos.offerings import Offering, balance, code, make_admin, post, user_id
+from tests.ipos.offerings import Offering, balance, code, fund, make_admin, post, user_id
 from tests.support import databases
+from tests.support.clients import Client
 
 
 def sweep(offering: Offering) -> None:
@@ -61,6 +62,23 @@ def test_last_sale_completes_the_offering_and_pays(offering: Offering) -> None:
     sweep(offering)
     assert balance(offering.app, offering.artist) == 2500 - fee - part
     assert balance(offering.app, offering.artist, "pending") == 0
+
+
+def test_accounts_of_one_mailbox_are_one_minter(offering: Offering) -> None:
+    ipo = offering.open()
+    first, second, third = (offering.buyer() for _ in range(3))
+    aliases = [
+        fund(offering.app, Client(offering.app.http, offering.sendgrid, email=address).sign_in(), 1000)
+        for address in (first.email.replace("@", "+2@"), offering.artist.email.replace("@", "+fan@"))
+    ]
+    for buyer in (first, *aliases, second, third):
+        assert offering.buy(buyer).status_code == 201
+
+    post(offering.artist, f"{offering.path}/complete")
+
+    query = "SELECT minters::text[] FROM ipos WHERE id = $1"
+    minters = databases.fetch_value(offering.app.database_url, query, UUID(ipo["id"]))
+    assert minters == [user_id(client) for client in (first, second, third)]
 
 
 def test_artist_ends_an_offering_and_keeps_the_rest(offering: Offering) -> None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
+from audifi.auth.service import EMPTY_USER
 from audifi.core.db.database import Database
+from audifi.ledger.feature import refuse_to_lose_value
 from tests.ipos import sales
 from tests.ipos.sales import ENDS_AT, MOMENT, MONEY, OPENS_AT, PRICE
 from tests.support import databases
@@ -85,6 +88,40 @@ def test_completion_waits_for_a_purchase_it_did_not_see(url: str) -> None:
     sale = sales.launched(url, reflection_hours=1)
 
     assert sale.race(sale.buy(2, now=ENDS_AT - MOMENT), sale.complete()) == ["done", "ipo.withdrawable"]
+
+
+def test_last_purchase_by_a_clock_that_is_behind(url: str) -> None:
+    """Requests have their own instants, and get the offering in another order."""
+    sale = sales.launched(url)
+    sale.run(sale.buy(2, place=1, now=OPENS_AT + MOMENT))
+
+    assert sale.run(sale.sell_out(18)) == "done"
+    assert sale.ipo().status == "completed"
+
+
+@pytest.mark.parametrize("deletion_is_first", [True, False])
+def test_proceeds_are_never_paid_to_a_deleted_account(url: str, *, deletion_is_first: bool) -> None:
+    sale = sales.launched(url)
+    producer = uuid4()
+    databases.execute(
+        url,
+        "INSERT INTO users (id, email, email_key, created_at)"
+        f" VALUES ('{producer}', 'producer@example.com', 'producer@example.com', now())",
+        "INSERT INTO master_collaborators (master_id, position, user_id, name, role, split_bps)"
+        f" VALUES ('{sale.master_id}', 1, '{producer}', 'A producer', 'producer', 5000)",
+    )
+    sale.run(sale.buy(2))
+
+    async def delete(database: Database) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(EMPTY_USER, user_id=producer, gone=f"deleted:{producer}", now=ENDS_AT)
+            await refuse_to_lose_value(tx, producer)
+
+    results = sale.race(*([delete, sale.complete()] if deletion_is_first else [sale.complete(), delete]))
+
+    assert results == (["done", "done"] if deletion_is_first else ["done", "account.not_empty"])
+    assert sale.money(producer, "pending") == (0 if deletion_is_first else PRICE)
+    assert sale.money(sale.artist, "pending") == (2 * PRICE if deletion_is_first else PRICE)
 
 
 @pytest.mark.parametrize("withdrawal_is_first", [True, False])

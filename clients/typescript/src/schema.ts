@@ -2703,6 +2703,8 @@ export interface components {
         /**
          * FirstMinters
          * @description The artist and the first three accounts that bought in the offering get a part of each resale.
+         *
+         *     Several accounts of one mailbox count as the first of them, and those of the artist's mailbox don't count.
          */
         FirstMinters: {
             /**

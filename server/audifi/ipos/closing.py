@@ -1,17 +1,20 @@
 """The end of an offering: completion, which pays the proceeds, or cancellation, which refunds every buyer."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Uuid, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from uuid6 import uuid7
 
+from audifi.auth.addresses import mailbox_key
+from audifi.auth.models import User
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
@@ -34,21 +37,28 @@ REFUND_BATCH = 200
 
 _ipos, _buyers, _purchases = Ipo.__table__, IpoBuyer.__table__, IpoPurchase.__table__
 _proceeds, _collaborators = IpoProceeds.__table__, MasterCollaborator.__table__
+_users = User.__table__
+_artists = _users.alias("artists")
 
 _is_running = or_(_ipos.c.status == "live", _ipos.c.status == "paused")
 _withdrawable = exists().where(
+    _ipos.c.reflection_hours > 0,  # else a purchase by a clock that is ahead would be withdrawable
     _purchases.c.ipo_id == _ipos.c.id,
     _purchases.c.status == "settled",
     _purchases.c.created_at + func.make_interval(0, 0, 0, 0, _ipos.c.reflection_hours.cast(postgresql.INTEGER))
     > bindparam("now"),
 )
-_first_buyers = (
-    select(_buyers.c.user_id)
-    .where(_buyers.c.ipo_id == _ipos.c.id, _buyers.c.bought > 0)
+MINTERS = 3
+MAX_FIRST_BUYERS = 100
+"""Among which the first minters are looked for."""
+FIRST_BUYERS = Statement(
+    select(_buyers.c.user_id, _users.c.email_key, _artists.c.email_key.label("artist_key"))
+    .join_from(_buyers, _users, _users.c.id == _buyers.c.user_id)
+    .join(_ipos, _ipos.c.id == _buyers.c.ipo_id)
+    .join(_artists, _artists.c.id == _ipos.c.artist_id)
+    .where(_buyers.c.ipo_id == bindparam("ipo_id"), _buyers.c.bought > 0)
     .order_by(_buyers.c.ordinal)
-    .limit(3)
-    .correlate(_ipos)
-    .scalar_subquery()
+    .limit(MAX_FIRST_BUYERS)
 )
 COMPLETE = Statement(
     update(_ipos)
@@ -61,16 +71,19 @@ COMPLETE = Statement(
     .values(
         status="completed",
         closed_at=bindparam("now"),
-        minters=func.array(_first_buyers),
+        minters=bindparam("first_minters", type_=ARRAY(Uuid)),
         version=_ipos.c.version + 1,
     )
     .returning(*IPO_COLUMNS)
 )
 COLLABORATORS = Statement(
-    select(_collaborators.c.user_id, _collaborators.c.split_bps)
-    .where(_collaborators.c.master_id == bindparam("master_id"))
+    select(_users.c.id.label("user_id"), _collaborators.c.split_bps)
+    .join(_users, _users.c.id == _collaborators.c.user_id)
+    .where(_collaborators.c.master_id == bindparam("master_id"), _users.c.deleted_at.is_(None))
     .order_by(_collaborators.c.position)
+    .with_for_update(read=True, key_share=True, of=_users)
 )
+"""Collaborators with an account. None of these accounts is deleted before the transaction ends."""
 INSERT_PROCEEDS = Statement(insert(_proceeds).values(parameters("ipo_id", "user_id", "amount", "release_at")))
 START_CANCEL = Statement(
     update(_ipos)
@@ -141,10 +154,19 @@ RELEASE = Statement(
 
 @dataclass(frozen=True, slots=True)
 class CollaboratorRow:
-    """A collaborator's part of the proceeds; one without an account is paid by the artist."""
+    """A collaborator's part of the proceeds."""
 
-    user_id: UUID | None
+    user_id: UUID
     split_bps: int
+
+
+@dataclass(frozen=True, slots=True)
+class FirstBuyerRow:
+    """One of the accounts that bought first."""
+
+    user_id: UUID
+    email_key: str
+    artist_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +227,14 @@ async def complete(
     """
     locked = await tx.fetch_one(LOCK, IpoRow, id=ipo_id)  # COMPLETE reads purchases and buyers: all that were committed
     assert locked is not None  # noqa: S101 - its callers have read it, and offerings are never deleted
-    ipo = await tx.fetch_one(COMPLETE, IpoRow, ipo_id=ipo_id, now=now)
+    first_buyers = await tx.fetch_all(FIRST_BUYERS, FirstBuyerRow, ipo_id=ipo_id)
+    ipo = await tx.fetch_one(COMPLETE, IpoRow, ipo_id=ipo_id, now=now, first_minters=first_minters(first_buyers))
     if ipo is None:
         raise _refusal_of_completion(locked)
     await record(tx, "completed", ipo_id=ipo.id, by=by, now=now)
     bps: Counter[UUID] = Counter()
     for row in await tx.fetch_all(COLLABORATORS, CollaboratorRow, master_id=ipo.master_id):
-        if row.user_id is not None and row.user_id != ipo.artist_id:
+        if row.user_id != ipo.artist_id:  # who pays collaborators without an account, too
             bps[row.user_id] += row.split_bps
     proceeds = split_proceeds(escrow=ipo.escrow, sale_fee_bps=ipo.sale_fee_bps, collaborators=list(bps.items()))
     parts = [part for part in (*proceeds.collaborators, (ipo.artist_id, proceeds.artist)) if part[1]]
@@ -242,6 +265,16 @@ async def complete(
     )
     await _give_unsold(tx, ipo, transfer_id=posted.transfer_id, offering=offering, artists=artists, now=now)
     return ipo
+
+
+def first_minters(buyers: Sequence[FirstBuyerRow]) -> list[UUID]:
+    """Return the first accounts of different mailboxes, none of them the artist's: who opens several is one minter."""
+    by_mailbox: dict[str, UUID] = {}
+    for buyer in buyers:
+        mailbox = mailbox_key(buyer.email_key)
+        if mailbox != mailbox_key(buyer.artist_key):
+            by_mailbox.setdefault(mailbox, buyer.user_id)
+    return list(by_mailbox.values())[:MINTERS]
 
 
 async def _give_unsold(

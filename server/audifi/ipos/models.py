@@ -113,7 +113,7 @@ class Ipo(Base):
     launched_at: Mapped[datetime | None] = mapped_column(Instant)
     closed_at: Mapped[datetime | None] = mapped_column(Instant)
     minters: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
-    """The first three buyers at completion; the royalty may give them a part of resales."""
+    """The first three buyers of different mailboxes at completion; the royalty may give them a part of resales."""
 
 
 class IpoEvent(Base):

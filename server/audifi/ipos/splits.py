@@ -24,7 +24,10 @@ def part(total: int, bps: int) -> int:
 
 
 class FirstMinters(RequestModel):
-    """The artist and the first three accounts that bought in the offering get a part of each resale."""
+    """The artist and the first three accounts that bought in the offering get a part of each resale.
+
+    Several accounts of one mailbox count as the first of them, and those of the artist's mailbox don't count.
+    """
 
     mode: Literal["first_minters"] = Field(examples=["first_minters"])
     """The mode."""
