@@ -83,7 +83,7 @@ COLLABORATORS = Statement(
     .order_by(_collaborators.c.position)
     .with_for_update(read=True, key_share=True, of=_users)
 )
-"""Collaborators with an account. None of these accounts is deleted before the transaction ends."""
+"""Collaborators with an account, which can't be deleted before the transaction ends."""
 INSERT_PROCEEDS = Statement(insert(_proceeds).values(parameters("ipo_id", "user_id", "amount", "release_at")))
 START_CANCEL = Statement(
     update(_ipos)
