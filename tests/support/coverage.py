@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: WorkerController) -> None:
     """Collect what a worker of pytest-xdist has measured, unless it crashed."""
-    if "coverage" in node.workeroutput:
+    if "coverage" in getattr(node, "workeroutput", {}):
         node.config.stash[RESULTS].append(json.loads(node.workeroutput["coverage"]))
 
 
