@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from audifi.core.db.database import Database
+from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement
 from audifi.ipos import closing, purchases
 from audifi.ipos.jobs import schedules
+from audifi.ipos.problems import SellsOutError
 from audifi.services import build_services
 from tests.ipos.offerings import Offering, balance, code, fund, make_admin, post, user_id
+from tests.ledger.ledgers import NOW
 from tests.support import databases
 from tests.support.clients import Client
 
@@ -270,3 +272,19 @@ def test_running_offerings_are_measured(offering: Offering) -> None:
 
     assert (services.metrics.registry.get_sample_value("ipos_running", {"status": "live"}) or 0) >= 1
     assert 0 < (services.metrics.registry.get_sample_value("ipo_sold_ratio", {"status": "live"}) or 0) < 1
+
+
+def test_last_purchase_ends_nothing_if_shares_came_back(migrated_database_url: str) -> None:
+    """A buyer withdraws between the attempt that would sell the last share, and the transaction that may."""
+    bought = purchases.PurchaseResult(status=201, body=b"{}", is_replay=False, sold_out_ipo=None, lock_seconds=0)
+
+    async def purchase(connection: Database | Transaction) -> purchases.PurchaseResult:
+        if isinstance(connection, Database):
+            raise SellsOutError
+        return bought
+
+    async def buy() -> purchases.PurchaseResult:
+        async with databases.connect_pools(migrated_database_url) as database:
+            return await closing.buy(database, purchase, proceeds_delay=timedelta(0), now=NOW)
+
+    assert asyncio.run(buy()) is bought

@@ -3335,6 +3335,7 @@ export interface components {
              * Confirm Duplicates
              * @description That lines which another statement has, too, are no duplicates.
              * @default false
+             * @example true
              */
             confirm_duplicates?: boolean;
         };

@@ -234,8 +234,8 @@ async def complete(
     await record(tx, "completed", ipo_id=ipo.id, by=by, now=now)
     bps: Counter[UUID] = Counter()
     for row in await tx.fetch_all(COLLABORATORS, CollaboratorRow, master_id=ipo.master_id):
-        if row.user_id != ipo.artist_id:  # who pays collaborators without an account, too
-            bps[row.user_id] += row.split_bps
+        bps[row.user_id] += row.split_bps
+    del bps[ipo.artist_id]  # the rest is the artist's, who pays collaborators without an account, too
     proceeds = split_proceeds(escrow=ipo.escrow, sale_fee_bps=ipo.sale_fee_bps, collaborators=list(bps.items()))
     parts = [part for part in (*proceeds.collaborators, (ipo.artist_id, proceeds.artist)) if part[1]]
     asset = share_asset(ipo.id)

@@ -268,7 +268,7 @@ class LineMatch(RequestModel):
         | None
     ) = Field(default=None, examples=[[2, 3]])
     """Of the lines."""
-    confirm_duplicates: bool = False
+    confirm_duplicates: bool = Field(default=False, examples=[True])
     """That lines which another statement has, too, are no duplicates."""
 
     @model_validator(mode="after")
