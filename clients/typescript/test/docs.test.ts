@@ -92,6 +92,7 @@ test("locks at /docs are open until a token is given", async () => {
   const locks = page.locator("button.authorization__btn");
   const labels = () => locks.evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label")));
   assert.deepEqual(new Set(await labels()), new Set(["authorization button unlocked"]));
+  assert.equal(await page.locator("svg[state]").count(), 0); // the document as text in each lock takes seconds
 
   await authorize(page, "any-token");
 

@@ -52,10 +52,11 @@ follow();
 // Swagger UI's open lock is hard to tell from its closed one: here the shackle stands beside the body.
 const LOCK_BODY = "M2 9h10a1 1 0 0 1 1 1v7a1 1 0 0 1-1 1H2a1 1 0 0 1-1-1v-7a1 1 0 0 1 1-1z";
 const OPEN_SHACKLE = "M10 9V6a4.5 4.5 0 0 1 9 0v3h-2V6a2.5 2.5 0 0 0-5 0v3z";
-const openLock = ({ React }) => (props) =>
+// Only the class is taken over: among the other properties is the whole document, which React would write as text.
+const openLock = ({ React }) => ({ className }) =>
   React.createElement(
     "svg",
-    { ...props, viewBox: "0 0 20 20", width: 20, height: 20, "aria-hidden": true },
+    { className, viewBox: "0 0 20 20", width: 20, height: 20, "aria-hidden": true },
     React.createElement("path", { d: `${LOCK_BODY} ${OPEN_SHACKLE}` }),
   );
 

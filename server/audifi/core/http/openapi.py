@@ -111,7 +111,6 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
     if schemes := components.get("securitySchemes"):  # the token before the cookies
         components["securitySchemes"] = dict(sorted(schemes.items(), key=lambda item: item[1]["type"] != "http"))
     components["headers"] = HEADERS
-    components["responses"] = {}
     examples = components["examples"] = {}
     for context in iter_route_contexts(app.routes):
         if not isinstance(context.original_route, APIRoute) or not context.include_in_schema:
@@ -123,8 +122,9 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
             for problem in raised:
                 _add_schema(schemas, problem.model)
                 examples[problem.code] = {"summary": problem.title, "value": _example(problem)}
-            _document_answers(operation, raised, components["responses"], is_limited=limited(path))
+            _document_answers(operation, raised, is_limited=limited(path))
             operation.setdefault("security", [])  # explicitly none
+    components["responses"] = _share_answers(document["paths"])
 
 
 def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: bool) -> Iterator[Problem]:
@@ -151,7 +151,6 @@ def _raised_by(dependant: Dependant) -> Iterator[Problem]:
 def _document_answers(
     operation: dict[str, Any],
     raised: Sequence[Problem],
-    shared: dict[str, Any],
     *,
     is_limited: bool,
 ) -> None:
@@ -168,11 +167,30 @@ def _document_answers(
         answer = _answer(status, status_problems, headers)
         if str(status) in answers:  # the 503 of health has its own schema
             answer["content"] |= answers[str(status)]["content"]
-        elif all(problem in (*OF_ANY, *OF_ANY_BODY, *OF_CALLERS) for problem in status_problems):
-            name = HTTPStatus(status).phrase.title().replace(" ", "")
-            shared[name] = answer | _answer(status, status_problems, [HEADER])
-            answer = {"$ref": f"#/components/responses/{name}"}
         answers[str(status)] = answer
+
+
+def _share_answers(paths: dict[str, Any]) -> dict[str, Any]:
+    """Replace each error status's most common answer by a reference: repeated, they would be half of the document.
+
+    Returns:
+        The answers, by their names in `components.responses`.
+    """
+    uses: dict[str, list[tuple[dict[str, Any], Any]]] = {}
+    for operation in (operation for operations in paths.values() for operation in operations.values()):
+        for status, answer in operation["responses"].items():
+            if status >= "400":
+                uses.setdefault(status, []).append((operation["responses"], answer))
+    shared = {}
+    for status, answers in sorted(uses.items()):
+        everyone = [answer for _, answer in answers]
+        common = max(everyone, key=everyone.count)
+        name = HTTPStatus(int(status)).phrase.title().replace(" ", "")
+        shared[name] = common
+        for responses, answer in answers:
+            if answer == common:
+                responses[status] = {"$ref": f"#/components/responses/{name}"}
+    return shared
 
 
 def _answer(status: int, raised: Sequence[Problem], headers: Sequence[str]) -> dict[str, Any]:
