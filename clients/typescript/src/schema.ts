@@ -7856,10 +7856,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["InsufficientBalance"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "transfer.is_reversal" | "transfer.already_reversed" | "transfer.not_reversible" | "balance.insufficient" | "balance.limit_exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "transfer.is_reversal" | "transfer.already_reversed" | "transfer.not_reversible" | "balance.limit_exceeded" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["InsufficientBalance"] & {
+                        /** @enum {string} */
+                        code: "balance.insufficient";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -8539,10 +8542,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["DepositLimit"] | components["schemas"]["ProblemDetails"]) & {
+                    "application/problem+json": (components["schemas"]["DepositLimit"] & {
                         /** @enum {string} */
-                        code: "deposit.limit_exceeded" | "provider_reference.reused" | "balance.limit_exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "deposit.limit_exceeded";
+                    }) | (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "provider_reference.reused" | "balance.limit_exceeded" | "idempotency_key.in_progress";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -8690,10 +8696,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["LimitExceeded"] | components["schemas"]["InsufficientBalance"] | components["schemas"]["ProblemDetails"]) & {
+                    "application/problem+json": (components["schemas"]["LimitExceeded"] & {
                         /** @enum {string} */
-                        code: "limit.exceeded" | "balance.insufficient" | "payout.limit_exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "limit.exceeded";
+                    }) | (components["schemas"]["InsufficientBalance"] & {
+                        /** @enum {string} */
+                        code: "balance.insufficient";
+                    }) | (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "payout.limit_exceeded" | "idempotency_key.in_progress";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -9300,10 +9312,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["LimitExceeded"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "ipo.not_editable" | "ipo.limit_reached" | "master.not_approved" | "master.suspended" | "isrc.already_offered" | "limit.exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "ipo.not_editable" | "ipo.limit_reached" | "master.not_approved" | "master.suspended" | "isrc.already_offered" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["LimitExceeded"] & {
+                        /** @enum {string} */
+                        code: "limit.exceeded";
+                    });
                 };
             };
             /** @description Unprocessable Content */
@@ -9600,10 +9615,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"] | components["schemas"]["LimitExceeded"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.sold_out" | "ipo.cap_exceeded" | "reservation.exists" | "reservation.paused" | "reservation.limit_reached" | "limit.exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.cap_exceeded" | "reservation.exists" | "reservation.paused" | "reservation.limit_reached" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["SoldOut"] & {
+                        /** @enum {string} */
+                        code: "ipo.sold_out";
+                    }) | (components["schemas"]["LimitExceeded"] & {
+                        /** @enum {string} */
+                        code: "limit.exceeded";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -9750,10 +9771,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["SoldOut"] | components["schemas"]["ChangedPrice"] | components["schemas"]["InsufficientBalance"] | components["schemas"]["LimitExceeded"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.cap_exceeded" | "reservation.not_open" | "master.suspended" | "ipo.sold_out" | "price.changed" | "balance.insufficient" | "limit.exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "ipo.not_open" | "ipo.ended" | "ipo.paused" | "ipo.cap_exceeded" | "reservation.not_open" | "master.suspended" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["SoldOut"] & {
+                        /** @enum {string} */
+                        code: "ipo.sold_out";
+                    }) | (components["schemas"]["ChangedPrice"] & {
+                        /** @enum {string} */
+                        code: "price.changed";
+                    }) | (components["schemas"]["InsufficientBalance"] & {
+                        /** @enum {string} */
+                        code: "balance.insufficient";
+                    }) | (components["schemas"]["LimitExceeded"] & {
+                        /** @enum {string} */
+                        code: "limit.exceeded";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -10208,10 +10241,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["InsufficientBalance"] | components["schemas"]["LockedUp"] | components["schemas"]["LimitExceeded"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "master.suspended" | "ipo.live" | "balance.insufficient" | "share.not_held" | "share.locked_up" | "share.listed" | "listing.limit_reached" | "limit.exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "master.suspended" | "ipo.live" | "share.not_held" | "share.listed" | "listing.limit_reached" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["InsufficientBalance"] & {
+                        /** @enum {string} */
+                        code: "balance.insufficient";
+                    }) | (components["schemas"]["LockedUp"] & {
+                        /** @enum {string} */
+                        code: "share.locked_up";
+                    }) | (components["schemas"]["LimitExceeded"] & {
+                        /** @enum {string} */
+                        code: "limit.exceeded";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -10464,10 +10506,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["ChangedPrice"] | components["schemas"]["InsufficientBalance"] | components["schemas"]["LimitExceeded"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "master.suspended" | "listing.not_open" | "listing.unavailable" | "price.changed" | "balance.insufficient" | "balance.limit_exceeded" | "limit.exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "master.suspended" | "listing.not_open" | "listing.unavailable" | "balance.limit_exceeded" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["ChangedPrice"] & {
+                        /** @enum {string} */
+                        code: "price.changed";
+                    }) | (components["schemas"]["InsufficientBalance"] & {
+                        /** @enum {string} */
+                        code: "balance.insufficient";
+                    }) | (components["schemas"]["LimitExceeded"] & {
+                        /** @enum {string} */
+                        code: "limit.exceeded";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -11594,10 +11645,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["InsufficientBalance"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "master.suspended" | "ipo.live" | "revenue.voided" | "revenue.declared" | "revenue.distributed" | "distribution.nothing" | "balance.insufficient" | "idempotency_key.in_progress";
-                    };
+                        code: "master.suspended" | "ipo.live" | "revenue.voided" | "revenue.declared" | "revenue.distributed" | "distribution.nothing" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["InsufficientBalance"] & {
+                        /** @enum {string} */
+                        code: "balance.insufficient";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -11822,10 +11876,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["ProblemDetails"] | components["schemas"]["LimitExceeded"]) & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
-                        code: "dividend.nothing_to_claim" | "balance.limit_exceeded" | "limit.exceeded" | "idempotency_key.in_progress";
-                    };
+                        code: "dividend.nothing_to_claim" | "balance.limit_exceeded" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["LimitExceeded"] & {
+                        /** @enum {string} */
+                        code: "limit.exceeded";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];
@@ -12445,10 +12502,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": (components["schemas"]["StatementStatusConflict"] | components["schemas"]["SuspectedDuplicates"]) & {
+                    "application/problem+json": (components["schemas"]["StatementStatusConflict"] & {
                         /** @enum {string} */
-                        code: "statement.not_imported" | "statement.suspected_duplicate";
-                    };
+                        code: "statement.not_imported";
+                    }) | (components["schemas"]["SuspectedDuplicates"] & {
+                        /** @enum {string} */
+                        code: "statement.suspected_duplicate";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];

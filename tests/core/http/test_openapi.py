@@ -135,6 +135,28 @@ def test_problem_with_extensions_has_its_own_schema() -> None:
     assert whole["components"]["examples"]["thing.sold_out"]["value"]["left"] == 0
 
 
+def test_code_of_a_problem_tells_its_members() -> None:
+    router = APIRouter()
+
+    @router.get("/things")
+    @raises(
+        Problem(402, "thing.sold_out", "None is left", model=SoldOut, left=0),
+        Problem(402, "thing.unpaid", "It isn't paid"),
+    )
+    async def list_things() -> None: ...
+
+    answer = document(router)["paths"]["/things"]["get"]["responses"]["402"]
+    schemas = answer["content"]["application/problem+json"]["schema"]["oneOf"]
+
+    assert [
+        (model["$ref"].rpartition("/")[2], codes["properties"]["code"]["enum"])
+        for model, codes in (schema["allOf"] for schema in schemas)
+    ] == [
+        ("SoldOut", ["thing.sold_out"]),
+        ("ProblemDetails", ["thing.unpaid"]),
+    ]
+
+
 def test_headers_of_a_problem_are_documented() -> None:
     router = APIRouter()
 

@@ -195,23 +195,27 @@ def _share_answers(paths: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(status: int, raised: Sequence[Problem], headers: Sequence[str]) -> dict[str, Any]:
     problem_headers = {name for problem in raised for name, _ in problem.headers} & HEADERS.keys()
-    models = dict.fromkeys(problem.model.__name__ for problem in raised)
-    references: list[dict[str, Any]] = [{"$ref": f"#/components/schemas/{model}"} for model in models]
-    codes = {
-        "type": "object",
-        "required": ["code"],
-        "properties": {"code": {"type": "string", "enum": [problem.code for problem in raised]}},
-    }
+    schemas = [
+        _schema(model, [problem.code for problem in raised if problem.model is model])
+        for model in dict.fromkeys(problem.model for problem in raised)
+    ]
     return {
         "description": HTTPStatus(status).phrase,
         "headers": _headers([*headers, *sorted(problem_headers - set(headers))]),
         "content": {
             MEDIA_TYPE: {
-                "schema": {"allOf": [*references, codes] if len(models) == 1 else [{"anyOf": references}, codes]},
+                "schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas},
                 "examples": {problem.code: {"$ref": f"#/components/examples/{problem.code}"} for problem in raised},
             }
         },
     }
+
+
+def _schema(model: type[ProblemDetails], codes: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of the problems with these codes, so that a code tells which members there are."""
+    code = {"type": "string", "enum": list(codes)}
+    properties = {"type": "object", "required": ["code"], "properties": {"code": code}}
+    return {"allOf": [{"$ref": f"#/components/schemas/{model.__name__}"}, properties]}
 
 
 def _example(problem: Problem) -> dict[str, Any]:
