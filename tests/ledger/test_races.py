@@ -195,14 +195,17 @@ def test_deadlock_is_retried_and_counted(ledger_url: str) -> None:
         is_first_try = {ana: True, ben: True}
 
         def crossing(first: AccountRef, second: AccountRef) -> Step:
-            """Two transfers in one transaction are locked in the order in which they are posted."""
+            """Two transfers in one transaction are locked in the order in which they are posted.
+
+            To accounts of nobody else: stripes of a provider's account may be the same, and be waited for.
+            """
 
             async def work(transaction: Transaction) -> None:
-                await paying(first, 1)(transaction)
+                await post_in(transaction, (first, -1), (available(uuid4()), 1))
                 if is_first_try[first]:
                     is_first_try[first] = False
                     await both_hold_one.wait()
-                await paying(second, 1)(transaction)
+                await post_in(transaction, (second, -1), (available(uuid4()), 1))
 
             return work
 

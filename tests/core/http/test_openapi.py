@@ -84,10 +84,29 @@ def test_route_with_body_documents_body_problems() -> None:
 
     assert answers.keys() == {"200", "400", "403", "408", "413", "415", "422", "429", "500", "503"}
     assert codes(answers["422"]) == ["request.invalid"]
+    assert codes(answers["413"]) == ["request.too_large"]
     assert "HTTPValidationError" not in whole["components"]["schemas"]
-    shared = whole["components"]["responses"]
-    assert answers["413"] == {"$ref": "#/components/responses/ContentTooLarge"}
-    assert codes(shared["ContentTooLarge"]) == ["request.too_large"]
+
+
+def test_most_common_answer_of_a_status_is_shared() -> None:
+    router = APIRouter()
+
+    @router.get("/late", dependencies=[Depends(on_time)])
+    async def list_late() -> None: ...
+
+    @router.get("/later", dependencies=[Depends(on_time)])
+    async def list_later() -> None: ...
+
+    @router.get("/taken")
+    @raises(TAKEN)
+    async def list_taken() -> None: ...
+
+    whole = document(router)
+    conflicts = {path: item["get"]["responses"]["409"] for path, item in whole["paths"].items()}
+
+    assert conflicts["/late"] == conflicts["/later"] == {"$ref": "#/components/responses/Conflict"}
+    assert codes(whole["components"]["responses"]["Conflict"]) == ["thing.late"]
+    assert codes(conflicts["/taken"]) == ["thing.taken"]
 
 
 def test_route_with_parameter_documents_422() -> None:

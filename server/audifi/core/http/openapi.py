@@ -185,6 +185,8 @@ def _share_answers(paths: dict[str, Any]) -> dict[str, Any]:
     for status, answers in sorted(uses.items()):
         everyone = [answer for _, answer in answers]
         common = max(everyone, key=everyone.count)
+        if everyone.count(common) == 1:
+            continue
         name = HTTPStatus(int(status)).phrase.title().replace(" ", "")
         shared[name] = common
         for responses, answer in answers:
