@@ -135,7 +135,7 @@ def settings_for(url: str, **settings: Any) -> DatabaseSettings:
 def create_database(server: Postgres, template: str = "template0") -> str:
     """Create a database and return its URL."""
     name = f"test_{uuid4().hex}"
-    execute(server.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
+    execute(server.url(), f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     return server.url(name)
 
 
