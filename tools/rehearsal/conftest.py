@@ -24,6 +24,7 @@ from tools.rehearsal.writes import Write, lost_writes, read_lines, writes_in
 FOLDER = ROOT / ".data" / "rehearsal"
 # High only where the case tests traffic: the simulated machines and the runner share two cores.
 STEADY_REQUESTS_A_SECOND, HEAVY_REQUESTS_A_SECOND = 40, 200
+HEAVY_OUTSTANDING = 50  # the heavy traffic is as much as a busy machine can serve
 ACCOUNTS = 16  # each sends one write at a time
 PROGRAMS = "haproxy docker-registry skopeo".split()
 ADVICE = "apt-get install --no-install-recommends buildah debootstrap haproxy docker-registry skopeo"
@@ -157,17 +158,20 @@ def heavy_traffic(
     """
     more = HEAVY_REQUESTS_A_SECOND - STEADY_REQUESTS_A_SECOND
     file = FOLDER / f"requests-more-{len(list(FOLDER.glob('requests-*'))) + 1}.jsonl"
-    return lambda: sending(rehearsal, sendgrid_stand_in, more, file)
+    return lambda: sending(rehearsal, sendgrid_stand_in, more, file, outstanding=HEAVY_OUTSTANDING)
 
 
 @contextmanager
-def sending(rehearsal: Rehearsal, sendgrid_stand_in: SendGrid, rate: float, file: Path) -> Iterator[Traffic]:
+def sending(
+    rehearsal: Rehearsal, sendgrid_stand_in: SendGrid, rate: float, file: Path, *, outstanding: int | None = None
+) -> Iterator[Traffic]:
     clients = sign_in(rehearsal, sendgrid_stand_in, ACCOUNTS)
     with traffic.running(
         f"https://{PRODUCTION}.fly.dev",
         file,
         [client.tokens["refresh_token"] for client in clients],
         rate=rate,
+        outstanding=outstanding,
         connect=f"127.0.0.1:{rehearsal.fly.edge.port}",
         ca=rehearsal.fly.edge.ca_file,
     ):

@@ -4,7 +4,8 @@
         --refresh-token art1_… --refresh-token art1_… --rate 300 --connect 127.0.0.1:8443 --ca ca.pem
 
 Of nine requests, six get health, two read an account, and one changes it. The load is an open loop: requests start on
-time however slow earlier answers are. Nothing is retried. The file has one JSON object per request:
+time however slow earlier answers are. With `--outstanding`, what is due while so many wait is left out, so that a busy
+machine isn't overloaded. Nothing is retried. The file has one JSON object per request:
 
     start    Unix time at which the request was due
     seconds  duration until the complete answer, or the failure
@@ -82,6 +83,8 @@ class Traffic:
     kept: ClientSession
     single: ClientSession
     """Closes each connection after one request."""
+    outstanding: int | None = None
+    """Leave out what is due while so many requests wait for an answer."""
     sent: Counter[str] = field(default_factory=Counter)
     """Number of requests by result: `good`, or a status."""
 
@@ -102,6 +105,8 @@ class Traffic:
                 await asyncio.sleep(wait)
             if stop.is_set():
                 break
+            if self.outstanding is not None and len(self._outstanding) >= self.outstanding:
+                continue
             line: dict[str, Any] = {"start": wall + due, "kind": KINDS[number % len(KINDS)]}
             if len(self._outstanding) < MOST_OUTSTANDING:
                 self._begin(self._send(number, began + due, line))
@@ -262,7 +267,14 @@ async def run(options: argparse.Namespace) -> None:
     accounts = [Account(refresh_token=token) for token in options.refresh_token]
     with options.out.open("w", buffering=1) as out:
         async with sessions(options.connect, options.ca) as (kept, single):
-            traffic = Traffic(url=options.url.rstrip("/"), accounts=accounts, out=out, kept=kept, single=single)
+            traffic = Traffic(
+                url=options.url.rstrip("/"),
+                accounts=accounts,
+                out=out,
+                kept=kept,
+                single=single,
+                outstanding=options.outstanding,
+            )
             await traffic.sign_in()
             await traffic.send_until(stop, options.rate)
     failed = {status: number for status, number in traffic.sent.items() if status != "good"}
@@ -279,6 +291,7 @@ def main() -> None:
         action="append",
         help="refresh token of an account (repeatable); it is consumed",
     )
+    parser.add_argument("--outstanding", type=int, help="leave out requests while so many wait (default: none)")
     parser.add_argument("--rate", type=float, default=300, help="requests per second (%(default)s)")
     parser.add_argument(
         "--connect", help="connect to HOST:PORT instead of the host of --url, or through the proxy http://HOST:PORT"
@@ -297,12 +310,14 @@ def running(
     refresh_tokens: Sequence[str],
     *,
     rate: float = 300,
+    outstanding: int | None = None,
     connect: str | None = None,
     ca: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run this program as a process while the block runs. The block starts after the first recorded request."""
     command = [sys.executable, "-m", "tools.rehearsal.traffic", f"--url={url}", f"--out={out}", f"--rate={rate}"]
     command += [f"--refresh-token={each}" for each in refresh_tokens]
+    command += [f"--outstanding={outstanding}"] if outstanding else []
     command += [f"--connect={connect}"] if connect else []
     command += [f"--ca={ca}"] if ca else []
     out.unlink(missing_ok=True)

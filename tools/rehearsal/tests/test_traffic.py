@@ -1,6 +1,7 @@
 """The rehearsal's traffic against the app over HTTP."""
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from dev.postgres import Postgres
 from tests.support import api, app, databases, sendgrid
 from tests.support.clients import Client, asking
+from tests.support.waiting import wait_until
 from tools.rehearsal import traffic
 from tools.rehearsal.report import figures
 from tools.rehearsal.writes import Write, lost_writes, read_lines, writes_in
@@ -166,6 +168,32 @@ def test_killed_server_causes_failures_and_no_retries(
     assert result.longest_gap >= min(last, killed + 0.4) - max(last_good, killed - 0.2) - 0.001
     assert last_good < killed + 0.1
     assert lost_writes(migrated_database_url, writes_in(out)) == []
+
+
+def test_busy_server_is_left_out_and_not_overloaded(
+    migrated_database_url: str, mails: sendgrid.SendGrid, tmp_path: Path
+) -> None:
+    out = tmp_path / "requests.jsonl"
+    settings = {
+        "DATABASE_URL": migrated_database_url,
+        "SENDGRID_API_KEY": "SG.the-key-of-the-tests",
+        "SENDGRID_API_URL": mails.url,
+    }
+    with (
+        api.running(tmp_path, **settings) as server,
+        signed_in(server.url, mails) as tokens,
+        traffic.running(server.url, out, tokens, rate=RATE, outstanding=5),
+    ):
+        server.process.send_signal(signal.SIGSTOP)
+        frozen = time.time()
+        time.sleep(1)
+        server.process.send_signal(signal.SIGCONT)
+        resumed = time.time()
+        wait_until(lambda: any(line["start"] > resumed for line in read_lines(out)))
+
+    lines = read_lines(out)
+    assert {line["status"] for line in lines} == {200}
+    assert len([line for line in lines if frozen < line["start"] < resumed]) <= 5
 
 
 def forget(database_url: str, write: Write) -> None:

@@ -164,7 +164,9 @@ def _document_answers(
             answer["description"] = "Done."
     for status in sorted({problem.status for problem in raised}):
         status_problems = list({problem.code: problem for problem in raised if problem.status == status}.values())
-        answer = _answer(status, status_problems, headers)
+        # The server raises these before it counts a request.
+        is_early = all(problem in (*OF_ANY, *OF_ANY_BODY, *OF_CALLERS) for problem in status_problems)
+        answer = _answer(status, status_problems, [HEADER] if is_early else headers)
         if str(status) in answers:  # the 503 of health has its own schema
             answer["content"] |= answers[str(status)]["content"]
         answers[str(status)] = answer
