@@ -12,7 +12,7 @@ import sys
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from dev.defaults import DATA, secret, set_defaults
+from dev.defaults import DATA, ROOT, secret, set_defaults
 
 if TYPE_CHECKING:
     from dev.postgres import Postgres
@@ -65,6 +65,13 @@ def start_services(stack: ExitStack) -> tuple[dict[str, str], dict[int, str]]:
             storage = stack.enter_context(files.running(DATA / "files", key_id="audifi", secret=secret("FILES_SECRET")))
             variables |= storage.variables
             names[storage.process.pid] = "SeaweedFS"
+        if os.environ.get("PAYMENTS") == "stand_in":
+            from dev import stripe  # noqa: PLC0415 - while the server imports, too
+
+            port = os.environ.get("PORT", "8080")
+            process, settings = stack.enter_context(stripe.running(ROOT, DATA / "stripe.log", server_port=port))
+            variables |= settings
+            names[process.pid] = "the stand-in of Stripe"
     except (postgres.PostgresError, files.FilesError) as error:
         sys.exit(f"make run: {error}")
     return variables, names

@@ -15,6 +15,10 @@ ARROWS: set[tuple[str, str]] = {
     ("ipos", "compliance"),
     ("ipos", "ledger"),
     ("ipos", "masters"),
+    ("payments", "funding"),
+    ("payments", "ledger"),
+    ("ipos", "subscriptions"),
+    ("masters", "subscriptions"),
     ("resale", "compliance"),
     ("resale", "dividends"),
     ("resale", "ipos"),
@@ -24,6 +28,8 @@ ARROWS: set[tuple[str, str]] = {
     ("royalties", "ipos"),
     ("royalties", "ledger"),
     ("royalties", "masters"),
+    ("subscriptions", "ledger"),
+    ("subscriptions", "payments"),
 }
 """(importer, imported) of two features, as their specification names them."""
 

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from audifi.models import Base
+from tests.payments import shops
 from tests.support import app as apps
 from tests.support import databases, statements
 from tests.support.api import ROOT
@@ -24,6 +25,7 @@ from tests.support.clients import Browser, Client
 from tests.support.feature import feature_fixtures
 from tests.support.sendgrid import SendGrid
 from tests.support.statements import Statement
+from tools.stripe_stand_in import server as stand_ins
 
 # One worker: each other one would make the database again.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans"), pytest.mark.timeout(900)]
@@ -31,11 +33,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans"), pytest.mark.ti
 READ_WHOLE = {
     "compliance_rules": "has one row per action, and there are six",
     "withholding_rates": "has one row per country",
+    "plan_prices": "has one row per plan, interval and currency, and those that were sold before",
+    "provider_cursors": "has one row per list of Stripe's that is read",
     "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",
 }
 """Tables that may be scanned, and why."""
 READ_ALL = {
     "GROUP BY ledger_assets.code": "GET /ledger/proof adds up all accounts, for admins",
+    "AS count FROM subscriptions": "the live subscriptions by plan and status, each minute",
+    "AS submitted FROM ledger_accounts": "what is with Stripe, and the open payouts, by an index that has only those",
+    "FROM payouts WHERE status IN ('requested', 'submitted') AND payouts.provider": "open payouts, by the same index",
+    "FROM provider_events ORDER BY": "GET /payments/events, for admins: its limit ends the scan",
     "AS since FROM payouts": "the ages of open payouts, by an index that has only those",
 }
 """Parts of statements that read whole tables on purpose, and why."""
@@ -199,7 +207,11 @@ def sent(url: str, shared_sendgrid: SendGrid, storage: Mapping[str, str], succee
 
     settings: dict[str, Any] = {name.lower(): value for name, value in storage.items()}
     settings["retention_times"] = "* * * * * */2"  # every 2 s
-    with apps.running(url, sendgrid_url=shared_sendgrid.url, **settings) as app:
+    settings["master_review"] = True  # as in production
+    with (
+        stand_ins.running(start=None) as stand_in,
+        apps.running(url, sendgrid_url=shared_sendgrid.url, **settings, **shops.settings_for(stand_in.url)) as app,
+    ):
         app.http.event_hooks["response"].append(note)
         use_everything(app, shared_sendgrid)
         for feature in feature_fixtures():

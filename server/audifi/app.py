@@ -20,9 +20,12 @@ from audifi.health.router import PATH as HEALTH_PATH
 from audifi.ipos.feature import FEATURE as IPOS
 from audifi.ledger.feature import FEATURE as LEDGER
 from audifi.masters.feature import FEATURE as MASTERS
+from audifi.payments.feature import FEATURE as PAYMENTS
+from audifi.payments.webhook_router import WEBHOOK_PATHS
 from audifi.resale.feature import FEATURE as RESALE
 from audifi.royalties.feature import FEATURE as ROYALTIES
 from audifi.services import RETENTION_TIMES, Services, running
+from audifi.subscriptions.feature import FEATURE as SUBSCRIPTIONS
 
 # The first route that matches a path answers it: /masters/holdings before /masters/{master_id}.
 FEATURES: tuple[Feature, ...] = (
@@ -32,9 +35,11 @@ FEATURES: tuple[Feature, ...] = (
     LEDGER,
     COMPLIANCE,
     FUNDING,
+    PAYMENTS,
     IPOS,
     RESALE,
     MASTERS,
+    SUBSCRIPTIONS,
     DIVIDENDS,
     ROYALTIES,
 )
@@ -75,6 +80,7 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         request_limiter=services.request_limiter,
         concurrency_limit=services.concurrency_limit,
         unlimited_paths=frozenset({HEALTH_PATH}),
+        uncounted_paths=WEBHOOK_PATHS,
         metrics=services.metrics,
         report=services.error_reporter,
         tracer=services.tracer,

@@ -34,7 +34,11 @@ from audifi.core.telemetry.error_reporting import ErrorReporter
 from audifi.core.telemetry.metrics import Metrics
 from audifi.emails.models import EMAIL_EVENT_NAMES
 from audifi.emails.records import AddressHashes, RecordingSender
+from audifi.funding.providers import DevelopmentProvider, PayoutProvider
 from audifi.health.probe import DatabaseProbe
+from audifi.payments.client import Stripe
+from audifi.payments.payouts import StripePayouts
+from audifi.payments.syncs import SyncKinds
 
 if TYPE_CHECKING:
     from audifi.core.telemetry.tracing import Tracer
@@ -63,6 +67,11 @@ class Services:
     tracer: "Tracer | None"
     email_sender: EmailSender
     files: FileStore
+    stripe: Stripe
+    syncs: SyncKinds
+    """What is kept in step with Stripe: `Feature.syncs` of all features."""
+    payout_provider: PayoutProvider | None
+    """Sends payouts; None: operators do."""
     keys: Keys
     cursors: CursorCodec
     revoked_sessions: RevokedSessions
@@ -98,6 +107,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
     for pool in (*database.pools, *background_database.pools):
         metrics.add_pool(pool)
     counter_keys = CounterKeys(settings.jwt_secret)
+    stripe = Stripe(settings, on_call=metrics.record_provider_call)
     return Services(
         settings=settings,
         clock=clock,
@@ -123,6 +133,9 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
             clock=clock,
         ),
         files=create_file_store(settings),
+        stripe=stripe,
+        syncs=SyncKinds(),
+        payout_provider=_create_payout_provider(settings, stripe, background_database, clock),
         keys=Keys(settings),
         cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(background_database, clock),
@@ -143,6 +156,7 @@ async def running(
         retention_times: when that happens, in UTC (crontab(5)).
     """
     for feature in features:
+        services.syncs.register(feature.syncs)
         for job_type in feature.jobs(services):
             services.jobs.register(_with_spans(job_type, services.tracer))
     services.metrics.expect_jobs(services.jobs.job_types)
@@ -179,6 +193,7 @@ async def running(
         await services.jobs.stop()
     await services.email_sender.close()
     await services.files.close()
+    await services.stripe.close()
     flushing = asyncio.gather(
         asyncio.to_thread(services.error_reporter.close), *([services.tracer.close()] if services.tracer else [])
     )
@@ -196,6 +211,14 @@ def create_file_store(settings: Settings) -> FileStore:
         key_id=settings.files_key_id.get_secret_value(),
         secret=settings.files_secret.get_secret_value(),
     )
+
+
+def _create_payout_provider(
+    settings: Settings, stripe: Stripe, database: Database, clock: Clock
+) -> PayoutProvider | None:
+    if stripe.is_configured:
+        return StripePayouts(stripe, database, clock, recent_days=settings.deposit_payout_days)
+    return DevelopmentProvider() if settings.funding == "development" else None
 
 
 def _create_cursor_codec(settings: Settings) -> CursorCodec:

@@ -16,6 +16,8 @@ INSERT INTO deposits (id, user_id, provider, provider_ref, currency, amount, sta
 INSERT INTO deposits (id, user_id, provider, provider_ref, currency, amount, status, created_at)
     SELECT gen_random_uuid(), '{ADMIN}', 'operator', 'admin ' || n, 'USD', 2500, 'failed', now()
     FROM generate_series(1, 2000) AS n;
+INSERT INTO payout_accounts (user_id, provider_id, country, payouts_enabled, requirements_due, synced_at)
+    VALUES ('{ADMIN}', 'acct_of_funding', 'DE', true, '{{}}', now());
 SELECT ledger_post_v1(gen_random_uuid(), 'funding', 'adjustment',
     ARRAY['user/{ADMIN}/available/USD/0', 'provider//external/USD/*'], ARRAY[10000000, -10000000], now());
 INSERT INTO ledger_holds (id, account_id, amount, key, purpose, expires_at, created_at)

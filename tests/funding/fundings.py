@@ -82,7 +82,7 @@ def disputing(deposit: DepositRow, status: DisputeStatus, amount: int, reference
 def requesting(user_id: UUID, amount: int, currency: str = "USD") -> Step:
     async def step(transaction: Transaction) -> PayoutRow:
         return await payouts.request(
-            transaction, user_id=user_id, provider="operator", currency=currency, amount=amount, now=NOW
+            transaction, user_id=user_id, provider=None, currency=currency, amount=amount, now=NOW
         )
 
     return step

@@ -9,14 +9,14 @@ import pytest
 from audifi.core.db.database import Database
 from audifi.funding.jobs import process_payouts
 from audifi.funding.payouts import PayoutRow
-from audifi.funding.providers import Answer
+from audifi.funding.providers import Answer, DevelopmentProvider
 from tests.funding.fundings import balances, depositing, failing, funded, receipt, requesting, violations
 from tests.ledger.ledgers import NOW
 from tests.support import databases
 from tests.support.kills import LAST, KilledError, killed
 
 
-class Bank:
+class Bank(DevelopmentProvider):
     """The world outside: it keeps what it was sent when the server dies."""
 
     def __init__(self, status: Literal["paid", "failed"], *, dies: bool = False) -> None:

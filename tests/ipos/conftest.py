@@ -1,6 +1,7 @@
 import pytest
 
 from tests.ipos.offerings import Offering, approved_master
+from tests.subscriptions.accounts import with_plan
 from tests.support.app import App
 from tests.support.clients import Client
 from tests.support.sendgrid import SendGrid
@@ -8,6 +9,6 @@ from tests.support.sendgrid import SendGrid
 
 @pytest.fixture
 def offering(app: App, client: Client, sendgrid: SendGrid) -> Offering:
-    """An approved master of a signed-in artist."""
-    artist = client.sign_in()
+    """An approved master of a signed-in artist, whose plan has royalties of the artist's own."""
+    artist = with_plan(app.database_url, client.sign_in())
     return Offering(app=app, sendgrid=sendgrid, artist=artist, master_id=approved_master(app, artist))

@@ -5,6 +5,7 @@ import pytest
 
 from dev.postgres import Postgres
 from tests.masters.requests import make_admin
+from tests.subscriptions.accounts import with_plan
 from tests.support import app as apps
 from tests.support import databases
 from tests.support.app import App
@@ -22,8 +23,9 @@ def shared_app(postgres_server: Postgres, shared_sendgrid: SendGrid, storage: Ma
 
 
 @pytest.fixture
-def artist(client: Client) -> Client:
-    return client.sign_in()
+def artist(app: App, client: Client) -> Client:
+    """An artist whose plan has no limit of masters."""
+    return with_plan(app.database_url, client.sign_in())
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 from tests.masters import samples
 from tests.masters.requests import archive, change, confirm, create, read, register, review, submit
 from tests.masters.sending import begin, unique, upload
+from tests.subscriptions.fixtures import grant
 from tests.support.clients import Client
 from tests.support.feature import FeatureFixtures
 
@@ -41,6 +42,7 @@ BACKGROUND = (
 
 def use(client: Client) -> None:
     """Call each operation once, as an admin who registers masters."""
+    grant(client)
     master_id = register(client, tracks=[{"title": "A", "isrc": "USRC17607839", "iswc": None}])
     register(client)
     change(client, master_id, title="Another", collaborators=[])

@@ -23,6 +23,7 @@ from audifi.ledger.jobs import expire_holds
 from audifi.resale import service
 from audifi.resale.queries import SALE, SaleRow
 from tests.ipos.offerings import insert_funded_users, insert_master
+from tests.subscriptions.accounts import give_plan
 from tests.support import databases
 
 MONEY = 3000
@@ -66,6 +67,7 @@ class ResaleMachine(RuleBasedStateMachine):
     )
     def complete(self, royalty: Any, fee: int, to_holders: int) -> None:
         self.artist, *self.users = insert_funded_users(self.url, 5, MONEY)
+        give_plan(self.url, self.artist)
         self.master_id = insert_master(self.url, self.artist)
         opens_at = self.now + timedelta(minutes=1)
         terms = IpoTerms(

@@ -21,6 +21,8 @@ def create_account(world: World, call: Call) -> Object:
     if params.text("type") != "express":
         raise invalid("The stand-in models accounts of the type express.", param="type")
     id_ = world.new_id("acct", 16)
+    schedule = params.sub("settings").sub("payouts").sub("schedule")
+    interval = schedule.choice("interval", "manual daily", "daily")
     wanted = [name for name in ("transfers", "card_payments") if params.sub("capabilities").sub(name).flag("requested")]
     fields = {
         "business_type": params.text("business_type"),
@@ -34,6 +36,7 @@ def create_account(world: World, call: Call) -> Object:
         "metadata": params.metadata(),
         "payouts_enabled": False,
         "requirements": requirements(NEEDED),
+        "settings": {"payouts": {"schedule": {"interval": interval}}},
         "tos_acceptance": {"date": None},
         "type": "express",
     }
@@ -169,7 +172,8 @@ def create_transfer(world: World, call: Call) -> Object:
 def _pay_out_automatically(world: World, account: Object, currency: str) -> None:
     """https://docs.stripe.com/connect/manage-payout-schedule: daily."""
     amount = balance.total(world, account["id"], "available", currency)
-    if world.settings.automatic_payouts and account["payouts_enabled"] and amount > 0:
+    by_hand = account["settings"]["payouts"]["schedule"]["interval"] == "manual"
+    if world.settings.automatic_payouts and not by_hand and account["payouts_enabled"] and amount > 0:
         new_payout(world, amount, currency, account=account["id"], automatic=True)
 
 
@@ -292,7 +296,7 @@ ROUTES = [
         "/v1/accounts",
         create_account,
         "type country email business_type capabilities.transfers.requested capabilities.card_payments.requested "
-        "metadata.* metadata",
+        "settings.payouts.schedule.interval metadata.* metadata",
     ),
     Route("GET", "/v1/accounts/{id}", show_account),
     simple_list("account", "/v1/accounts"),

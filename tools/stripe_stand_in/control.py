@@ -11,7 +11,7 @@ from starlette.routing import Route
 from tools.stripe_stand_in import checkout, connect, disputes, portal, refunds
 from tools.stripe_stand_in.errors import StripeError, invalid
 from tools.stripe_stand_in.faults import Fault, Faults
-from tools.stripe_stand_in.webhooks import Delivery, Webhooks
+from tools.stripe_stand_in.webhooks import Delivery, Endpoint, Webhooks
 from tools.stripe_stand_in.world import Object, World
 
 
@@ -35,6 +35,11 @@ class Commands:
                 raise TypeError(name)
             setattr(self._world.settings, name, value)
         return asdict(self._world.settings)
+
+    def add_endpoint(self, *, id: str, url: str, secret: str, connect: bool = False) -> Object:  # noqa: A002 - a field's name
+        """Send events to another webhook endpoint, too."""
+        self._webhooks.endpoints.append(Endpoint(id=id, url=url, secret=secret, connect=connect))
+        return {}
 
     def fail(self, **fault: Any) -> Object:
         """Let the next requests fail: the fields of `faults.Fault`."""

@@ -514,6 +514,218 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/payments/checkout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open a page to deposit money
+         * @description Return a page of Stripe's on which the amount is paid. The balance has it once the payment has arrived.
+         *
+         *     At most 20,000.00 a day, and 5 open pages. A retry with the same key returns the same page.
+         */
+        post: operations["createDepositCheckout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/checkouts/{checkout_id}/sync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask what became of a checkout
+         * @description Ask Stripe, and write what it answers, as an event would: for the page that Stripe leads back to.
+         *
+         *     So nobody pays twice because an event is late. It may be called any number of times.
+         */
+        post: operations["syncCheckout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/portal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open the page of cards and receipts
+         * @description Return a page of Stripe's on which the account changes its cards, pays open invoices and sees receipts.
+         */
+        post: operations["openPortal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/deposits/{deposit_id}/refund": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refund a deposit
+         * @description Give a deposit, or a part of it, back to the card, within 90 days. The amount is held until the bank has it.
+         *
+         *     With a reason, an admin refunds another account's.
+         */
+        post: operations["refundDeposit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/connect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the payout account
+         * @description Return what Stripe says of it, now.
+         */
+        get: operations["getPayoutAccount"];
+        put?: never;
+        /**
+         * Open the page of the payout account
+         * @description Return a page of Stripe's that asks for what payouts need: the person's name and bank. Good for minutes, once.
+         *
+         *     `GET` says whether something is missing.
+         */
+        post: operations["openOnboarding"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/webhooks/stripe": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Receive events of the platform's account
+         * @description For Stripe alone. An event says which object to look at; nothing else of it is read. Known events are ignored.
+         */
+        post: operations["receiveStripeEvent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/webhooks/stripe-connect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Receive events of connected accounts
+         * @description For Stripe alone: events about the accounts to which payouts go.
+         */
+        post: operations["receiveConnectEvent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List payments
+         * @description Return the account's deposits, refunds, disputes and payouts, newest first.
+         */
+        get: operations["listHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List events of the payment provider
+         * @description Return the events that arrived, newest first, for admins. A failed one is tried again every 15 minutes.
+         */
+        get: operations["listEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/reconciliation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare the ledger with the payment provider
+         * @description Return what Stripe holds and what it should, in each currency, for admins. Fees are booked each night.
+         */
+        get: operations["getReconciliation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/masters/holdings": {
         parameters: {
             query?: never;
@@ -1244,6 +1456,183 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/payments/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the plans
+         * @description Return what can be bought, what it costs and what it contains. It may be cached for five minutes.
+         */
+        get: operations["listPlans"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/plans/{plan_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a plan
+         * @description Return what a plan costs and contains. It may be cached for five minutes.
+         */
+        get: operations["getPlan"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/subscription": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the account's subscription
+         * @description Return the plan in force, and the newest subscription. An account without one has the plan FREE.
+         */
+        get: operations["getSubscription"];
+        put?: never;
+        /**
+         * Subscribe to a plan
+         * @description Return a page of Stripe's on which the plan is bought. An account's first PRO begins with a trial of 14 days.
+         *
+         *     While a page for the same plan is open, it is returned; one for another plan ends. When the person comes back, call
+         *     `POST /payments/checkouts/{id}/sync`.
+         */
+        post: operations["createSubscriptionCheckout"];
+        /**
+         * Cancel the subscription
+         * @description Let the subscription end with its period, and its plan with it. Repeating it is no error.
+         */
+        delete: operations["cancelSubscription"];
+        options?: never;
+        head?: never;
+        /**
+         * Change the plan
+         * @description Change the plan or interval: up at once and only if it is paid, down at the end of the period.
+         *
+         *     An upgrade needs the amount and instant of a preview. What the account has already drops a planned change.
+         */
+        patch: operations["changeSubscription"];
+        trace?: never;
+    };
+    "/api/v1/payments/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what the account may do
+         * @description Return what the account's plan contains.
+         */
+        get: operations["getEntitlements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what the account uses
+         * @description Return how much of each limit is used. After a change to a lower plan it may be more than that allows.
+         */
+        get: operations["getUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Grant a plan
+         * @description Give an account a plan until an instant, beside what it pays for: it has the highest of them.
+         */
+        post: operations["createPlanGrant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/subscription/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preview a change of plan
+         * @description Return what the change costs now, and when it happens. Good for 10 minutes.
+         */
+        get: operations["previewSubscriptionChange"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/subscription/reactivate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a cancellation back
+         * @description Let a canceled subscription renew again, before its period has ended.
+         */
+        post: operations["reactivateSubscription"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/dividends/revenue": {
         parameters: {
             query?: never;
@@ -1930,6 +2319,84 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * ChangePreview
+         * @description What a change of plan or interval costs.
+         */
+        ChangePreview: {
+            /**
+             * Effect
+             * @description `now` for a higher plan, or a year in place of a month; `none`: it is what the account has.
+             * @example now
+             * @enum {string}
+             */
+            effect: "none" | "now" | "at_period_end";
+            /**
+             * Amount Due
+             * @description What is charged now, in base units, with tax; Stripe has computed it.
+             * @example 8512
+             */
+            amount_due: number;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Unit Amount
+             * @description The price from then on, for one interval, without tax.
+             * @example 2900
+             */
+            unit_amount: number;
+            /**
+             * Proration At
+             * Format: date-time
+             * @description The instant for which it was computed. Send it with the change.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            proration_at: string;
+            /**
+             * Effective At
+             * Format: date-time
+             * @description When the change happens.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            effective_at: string;
+        };
+        /**
+         * Checkout
+         * @description A page on which an account pays.
+         */
+        Checkout: {
+            /**
+             * Checkout Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            checkout_id: string;
+            /**
+             * @description `complete`: the page was used; the balance says whether money has arrived. `expired` and `failed`:
+             *     nothing was charged.
+             * @example open
+             */
+            status: components["schemas"]["CheckoutStatus"];
+            /**
+             * Url
+             * @description The page; null once it can't be used any more.
+             */
+            url: string | null;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description Time at which the page ends.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            expires_at: string;
+        };
+        /** @enum {string} */
+        CheckoutStatus: "creating" | "open" | "complete" | "expired" | "failed";
+        /**
          * Claim
          * @description A claim that was paid.
          */
@@ -2203,6 +2670,42 @@ export interface components {
              */
             territory?: string | null;
         };
+        /**
+         * Comparison
+         * @description What Stripe holds of a currency.
+         */
+        Comparison: {
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Ledger
+             * @description What the ledger says is with Stripe, in base units.
+             * @example -2500
+             */
+            ledger: number;
+            /**
+             * In Transit
+             * @description Of it, payouts that were sent and haven't been paid yet.
+             * @example -2500
+             */
+            in_transit: number;
+            /**
+             * Provider
+             * @description What Stripe says it holds, available and pending.
+             * @example -2500
+             */
+            provider: number;
+            /**
+             * Difference
+             * @description What Stripe has more than the ledger says.
+             * @example -2500
+             */
+            difference: number;
+        };
         /** @enum {string} */
         Decision: "import" | "discard";
         /** @enum {string} */
@@ -2269,6 +2772,36 @@ export interface components {
              * @example 2026-01-31T12:00:00.123456Z
              */
             created_at: string;
+        };
+        /**
+         * DepositCheckout
+         * @description Money that an account wants to put into its balance.
+         */
+        DepositCheckout: {
+            /**
+             * Amount
+             * @description In base units; 5 to 10,000 units of the currency.
+             * @example 2500
+             */
+            amount: number;
+            /**
+             * Currency
+             * @description One of the platform's currencies.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Success Path
+             * @description Where the page leads back to after the payment: a path of the frontend. `checkout` is added to its query.
+             * @example /studio
+             */
+            success_path: string;
+            /**
+             * Cancel Path
+             * @description The same, where the person goes back without paying.
+             * @example /studio
+             */
+            cancel_path: string;
         };
         /**
          * DepositCreate
@@ -2492,6 +3025,28 @@ export interface components {
             claims: number;
         };
         /**
+         * Entitlements
+         * @description What a plan contains.
+         */
+        Entitlements: {
+            /**
+             * @description The plan.
+             * @example PRO
+             */
+            plan: components["schemas"]["PlanName"];
+            /** @description How much it allows. */
+            limits: components["schemas"]["Limits"];
+            /**
+             * Features
+             * @description What it can do, in alphabetical order.
+             * @example [
+             *       "royalty_terms",
+             *       "hd"
+             *     ]
+             */
+            features: components["schemas"]["PlanFeature"][];
+        };
+        /**
          * Entry
          * @description A change of an account's balance.
          */
@@ -2639,23 +3194,8 @@ export interface components {
         };
         /** @enum {string} */
         EventName: "user.created" | "user.updated" | "user.deleted" | "user.role_changed" | "user.suspended" | "user.restored" | "session.created" | "session.revoked" | "sign_in.refused" | "code.exhausted" | "refresh_token.reused";
-        /**
-         * EventPage
-         * @description Events, newest first.
-         */
-        EventPage: {
-            /**
-             * Data
-             * @description The items of this page.
-             */
-            data: components["schemas"]["Event"][];
-            /**
-             * Next Cursor
-             * @description The `cursor` of the next page; null at the end.
-             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
-             */
-            next_cursor: string | null;
-        };
+        /** @enum {string} */
+        EventStatus: "queued" | "done" | "ignored" | "failed";
         /**
          * Failure
          * @description Why a file wasn't imported; nothing of it was.
@@ -2773,6 +3313,82 @@ export interface components {
             flow_secret?: string;
         };
         /**
+         * Grant
+         * @description A plan that an operator gave.
+         */
+        Grant: {
+            /**
+             * Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * User Id
+             * Format: uuid
+             * @description The account.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            user_id: string;
+            /**
+             * @description What it gets.
+             * @example PRO
+             */
+            plan: components["schemas"]["PaidPlan"];
+            /**
+             * Reason
+             * @description Why.
+             * @example Paid by bank transfer, invoice 17
+             */
+            reason: string;
+            /**
+             * Starts At
+             * Format: date-time
+             * @description Since when.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             * @description Until when.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            ends_at: string;
+        };
+        /**
+         * GrantCreate
+         * @description A plan for an account.
+         */
+        GrantCreate: {
+            /**
+             * User Id
+             * Format: uuid
+             * @description The account.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            user_id: string;
+            /**
+             * @description What it gets.
+             * @example PRO
+             */
+            plan: components["schemas"]["PaidPlan"];
+            /**
+             * Ends At
+             * Format: date-time
+             * @description Until when; from now on.
+             * @example 2027-12-31T12:00:00Z
+             */
+            ends_at: string;
+            /**
+             * Reason
+             * @description Why; only operators see it.
+             * @example Booked twice, see the bank statement of 3 May
+             */
+            reason: string;
+        };
+        /**
          * Health
          * @description The state of the server.
          */
@@ -2800,6 +3416,68 @@ export interface components {
             /** @description The state of each dependency. */
             dependencies: components["schemas"]["Dependencies"];
         };
+        /**
+         * HistoryItem
+         * @description Money that came in or went out.
+         */
+        HistoryItem: {
+            /**
+             * Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * @description What it is.
+             * @example deposit
+             */
+            type: components["schemas"]["HistoryType"];
+            /**
+             * Status
+             * @description Its status; which ones there are depends on the type.
+             * @example succeeded
+             */
+            status: string;
+            /**
+             * Amount
+             * @description In base units.
+             * @example 2500
+             */
+            amount: number;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Created At
+             * Format: date-time
+             * @description Time at which it was recorded.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
+        };
+        /**
+         * HistoryPage
+         * @description Payments, newest first.
+         */
+        HistoryPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["HistoryItem"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /** @enum {string} */
+        HistoryType: "deposit" | "refund" | "dispute" | "payout";
         /**
          * Holder
          * @description An account that holds shares.
@@ -2885,6 +3563,8 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** @enum {string} */
+        Interval: "month" | "year";
         /**
          * Ipo
          * @description An offering of a master's shares.
@@ -3197,6 +3877,32 @@ export interface components {
         };
         /** @enum {string} */
         Kyc: "none" | "pending" | "verified" | "rejected";
+        /** @enum {string} */
+        LimitKey: "masters" | "studio_sessions";
+        /**
+         * Limits
+         * @description How much of something a plan allows; null for no limit of the plan.
+         */
+        Limits: {
+            /**
+             * Masters
+             * @description Masters that aren't archived.
+             * @example 1
+             */
+            masters: number | null;
+            /**
+             * Studio Sessions
+             * @description Studio sessions in a month, in UTC.
+             * @example 1
+             */
+            studio_sessions: number | null;
+            /**
+             * Decisions Per Session
+             * @description Decisions in one studio session.
+             * @example 10
+             */
+            decisions_per_session: number;
+        };
         /**
          * Line
          * @description A line of a statement.
@@ -4171,6 +4877,46 @@ export interface components {
             /** @description The bounds of the mode `tiers`. */
             tiers: components["schemas"]["TiersBounds"];
         };
+        /**
+         * Onboarding
+         * @description A page that asks for what payouts need.
+         */
+        Onboarding: {
+            /**
+             * Url
+             * @description The page. It can be opened once.
+             * @example https://checkout.stripe.com/c/pay/cs_test_a1b2
+             */
+            url: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description Time until which it can be opened.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            expires_at: string;
+        };
+        /** OnboardingOpen */
+        OnboardingOpen: {
+            /**
+             * Country
+             * @description ISO 3166-1: where the person lives and has the bank account. It can't be changed later.
+             * @example DE
+             */
+            country: string;
+            /**
+             * Return Path
+             * @description Where the page leads back to: a path of the frontend.
+             * @example /studio
+             */
+            return_path: string;
+            /**
+             * Refresh Path
+             * @description The same, where the page has expired: it asks for a new one.
+             * @example /studio
+             */
+            refresh_path: string;
+        };
         /** @enum {string} */
         OwnerKind: "user" | "platform" | "provider" | "ipo" | "master" | "pool";
         /**
@@ -4211,6 +4957,82 @@ export interface components {
              */
             transfer_id: string;
         };
+        /** @enum {string} */
+        PaidPlan: "PRO" | "ENTERPRISE";
+        /**
+         * PaidSubscription
+         * @description The newest subscription of an account.
+         */
+        PaidSubscription: {
+            /**
+             * @description What is paid for.
+             * @example PRO
+             */
+            plan: components["schemas"]["PaidPlan"];
+            /**
+             * @description Stripe's status; `unknown` is one that this version doesn't know.
+             * @example active
+             */
+            status: components["schemas"]["SubscriptionStatus"];
+            /**
+             * @description How often it is paid.
+             * @example month
+             */
+            interval: components["schemas"]["Interval"];
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Unit Amount
+             * @description For one interval, in base units, without tax.
+             * @example 2900
+             */
+            unit_amount: number;
+            /**
+             * Period Start
+             * Format: date-time
+             * @description When the period began that is or was paid last.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            period_start: string;
+            /**
+             * Period End
+             * Format: date-time
+             * @description When it ends.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            period_end: string;
+            /**
+             * Trial End
+             * @description When the trial ends or ended; null if there was none.
+             * @example 2026-12-31T12:00:00Z
+             */
+            trial_end: string | null;
+            /**
+             * Cancel At Period End
+             * @description Whether it ends then.
+             * @example false
+             */
+            cancel_at_period_end: boolean;
+            /**
+             * Past Due Since
+             * @description Since when an invoice is open; null if none is.
+             * @example 2026-12-31T12:00:00Z
+             */
+            past_due_since: string | null;
+            /** @description What it becomes; null if nothing is planned. */
+            pending: components["schemas"]["PlannedChange"] | null;
+            /**
+             * Access Until
+             * Format: date-time
+             * @description Until when its plan is in force, if nothing more is paid.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            access_until: string;
+        };
         /**
          * Part
          * @description What one party gets of a resale.
@@ -4250,6 +5072,67 @@ export interface components {
         };
         /** @enum {string} */
         Payer: "artist" | "receipt";
+        /**
+         * PaymentEvent
+         * @description An event of the payment provider. What it said isn't kept.
+         */
+        PaymentEvent: {
+            /**
+             * Event Id
+             * @description Stripe's id.
+             * @example evt_1Q2w3E4r5T6y7U8i
+             */
+            event_id: string;
+            /**
+             * Type
+             * @description Stripe's type.
+             * @example checkout.session.completed
+             */
+            type: string;
+            /**
+             * Object Id
+             * @description Stripe's id of what it is about.
+             * @example cs_test_a1b2
+             */
+            object_id: string;
+            /**
+             * Account
+             * @description Stripe's id of the connected account; null for the platform's own.
+             * @example acct_1Q2w3E4r5T6y7U8i
+             */
+            account: string | null;
+            /**
+             * @description `ignored`: nothing here follows such events.
+             * @example done
+             */
+            status: components["schemas"]["EventStatus"];
+            /**
+             * Attempts
+             * @description How often looking at the object has failed.
+             * @example 0
+             */
+            attempts: number;
+            /**
+             * Error Code
+             * @description Why it failed the last time.
+             * @example payments.provider_unavailable
+             */
+            error_code: string | null;
+            /**
+             * Created
+             * Format: date-time
+             * @description Time at Stripe.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created: string;
+            /**
+             * Received At
+             * Format: date-time
+             * @description Time at which it arrived.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            received_at: string;
+        };
         /**
          * Payout
          * @description Money that goes out.
@@ -4297,6 +5180,32 @@ export interface components {
              */
             ended_at: string | null;
         };
+        /**
+         * PayoutAccount
+         * @description Where an account's payouts go.
+         */
+        PayoutAccount: {
+            /**
+             * Country
+             * @description ISO 3166-1; null before it was opened.
+             * @example DE
+             */
+            country: string | null;
+            /**
+             * Payouts Enabled
+             * @description Whether payouts can be asked for.
+             * @example false
+             */
+            payouts_enabled: boolean;
+            /**
+             * Requirements
+             * @description What Stripe asks for; `account`: it hasn't been opened.
+             * @example [
+             *       "external_account"
+             *     ]
+             */
+            requirements: string[];
+        };
         /** PayoutCreate */
         PayoutCreate: {
             /**
@@ -4331,6 +5240,70 @@ export interface components {
         };
         /** @enum {string} */
         PayoutStatus: "requested" | "submitted" | "paid" | "failed" | "canceled";
+        /**
+         * Plan
+         * @description A plan that is sold, or the free one.
+         */
+        Plan: {
+            /**
+             * @description Its name.
+             * @example PRO
+             */
+            id: components["schemas"]["PlanName"];
+            /**
+             * Prices
+             * @description Empty if it is free, or can't be bought now.
+             */
+            prices: components["schemas"]["Price"][];
+            /** @description What it contains. */
+            entitlements: components["schemas"]["Entitlements"];
+            /**
+             * Services
+             * @description What people do for its accounts; text to show.
+             * @example [
+             *       "Support by e-mail"
+             *     ]
+             */
+            services: string[];
+        };
+        /** @enum {string} */
+        PlanFeature: "royalty_terms" | "artist_coin" | "custom_gates" | "launch_from_session" | "recording" | "hd" | "viewer_analytics" | "advanced_analytics" | "uhd" | "multi_host" | "private_sessions" | "custom_branding" | "white_label" | "api_access";
+        /**
+         * PlanList
+         * @description The plans.
+         */
+        PlanList: {
+            /**
+             * Data
+             * @description From the lowest to the highest.
+             */
+            data: components["schemas"]["Plan"][];
+        };
+        /** @enum {string} */
+        PlanName: "FREE" | "PRO" | "ENTERPRISE";
+        /**
+         * PlannedChange
+         * @description What a subscription becomes.
+         */
+        PlannedChange: {
+            /**
+             * @description The plan from then on.
+             * @example PRO
+             */
+            plan: components["schemas"]["PaidPlan"];
+            /**
+             * @description How often it is paid from then on.
+             * @example month
+             */
+            interval: components["schemas"]["Interval"];
+            /**
+             * At
+             * Format: date-time
+             * @description When.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            at: string;
+        };
         /**
          * PoolState
          * @description A master's pool in a currency.
@@ -4374,8 +5347,51 @@ export interface components {
              */
             per_share: string;
         };
+        /**
+         * Portal
+         * @description A page on which an account sees its cards and receipts. Good for 5 minutes.
+         */
+        Portal: {
+            /**
+             * Url
+             * @example https://checkout.stripe.com/c/pay/cs_test_a1b2
+             */
+            url: string;
+        };
+        /** PortalOpen */
+        PortalOpen: {
+            /**
+             * Return Path
+             * @description Where the portal leads back to: a path of the frontend.
+             * @example /studio
+             */
+            return_path: string;
+        };
         /** @enum {string} */
         Preset: "distrokid" | "tunecore" | "canonical" | "mapped";
+        /**
+         * Price
+         * @description What a plan costs.
+         */
+        Price: {
+            /**
+             * @description How often it is paid.
+             * @example month
+             */
+            interval: components["schemas"]["Interval"];
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Unit Amount
+             * @description For one interval, in base units, without tax.
+             * @example 2900
+             */
+            unit_amount: number;
+        };
         /**
          * Proof
          * @description The trial balance of a currency.
@@ -4624,6 +5640,14 @@ export interface components {
              */
             reason: string;
         };
+        /** Reconciliation */
+        Reconciliation: {
+            /**
+             * Currencies
+             * @description One for each currency.
+             */
+            currencies: components["schemas"]["Comparison"][];
+        };
         /**
          * RefreshRequest
          * @example {}
@@ -4638,6 +5662,66 @@ export interface components {
              */
             refresh_token?: string | null;
         };
+        /**
+         * Refund
+         * @description A part of a deposit that goes back to the card.
+         */
+        Refund: {
+            /**
+             * Refund Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            refund_id: string;
+            /**
+             * Deposit Id
+             * Format: uuid
+             * @description The deposit.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            deposit_id: string;
+            /**
+             * @description `succeeded`: it is on its way to the card. `failed`: the balance has it again.
+             * @example submitted
+             */
+            status: components["schemas"]["RefundStatus"];
+            /**
+             * Amount
+             * @description In base units.
+             * @example 2500
+             */
+            amount: number;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Created At
+             * Format: date-time
+             * @description Time of the request.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
+        };
+        /** RefundCreate */
+        RefundCreate: {
+            /**
+             * Amount
+             * @description In base units; at most what isn't refunded yet, and what the balance has.
+             * @example 2500
+             */
+            amount: number;
+            /**
+             * Reason
+             * @description Why an admin refunds another account's deposit; only operators see it.
+             */
+            reason?: string | null;
+        };
+        /** @enum {string} */
+        RefundStatus: "requested" | "submitted" | "succeeded" | "failed";
         /**
          * Resale
          * @description A listing that was bought.
@@ -5465,6 +6549,88 @@ export interface components {
             currency?: string | null;
         };
         /**
+         * Subscription
+         * @description The plan of an account, and what it pays for.
+         */
+        Subscription: {
+            /**
+             * @description The plan in force: the highest of the subscription and what operators granted.
+             * @example PRO
+             */
+            plan: components["schemas"]["PlanName"];
+            /** @description The newest one, which may have ended; null if there was none. */
+            subscription: components["schemas"]["PaidSubscription"] | null;
+        };
+        /**
+         * SubscriptionChange
+         * @description Another plan or interval.
+         */
+        SubscriptionChange: {
+            /**
+             * @description The plan. To go back to FREE, cancel.
+             * @example ENTERPRISE
+             */
+            plan: components["schemas"]["PaidPlan"];
+            /**
+             * @description How often it is paid.
+             * @example month
+             */
+            interval: components["schemas"]["Interval"];
+            /**
+             * Expected Due
+             * @description `amount_due` of a preview; needed if the change happens now.
+             */
+            expected_due?: number | null;
+            /**
+             * Proration At
+             * @description Of the same preview, at most 10 minutes ago.
+             * @example 2026-12-31T12:00:00Z
+             */
+            proration_at?: string | null;
+        };
+        /**
+         * SubscriptionStart
+         * @description A plan that an account wants to buy.
+         */
+        SubscriptionStart: {
+            /**
+             * @description What is bought. FREE needs no purchase.
+             * @example PRO
+             */
+            plan: components["schemas"]["PaidPlan"];
+            /**
+             * @description How often it is paid.
+             * @example month
+             */
+            interval: components["schemas"]["Interval"];
+            /**
+             * Currency
+             * @description One that the plan has a price in.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Expected Amount
+             * @description The `unit_amount` that the person was shown.
+             * @example 2500
+             */
+            expected_amount: number;
+            /**
+             * Success Path
+             * @description Where the page leads back to after the payment: a path of the frontend. `checkout` is added to its query.
+             * @example /studio
+             */
+            success_path: string;
+            /**
+             * Cancel Path
+             * @description The same, where the person goes back without paying.
+             * @example /studio
+             */
+            cancel_path: string;
+        };
+        /** @enum {string} */
+        SubscriptionStatus: "incomplete" | "incomplete_expired" | "trialing" | "active" | "past_due" | "canceled" | "unpaid" | "paused" | "unknown";
+        /**
          * Tiers
          * @description The artist gets a part of each resale, which depends on the share's serial.
          */
@@ -5685,6 +6851,57 @@ export interface components {
         /** @enum {string} */
         UploadStatus: "pending" | "verifying" | "verified" | "failed" | "replaced";
         /**
+         * Usage
+         * @description How much of a limit is used.
+         */
+        Usage: {
+            /**
+             * @description What is counted.
+             * @example masters
+             */
+            key: components["schemas"]["LimitKey"];
+            /**
+             * Used
+             * @description How much.
+             * @example 1
+             */
+            used: number;
+            /**
+             * Limit
+             * @description What the plan allows; null for no limit.
+             * @example 1
+             */
+            limit: number | null;
+            /**
+             * Over Limit
+             * @description Whether it is more than the plan allows. Nothing is taken away; what is new is refused.
+             * @example false
+             */
+            over_limit: boolean;
+            /**
+             * Resets At
+             * @description When the count begins anew; null if it counts what exists.
+             * @example 2026-12-31T12:00:00Z
+             */
+            resets_at: string | null;
+        };
+        /**
+         * UsageList
+         * @description What an account uses.
+         */
+        UsageList: {
+            /**
+             * @description The plan in force.
+             * @example PRO
+             */
+            plan: components["schemas"]["PlanName"];
+            /**
+             * Data
+             * @description One for each limit.
+             */
+            data: components["schemas"]["Usage"][];
+        };
+        /**
          * User
          * @description An account.
          */
@@ -5815,6 +7032,23 @@ export interface components {
             reason: string;
         };
         /**
+         * EventPage
+         * @description Events, newest first.
+         */
+        audifi__auth__schemas__EventPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Event"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /**
          * Total
          * @description The sum of all accounts of a purpose.
          */
@@ -5847,6 +7081,23 @@ export interface components {
              * @example 17
              */
             accounts: number;
+        };
+        /**
+         * EventPage
+         * @description Events, newest first.
+         */
+        audifi__payments__schemas__EventPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["PaymentEvent"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
         };
         /**
          * Total
@@ -6288,6 +7539,128 @@ export interface components {
             resets_at: string | null;
         };
         /**
+         * AccountIncomplete
+         * @description Stripe pays nothing out to the account as it is.
+         */
+        AccountIncomplete: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Requirements
+             * @description What Stripe asks for; `account`: it hasn't been opened.
+             * @example [
+             *       "external_account"
+             *     ]
+             */
+            requirements: string[];
+        };
+        /**
+         * RecentDeposits
+         * @description Money that came by card can be paid out only later.
+         */
+        RecentDeposits: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Held
+             * @description How much of the balance can't be paid out yet, in base units.
+             * @example 5000
+             */
+            held: number;
+        };
+        /**
          * PayoutStatusConflict
          * @description The payout's status doesn't allow the operation.
          */
@@ -6345,6 +7718,190 @@ export interface components {
              * @example submitted
              */
             payout_status: components["schemas"]["PayoutStatus"];
+        };
+        /**
+         * RefundLimit
+         * @description Refunds of a deposit sum to at most its amount.
+         */
+        RefundLimit: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Refundable
+             * @description What can still be refunded, in base units.
+             * @example 2500
+             */
+            refundable: number;
+        };
+        /**
+         * PayoutCountry
+         * @description The account to which payouts go is in another country.
+         */
+        PayoutCountry: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Country
+             * @description Its country.
+             * @example DE
+             */
+            country: string;
+        };
+        /**
+         * FeatureRequired
+         * @description The account's plan doesn't have a feature.
+         */
+        FeatureRequired: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * @description What it lacks.
+             * @example royalty_terms
+             */
+            feature: components["schemas"]["PlanFeature"];
+            /**
+             * @description The lowest plan that has it.
+             * @example PRO
+             */
+            plan_needed: components["schemas"]["PlanName"];
         };
         /**
          * SoldOut
@@ -6526,6 +8083,336 @@ export interface components {
              * @example 2026-12-31T18:00:00Z
              */
             transferable_at: string;
+        };
+        /**
+         * LimitReached
+         * @description The account has used all that its plan allows.
+         */
+        LimitReached: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * @description What is limited.
+             * @example masters
+             */
+            key: components["schemas"]["LimitKey"];
+            /**
+             * Limit
+             * @description What the plan allows.
+             * @example 1
+             */
+            limit: number;
+            /**
+             * Used
+             * @description What is used; more than the limit after a change to a lower plan.
+             * @example 1
+             */
+            used: number;
+            /**
+             * Resets At
+             * @description When the count begins anew; null if it counts what exists.
+             * @example 2026-12-01T00:00:00Z
+             */
+            resets_at: string | null;
+            /**
+             * @description The lowest plan that allows more; null if there is none.
+             * @example PRO
+             */
+            plan_needed: components["schemas"]["PlanName"] | null;
+        };
+        /**
+         * PlanPriceChanged
+         * @description The price isn't what the person was shown.
+         */
+        PlanPriceChanged: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Amount
+             * @description What is due now, in base units, without tax.
+             * @example 2900
+             */
+            amount: number;
+        };
+        /**
+         * TransitionRefused
+         * @description The subscription's status doesn't allow the change.
+         */
+        TransitionRefused: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * @description Its status.
+             * @example unpaid
+             */
+            subscription_status: components["schemas"]["SubscriptionStatus"];
+            /**
+             * Allowed
+             * @description What can be done in this status.
+             * @example [
+             *       "cancel_immediately"
+             *     ]
+             */
+            allowed: string[];
+        };
+        /**
+         * ActionRequired
+         * @description The payment needs the person: the plan changes once it is paid.
+         */
+        ActionRequired: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * Url
+             * @description The page on which it is paid; within 23 hours.
+             * @example https://invoice.stripe.com/i/acct_1/test_1
+             */
+            url: string | null;
+        };
+        /** @enum {string} */
+        DeclineCode: "authentication_required" | "card_velocity_exceeded" | "expired_card" | "incorrect_cvc" | "insufficient_funds" | "declined";
+        /**
+         * Declined
+         * @description The bank has refused the card.
+         */
+        Declined: {
+            /**
+             * Type
+             * @description The code, as a URI.
+             * @example urn:audifi:problem:request.invalid
+             */
+            type: string;
+            /**
+             * Title
+             * @description A summary for people, the same for each occurrence.
+             * @example Invalid request
+             */
+            title: string;
+            /**
+             * Status
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * Detail
+             * @description An explanation of this occurrence, for people.
+             * @default
+             * @example Try again in a moment.
+             */
+            detail?: string;
+            /**
+             * Instance
+             * @description The path of the request.
+             * @example /api/v1/auth/me
+             */
+            instance: string;
+            /**
+             * Code
+             * @description Stable, for programs. Titles and details may change.
+             * @example request.invalid
+             */
+            code: string;
+            /**
+             * Request Id
+             * @description The request's id in the logs.
+             * @example 4b1d9c2e7f6a4f0f9d6b0c5a3e8d7f21
+             */
+            request_id: string;
+            /**
+             * Errors
+             * @description Errors of single values in the request, at most 20.
+             */
+            errors?: components["schemas"]["FieldError"][];
+            /**
+             * @description The bank's reason, where it may be told.
+             * @example insufficient_funds
+             */
+            decline_code: components["schemas"]["DeclineCode"];
         };
         /**
          * StatementStatusConflict
@@ -7539,7 +9426,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["EventPage"];
+                    "application/json": components["schemas"]["audifi__auth__schemas__EventPage"];
                 };
             };
             400: components["responses"]["BadRequest"];
@@ -8687,10 +10574,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
                         code: "caller.unknown" | "account.in_debt" | "account.frozen" | "kyc.required" | "country.unknown" | "country.blocked";
-                    };
+                    }) | (components["schemas"]["AccountIncomplete"] & {
+                        /** @enum {string} */
+                        code: "payout.account_incomplete";
+                    });
                 };
             };
             408: components["responses"]["RequestTimeout"];
@@ -8713,6 +10603,9 @@ export interface operations {
                     }) | (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
                         code: "payout.limit_exceeded" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["RecentDeposits"] & {
+                        /** @enum {string} */
+                        code: "payout.recent_deposits";
                     });
                 };
             };
@@ -8798,6 +10691,898 @@ export interface operations {
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    createDepositCheckout: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DepositCheckout"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkout"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "checkout.failed" | "checkout.limit_exceeded" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["DepositLimit"] & {
+                        /** @enum {string} */
+                        code: "deposit.limit_exceeded";
+                    });
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    syncCheckout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description From the checkout. */
+                checkout_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkout"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "checkout.not_found";
+                    };
+                };
+            };
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    openPortal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PortalOpen"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Portal"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed";
+                    };
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    refundDeposit: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description From the list of deposits. */
+                deposit_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RefundCreate"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Refund"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid" | "insufficient_user_authentication";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient" | "account.in_debt" | "account.frozen";
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "deposit.not_found";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "deposit.not_refundable" | "deposit.disputed" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["RefundLimit"] & {
+                        /** @enum {string} */
+                        code: "deposit.refund_exceeded";
+                    }) | (components["schemas"]["InsufficientBalance"] & {
+                        /** @enum {string} */
+                        code: "balance.insufficient";
+                    });
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    getPayoutAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayoutAccount"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    openOnboarding: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OnboardingOpen"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Onboarding"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.missing" | "access_token.expired" | "access_token.invalid" | "insufficient_user_authentication";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["PayoutCountry"] & {
+                        /** @enum {string} */
+                        code: "payout.country_fixed";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    receiveStripeEvent: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Times and HMACs over them and the body. */
+                "Stripe-Signature"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "evt_1Q2w3E4r5T6y7U8i",
+                 *       "object": "event",
+                 *       "type": "checkout.session.completed",
+                 *       "created": 1796000000,
+                 *       "livemode": false,
+                 *       "data": {
+                 *         "object": {
+                 *           "id": "cs_test_a1b2",
+                 *           "object": "checkout.session"
+                 *         }
+                 *       }
+                 *     }
+                 */
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "webhook.signature_missing" | "webhook.signature_invalid" | "webhook.stale" | "webhook.malformed";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    receiveConnectEvent: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Times and HMACs over them and the body. */
+                "Stripe-Signature"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "evt_1Q2w3E4r5T6y7U8i",
+                 *       "object": "event",
+                 *       "type": "checkout.session.completed",
+                 *       "created": 1796000000,
+                 *       "livemode": false,
+                 *       "data": {
+                 *         "object": {
+                 *           "id": "cs_test_a1b2",
+                 *           "object": "checkout.session"
+                 *         }
+                 *       }
+                 *     }
+                 */
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "webhook.signature_missing" | "webhook.signature_invalid" | "webhook.stale" | "webhook.malformed";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    listHistory: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                type?: components["schemas"]["HistoryType"] | null;
+                /** @description Only with it. */
+                status?: string | null;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    listEvents: {
+        parameters: {
+            query?: {
+                /** @description Only with it. */
+                status?: components["schemas"]["EventStatus"] | null;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["audifi__payments__schemas__EventPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    getReconciliation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
         };
     };
     listHoldings: {
@@ -9118,7 +11903,24 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthorized"];
-            403: components["responses"]["Forbidden"];
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown";
+                    }) | (components["schemas"]["FeatureRequired"] & {
+                        /** @enum {string} */
+                        code: "plan.feature_required";
+                    });
+                };
+            };
             404: components["responses"]["NotFound"];
             408: components["responses"]["RequestTimeout"];
             /** @description Conflict */
@@ -9204,7 +12006,24 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthorized"];
-            403: components["responses"]["Forbidden"];
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown";
+                    }) | (components["schemas"]["FeatureRequired"] & {
+                        /** @enum {string} */
+                        code: "plan.feature_required";
+                    });
+                };
+            };
             404: components["responses"]["NotFound"];
             408: components["responses"]["RequestTimeout"];
             /** @description Conflict */
@@ -9299,10 +12118,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
                         code: "caller.unknown" | "account.frozen" | "kyc.required" | "country.unknown" | "country.blocked";
-                    };
+                    }) | (components["schemas"]["FeatureRequired"] & {
+                        /** @enum {string} */
+                        code: "plan.feature_required";
+                    });
                 };
             };
             404: components["responses"]["NotFound"];
@@ -10641,7 +13463,24 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthorized"];
-            403: components["responses"]["Forbidden"];
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown";
+                    }) | (components["schemas"]["LimitReached"] & {
+                        /** @enum {string} */
+                        code: "plan.limit_reached";
+                    });
+                };
+            };
             408: components["responses"]["RequestTimeout"];
             /** @description Conflict */
             409: {
@@ -11370,6 +14209,756 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"] & {
                         /** @enum {string} */
                         code: "server.overloaded";
+                    };
+                };
+            };
+        };
+    };
+    listPlans: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanList"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    getPlan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The plan. */
+                plan_id: components["schemas"]["PlanName"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Plan"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    getSubscription: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    createSubscriptionCheckout: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionStart"];
+            };
+        };
+        responses: {
+            /** @description The page that is open for the same plan. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkout"];
+                };
+            };
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkout"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "checkout.failed" | "checkout.in_progress" | "subscription.exists" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["PlanPriceChanged"] & {
+                        /** @enum {string} */
+                        code: "plan.price_changed";
+                    });
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    cancelSubscription: {
+        parameters: {
+            query?: {
+                /** @description Whether it ends now, without a refund; needs a sign-in of the last 5 minutes. */
+                cancelImmediately?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "insufficient_user_authentication" | "access_token.missing" | "access_token.expired" | "access_token.invalid";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "subscription.none" | "subscription.ended";
+                    }) | (components["schemas"]["TransitionRefused"] & {
+                        /** @enum {string} */
+                        code: "subscription.transition_refused";
+                    });
+                };
+            };
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    changeSubscription: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionChange"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            /** @description Payment Required */
+            402: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ActionRequired"] & {
+                        /** @enum {string} */
+                        code: "payment.action_required";
+                    }) | (components["schemas"]["Declined"] & {
+                        /** @enum {string} */
+                        code: "payment.declined";
+                    });
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "subscription.none" | "subscription.ended" | "subscription.canceling" | "subscription.past_due" | "preview.expired" | "idempotency_key.in_progress";
+                    }) | (components["schemas"]["TransitionRefused"] & {
+                        /** @enum {string} */
+                        code: "subscription.transition_refused";
+                    }) | (components["schemas"]["PlanPriceChanged"] & {
+                        /** @enum {string} */
+                        code: "plan.price_changed";
+                    });
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    getEntitlements: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entitlements"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    getUsage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    createPlanGrant: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GrantCreate"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grant"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.malformed" | "idempotency_key.missing" | "idempotency_key.invalid";
+                    };
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "caller.unknown" | "role.insufficient";
+                    };
+                };
+            };
+            408: components["responses"]["RequestTimeout"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "idempotency_key.in_progress";
+                    };
+                };
+            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Unprocessable Content */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "request.invalid" | "idempotency_key.reused";
+                    };
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    previewSubscriptionChange: {
+        parameters: {
+            query: {
+                /** @description The plan to change to. */
+                plan: components["schemas"]["PaidPlan"];
+                /** @description How often to pay. */
+                interval: components["schemas"]["Interval"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangePreview"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "subscription.none" | "subscription.ended" | "subscription.canceling" | "subscription.past_due";
+                    }) | (components["schemas"]["TransitionRefused"] & {
+                        /** @enum {string} */
+                        code: "subscription.transition_refused";
+                    });
+                };
+            };
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
+                    };
+                };
+            };
+        };
+    };
+    reactivateSubscription: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "subscription.none" | "subscription.ended" | "subscription.not_canceling";
+                    }) | (components["schemas"]["TransitionRefused"] & {
+                        /** @enum {string} */
+                        code: "subscription.transition_refused";
+                    });
+                };
+            };
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "server.overloaded" | "payments.not_configured" | "payments.provider_unavailable" | "database.unavailable" | "database.read_only" | "database.busy";
                     };
                 };
             };

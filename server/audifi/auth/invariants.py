@@ -17,6 +17,6 @@ INVARIANTS = (
         sentence="All sessions of a deleted account have ended.",
         violations="""
             SELECT sessions.id, sessions.user_id FROM sessions JOIN users ON users.id = sessions.user_id
-            WHERE users.deleted_at IS NOT NULL AND sessions.revoked_at IS NULL""",
+            WHERE sessions.revoked_at IS NULL AND sessions.idle_expires_at > users.deleted_at""",
     ),
 )

@@ -14,6 +14,7 @@ from audifi.core.invariants import Invariant
 from audifi.core.jobs.queue import JobType, Schedule
 
 if TYPE_CHECKING:
+    from audifi.payments.syncs import SyncKind
     from audifi.services import Services
 
 
@@ -56,6 +57,8 @@ class Feature:
     """Deletes what expires outside the database; runs with retention, on one machine at a time."""
     invariants: Sequence[Invariant] = ()
     """The rules that hold for the feature's rows: `python -m audifi <name> check`, and each night."""
+    syncs: Sequence["SyncKind"] = ()
+    """The objects of the payment provider that the feature keeps in step."""
     deletion_guard: DeletionGuard | None = None
     """Refuses the deletion of an account, or deletes its rows."""
     cli: str = ""

@@ -75,14 +75,12 @@ async def make_payouts(world: World) -> None:
     database, artist_id = world.services.database, await world.user("mira")
     async with database.transaction() as tx:
         asked_at, paid_at = world.ago(days=15), world.ago(days=14)
-        paid = await payouts.request(
-            tx, user_id=artist_id, provider=PROVIDER, currency="USD", amount=60_000, now=asked_at
-        )
+        paid = await payouts.request(tx, user_id=artist_id, provider=None, currency="USD", amount=60_000, now=asked_at)
         await payouts.submit(tx, payout_id=paid.id, now=paid_at, by=BY)
         await payouts.payout_paid(tx, payout_id=paid.id, now=paid_at, reference="demo-payout-1", by=BY)
     async with database.transaction() as tx:
         await payouts.request(
-            tx, user_id=artist_id, provider=PROVIDER, currency="USD", amount=25_000, now=world.ago(days=1)
+            tx, user_id=artist_id, provider=None, currency="USD", amount=25_000, now=world.ago(days=1)
         )
     world.say("a payout is paid, another one waits")
     report = DisputeReport(

@@ -13,7 +13,9 @@ import httpx2
 
 from audifi.core.config.settings import DatabaseSettings, Settings, SettingsError, load
 from audifi.core.files.store import FileStoreError, MissingFileError
+from audifi.core.http.problems import Problem
 from audifi.doctor.results import Result
+from audifi.payments.client import RefusedError, Stripe
 from audifi.services import create_file_store
 
 REQUEST_SECONDS = 6
@@ -139,6 +141,32 @@ async def check_files(settings: Settings) -> list[Result]:
     finally:
         await store.close()
     return [Result.ok(check, f"{host} accepts the key, and has the bucket {bucket}.")]
+
+
+async def check_payments(settings: Settings) -> list[Result]:
+    """Check whether Stripe accepts the key, and sends its events in the version that this server reads. Reads only."""
+    check = "payments"
+    if settings.payments == "off":
+        return [Result.ok(check, "PAYMENTS is off: nothing can be bought or paid out.")]
+    stripe = Stripe(settings)
+    try:
+        await stripe.call("balance", lambda v1: v1.balance.retrieve_async())
+        endpoints = await stripe.call("webhook_endpoints", lambda v1: v1.webhook_endpoints.list_async())
+    except (Problem, RefusedError) as error:
+        reason = error.code if isinstance(error, Problem) else str(error)
+        return [Result.error(check, f"Stripe can't be asked: {reason}.", "Check STRIPE_SECRET_KEY and its rights.")]
+    finally:
+        await stripe.close()
+    doubts = [
+        (settings.stripe_connect_webhook_secret is None, "STRIPE_CONNECT_WEBHOOK_SECRET isn't set: payouts end late."),
+        (
+            not any("/payments/webhooks/stripe" in endpoint.url for endpoint in endpoints.data),
+            "No webhook endpoint of this server is set up at Stripe: events are found every 15 minutes alone.",
+        ),
+    ]
+    warnings = [Result.warning(check, message, "See docs/payments.md.") for applies, message in doubts if applies]
+    mode = "live" if settings.is_live else "test"
+    return warnings or [Result.ok(check, f"Stripe accepts the key of {mode} mode, and sends events here.")]
 
 
 async def check_server(settings: Settings, *, request_seconds: float = REQUEST_SECONDS) -> list[Result]:

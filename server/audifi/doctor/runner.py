@@ -41,6 +41,7 @@ async def run_checks(
         check_with_settings("mail", partial(environment.check_email, request_seconds=request_seconds)),
         check_with_settings("delivery", environment.check_delivery),
         check_with_settings("files", environment.check_files),
+        check_with_settings("payments", environment.check_payments),
         check_with_settings("server", partial(environment.check_server, request_seconds=request_seconds)),
     )
     words = DEVELOPMENT if os.environ.get("ENVIRONMENT") == "development" else PRODUCTION

@@ -80,6 +80,9 @@ SUCCEED = Statement(
     .values(status="succeeded", transfer_id=bindparam("new_transfer_id"))
     .returning(*COLUMNS)
 )
+FAIL = Statement(
+    update(_deposits).where(_deposits.c.id == bindparam("deposit_id")).values(status="failed").returning(*COLUMNS)
+)
 LOCK_ACCOUNT = Statement(
     select(User.id)
     .where(User.id == bindparam("user_id"), User.deleted_at.is_(None))
@@ -116,19 +119,7 @@ async def deposit_succeeded(
         Problem: `provider_reference.reused`, `balance.limit_exceeded`.
     """
     by = by or Attribution()
-    values = {"provider": receipt.provider, "provider_ref": receipt.reference}
-    await transaction.execute(
-        RECORD,
-        **values,
-        id=uuid7(),
-        user_id=receipt.user_id,
-        currency=receipt.currency,
-        amount=receipt.amount,
-        created_at=now,
-    )
-    deposit = await lock(transaction, **values)
-    if (deposit.user_id, deposit.currency, deposit.amount) != (receipt.user_id, receipt.currency, receipt.amount):
-        raise problems.reference_reused()
+    deposit = await _record(transaction, receipt, now)
     if deposit.status not in {"pending", "failed"}:
         return deposit
     transfer_id = await move(
@@ -142,6 +133,25 @@ async def deposit_succeeded(
         occurred_at=receipt.occurred_at,
     )
     return await write(transaction, SUCCEED, deposit_id=deposit.id, new_transfer_id=transfer_id)
+
+
+async def deposit_pending(transaction: Transaction, *, receipt: Receipt, now: datetime) -> DepositRow:
+    """Record money that is on its way, unless it has been recorded.
+
+    Raises:
+        Problem: `provider_reference.reused`.
+    """
+    return await _record(transaction, receipt, now)
+
+
+async def deposit_failed(transaction: Transaction, *, receipt: Receipt, now: datetime) -> DepositRow:
+    """Record that money didn't come in. After `succeeded`, it changes nothing.
+
+    Raises:
+        Problem: `provider_reference.reused`.
+    """
+    deposit = await _record(transaction, receipt, now)
+    return await write(transaction, FAIL, deposit_id=deposit.id) if deposit.status == "pending" else deposit
 
 
 async def book(transaction: Transaction, *, receipt: Receipt, now: datetime, by: Attribution) -> DepositRow:
@@ -172,6 +182,24 @@ async def book_own(transaction: Transaction, *, user_id: UUID, currency: str, am
         raise problems.deposit_limit_exceeded(limit=limit, used=today.used)
     receipt = Receipt(provider="development", reference=str(uuid7()), user_id=user_id, currency=currency, amount=amount)
     return await deposit_succeeded(transaction, receipt=receipt, now=now, by=Attribution(actor_id=user_id))
+
+
+async def _record(transaction: Transaction, receipt: Receipt, now: datetime) -> DepositRow:
+    """Record a receipt as pending, unless it is known, and lock its row."""
+    values = {"provider": receipt.provider, "provider_ref": receipt.reference}
+    await transaction.execute(
+        RECORD,
+        **values,
+        id=uuid7(),
+        user_id=receipt.user_id,
+        currency=receipt.currency,
+        amount=receipt.amount,
+        created_at=now,
+    )
+    deposit = await lock(transaction, **values)
+    if (deposit.user_id, deposit.currency, deposit.amount) != (receipt.user_id, receipt.currency, receipt.amount):
+        raise problems.reference_reused()
+    return deposit
 
 
 async def lock(transaction: Transaction, *, provider: str, provider_ref: str) -> DepositRow:

@@ -5,7 +5,7 @@
 from audifi.core.invariants import Invariant
 from audifi.ledger.accounts import provider_id
 
-PROVIDERS = ("operator", "development")
+PROVIDERS = ("operator", "development", "stripe")
 _providers = ", ".join(f"('{name}', '{provider_id(name)}'::uuid)" for name in PROVIDERS)
 
 # Each transfer of a row, with what it must have moved from the provider to the user.

@@ -15,7 +15,7 @@ from audifi.core.telemetry.redaction import describe_error
 from audifi.funding import payouts
 from audifi.funding.models import Payout, PayoutStatus
 from audifi.funding.payouts import COLUMNS, IS_OPEN, PayoutRow
-from audifi.funding.providers import Answer, PayoutProvider, payout_provider
+from audifi.funding.providers import Answer, PayoutProvider
 
 if TYPE_CHECKING:
     from audifi.services import Services
@@ -53,7 +53,7 @@ async def process_payouts(database: Database, provider: PayoutProvider, *, name:
                 else (await provider.find(payout))
             )
             if answer:
-                await _record(database, payout, answer, now)
+                await record_answer(database, payout, answer, now)
         except Problem as problem:  # canceled meanwhile, in debt, frozen
             logger.info("payout not sent: id=%s code=%s", payout.id, problem.code)
         except Exception as error:  # noqa: BLE001 - one payout must not keep the others waiting; its age raises an alert
@@ -68,8 +68,11 @@ async def _send(database: Database, provider: PayoutProvider, payout: PayoutRow,
     return await provider.send(payout)
 
 
-async def _record(database: Database, payout: PayoutRow, answer: Answer, now: datetime) -> None:
+async def record_answer(database: Database, payout: PayoutRow, answer: Answer, now: datetime) -> None:
+    """Write what became of a payout."""
     if answer.status == "submitted":
+        if answer.reference:
+            await database.execute(payouts.REFER, payout_id=payout.id, new_provider_ref=answer.reference)
         return
     record = payouts.payout_paid if answer.status == "paid" else payouts.payout_failed
 
@@ -86,12 +89,11 @@ async def payout_ages(database: Database, *, now: datetime) -> dict[str, float]:
 
 
 def schedules(services: "Services") -> list[Schedule]:
-    database, clock, settings = services.background_database, services.clock, services.settings
-    provider = payout_provider(settings)
+    database, clock, provider = services.background_database, services.clock, services.payout_provider
 
     async def process() -> None:
         if provider:
-            await process_payouts(database, provider, name=settings.funding, now=clock())
+            await process_payouts(database, provider, name=provider.name, now=clock())
         for status, seconds in (await payout_ages(database, now=clock())).items():
             services.metrics.record_payout_age(status, seconds)
 

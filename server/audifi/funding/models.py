@@ -74,6 +74,7 @@ class Dispute(Base):
         CheckConstraint("status IN ('open', 'lost', 'won')", name="status"),
         CheckConstraint("status = 'won' OR transfer_id IS NOT NULL", name="transfer"),
         CheckConstraint("(returned_by_id IS NOT NULL) = (status = 'won' AND transfer_id IS NOT NULL)", name="returned"),
+        Index("ix_deposit_disputes_deposit_id", "deposit_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDv7

@@ -6,7 +6,7 @@ never sent again: docs/decisions/0037-deposits-and-payouts.md
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, bindparam, exists, func, insert, literal_column, select, update
@@ -26,6 +26,9 @@ from audifi.ledger.accounts import provider_account, user_account
 from audifi.ledger.models import Account, Asset
 from audifi.ledger.problems import account_frozen, refusals
 from audifi.ledger.service import NewTransfer, Posting
+
+if TYPE_CHECKING:
+    from audifi.funding.providers import PayoutProvider
 
 MINIMUM = 10
 """Units of a currency, not its base units."""
@@ -100,6 +103,11 @@ SUBMIT = Statement(
     .values(status="submitted", submitted_at=bindparam("now"), operator=bindparam("new_operator"))
     .returning(*COLUMNS)
 )
+REFER = Statement(
+    update(_payouts)
+    .where(_this, _payouts.c.status == "submitted", _payouts.c.provider_ref.is_(None))
+    .values(provider_ref=bindparam("new_provider_ref"))
+)
 LOCK = Statement(select(*COLUMNS).where(_this).with_for_update())
 END = Statement(update(_payouts).where(_this).values(_changes).returning(*COLUMNS))
 FIND = Statement(select(*COLUMNS).where(_this), optional={"owner_id": _payouts.c.user_id == bindparam("owner_id")})
@@ -114,13 +122,19 @@ IS_FROZEN = Statement(
 
 
 async def request(
-    transaction: Transaction, *, user_id: UUID, provider: str, currency: str, amount: int, now: datetime
+    transaction: Transaction,
+    *,
+    user_id: UUID,
+    provider: "PayoutProvider | None",
+    currency: str,
+    amount: int,
+    now: datetime,
 ) -> PayoutRow:
-    """Hold the amount, and ask for its payout.
+    """Hold the amount, and ask for its payout; operators send it where there is no provider.
 
     Raises:
         Problem: 422 below the minimum, those of the rules (`compliance`), `account.in_debt`, `payout.limit_exceeded`,
-            `balance.insufficient`.
+            `balance.insufficient`, and what the provider raises.
     """
     await lock_user(transaction, user_id)
     limits = await transaction.fetch_one(LIMITS, _Limits, user_id=user_id, currency=currency)
@@ -132,6 +146,8 @@ async def request(
         await transaction.execute(MAY_REQUEST, user_id=user_id, ipo_id=None, amount=amount, currency=currency, now=now)
     if limits.open_payouts >= MAX_OPEN:
         raise problems.payout_limit_exceeded(MAX_OPEN)
+    if provider:
+        await provider.check(transaction, user_id=user_id, currency=currency, amount=amount, now=now)
     payout_id = uuid7()
     hold = await service.hold(
         transaction,
@@ -147,7 +163,7 @@ async def request(
         REQUEST,
         id=payout_id,
         user_id=user_id,
-        provider=provider,
+        provider=provider.name if provider else "operator",
         currency=currency,
         amount=amount,
         hold_id=hold.hold_id,

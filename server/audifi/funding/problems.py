@@ -22,6 +22,20 @@ class PayoutStatusConflict(ProblemDetails):
     """The payout's status."""
 
 
+class AccountIncomplete(ProblemDetails):
+    """Stripe pays nothing out to the account as it is."""
+
+    requirements: list[str] = Field(examples=[["external_account"]])
+    """What Stripe asks for; `account`: it hasn't been opened."""
+
+
+class RecentDeposits(ProblemDetails):
+    """Money that came by card can be paid out only later."""
+
+    held: int = Field(examples=[5000])
+    """How much of the balance can't be paid out yet, in base units."""
+
+
 def deposit_operator_only() -> Problem:
     return Problem(
         403,
@@ -97,3 +111,25 @@ def payout_too_small(minimum: int) -> Problem:
 
 def user_unknown() -> Problem:
     return invalid([FieldError(code="user_unknown", detail="There is no such account", pointer="/user_id")])
+
+
+def payout_account_incomplete(due: list[str]) -> Problem:
+    return Problem(
+        403,
+        "payout.account_incomplete",
+        "Payout account incomplete",
+        "Give what Stripe asks for on the page of POST /api/v1/payments/connect.",
+        model=AccountIncomplete,
+        requirements=due,
+    )
+
+
+def recent_deposits(held: int) -> Problem:
+    return Problem(
+        409,
+        "payout.recent_deposits",
+        "Recent deposits",
+        "Money that came by card goes back to the card: refund the deposit, or ask for less.",
+        model=RecentDeposits,
+        held=held,
+    )

@@ -2,12 +2,15 @@
 
 `operator`: people book what the bank's statement shows, and send payouts by hand; nothing here calls a bank.
 `development`: accounts book their own deposits, and payouts are paid at once.
+Where PAYMENTS is on, payouts go through Stripe: `payments/payouts.py` is the provider.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
+from uuid import UUID
 
-from audifi.core.config.settings import Settings
+from audifi.core.db.database import Transaction
 from audifi.funding.payouts import PayoutRow
 
 
@@ -23,6 +26,15 @@ class Answer:
 class PayoutProvider(Protocol):
     """A provider that this server calls. Whatever it raises leaves the payout `submitted`."""
 
+    @property
+    def name(self) -> str:
+        """Of the provider, in `payouts` and the ledger."""
+
+    async def check(
+        self, transaction: Transaction, *, user_id: UUID, currency: str, amount: int, now: datetime
+    ) -> None:
+        """Raise the Problem for which the account can't be paid out, after its row was locked."""
+
     async def send(self, payout: PayoutRow) -> Answer:
         """Send a payout; its id is the idempotency key."""
 
@@ -33,13 +45,15 @@ class PayoutProvider(Protocol):
 class DevelopmentProvider:
     """Says that each payout is paid."""
 
+    name = "development"
+
+    async def check(
+        self, transaction: Transaction, *, user_id: UUID, currency: str, amount: int, now: datetime
+    ) -> None:
+        """Accept every payout."""
+
     async def send(self, payout: PayoutRow) -> Answer:
         return Answer(status="paid", reference=f"development {payout.id}")
 
     async def find(self, payout: PayoutRow) -> Answer | None:
         return await self.send(payout)
-
-
-def payout_provider(settings: Settings) -> PayoutProvider | None:
-    """Return the provider that payouts are sent to; None where operators send them."""
-    return DevelopmentProvider() if settings.funding == "development" else None

@@ -98,19 +98,21 @@ async def list_deposits(
     *compliance.ALL,
     ledger_problems.balance_insufficient(1250),
     problems.payout_limit_exceeded(payouts.MAX_OPEN),
+    problems.payout_account_incomplete(["external_account"]),
+    problems.recent_deposits(5000),
 )
 async def create_payout(
     request: Request, user: RecentlyAuthenticatedUser, now: Now, idempotent: Idempotent, body: schemas.PayoutCreate
 ) -> Response:
     """Hold an amount of at least 10.00, and ask for its payout. At most 5 are open at a time."""
-    settings = services_of(request).settings
-    _check_currency(body.currency, settings.currencies)
+    services = services_of(request)
+    _check_currency(body.currency, services.settings.currencies)
 
     async def effect(transaction: Transaction) -> schemas.Payout:
         row = await payouts.request(
             transaction,
             user_id=user.id,
-            provider=settings.funding,
+            provider=services.payout_provider,
             currency=body.currency,
             amount=body.amount,
             now=now,

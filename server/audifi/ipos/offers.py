@@ -25,11 +25,13 @@ from audifi.ipos.lots import DELETE_LOTS, INSERT_LOT, INSERT_MOVEMENT
 from audifi.ipos.models import Ipo, IpoAllowlistEntry
 from audifi.ipos.queries import CURRENT, IPO_COLUMNS, LIVE_OF_ARTIST, LOCK_CURRENT, IpoRow
 from audifi.ipos.schemas import AllowlistEntry, IpoTerms
+from audifi.ipos.splits import DEFAULT_ROYALTY
 from audifi.ledger import service as ledger
 from audifi.ledger.accounts import AccountRef, share_asset, user_account
 from audifi.ledger.service import NewTransfer, Posting
 from audifi.masters import states as masters
 from audifi.masters.queries import GET_OWN, FullMasterRow
+from audifi.subscriptions import entitlements
 
 MAX_LIVE_IPOS = 20
 TERMS = (
@@ -107,11 +109,13 @@ async def create(
     """Draft an offering of a master; return it.
 
     Raises:
-        Problem: 404 unless the account is the master's artist, 409 if there is an offering, 422.
+        Problem: 403 for royalties that the plan doesn't have, 404 unless the account is the master's artist, 409 if
+            there is an offering, 422.
     """
     _check(body, rates, now)
     if await tx.fetch_one(GET_OWN, FullMasterRow, master_id=master_id, artist_id=artist_id) is None:
         raise core.not_found()
+    await _require_plan(tx, body, artist_id, now)
     try:
         row = await tx.fetch_one(
             INSERT, IpoRow, id=uuid7(), master_id=master_id, artist_id=artist_id, created_at=now, **_values(body, rates)
@@ -135,7 +139,7 @@ async def change(
     """Replace the terms of a draft; return it.
 
     Raises:
-        Problem: 404, 409 if it isn't a draft, 412, 422.
+        Problem: 403 for royalties that the plan doesn't have, 404, 409 if it isn't a draft, 412, 422.
     """
     _check(body, rates, now)
     async with database.transaction() as tx:
@@ -144,6 +148,7 @@ async def change(
             raise problems.not_editable()
         if ipo.version != expected_version:
             raise precondition_failed()
+        await _require_plan(tx, body, artist_id, now)
         values = {f"new_{name}": value for name, value in _values(body, rates).items()}
         return await _written(tx, UPDATE, ipo_id=ipo.id, **values)
 
@@ -152,9 +157,9 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
     """Fix the terms, make the shares, and offer the master; purchases begin at `opens_at`.
 
     Raises:
-        Problem: 404; those of the rules (`compliance`); 409 if it isn't a draft, the master isn't approved, another
-            offered master has one of its recordings, or the artist has too many live offerings; 422 if the times or
-            rates don't fit any more.
+        Problem: 403 and 404 as for drafts; those of the rules (`compliance`); 409 if it isn't a draft, the master
+            isn't approved, another offered master has one of its recordings, or the artist has too many live offerings;
+            422 if the times or rates don't fit any more.
     """
     await lock_user(tx, artist_id)  # what is counted is what other launches have committed
     ipo = await lock_own(tx, artist_id=artist_id, master_id=master_id)
@@ -163,6 +168,7 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
     values = {name: getattr(ipo, name) for name in TERMS} | {"royalty": json.loads(ipo.royalty)}
     body = IpoTerms.model_validate(values)
     _check(body, rates, now)
+    await _require_plan(tx, body, artist_id, now)
     if await _live_ipos(tx, ipo, now) >= MAX_LIVE_IPOS:
         raise problems.limit_reached()
     await masters.offer(tx, master_id=master_id, now=now)
@@ -207,6 +213,15 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
             now=now,
         )
     return ipo
+
+
+async def _require_plan(tx: Transaction, body: IpoTerms, artist_id: UUID, now: datetime) -> None:
+    """
+    Raises:
+        Problem: 403 for royalties of the artist's own, unless the plan has them.
+    """
+    if body.royalty != DEFAULT_ROYALTY or body.royalty_to_holders_bps:
+        await entitlements.require(tx, user_id=artist_id, feature="royalty_terms", now=now)
 
 
 async def _live_ipos(tx: Transaction, ipo: IpoRow, now: datetime) -> int:

@@ -28,6 +28,7 @@ from audifi.ipos.offers import Rates
 from audifi.ipos.queries import BUYER, CURRENT, BuyerRow, IpoRow, shown_status
 from audifi.ledger.limits import MONEY
 from audifi.masters import problems as masters
+from audifi.subscriptions import problems as plans
 
 MAX_ALLOWLIST_BYTES = 16_000_000
 ID = "01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"
@@ -62,7 +63,7 @@ async def get_ipo(
 
 
 @router.post("", status_code=201, summary="Draft an offering", response_model=schemas.Ipo)
-@raises(core.not_found(), problems.exists())
+@raises(core.not_found(), plans.feature_required("royalty_terms"), problems.exists())
 async def create_ipo(
     request: Request, user: CurrentUser, now: Now, idempotent: Idempotent, master_id: MasterId, body: schemas.IpoTerms
 ) -> Response:
@@ -76,7 +77,7 @@ async def create_ipo(
 
 
 @router.patch("", summary="Change a draft")
-@raises(core.not_found(), problems.not_editable())
+@raises(core.not_found(), plans.feature_required("royalty_terms"), problems.not_editable())
 async def change_ipo(
     request: Request,
     response: Response,
@@ -104,6 +105,7 @@ async def change_ipo(
 @router.post("/launch", summary="Launch an offering", response_model=schemas.Ipo)
 @raises(
     core.not_found(),
+    plans.feature_required("royalty_terms"),
     problems.not_editable(),
     problems.limit_reached(),
     masters.not_approved(),

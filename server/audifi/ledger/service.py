@@ -26,6 +26,8 @@ _entries, _holds, _transfers = Entry.__table__, Hold.__table__, Transfer.__table
 HAVE_THEIR_OWN_UNDO = frozenset(
     {
         *("deposit", "dispute", "dispute_won", "payout", "payout_returned", "debt_payment"),
+        *("deposit_refund", "refund_returned", "provider_fee", "withdrawal"),
+        *("invoice", "invoice_refund", "invoice_refund_returned", "invoice_dispute", "invoice_dispute_won"),
         *("revenue_funding", "revenue_return", "distribution", "dividend_claim"),
     }
 )

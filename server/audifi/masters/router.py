@@ -21,6 +21,7 @@ from audifi.masters.models import MasterStatus
 from audifi.masters.queries import FullMasterRow, MasterRow
 from audifi.masters.reading import MasterId, read_visible
 from audifi.masters.states import Actor
+from audifi.subscriptions import problems as plans
 
 router = APIRouter(
     prefix="/api/v1/masters", tags=["masters"], generate_unique_id_function=operation_id, route_class=StrictRoute
@@ -55,7 +56,7 @@ async def list_masters(
 
 
 @router.post("", status_code=201, summary="Register a master", response_model=schemas.Master, dependencies=WRITES)
-@raises(problems.limit_reached(service.MAX_MASTERS))
+@raises(problems.limit_reached(service.MAX_MASTERS), plans.LIMIT_OF_MASTERS)
 async def create_master(user: CurrentUser, now: Now, idempotent: Idempotent, body: schemas.MasterCreate) -> Response:
     """Create a draft, once, however often the request is sent. The account becomes its artist."""
 

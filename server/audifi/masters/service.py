@@ -19,6 +19,7 @@ from audifi.masters import problems, rights
 from audifi.masters.models import Master, MasterCollaborator, MasterTrack, RightsConfirmation, RightsHolder
 from audifi.masters.queries import GET_OWN, LOCK_OWN, FullMasterRow
 from audifi.masters.schemas import Collaborator, MasterCreate, MasterUpdate, Track
+from audifi.subscriptions import entitlements
 
 MAX_MASTERS = 1000
 OPEN_STATUSES = ("draft", "submitted", "rejected", "approved")
@@ -77,12 +78,14 @@ async def create(tx: Transaction, *, artist_id: UUID, body: MasterCreate, now: d
     """Register a master as a draft; return it.
 
     Raises:
-        Problem: 401 if the account is being deleted, 409 if it has too many masters, 422 for an unknown collaborator.
+        Problem: 401 if the account is being deleted, 403 if its plan allows no more, 409 if it has too many masters,
+            422 for an unknown collaborator.
     """
     await lock_user(tx, artist_id)
     if await tx.fetch_value(COUNT, artist_id=artist_id) >= MAX_MASTERS:
         raise problems.limit_reached(MAX_MASTERS)
     master_id = uuid7()
+    await entitlements.use(tx, user_id=artist_id, key="masters", ref=master_id, now=now)
     values = {name: getattr(body, name) for name in FIELDS}
     await tx.execute(INSERT, id=master_id, artist_id=artist_id, type=body.type, created_at=now, **values)
     await _insert_tracks(tx, master_id, body.tracks)

@@ -27,6 +27,7 @@ from audifi.core.http.problems import Problem
 from audifi.masters import problems
 from audifi.masters.models import EventName, Master, MasterEvent, MasterTrack
 from audifi.masters.queries import GET, FullMasterRow
+from audifi.subscriptions import entitlements
 
 MASTERS = Master.__table__
 TRACKS = MasterTrack.__table__
@@ -161,7 +162,7 @@ async def end_offer(tx: Transaction, *, master_id: UUID, now: datetime) -> None:
 
 
 async def archive(tx: Transaction, *, artist_id: UUID, master_id: UUID, now: datetime) -> FullMasterRow:
-    """Archive a master that isn't offered. Repeating it changes nothing.
+    """Archive a master that isn't offered, and release its use of the plan's limit. Repeating it changes nothing.
 
     Raises:
         Problem: 404, or 409.
@@ -170,6 +171,7 @@ async def archive(tx: Transaction, *, artist_id: UUID, master_id: UUID, now: dat
     master = await _read(tx, master_id, artist_id)
     if changed:
         await _record(tx, "archived", master_id, Actor(user_id=artist_id), now)
+        await entitlements.release(tx, user_id=artist_id, key="masters", ref=master_id, now=now)
     elif master.suspended_at is not None:
         raise problems.suspended()
     elif master.status == "offered":

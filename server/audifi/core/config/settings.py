@@ -86,6 +86,10 @@ def _default_trusted_proxies() -> tuple[IPv4Network | IPv6Network, ...]:
     return FLY_PROXY_NETWORKS if "FLY_APP_NAME" in os.environ else ()
 
 
+def _is_staging(fly_app_name: object) -> bool:
+    return isinstance(fly_app_name, str) and fly_app_name.endswith("-staging")
+
+
 class Settings(DatabaseSettings):
     """All settings of the API. Variables are named as the fields, in upper case; units are in the names."""
 
@@ -173,6 +177,26 @@ class Settings(DatabaseSettings):
     """Who says that money came in or went out: operators, or in development each account for itself."""
     currencies: Currencies = ("USD", "EUR")
     """The currencies that money may be in, separated by commas (ISO 4217). One with balances must stay."""
+    payments: Literal["off", "stripe", "stand_in"] = "off"
+    """Who charges cards: Stripe, or in development its stand-in. `off`: nobody does."""
+    stripe_secret_key: ApiKey | None = Field(default=None, validate_default=True)
+    """A restricted key. Production has one of live mode; staging and other machines have one of test mode."""
+    stripe_webhook_secret: ApiKey | None = Field(default=None, validate_default=True)
+    """Verifies the events of the platform's account."""
+    stripe_webhook_secret_previous: ApiKey | None = None
+    """The secret before; remove it when Stripe has stopped to sign with it."""
+    stripe_connect_webhook_secret: ApiKey | None = None
+    """Verifies the events of connected accounts, to which payouts go. Unset: they are refused."""
+    stripe_connect_webhook_secret_previous: ApiKey | None = None
+    stripe_api_base: Url | None = Field(default=None, validate_default=True)
+    """The stand-in's address."""
+    stripe_timeout_seconds: PositiveSeconds = 10
+    """For one call with its retries."""
+    deposit_payout_days: int = Field(default=120, ge=0, le=365)
+    """How long money that came by card can't be paid out, only refunded: as long as its owner can dispute it."""
+    grace_days: int = Field(default=7, ge=0, le=60)
+    """How long the plan of a subscription is in force while its invoice is open."""
+
     mail_limit_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
     """E-mails to all addresses together: bounds the cost of an attack on sign-in."""
 
@@ -219,6 +243,41 @@ class Settings(DatabaseSettings):
             raise ValueError("must not be development in production")
         return value
 
+    @field_validator("payments")
+    @classmethod
+    def _check_stand_in(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("environment") == "production" and value == "stand_in":
+            raise ValueError("must not be stand_in in production")
+        return value
+
+    @field_validator("stripe_secret_key")
+    @classmethod
+    def _check_mode_of_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Keep live money out of tests, and test money out of production. Staging runs in production's mode, too."""
+        if info.data.get("payments") == "off":
+            return value
+        is_live = info.data.get("environment") == "production" and not _is_staging(info.data.get("fly_app_name"))
+        kinds = ("sk_live_", "rk_live_") if is_live else ("sk_test_", "rk_test_")
+        if value is None or not value.get_secret_value().startswith(kinds):
+            raise ValueError(f"must start with {' or '.join(reversed(kinds))}")
+        return value
+
+    @field_validator("stripe_webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if info.data.get("payments") != "off" and not (value and value.get_secret_value()):
+            raise ValueError("is missing")
+        return value
+
+    @field_validator("stripe_api_base")
+    @classmethod
+    def _check_api_base(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("environment") == "production":
+            raise ValueError("must not be set in production")
+        if not value and info.data.get("payments") == "stand_in":
+            raise ValueError("is missing")
+        return value
+
     @field_validator("app_url")
     @classmethod
     def _check_https_in_production(cls, value: str, info: ValidationInfo) -> str:
@@ -246,6 +305,12 @@ class Settings(DatabaseSettings):
         return tuple(
             f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (self.app_url, *self.allowed_origins))
         )
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether money at Stripe is real."""
+        key = self.stripe_secret_key
+        return key is not None and "_live_" in key.get_secret_value()
 
     @property
     def reviews_masters(self) -> bool:

@@ -346,6 +346,10 @@ class Transaction:
         records: list[Record] = await self._run(self._connection.driver.fetch, sql, *arguments)
         return records
 
+    def on_event(self, event: str, label: str) -> None:
+        """Count an event in a metric at once, whatever becomes of the transaction."""
+        self._database.on_event(event, label)
+
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call the callback after the commit, and never after a rollback."""
         self._callbacks.append(callback)

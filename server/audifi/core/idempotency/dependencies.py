@@ -1,5 +1,6 @@
 """`Idempotency-Key` as a dependency of routes."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +13,15 @@ from audifi.core.db.database import Database, Transaction
 from audifi.core.http.dependencies import services_of
 from audifi.core.http.openapi import raises
 from audifi.core.idempotency import problems
-from audifi.core.idempotency.service import Claim, StoredResponse, fingerprint, make_claim, parse_key, run_once
+from audifi.core.idempotency.service import (
+    Claim,
+    StoredResponse,
+    find_answer,
+    fingerprint,
+    make_claim,
+    parse_key,
+    run_once,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,24 @@ class IdempotentRequest:
             effect=run_effect,
         )
         return _response(stored)
+
+    async def find(self, *, user_id: UUID, body: BaseModel | None) -> Response | None:
+        """Return the answer to an earlier request with this key; None if there was none.
+
+        For effects that ask another server before they write.
+
+        Raises:
+            Problem: 422 where the key was used for another request.
+        """
+        stored = await find_answer(
+            services_of(self.request).database, user_id=user_id, key=self.key, request=self._fingerprint(body)
+        )
+        return _response(stored) if stored else None
+
+    def digest(self, *, user_id: UUID, body: BaseModel) -> str:
+        """Return a key for another server, the same for each retry of this request."""
+        claim = make_claim(user_id=user_id, key=self.key, request=self._fingerprint(body))
+        return hashlib.sha256(claim.key_id + claim.fingerprint).hexdigest()
 
     async def run_call(
         self,

@@ -152,6 +152,17 @@ async def run_once(
     return _replay(stored, request)
 
 
+async def find_answer(database: Database, *, user_id: UUID, key: str, request: bytes) -> StoredResponse | None:
+    """Return the stored answer of the first time; None if there was none. See `run_once`.
+
+    Raises:
+        Problem: 422 where the key was used for another request.
+    """
+    claim = make_claim(user_id=user_id, key=key, request=request)
+    stored = await database.fetch_one(FIND, KeyRow, id=claim.key_id)
+    return _replay(stored, request) if stored else None
+
+
 def _replay(stored: KeyRow, request: bytes) -> StoredResponse:
     """
     Raises:

@@ -130,7 +130,11 @@ class JobQueue:
     async def enqueue(self, tx: Transaction, name: str, payload: bytes) -> None:
         """Enqueue a job that starts after the commit, and never after a rollback."""
         await Queries(DatabaseDriver(tx.fetch_sql)).enqueue(name, payload)
-        tx.after_commit(self._driver.wake)
+        tx.after_commit(self.wake)
+
+    def wake(self) -> None:
+        """Let the worker of this process look for jobs: a statement has queued some by itself."""
+        self._driver.wake()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())

@@ -32,13 +32,15 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper bounds in seconds."""
 LAG_INTERVAL_SECONDS = 0.5
 PROBE_RESULTS = ("connected", "read_only", "saturated", "disconnected")
+DRIFT_KINDS = ("balance", "dispute", "refund", "subscription", "suspense")
 JOB_RESULTS = ("succeeded", "retried", "failed")
 EVENTS = {
     "database_conflicts": ("Transactions that PostgreSQL ended, by reason. Each is a bug.", "reason"),
     "ledger_transfers": ("Posted transfers by kind.", "kind"),
     "statement_lines": ("Lines of imported royalty statements by status.", "status"),
+    "plan_refusals": ("Requests that the account's plan refused, by limit or feature.", "key"),
 }
-"""What transactions count, with the label."""
+"""What the database's users count, with the label."""
 DURATIONS = {"ledger_lock_wait_seconds": "How long transfers wait for the rows that they lock."}
 """What they record."""
 KNOWN_EVENTS = [
@@ -90,6 +92,13 @@ class Metrics(Collector):
         self._payout_ages: dict[str, float] = {"requested": 0.0, "submitted": 0.0}
         self._unclaimed_dividends: dict[str, int] = {}
         self._distribution_delay = 0.0
+        self._payment_events: Counter[tuple[str, str]] = Counter()
+        self._payment_event_ages = Histogram()
+        self._open_disputes = {"open": 0, "due_soon": 0}
+        self._dropped_syncs: Counter[str] = Counter()
+        self._payment_drift: Counter[str] = Counter(dict.fromkeys(DRIFT_KINDS, 0))
+        self._provider_calls: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
+        self._subscriptions: dict[tuple[str, str], int] = {}
         self._pools: dict[str, tuple[int, Callable[[], int], Callable[[], int]]] = {}
         """By name: the size, and how many connections are in use and idle."""
         self._pool_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -174,6 +183,38 @@ class Metrics(Collector):
     def record_distribution_delay(self, seconds: float) -> None:
         """Record for how long the oldest distribution that is due waits to be shared out; 0 if there is none."""
         self._distribution_delay = seconds
+
+    def count_payment_event(self, event_type: str, status: str) -> None:
+        """
+        Args:
+            event_type: Stripe's, of an event that is followed; else `other`.
+            status: queued, ignored or duplicate.
+        """
+        self._payment_events[event_type, status] += 1
+
+    def record_payment_event_age(self, seconds: float) -> None:
+        """Record how long ago an event was made when it arrived."""
+        self._payment_event_ages.observe(seconds)
+
+    def count_payment_drift(self, kind: str) -> None:
+        """Count a difference between the payment provider and the database, of one of DRIFT_KINDS."""
+        self._payment_drift[kind] += 1
+
+    def count_dropped_sync(self, kind: str) -> None:
+        """Count a fetch that a later one has overtaken."""
+        self._dropped_syncs[kind] += 1
+
+    def record_open_disputes(self, count: int, due_soon: int) -> None:
+        """Record how many disputes are open, and how many want evidence within 3 days."""
+        self._open_disputes = {"open": count, "due_soon": due_soon}
+
+    def record_provider_call(self, call: str, outcome: str, seconds: float) -> None:
+        """Record a call to the payment provider, which succeeded, was refused or failed."""
+        self._provider_calls[call, outcome].observe(seconds)
+
+    def record_subscriptions(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Record how many live subscriptions there are, by plan and status. One that isn't named has none any more."""
+        self._subscriptions = dict.fromkeys(self._subscriptions, 0) | dict(counts)
 
     def record_invariant(self, name: str, violations: int) -> None:
         """Record what the last check of an invariant found."""
@@ -260,6 +301,13 @@ class Metrics(Collector):
             "Time for which the oldest due distribution has waited to be shared out.",
             self._distribution_delay,
         )
+        yield from self._collect_payments()
+        subscriptions = GaugeMetricFamily(
+            "subscriptions", "Live subscriptions by plan and Stripe's status.", labels=["plan", "status"]
+        )
+        for (plan, subscription_status), count in self._subscriptions.items():
+            subscriptions.add_metric([plan, subscription_status], count)
+        yield subscriptions
         violations = GaugeMetricFamily(
             "invariant_violations", "Rows that violated an invariant at the last nightly check.", labels=["invariant"]
         )
@@ -273,6 +321,37 @@ class Metrics(Collector):
         build = GaugeMetricFamily("audifi_build_info", "The running version.", labels=["version"])
         build.add_metric([self._version], 1)
         yield build
+
+    def _collect_payments(self) -> Iterator[Metric]:
+        yield _counter(
+            "payments_events",
+            "Events of the payment provider: queued, ignored or duplicate.",
+            ["type", "status"],
+            self._payment_events,
+        )
+        ages = HistogramMetricFamily("payments_event_age_seconds", "How old events are when they arrive.")
+        self._payment_event_ages.add_to(ages)
+        yield ages
+        yield _counter(
+            "payments_syncs_dropped", "Fetches that a later one has overtaken.", ["kind"], self._dropped_syncs
+        )
+        yield _counter(
+            "payments_drift", "Differences from the payment provider that were found.", ["kind"], self._payment_drift
+        )
+        disputes = GaugeMetricFamily(
+            "disputes_open", "Open disputes; `due_soon`: evidence is wanted within 3 days.", labels=["state"]
+        )
+        for state, count in list(self._open_disputes.items()):
+            disputes.add_metric([state], count)
+        yield disputes
+        calls = HistogramMetricFamily(
+            "payments_provider_seconds",
+            "Calls to the payment provider: succeeded, refused or failed.",
+            labels=["call", "outcome"],
+        )
+        for labels, histogram in list(self._provider_calls.items()):
+            histogram.add_to(calls, labels)
+        yield calls
 
     def _collect_pools(self) -> Iterator[Metric]:
         connections = GaugeMetricFamily(

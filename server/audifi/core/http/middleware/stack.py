@@ -59,6 +59,7 @@ def add_middleware(  # noqa: PLR0913 - the middleware's parts
     request_limiter: ApproximateRateLimiter,
     concurrency_limit: ConcurrencyLimit,
     unlimited_paths: frozenset[str],
+    uncounted_paths: frozenset[str] = frozenset(),
     metrics: Metrics,
     report: ErrorReporter | None = None,
     tracer: "Tracer | None" = None,
@@ -74,6 +75,8 @@ def add_middleware(  # noqa: PLR0913 - the middleware's parts
         concurrency_limit: limits all requests.
         unlimited_paths: paths that neither limit applies to, and whose successful responses aren't logged: health
             checks.
+        uncounted_paths: paths of callers that share few addresses, and have a limit of their own: webhooks. Their
+            requests aren't counted as a client's.
         metrics: count requests.
         report: gets unexpected errors.
         tracer: makes spans.
@@ -89,6 +92,7 @@ def add_middleware(  # noqa: PLR0913 - the middleware's parts
         request_limiter=request_limiter,
         concurrency_limit=concurrency_limit,
         unlimited_paths=unlimited_paths,
+        uncounted_paths=uncounted_paths,
         instrumentation=Instrumentation(
             routes=RouteTemplates(app.router.routes),
             quiet_paths=unlimited_paths,
@@ -184,6 +188,7 @@ class HttpMiddleware:
         request_limiter: ApproximateRateLimiter,
         concurrency_limit: ConcurrencyLimit,
         unlimited_paths: frozenset[str],
+        uncounted_paths: frozenset[str],
         instrumentation: Instrumentation,
     ) -> None:
         self._app = app
@@ -194,6 +199,7 @@ class HttpMiddleware:
         self._request_limiter = request_limiter
         self._concurrency_limit = concurrency_limit
         self._unlimited_paths = unlimited_paths
+        self._uncounted_paths = uncounted_paths
         self._instrumentation = instrumentation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -259,7 +265,8 @@ class HttpMiddleware:
         is_limited = scope["path"] not in self._unlimited_paths or scope["method"] != "GET"
         if is_limited:
             refusal = self._callers.apply(scope, headers)
-            self._count_client(scope)
+            if scope["path"] not in self._uncounted_paths:
+                self._count_client(scope)
             if refusal:
                 raise refusal
         receive = exchange.raw_receive

@@ -1,0 +1,67 @@
+"""Stripe as a child process: its stand-in, tools/stripe_stand_in, where PAYMENTS is stand_in."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STOP_TIMEOUT_SECONDS = 10
+SECRET, CONNECT_SECRET = "whsec_stand_in", "whsec_stand_in_connect"
+PRICES = {
+    "pro_month_usd": "2900/usd/month",
+    "pro_year_usd": "29000/usd/year",
+    "enterprise_month_usd": "19900/usd/month",
+    "enterprise_year_usd": "199000/usd/year",
+}
+
+
+@contextmanager
+def running(
+    root: Path, log_file: Path, *, server_port: str
+) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
+    """Run a stand-in while the block runs, whose events go to the server.
+
+    Yields:
+        The process, and the server's settings for it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    webhooks = f"http://localhost:{server_port}/api/v1/payments/webhooks"
+    options = {
+        "port": str(port),
+        "webhook-url": f"{webhooks}/stripe",
+        "webhook-secret": SECRET,
+        "connect-webhook-url": f"{webhooks}/stripe-connect",
+        "connect-webhook-secret": CONNECT_SECRET,
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments += [f"--price={key}={price}" for key, price in PRICES.items()]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tools.stripe_stand_in", *arguments],
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C in a terminal is for the API
+        )
+    variables = {
+        "STRIPE_SECRET_KEY": "sk_test_stand_in",
+        "STRIPE_WEBHOOK_SECRET": SECRET,
+        "STRIPE_CONNECT_WEBHOOK_SECRET": CONNECT_SECRET,
+        "STRIPE_API_BASE": f"http://localhost:{port}",
+    }
+    try:
+        yield process, variables
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,1 @@
+"""Stripe: customers, checkouts, events, deposits, refunds, disputes and payouts."""

@@ -1,0 +1,27 @@
+"""The Customer Portal: Stripe's page of an account's cards, invoices and receipts.
+
+https://docs.stripe.com/customer-management
+"""
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from audifi.payments.customers import customer_of
+from audifi.payments.stripe_objects import Reader
+
+if TYPE_CHECKING:
+    from audifi.services import Services
+
+
+async def open_portal(services: "Services", *, user_id: UUID, return_path: str) -> str:
+    """Return the page's URL, good for 5 minutes.
+
+    Raises:
+        Problem, RefusedError: see `Stripe.call`.
+    """
+    params: Any = {
+        "customer": await customer_of(services, user_id),
+        "return_url": services.settings.app_url + return_path,
+    }
+    session = await services.stripe.call("portal_create", lambda v1: v1.billing_portal.sessions.create_async(params))
+    return Reader(session).text("url")

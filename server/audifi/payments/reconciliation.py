@@ -1,0 +1,119 @@
+"""Find what no event told of: Stripe's list of events every 15 minutes, and each night all that hasn't ended.
+
+Whatever is found is looked at as if an event had come.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Text, any_, bindparam, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from audifi.core.db.statements import Statement, parameters
+from audifi.payments import stripe_objects
+from audifi.payments.disputes import DUE_SOON, ENDED
+from audifi.payments.models import Cursor, Event
+from audifi.payments.sessions import PROVIDER
+from audifi.payments.syncs import request_sync
+from audifi.payments.webhooks import StripeEvent, record
+
+if TYPE_CHECKING:
+    from audifi.services import Services
+
+logger = logging.getLogger(__name__)
+
+PAGE = 100
+MAX_PAGES = 100
+EVENTS_KEPT = timedelta(days=30)
+OVERLAP = timedelta(hours=1)
+"""Events may get into the list later than others that were made after them."""
+BATCH = 1000
+
+CURSOR = Statement(select(Cursor.position).where(Cursor.name == bindparam("cursor_name")))
+MOVE = Statement(
+    postgresql.insert(Cursor)
+    .values(parameters("name", "position"))
+    .on_conflict_do_update(index_elements=["name"], set_={"position": postgresql.insert(Cursor).excluded.position})
+)
+KNOWN = Statement(select(Event.event_id).where(Event.event_id == any_(bindparam("ids", type_=ARRAY(Text)))))
+UNENDED = Statement(
+    text(f"""
+        SELECT 'checkout' AS kind, c.provider_id FROM checkouts AS c
+        WHERE c.status IN ('creating', 'open') AND c.created_at < :before AND c.provider_id IS NOT NULL
+        UNION SELECT 'checkout', c.provider_id FROM deposits AS d JOIN checkouts AS c ON c.user_id = d.user_id
+        WHERE d.status = 'pending' AND d.provider = '{PROVIDER}' AND c.kind = 'deposit' AND c.status = 'complete'
+            AND c.amount = d.amount
+        UNION SELECT 'refund', provider_id FROM deposit_refunds
+        WHERE status IN ('requested', 'submitted') AND provider_id IS NOT NULL
+        LIMIT {BATCH}""").columns(kind=Text, provider_id=Text)  # noqa: S608 - made of constants
+)
+COUNT_EVENTS = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class _EventId:
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Thing:
+    kind: str
+    provider_id: str
+
+
+async def read_events(services: "Services") -> int:
+    """Record the events that never arrived, since the last time; return how many there were."""
+    database, now = services.background_database, services.clock()
+    since: datetime | None = await database.fetch_value(CURSOR, cursor_name=COUNT_EVENTS)
+    begin = max(since - OVERLAP, now - EVENTS_KEPT) if since else now - EVENTS_KEPT
+    missed, newest = 0, since
+    async for page in pages(services, "event_list", lambda v1, params: v1.events.list_async(params), begin):
+        events = [StripeEvent.model_validate(each.to_dict()) for each in page]
+        newest = max([datetime.fromtimestamp(event.created, UTC) for event in events] + ([newest] if newest else []))
+        followed = [event for event in events if services.syncs.following(event.type, is_connected=False)]
+        rows = await database.fetch_all(KNOWN, _EventId, ids=[event.id for event in followed])
+        known = {row.event_id for row in rows}
+        for event in followed:
+            if event.id not in known:
+                await record(services, database, event, is_connected=False)
+                missed += 1
+    if newest:
+        await database.execute(MOVE, name=COUNT_EVENTS, position=newest)
+    if missed:
+        logger.warning("events had not arrived: count=%d", missed)
+    return missed
+
+
+async def pages(services: "Services", call: str, read: Any, since: datetime) -> Any:
+    """Yield the pages of one of Stripe's lists, newest first, as far back as an instant."""
+    after: dict[str, str] = {}
+    for _ in range(MAX_PAGES):
+        params = {"limit": PAGE, "created": {"gte": int(since.timestamp())}} | after
+        page = await services.stripe.call(call, lambda v1, params=params: read(v1, params))  # type: ignore[misc]
+        if page.data:
+            yield page.data
+        if not page.has_more:
+            return
+        after = {"starting_after": page.data[-1].id}
+    logger.error("list of Stripe's is too long: call=%s", call)
+
+
+async def look_at_unended(services: "Services") -> None:
+    """Have everything looked at that hasn't ended, and measure the open disputes."""
+    now = services.clock()
+    things = await services.background_database.fetch_all(UNENDED, _Thing, before=now - OVERLAP)
+    due_soon = open_disputes = 0
+    since = now - timedelta(days=365)
+    async for page in pages(services, "dispute_list", lambda v1, params: v1.disputes.list_async(params), since):
+        for dispute in map(stripe_objects.dispute, page):
+            if dispute.status not in ENDED:
+                things.append(_Thing("dispute", dispute.id))
+                open_disputes += 1
+                due_soon += dispute.due_by is not None and dispute.due_by - now < DUE_SOON
+    services.metrics.record_open_disputes(open_disputes, due_soon)
+    for thing in things:
+        async with services.background_database.transaction() as transaction:
+            await request_sync(transaction, services, kind=thing.kind, provider_id=thing.provider_id, now=now)

@@ -1,0 +1,1 @@
+"""Plans, what each one contains, and what accounts use of it."""

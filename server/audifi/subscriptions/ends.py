@@ -1,0 +1,101 @@
+"""The end of a subscription at Stripe, now: nothing more is charged, and what shouldn't have been is refunded."""
+
+from collections.abc import Awaitable
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import bindparam, literal_column, update
+
+from audifi.core.db.statements import Statement
+from audifi.core.jobs.queue import JobType
+from audifi.payments.client import RefusedError
+from audifi.payments.stripe_objects import Reader
+from audifi.payments.syncs import request_sync
+from audifi.subscriptions.models import LIVE, Subscription
+from audifi.subscriptions.stripe_objects import StripeInvoice
+from audifi.subscriptions.stripe_objects import invoice as read_invoice
+
+if TYPE_CHECKING:
+    from stripe import Refund, V1Services
+
+    from audifi.services import Services
+
+JOB = "subscription_end"
+ATTEMPTS = 12
+
+type Reason = Literal["duplicate", "trial", "dispute"]
+"""It is the account's second one, which is refunded; its trial isn't the first; its payment is disputed."""
+
+_subscriptions = Subscription.__table__
+CANCELED = Statement(
+    update(_subscriptions)
+    .where(_subscriptions.c.provider_id == bindparam("subscription"), literal_column(LIVE))
+    .values(
+        status="canceled",
+        ended_at=bindparam("now"),
+        access_until=bindparam("now"),
+        synced_at=bindparam("now"),
+        version=_subscriptions.c.version + 1,
+    )
+)
+
+
+async def end_now(services: "Services", provider_id: str) -> list[StripeInvoice]:
+    """Cancel a subscription at Stripe, and void its open invoices; return all. Any number of times.
+
+    Stripe stops to collect open invoices, but people can still pay them, by old links.
+
+    Raises:
+        Problem, RefusedError: see `Stripe.call`.
+    """
+    try:
+        await services.stripe.call("subscription_cancel", lambda v1: v1.subscriptions.cancel_async(provider_id))
+    except RefusedError as error:
+        if not error.is_missing:  # it has ended
+            raise
+    page = await services.stripe.call(
+        "invoice_list", lambda v1: v1.invoices.list_async({"subscription": provider_id, "limit": 100})
+    )
+    read = [read_invoice(each) for each in page.data]
+    for invoice in read:
+        if invoice.status == "open":
+            await services.stripe.call("invoice_void", partial(_void, invoice_id=invoice.id))
+    return read
+
+
+async def refund(services: "Services", invoice: StripeInvoice) -> None:
+    """Refund all of a paid invoice, once. The events of the refund bring it here."""
+    page = await services.stripe.call(
+        "invoice_payment_list",
+        lambda v1: v1.invoice_payments.list_async({"invoice": invoice.id, "status": "paid", "limit": 10}),
+    )
+    for intent in filter(None, (Reader(each).reference("payment.payment_intent") for each in page.data)):
+        made = await services.stripe.call("refund_create", partial(_refund, intent=intent))
+        async with services.background_database.transaction() as transaction:
+            now = services.clock()
+            await request_sync(transaction, services, kind="invoice", provider_id=invoice.id, now=now)
+            await request_sync(transaction, services, kind="invoice_refund", provider_id=made.id, now=now)
+
+
+def _void(v1: "V1Services", invoice_id: str) -> Awaitable[object]:
+    return v1.invoices.void_invoice_async(invoice_id)
+
+
+def _refund(v1: "V1Services", intent: str) -> "Awaitable[Refund]":
+    key = f"duplicate:{intent}"
+    return v1.refunds.create_async({"payment_intent": intent, "reason": "duplicate"}, {"idempotency_key": key})
+
+
+def jobs(services: "Services") -> JobType:
+    """Return the job that ends a subscription which mustn't be."""
+
+    async def run(payload: bytes) -> None:
+        reason, _, provider_id = payload.decode().partition(" ")
+        for invoice in await end_now(services, provider_id):
+            if invoice.paid and reason == "duplicate":
+                await refund(services, invoice)
+        async with services.background_database.transaction() as transaction:
+            now = services.clock()
+            await request_sync(transaction, services, kind="subscription", provider_id=provider_id, now=now)
+
+    return JobType(name=JOB, handler=run, attempts=ATTEMPTS)

@@ -1,0 +1,199 @@
+"""What Stripe has deleted, made elsewhere or refuses, and what isn't there at all."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from audifi.core.http.problems import Problem
+from audifi.core.jobs.queue import Schedule
+from audifi.doctor.environment import check_payments
+from audifi.doctor.results import Result
+from audifi.payments import connect, jobs, reconciliation, syncs
+from audifi.payments.client import RefusedError
+from audifi.payments.problems import checkout_in_progress
+from audifi.payments.retention import expired
+from audifi.payments.stripe_objects import UnexpectedObjectError, dispute
+from audifi.payments.syncs import SyncKind
+from audifi.services import Services
+from tests.masters.requests import make_admin
+from tests.payments.processes import process
+from tests.payments.shops import Shop
+from tests.payments.test_reconciliation import run
+from tests.payments.test_refunds import deposit_of, refund
+from tests.support.app import App
+from tests.support.clients import Client
+
+
+def request(shop: Shop, kind: str, provider_id: str) -> Any:
+    """Have an object looked at, and return the last error."""
+    shop.execute(
+        f"INSERT INTO provider_syncs (kind, provider_id, requested, synced, next_at)"
+        f" VALUES ('{kind}', '{provider_id}', 1, 0, now())"
+    )
+
+    async def look(services: Services) -> None:
+        await syncs.run_sync(services, kind=kind, provider_id=provider_id)
+
+    run(shop, look)
+    return shop.value("SELECT last_error FROM provider_syncs WHERE provider_id = $1", provider_id)
+
+
+@pytest.mark.parametrize("kind", ["checkout", "refund", "dispute", "customer", "transfer", "account", "bank_payout"])
+def test_object_that_is_gone_is_a_state(shop: Shop, kind: str) -> None:
+    id_ = f"{kind}_{uuid4().hex}"
+    account = shop.stripe.v1.accounts.create({"type": "express"}).id
+    assert request(shop, kind, {"bank_payout": f"{account}/{id_}"}.get(kind, id_)) is None
+
+
+def test_customer_that_is_gone_fails_one_checkout(shop: Shop, fan: Client) -> None:
+    shop.opened(fan)
+    customer = shop.value(
+        "SELECT provider_id FROM provider_customers WHERE user_id = $1", UUID(fan.tokens["user"]["id"])
+    )
+    shop.stand_in.do("forget", id=customer)
+    assert shop.deposit(fan).json()["code"] == "checkout.failed"
+    assert shop.deposit(fan).status_code == 201
+
+
+def test_refund_of_the_dashboard_is_an_alert(shop: Shop, fan: Client) -> None:
+    deposit_id = deposit_of(shop, shop.deposited(fan))
+    shop.stripe.v1.refunds.create({"charge": shop.charge(deposit_id), "amount": 100})
+    shop.settle()
+    assert shop.balance(fan) == 5000
+
+
+def test_country_without_payouts_is_refused(shop: Shop, fan: Client) -> None:
+    async def refuse(_name: str, _call: Any) -> Any:
+        raise RefusedError("account_create", status=400, code="country_unsupported")
+
+    async def act() -> None:
+        async with process(shop) as services:
+            vars(services.stripe)["call"] = refuse
+            user_id = UUID(fan.tokens["user"]["id"])
+            await connect.onboard(services, user_id=user_id, country="AQ", return_path="/", refresh_path="/")
+
+    with pytest.raises(Problem) as refusal:
+        asyncio.run(act())
+    assert refusal.value.status == 422
+
+
+def test_refund_is_only_for_accounts_with_payments(app: App, client: Client) -> None:
+    answer = refund(client.sign_in(), str(uuid4()), 100)
+    assert answer.json()["code"] == "payments.not_configured"
+    assert app.services.payout_provider is None
+
+
+def test_schedules_do_nothing_without_payments(app: App) -> None:
+    async def act(schedules: list[Schedule]) -> None:
+        for schedule in schedules:
+            await schedule.run()
+
+    asyncio.run(act(jobs.schedules(app.services)))  # else they would call Stripe
+
+
+def test_schedules_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audifi.payments.balances.CALM_SECONDS", 0)
+
+    async def act(services: Services) -> list[str]:
+        schedules = jobs.schedules(services)
+        for schedule in schedules:
+            await schedule.run()
+        return [schedule.name for schedule in schedules]
+
+    assert len(run(shop, act)) == 4
+
+
+def test_events_are_kept_for_400_days(shop: Shop) -> None:
+    [rows] = expired(shop.app.clock())
+    assert (shop.app.clock() - rows.before).days == 400
+
+
+def test_dispute_in_two_currencies_fails_loudly() -> None:
+    moved = [{"amount": -1, "currency": "usd"}, {"amount": -1, "currency": "eur"}]
+    with pytest.raises(UnexpectedObjectError):
+        dispute({"object": "dispute", "balance_transactions": moved})  # type: ignore[arg-type]
+    assert checkout_in_progress().status == 409
+
+
+def diagnosis(settings: Any, **changes: Any) -> Result:
+    [result] = asyncio.run(check_payments(settings.model_copy(update=changes)))
+    return result
+
+
+def test_doctor_asks_stripe(shop: Shop, app: App) -> None:
+    settings = shop.app.services.settings
+    assert diagnosis(settings).state == "ok"
+    assert diagnosis(app.services.settings).state == "ok"
+    assert diagnosis(settings, stripe_connect_webhook_secret=None).state == "warning"
+    assert diagnosis(settings, stripe_api_base="http://127.0.0.1:1").state == "error"
+
+
+def test_objects_of_other_features_are_passed_on(shop: Shop) -> None:
+    """Payments imports none of them: it asks for kinds by their names."""
+    customer = shop.stripe.v1.customers.create({})
+    product = shop.stripe.v1.products.create({"name": "Plan"})
+    monthly: Any = {"currency": "usd", "unit_amount": 100, "product": product.id, "recurring": {"interval": "month"}}
+    line: Any = {"price": shop.stripe.v1.prices.create(monthly).id, "quantity": 1}
+    params: Any = {"mode": "subscription", "line_items": [line], "success_url": "https://app.example"}
+    session = shop.stripe.v1.checkout.sessions.create(params | {"customer": customer.id})
+    paid = shop.stand_in.do("pay_checkout", session=session.id)
+    charge = shop.stripe.v1.charges.list({"customer": customer.id}).data[0].id
+    refunded = shop.stripe.v1.refunds.create({"charge": charge, "amount": 10})
+    dispute = shop.stand_in.do("dispute", charge=charge)
+    shop.settle()
+    seen: list[tuple[str, str]] = []
+
+    async def look(services: Services) -> None:
+        async def nothing(*_: Any) -> None: ...
+
+        for kind in ("subscription", "invoice_refund", "invoice_dispute"):
+            services.syncs.register([SyncKind(name=kind, events=(), fetch=nothing, write=nothing)])
+        for kind, id_ in (("checkout", session.id), ("refund", refunded.id), ("dispute", dispute["id"])):
+            await syncs.sync_now(services, kind=kind, provider_id=id_)
+        names = ["subscription", "invoice_refund", "invoice_dispute"]
+        query = "SELECT kind, provider_id FROM provider_syncs WHERE kind = ANY($1)"
+        seen.extend((row[0], row[1]) for row in await services.database.fetch_sql(query, names))
+        for kind, id_ in seen:
+            await syncs.run_sync(services, kind=kind, provider_id=id_)
+        of_names = "DELETE FROM pgqueuer WHERE split_part(encode(payload, 'escape'), ' ', 1) = ANY($1)"
+        await services.database.fetch_sql(of_names, names)
+
+    run(shop, look)
+    assert set(seen) == {
+        ("subscription", paid["subscription"]),
+        ("invoice_refund", refunded.id),
+        ("invoice_dispute", dispute["id"]),
+    }
+
+
+def test_events_are_listed_for_admins(shop: Shop, fan: Client) -> None:
+    session = shop.session(shop.deposited(fan))
+    assert fan.as_signed_in("GET", "/payments/events").status_code == 403
+    admin = make_admin(shop.app.database_url, shop.fan())
+    events = admin.as_signed_in("GET", "/payments/events?status=done&limit=100").json()["data"]
+    assert session in {event["object_id"] for event in events}
+
+
+def test_debit_that_no_checkout_explains_waits(shop: Shop) -> None:
+    price: Any = {"currency": "eur", "unit_amount": 700, "product_data": {"name": "At the console"}}
+    params: Any = {
+        "mode": "payment",
+        "line_items": [{"price_data": price, "quantity": 1}],
+        "success_url": "https://a.b",
+    }
+    session = shop.stripe.v1.checkout.sessions.create(params)
+    before = shop.external("EUR")
+    shop.stand_in.do("pay_checkout", session=session.id, card="pm_sepa_succeeds")
+    shop.settle()
+    assert shop.external("EUR") == before
+    shop.advance(days=6)
+    assert shop.external("EUR") == before + 700
+
+
+def test_list_of_stripe_that_is_too_long_ends(shop: Shop, fan: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciliation, "PAGE", 1)
+    monkeypatch.setattr(reconciliation, "MAX_PAGES", 2)
+    shop.deposited(fan)
+    assert run(shop, reconciliation.read_events) == 0

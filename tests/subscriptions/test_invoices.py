@@ -1,0 +1,125 @@
+"""Money of subscriptions in the ledger: invoices, tax, refunds and disputes."""
+
+from typing import Any
+
+import pytest
+
+from tests.payments.shops import Shop
+from tests.subscriptions.buying import MONTH, Buyer, refusal
+
+ADJUSTMENTS = """
+    SELECT coalesce(string_agg(kind || ' ' || a.amount || ' ' || a.tax, ', ' ORDER BY a.created_at, a.amount), '')
+    FROM invoice_adjustments AS a JOIN invoices AS i ON i.id = a.invoice_id WHERE i.user_id = $1
+"""
+
+
+def charge(buyer: Buyer) -> str:
+    """Return the charge of the newest paid invoice."""
+    invoice = next(invoice for invoice in buyer.invoices() if invoice.amount_paid)
+    [payment] = buyer.shop.stripe.v1.invoice_payments.list({"invoice": invoice.id}).data
+    intent: Any = payment.payment.payment_intent
+    return str(buyer.shop.stripe.v1.payment_intents.retrieve(intent).latest_charge)
+
+
+def refund(buyer: Buyer, amount: int) -> str:
+    """Refund a part of the newest invoice in Stripe's dashboard; return the refund's id."""
+    made = buyer.shop.stripe.v1.refunds.create({"charge": charge(buyer), "amount": amount})
+    buyer.shop.settle()
+    return made.id
+
+
+@pytest.fixture
+def taxed(shop: Shop, buyer: Buyer) -> Buyer:
+    """A buyer of PRO: 2900 and 551 of tax are paid."""
+    shop.stand_in.do("settings", tax_percent=19)
+    parameters: Any = {
+        "customer": _customer(buyer),
+        "items": [{"price": shop.value("SELECT price_id FROM plan_prices WHERE lookup_key = 'pro_month_usd'")}],
+        "automatic_tax": {"enabled": True},
+    }
+    buyer.use_card("pm_card_visa")
+    shop.stripe.v1.subscriptions.create(parameters)
+    shop.settle()
+    return buyer
+
+
+def _customer(buyer: Buyer) -> str:
+    buyer.page()
+    return buyer.customer()
+
+
+def test_tax_of_an_invoice_is_kept_apart(taxed: Buyer) -> None:
+    row = "SELECT paid || ' ' || tax_paid || ' ' || status FROM invoices WHERE user_id = $1"
+    assert taxed.shop.value(row, taxed.user_id) == "3451 551 paid"
+    by_purpose = """
+        SELECT string_agg(purpose || ' ' || e.amount, ', ' ORDER BY purpose) FROM ledger_transfers AS t
+        JOIN ledger_entries AS e ON e.transfer_id = t.id JOIN ledger_accounts AS a ON a.id = e.account_id
+        JOIN invoices AS i ON t.key = 'invoice:' || i.provider_id WHERE i.user_id = $1
+    """
+    assert taxed.shop.value(by_purpose, taxed.user_id) == "external -3451, subscriptions 2900, tax 551"
+
+
+def test_last_refund_takes_what_is_left_of_the_tax(taxed: Buyer) -> None:
+    for amount in (1000, 1001, 1450):
+        refund(taxed, amount)
+
+    assert taxed.shop.value(ADJUSTMENTS, taxed.user_id) == "refund 1000 159, refund 1001 159, refund 1450 233"
+    assert taxed.paid() == 0
+
+
+def test_refund_is_posted_once(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+    buyer.shop.stand_in.do("disturb", copies=3)
+
+    refund(buyer, 900)
+
+    assert (buyer.shop.value(ADJUSTMENTS, buyer.user_id), buyer.paid()) == ("refund 900 0", MONTH - 900)
+
+
+def test_refund_that_fails_comes_back(buyer: Buyer) -> None:
+    buyer.subscribe_paid(card="pm_card_mastercard")
+    id_ = refund(buyer, 900)
+
+    buyer.shop.stand_in.do("fail_refund", refund=id_)
+    buyer.shop.settle()
+
+    assert buyer.shop.value(ADJUSTMENTS, buyer.user_id) == "refund 900 0, refund_returned 900 0"
+    assert buyer.paid() == MONTH
+
+
+def test_dispute_ends_the_plan_and_takes_the_money(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+    dispute = buyer.shop.stand_in.do("dispute", charge=charge(buyer))
+    buyer.shop.settle()
+
+    assert buyer.state() == ("FREE", "canceled")
+    assert buyer.subscription().status == "canceled"
+    assert buyer.shop.value(ADJUSTMENTS, buyer.user_id) == f"dispute {MONTH} 0"
+    buyer.shop.stand_in.do("end_dispute", dispute=dispute["id"], outcome="won")
+    buyer.shop.settle()
+    assert buyer.shop.value(ADJUSTMENTS, buyer.user_id) == f"dispute {MONTH} 0, dispute_won {MONTH} 0"
+    assert buyer.state()[0] == "FREE"
+
+
+def test_declined_upgrade_can_be_paid_on_its_page(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+    buyer.use_card("pm_card_chargeCustomerFail")
+    assert refusal(buyer.upgrade("ENTERPRISE", "month")) == "402 payment.action_required"
+    unpaid = next(invoice for invoice in buyer.invoices() if invoice.status == "open")
+
+    buyer.shop.stand_in.do("pay_invoice", invoice=unpaid.id, card="pm_card_visa")
+    buyer.shop.settle()
+
+    assert buyer.state() == ("ENTERPRISE", "active")
+    assert buyer.mails() == []
+
+
+def test_declined_upgrade_expires_and_gives_nothing(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+    buyer.use_card("pm_card_chargeCustomerFail")
+    buyer.upgrade("ENTERPRISE", "month")
+    buyer.shop.advance(hours=23.1)
+
+    assert buyer.back().state() == ("PRO", "active")
+    assert buyer.shop.value("SELECT count(*) FROM invoices WHERE status = 'void' AND user_id = $1", buyer.user_id) == 1
+    assert buyer.paid() == MONTH
