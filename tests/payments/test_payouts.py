@@ -1,15 +1,20 @@
 """Payouts through Stripe: paid when the bank's are, and freed only after the transfer was reversed."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
 
+from audifi.core.http.problems import Problem
 from audifi.funding.jobs import process_payouts
-from audifi.payments import balances
-from audifi.payments.payouts import SLOTS
+from audifi.funding.payouts import PayoutRow
+from audifi.funding.providers import Answer
+from audifi.payments import balances, reconciliation
+from audifi.payments.payouts import SLOTS, StripePayouts
 from audifi.services import Services
 from tests.payments.processes import is_killed, process
 from tests.payments.shops import Shop
@@ -162,6 +167,81 @@ def test_account_that_is_incomplete_is_not_paid_out(shop: Shop, fan: Client) -> 
     assert pay_out(fan).json()["requirements"] == ["external_account"]
     other = fan.as_signed_in("POST", "/payments/connect", ONBOARDING | {"country": "DE"})
     assert other.json()["code"] == "payout.country_fixed"
+    shop.stand_in.do("forget", object_id=account)
+    closed = fan.as_signed_in("POST", "/payments/connect", ONBOARDING)
+    assert closed.json()["code"] == "payout.account_closed"
+
+
+def submitted(shop: Shop, client: Client, *, hours: int = 0) -> PayoutRow:
+    """Return a payout that was requested some hours ago. No row has it, so that no job of the app's goes on with it."""
+    now = shop.app.clock()
+    return PayoutRow(
+        id=uuid4(),
+        user_id=user_id(client),
+        provider="stripe",
+        currency="USD",
+        amount=5000,
+        status="submitted",
+        hold_id=uuid4(),
+        transfer_id=None,
+        created_at=now - timedelta(hours=hours),
+        submitted_at=now,
+        ended_at=None,
+    )
+
+
+def settled(shop: Shop, payout: PayoutRow) -> tuple[str, int, int]:
+    """Go on with a payout; return what became of it, and how many transfers and payouts to the bank there are."""
+
+    async def act() -> Answer:
+        async with process(shop) as services:
+            assert isinstance(services.payout_provider, StripePayouts)
+            return await services.payout_provider.settle(payout)
+
+    answer = asyncio.run(act())
+    made = [
+        sum(
+            each["metadata"].get("audifi_id") == str(payout.id)
+            for each in shop.stand_in.do("objects", kind=kind)["data"]
+        )
+        for kind in ("transfer", "payout")
+    ]
+    return answer.status, made[0], made[1]
+
+
+def test_nothing_is_made_in_the_last_hour_of_a_key(shop: Shop) -> None:
+    """Else an answer could be lost just before the key changes, and Stripe's list not show yet what was made."""
+    payout = submitted(shop, payable(shop), hours=23)
+    assert settled(shop, payout) == ("submitted", 0, 0)
+    shop.stand_in.do("fail", kind="rate_limit", path="/v1/payouts")
+    earlier = replace(payout, created_at=payout.created_at + timedelta(seconds=1))
+    with pytest.raises(Problem, match=r"payments\.provider_unavailable"):
+        settled(shop, earlier)
+    assert settled(shop, payout) == ("submitted", 1, 0)
+    next_day = replace(payout, created_at=payout.created_at - timedelta(hours=1))
+    assert settled(shop, next_day) == ("submitted", 1, 1)
+
+
+def test_paid_payout_is_never_sent_again(shop: Shop) -> None:
+    """Stripe's list is limited: a hundred later payouts hide it."""
+    payout = submitted(shop, payable(shop))
+    shop.stand_in.do("fail", kind="rate_limit", path="/v1/payouts")
+    with pytest.raises(Problem):
+        settled(shop, payout)
+    assert settled(shop, replace(payout, status="paid")) == ("submitted", 1, 0)
+
+
+def test_return_of_a_paid_payout_is_found_each_night(shop: Shop) -> None:
+    artist = payable(shop)
+    account = shop.value("SELECT provider_id FROM payout_accounts WHERE user_id = $1", user_id(artist))
+    pay_out(artist)
+    run_job(shop)
+    shop.advance(days=3)
+    shop.stand_in.do("disturb", lose=100)
+    [payout] = shop.stripe.v1.payouts.list({}, {"stripe_account": account}).data
+    shop.stand_in.do("fail_payout", payout=payout.id)
+    run(shop, reconciliation.look_at_unended)
+    assert state(shop, shop.again(artist)) == ("failed", 5000)
 
 
 def test_card_money_is_not_paid_out(shop: Shop) -> None:

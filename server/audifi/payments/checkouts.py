@@ -192,7 +192,12 @@ async def _make_session(services: "Services", checkout: CheckoutRow, customer: s
         return next((session for session in read if session.audifi_id == checkout.id), None)
 
     return await make_once(
-        created_at=checkout.created_at, now=services.clock(), until=MADE_WITHIN, make=make, find=look
+        created_at=checkout.created_at,
+        now=services.clock(),
+        until=MADE_WITHIN,
+        quiet=timedelta(0),
+        make=make,
+        find=look,
     )
 
 

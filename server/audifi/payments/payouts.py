@@ -34,6 +34,8 @@ ASKED_OFTEN_FOR = timedelta(minutes=10)
 SLOTS = 120
 """Of 30 seconds, in an hour."""
 DAY = timedelta(days=1)
+QUIET = timedelta(hours=1)
+"""At the end of a key's day, in which nothing is made."""
 TOO_LOW = "balance_insufficient"
 """The code of a refusal that will pass: the balance is too low, or not yet available."""
 
@@ -121,6 +123,8 @@ class StripePayouts:
         """Go on with it, wherever it stands at Stripe. Each call repeats what an earlier one has done."""
         transfer = await self._find_transfer(payout)
         if transfer is None:
+            if self._is_quiet(payout):
+                return Answer(status="submitted")
             try:
                 transfer = await self._transfer(payout)
             except RefusedError as error:
@@ -128,7 +132,9 @@ class StripePayouts:
                 return Answer(status="submitted" if error.code == TOO_LOW else "failed")
         if transfer.is_reversed:
             return Answer(status="failed", reference=transfer.id)
-        bank = await self._find_bank_payout(payout, transfer) or await self._pay_out(payout, transfer)
+        bank = await self._find_bank_payout(payout, transfer)
+        if bank is None and payout.status != "paid" and not self._is_quiet(payout):
+            bank = await self._pay_out(payout, transfer)
         if bank == "paid":
             return Answer(status="paid", reference=transfer.id)
         if bank in {"failed", "canceled"}:
@@ -165,9 +171,13 @@ class StripePayouts:
     def _key(self, payout: PayoutRow, step: str) -> str:
         """Return the idempotency key of a step: another one each day, since Stripe repeats a refusal for a day.
 
-        What was made the day before is found before anything is made.
+        What was made with the key before is found before anything is made: nothing was made in that key's last hour, so
+        even where an answer was lost, Stripe's lists have had an hour to show it.
         """
         return f"payout:{payout.id}:{step}:{(self._clock() - payout.created_at) // DAY}"
+
+    def _is_quiet(self, payout: PayoutRow) -> bool:
+        return (self._clock() - payout.created_at) % DAY >= DAY - QUIET
 
     async def _find_bank_payout(self, payout: PayoutRow, transfer: _Transfer) -> str | None:
         """Return the status of the account's payout to its bank; None if there is none yet."""

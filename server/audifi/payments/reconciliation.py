@@ -30,6 +30,9 @@ MAX_PAGES = 100
 EVENTS_KEPT = timedelta(days=30)
 OVERLAP = timedelta(hours=1)
 """Events may get into the list later than others that were made after them."""
+RETURNED_WITHIN = timedelta(days=14)
+"""After a bank was paid, it may return the money: mostly within 5 working days. Stripe's list of events doesn't have
+those of connected accounts."""
 BATCH = 1000
 
 CURSOR = Statement(select(Cursor.position).where(Cursor.name == bindparam("cursor_name")))
@@ -49,6 +52,13 @@ UNENDED = Statement(
         UNION SELECT 'refund', provider_id FROM deposit_refunds
         WHERE status IN ('requested', 'submitted') AND provider_id IS NOT NULL
         LIMIT {BATCH}""").columns(kind=Text, provider_id=Text)  # noqa: S608 - made of constants
+)
+# Once a night, so that the table may be read whole.
+RECENTLY_PAID = Statement(
+    text(f"""
+        SELECT 'transfer' AS kind, provider_ref AS provider_id FROM payouts
+        WHERE provider = '{PROVIDER}' AND status = 'paid' AND ended_at > :since AND provider_ref IS NOT NULL
+        ORDER BY ended_at DESC LIMIT {BATCH}""").columns(kind=Text, provider_id=Text)  # noqa: S608 - made of constants
 )
 COUNT_EVENTS = "events"
 
@@ -102,9 +112,10 @@ async def pages(services: "Services", call: str, read: Any, since: datetime) -> 
 
 
 async def look_at_unended(services: "Services") -> None:
-    """Have everything looked at that hasn't ended, and measure the open disputes."""
-    now = services.clock()
-    things = await services.background_database.fetch_all(UNENDED, _Thing, before=now - OVERLAP)
+    """Have everything looked at that hasn't ended, or may still come back, and measure the open disputes."""
+    now, database = services.clock(), services.background_database
+    things = await database.fetch_all(UNENDED, _Thing, before=now - OVERLAP)
+    things += await database.fetch_all(RECENTLY_PAID, _Thing, since=now - RETURNED_WITHIN)
     due_soon = open_disputes = 0
     since = now - timedelta(days=365)
     async for page in pages(services, "dispute_list", lambda v1, params: v1.disputes.list_async(params), since):
@@ -115,5 +126,5 @@ async def look_at_unended(services: "Services") -> None:
                 due_soon += dispute.due_by is not None and dispute.due_by - now < DUE_SOON
     services.metrics.record_open_disputes(open_disputes, due_soon)
     for thing in things:
-        async with services.background_database.transaction() as transaction:
+        async with database.transaction() as transaction:
             await request_sync(transaction, services, kind=thing.kind, provider_id=thing.provider_id, now=now)
