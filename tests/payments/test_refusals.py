@@ -10,17 +10,16 @@ from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import Schedule
 from audifi.doctor.environment import check_payments
 from audifi.doctor.results import Result
-from audifi.payments import connect, jobs, reconciliation, syncs
+from audifi.payments import connect, disputes, jobs, reconciliation, syncs
 from audifi.payments.client import RefusedError
 from audifi.payments.problems import checkout_in_progress
 from audifi.payments.retention import expired
 from audifi.payments.stripe_objects import UnexpectedObjectError, dispute
-from audifi.payments.syncs import SyncKind
 from audifi.services import Services
 from tests.masters.requests import make_admin
 from tests.payments.processes import process
 from tests.payments.shops import Shop
-from tests.payments.test_reconciliation import run
+from tests.payments.test_reconciliation import drift, run
 from tests.payments.test_refunds import deposit_of, refund
 from tests.support.app import App
 from tests.support.clients import Client
@@ -52,16 +51,25 @@ def test_customer_that_is_gone_fails_one_checkout(shop: Shop, fan: Client) -> No
     customer = shop.value(
         "SELECT provider_id FROM provider_customers WHERE user_id = $1", UUID(fan.tokens["user"]["id"])
     )
-    shop.stand_in.do("forget", id=customer)
+    shop.stand_in.do("forget", object_id=customer)
     assert shop.deposit(fan).json()["code"] == "checkout.failed"
     assert shop.deposit(fan).status_code == 201
 
 
+def test_customer_that_is_gone_fails_one_portal(shop: Shop, fan: Client) -> None:
+    shop.opened(fan)
+    of_fan = "SELECT provider_id FROM provider_customers WHERE user_id = $1"
+    shop.stand_in.do("forget", object_id=shop.value(of_fan, UUID(fan.tokens["user"]["id"])))
+    answers = [fan.as_signed_in("POST", "/payments/portal", {"return_path": "/wallet"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503, 201]
+
+
 def test_refund_of_the_dashboard_is_an_alert(shop: Shop, fan: Client) -> None:
     deposit_id = deposit_of(shop, shop.deposited(fan))
+    before = drift(shop.app.services.metrics, "refund")
     shop.stripe.v1.refunds.create({"charge": shop.charge(deposit_id), "amount": 100})
     shop.settle()
-    assert shop.balance(fan) == 5000
+    assert (shop.balance(fan), drift(shop.app.services.metrics, "refund") > before) == (5000, True)
 
 
 def test_country_without_payouts_is_refused(shop: Shop, fan: Client) -> None:
@@ -117,6 +125,29 @@ def test_dispute_in_two_currencies_fails_loudly() -> None:
     assert checkout_in_progress().status == 409
 
 
+def test_dispute_in_another_currency_fails_loudly(shop: Shop, fan: Client) -> None:
+    moved = [{"amount": -5000, "currency": "eur"}]
+    deposit_id = UUID(deposit_of(shop, shop.deposited(fan)))
+    read = dispute(
+        {  # type: ignore[arg-type]
+            "id": "du_1",
+            "object": "dispute",
+            "status": "needs_response",
+            "payment_intent": shop.value("SELECT provider_ref FROM deposits WHERE id = $1", deposit_id),
+            "currency": "usd",
+            "balance_transactions": moved,
+            "evidence_details": {"due_by": None},
+        }
+    )
+
+    async def write(services: Services) -> None:
+        async with services.database.transaction() as transaction:
+            await disputes.SYNC.write(services, transaction, read.id, read)
+
+    with pytest.raises(UnexpectedObjectError):
+        run(shop, write)
+
+
 def diagnosis(settings: Any, **changes: Any) -> Result:
     [result] = asyncio.run(check_payments(settings.model_copy(update=changes)))
     return result
@@ -128,44 +159,6 @@ def test_doctor_asks_stripe(shop: Shop, app: App) -> None:
     assert diagnosis(app.services.settings).state == "ok"
     assert diagnosis(settings, stripe_connect_webhook_secret=None).state == "warning"
     assert diagnosis(settings, stripe_api_base="http://127.0.0.1:1").state == "error"
-
-
-def test_objects_of_other_features_are_passed_on(shop: Shop) -> None:
-    """Payments imports none of them: it asks for kinds by their names."""
-    customer = shop.stripe.v1.customers.create({})
-    product = shop.stripe.v1.products.create({"name": "Plan"})
-    monthly: Any = {"currency": "usd", "unit_amount": 100, "product": product.id, "recurring": {"interval": "month"}}
-    line: Any = {"price": shop.stripe.v1.prices.create(monthly).id, "quantity": 1}
-    params: Any = {"mode": "subscription", "line_items": [line], "success_url": "https://app.example"}
-    session = shop.stripe.v1.checkout.sessions.create(params | {"customer": customer.id})
-    paid = shop.stand_in.do("pay_checkout", session=session.id)
-    charge = shop.stripe.v1.charges.list({"customer": customer.id}).data[0].id
-    refunded = shop.stripe.v1.refunds.create({"charge": charge, "amount": 10})
-    dispute = shop.stand_in.do("dispute", charge=charge)
-    shop.settle()
-    seen: list[tuple[str, str]] = []
-
-    async def look(services: Services) -> None:
-        async def nothing(*_: Any) -> None: ...
-
-        for kind in ("subscription", "invoice_refund", "invoice_dispute"):
-            services.syncs.register([SyncKind(name=kind, events=(), fetch=nothing, write=nothing)])
-        for kind, id_ in (("checkout", session.id), ("refund", refunded.id), ("dispute", dispute["id"])):
-            await syncs.sync_now(services, kind=kind, provider_id=id_)
-        names = ["subscription", "invoice_refund", "invoice_dispute"]
-        query = "SELECT kind, provider_id FROM provider_syncs WHERE kind = ANY($1)"
-        seen.extend((row[0], row[1]) for row in await services.database.fetch_sql(query, names))
-        for kind, id_ in seen:
-            await syncs.run_sync(services, kind=kind, provider_id=id_)
-        of_names = "DELETE FROM pgqueuer WHERE split_part(encode(payload, 'escape'), ' ', 1) = ANY($1)"
-        await services.database.fetch_sql(of_names, names)
-
-    run(shop, look)
-    assert set(seen) == {
-        ("subscription", paid["subscription"]),
-        ("invoice_refund", refunded.id),
-        ("invoice_dispute", dispute["id"]),
-    }
 
 
 def test_events_are_listed_for_admins(shop: Shop, fan: Client) -> None:

@@ -4,11 +4,10 @@ What moves is the sum of the dispute's balance transactions: it can be a part, o
 https://docs.stripe.com/disputes/how-disputes-work
 """
 
-import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import Text, bindparam, select
 
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement
@@ -16,19 +15,19 @@ from audifi.funding.disputes import DisputeReport, dispute_reported
 from audifi.funding.models import Deposit, DisputeStatus
 from audifi.payments import stripe_objects
 from audifi.payments.sessions import PROVIDER
-from audifi.payments.stripe_objects import Dispute
+from audifi.payments.stripe_objects import Dispute, UnexpectedObjectError
 from audifi.payments.syncs import SyncKind, request_sync, sync_now
 
 if TYPE_CHECKING:
     from audifi.services import Services
 
-logger = logging.getLogger(__name__)
-
 DUE_SOON = timedelta(days=3)
 ENDED = frozenset({"won", "lost", "warning_closed", "prevented"})
 
-IS_DEPOSIT = Statement(
-    select(exists().where(Deposit.provider == PROVIDER, Deposit.provider_ref == bindparam("payment_intent")))
+CURRENCY = Statement(
+    select(Deposit.currency).where(
+        Deposit.provider == PROVIDER, Deposit.provider_ref == bindparam("payment_intent", type_=Text)
+    )
 )
 
 
@@ -44,7 +43,7 @@ async def _fetch(services: "Services", provider_id: str) -> Dispute | None:
 
 async def _credit_first(services: "Services", payment_intent: str) -> None:
     """Look at the payment's session, where its event comes later than the dispute's, or never."""
-    if await services.background_database.fetch_value(IS_DEPOSIT, payment_intent=payment_intent):
+    if await services.background_database.fetch_value(CURRENCY, payment_intent=payment_intent):
         return
     sessions = await services.stripe.call(
         "checkout_list", lambda v1: v1.checkout.sessions.list_async({"payment_intent": payment_intent, "limit": 1})
@@ -56,9 +55,13 @@ async def _credit_first(services: "Services", payment_intent: str) -> None:
 async def _write(services: "Services", transaction: Transaction, provider_id: str, dispute: Dispute | None) -> None:
     if dispute is None or dispute.withdrawn == 0:  # an inquiry, or the bank hasn't taken anything yet
         return
-    if not await transaction.fetch_value(IS_DEPOSIT, payment_intent=dispute.payment_intent):
-        await _pass_on(services, transaction, provider_id)
+    now = services.clock()
+    currency = await transaction.fetch_value(CURRENCY, payment_intent=dispute.payment_intent)
+    if currency is None:  # of an invoice, or of a payment that isn't ours: `subscriptions` finds out
+        await request_sync(transaction, services, kind="invoice_dispute", provider_id=provider_id, now=now)
         return
+    if currency != dispute.currency:
+        raise UnexpectedObjectError(f"dispute of {currency} has moved {dispute.currency}")
     assert dispute.payment_intent is not None  # noqa: S101 - a deposit has it
     report = DisputeReport(
         provider=PROVIDER,
@@ -67,16 +70,7 @@ async def _write(services: "Services", transaction: Transaction, provider_id: st
         status=_status(dispute),
         amount=dispute.withdrawn,
     )
-    await dispute_reported(transaction, report=report, now=services.clock())
-
-
-async def _pass_on(services: "Services", transaction: Transaction, provider_id: str) -> None:
-    """Leave a dispute that isn't of a deposit to the feature of invoices."""
-    if "invoice_dispute" in services.syncs:
-        await request_sync(transaction, services, kind="invoice_dispute", provider_id=provider_id, now=services.clock())
-    else:
-        logger.error("dispute of a payment that isn't ours: id=%s", provider_id)
-        transaction.after_commit(lambda: services.metrics.count_payment_drift("dispute"))
+    await dispute_reported(transaction, report=report, now=now)
 
 
 def _status(dispute: Dispute) -> DisputeStatus:

@@ -266,7 +266,8 @@ async def _write(
         return
     refund = await transaction.fetch_one(LOCK, RefundRow, stripe_id=provider_id, refund_id=fetched.audifi_id)
     if refund is None:
-        await _pass_on(services, transaction, provider_id)
+        # Of an invoice, or made in Stripe's dashboard: `subscriptions` finds out.
+        await request_sync(transaction, services, kind="invoice_refund", provider_id=provider_id, now=services.clock())
     elif fetched.status == "succeeded":
         if refund.status in {"requested", "submitted"}:
             moved = await _move(services, transaction, refund, "deposit_refund")
@@ -276,15 +277,6 @@ async def _write(
             await _fail(services, transaction, refund, provider_id)
     elif refund.status == "requested":
         await _change(transaction, refund, "submitted", provider_id)
-
-
-async def _pass_on(services: "Services", transaction: Transaction, provider_id: str) -> None:
-    """Leave a refund that isn't a deposit's to the feature of invoices; else it was made in Stripe's dashboard."""
-    if "invoice_refund" in services.syncs:
-        await request_sync(transaction, services, kind="invoice_refund", provider_id=provider_id, now=services.clock())
-    else:
-        logger.error("refund that isn't ours: id=%s", provider_id)
-        transaction.after_commit(lambda: services.metrics.count_payment_drift("refund"))
 
 
 async def _fail(services: "Services", transaction: Transaction, refund: RefundRow, provider_id: str | None) -> None:

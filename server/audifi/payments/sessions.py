@@ -76,7 +76,7 @@ async def _write(
         return
     if session.payment_intent:
         await _credit(services, transaction, session, session.payment_intent, checkout)
-    elif session.subscription and "subscription" in services.syncs:
+    elif session.subscription:
         await request_sync(
             transaction, services, kind="subscription", provider_id=session.subscription, now=services.clock()
         )
