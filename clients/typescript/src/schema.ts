@@ -11201,10 +11201,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["PayoutCountry"] & {
+                    "application/problem+json": (components["schemas"]["PayoutCountry"] & {
                         /** @enum {string} */
                         code: "payout.country_fixed";
-                    };
+                    }) | (components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "payout.account_closed";
+                    });
                 };
             };
             413: components["responses"]["ContentTooLarge"];

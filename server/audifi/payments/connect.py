@@ -69,7 +69,8 @@ async def onboard(
     """Return a page on which the owner gives what Stripe asks for. The account is made before, once.
 
     Raises:
-        Problem, RefusedError: see `Stripe.call`; 422 for a country in which Stripe pays nobody out.
+        Problem: those of `Stripe.call`, 422 for a country in which Stripe pays nobody out, `payout.country_fixed`,
+            `payout.account_closed`.
     """
     app_url = services.settings.app_url
     params: Any = {
@@ -78,7 +79,12 @@ async def onboard(
         "return_url": app_url + return_path,
         "refresh_url": app_url + refresh_path,
     }
-    link = Reader(await services.stripe.call("account_link_create", lambda v1: v1.account_links.create_async(params)))
+    try:
+        link = Reader(
+            await services.stripe.call("account_link_create", lambda v1: v1.account_links.create_async(params))
+        )
+    except RefusedError:
+        raise problems.payout_account_closed() from None
     return Onboarding(url=link.text("url"), expires_at=link.time("expires_at"))
 
 

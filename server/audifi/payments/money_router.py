@@ -91,7 +91,7 @@ async def refund_deposit(
 
 
 @router.post("/connect", status_code=201, summary="Open the page of the payout account", dependencies=[PAGES])
-@raises(*OF_STRIPE, problems.payout_country_fixed("DE"))
+@raises(*OF_STRIPE, problems.payout_country_fixed("DE"), problems.payout_account_closed())
 async def open_onboarding(
     request: Request, user: RecentlyAuthenticatedUser, body: schemas.OnboardingOpen
 ) -> schemas.Onboarding:

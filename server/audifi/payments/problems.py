@@ -164,5 +164,11 @@ def payout_country_fixed(country: str) -> Problem:
     )
 
 
+def payout_account_closed() -> Problem:
+    return Problem(
+        409, "payout.account_closed", "Payout account closed", "Stripe has closed the account: ask the support."
+    )
+
+
 def payout_country_unsupported() -> Problem:
     return invalid([FieldError(code="unsupported", detail="Stripe makes no payouts there", pointer="/country")])
