@@ -22,11 +22,23 @@ def shared_shop(postgres_server: Postgres, shared_sendgrid: SendGrid) -> Iterato
 @pytest.fixture
 def shop(shared_shop: Shop, sendgrid: SendGrid) -> Iterator[Shop]:  # noqa: ARG001 - it repairs what a test broke
     """The shop. What is disturbed is repaired after the test, and the invariants are checked."""
-    yield shared_shop
-    shared_shop.stand_in.do("recover")
-    shared_shop.stand_in.do("disturb")
-    shared_shop.settle()
-    apps.check_invariants(shared_shop.app.database_url)
+    yield from repaired(shared_shop)
+
+
+@pytest.fixture
+def own_shop(postgres_server: Postgres, sendgrid: SendGrid) -> Iterator[Shop]:
+    """A shop for this test alone: others leave differences between the ledger and Stripe."""
+    url = databases.create_database(postgres_server, databases.TEMPLATE)
+    with shops.running(url, sendgrid) as shop:
+        yield from repaired(shop)
+
+
+def repaired(shop: Shop) -> Iterator[Shop]:
+    yield shop
+    shop.stand_in.do("recover")
+    shop.stand_in.do("disturb")
+    shop.settle()
+    apps.check_invariants(shop.app.database_url)
 
 
 @pytest.fixture

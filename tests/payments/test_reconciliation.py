@@ -79,26 +79,28 @@ def test_nightly_look_finds_what_has_ended(shop: Shop, fan: Client) -> None:
     assert shop.sync(fan, left_open).json()["status"] == "expired"
 
 
-def test_ledger_equals_stripes_balance_to_the_cent(shop: Shop, fan: Client) -> None:
-    shop.deposited(fan, 500_000, card="pm_card_bypassPending")
-    refund(fan, deposit_of(shop, shop.deposited(fan, 1000)), 400)
-    shop.settle()
-    shop.stripe.v1.payouts.create({"amount": 100, "currency": "usd"})  # our own withdrawal
-    assert run(shop, check_balances) == 0
-    assert run(shop, check_balances) == 0
-    admin = make_admin(shop.app.database_url, shop.fan())
+def test_ledger_equals_stripes_balance_to_the_cent(own_shop: Shop) -> None:
+    fan = own_shop.fan()
+    own_shop.deposited(fan, 500_000, card="pm_card_bypassPending")
+    refund(fan, deposit_of(own_shop, own_shop.deposited(fan, 1000)), 400)
+    own_shop.settle()
+    own_shop.stripe.v1.payouts.create({"amount": 100, "currency": "usd"})  # our own withdrawal
+    assert run(own_shop, check_balances) == 0
+    assert run(own_shop, check_balances) == 0
+    admin = make_admin(own_shop.app.database_url, own_shop.fan())
     compared = admin.as_signed_in("GET", "/payments/reconciliation").json()["currencies"]
     assert {each["currency"]: each["difference"] for each in compared}["USD"] == 0
 
 
-def test_difference_is_counted_and_not_booked(shop: Shop, fan: Client) -> None:
-    checkout_id = shop.opened(fan)
-    shop.stand_in.do("disturb", lose=1000)
-    shop.pay(checkout_id)
-    assert run(shop, check_balances) == 1
-    assert shop.balance(fan) == 0
-    shop.sync(fan, checkout_id)
-    assert run(shop, check_balances) == 0
+def test_difference_is_counted_and_not_booked(own_shop: Shop) -> None:
+    fan = own_shop.fan()
+    checkout_id = own_shop.opened(fan)
+    own_shop.stand_in.do("disturb", lose=1000)
+    own_shop.pay(checkout_id)
+    assert run(own_shop, check_balances) == 1
+    assert own_shop.balance(fan) == 0
+    own_shop.sync(fan, checkout_id)
+    assert run(own_shop, check_balances) == 0
 
 
 def test_customer_of_a_deleted_account_is_deleted(shop: Shop, fan: Client) -> None:

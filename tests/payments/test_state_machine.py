@@ -54,7 +54,7 @@ class Story:
 
     def dispute(self, is_inquiry: bool) -> None:  # noqa: FBT001 - a step's argument
         charges = self.shop.stand_in.do("objects", kind="charge")["data"]
-        for charge in [each for each in charges if each["paid"] and not each["disputed"] and each["metadata"]][-1:]:
+        for charge in [each for each in charges if each.get("paid") and not each["disputed"] and each["metadata"]][-1:]:
             self.shop.stand_in.do("dispute", charge=charge["id"], inquiry=is_inquiry)
 
     def end_dispute(self, outcome: str) -> None:
@@ -97,22 +97,22 @@ def reconciled(shop: Shop) -> list[balances.Comparison]:
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=3, max_size=10))
-def test_both_sides_agree_in_the_end(shop: Shop, steps: list[tuple[Any, ...]]) -> None:
-    story = Story(shop)
+def test_both_sides_agree_in_the_end(own_shop: Shop, steps: list[tuple[Any, ...]]) -> None:
+    story = Story(own_shop)
     for name, *arguments in steps:
         getattr(story, name)(*arguments)
-    compared = reconciled(shop)
+    compared = reconciled(own_shop)
     assert [each for each in compared if each.difference] == []
-    apps.check_invariants(shop.app.database_url)
+    apps.check_invariants(own_shop.app.database_url)
 
 
-def test_refund_while_its_deposit_is_disputed_ends_equal(shop: Shop) -> None:
-    story = Story(shop)
+def test_refund_while_its_deposit_is_disputed_ends_equal(own_shop: Shop) -> None:
+    story = Story(own_shop)
     story.deposit(4000, "pm_card_pendingRefund")
-    deposit_id = deposit_of(shop, story.checkouts[0])
+    deposit_id = deposit_of(own_shop, story.checkouts[0])
     refund(story.client, deposit_id, 1000)
     story.dispute(is_inquiry=False)
     story.end_dispute("won")
     story.advance(6)
-    assert [each for each in reconciled(shop) if each.difference] == []
-    assert shop.balance(story.client) == 3000
+    assert [each for each in reconciled(own_shop) if each.difference] == []
+    assert own_shop.balance(story.client) == 3000

@@ -272,7 +272,12 @@ class HttpMiddleware:
         receive = exchange.raw_receive
         if is_limited and has_body(headers):  # nothing limits how many clients would send the body of a health check
             exchange.is_reading_body = True
-            exchange.body = await read_body(receive, headers, self._body_limits.max_bytes(scope))
+            try:
+                exchange.body = await read_body(receive, headers, self._body_limits.max_bytes(scope))
+            except Problem:
+                if scope["path"] in self._uncounted_paths:  # their handlers count what they read
+                    self._count_client(scope)
+                raise
             exchange.is_reading_body = False
             receive = exchange.receive
         if is_limited:
