@@ -15,6 +15,7 @@ from tests.masters import samples
 from tests.support import api
 from tests.support.api import ROOT, free_port
 from tests.support.app import check_invariants
+from tools.stripe_stand_in import server as stand_ins
 
 pytestmark = pytest.mark.client
 
@@ -119,6 +120,27 @@ def market(
     check_invariants(migrated_database_url)
 
 
+@pytest.fixture
+def paying(tmp_path: Path, migrated_database_url: str, guides: Path) -> Iterator[dict[str, str]]:
+    """Yield the variables of a server whose payments go to a stand-in of Stripe, which sends no events."""
+    with stand_ins.running(start=None) as stand_in:
+        settings = {
+            "PAYMENTS": "stand_in",
+            "STRIPE_API_BASE": stand_in.url,
+            "STRIPE_SECRET_KEY": "rk_test_of_the_client",
+            "STRIPE_WEBHOOK_SECRET": "whsec_of_the_client",
+        }
+        with api.running(tmp_path, DATABASE_URL=migrated_database_url, **settings) as running:
+            yield {
+                "API_URL": running.url,
+                "APP_PORT": "1",
+                "MAIL_FOLDER": str(tmp_path / "mail"),
+                "CALLER_SECRET": CALLER_SECRET,
+                "GUIDES": str(guides),
+            }
+    check_invariants(migrated_database_url)
+
+
 def run_commands(*guides: Path, folder: Path, variables: dict[str, str]) -> str:
     """Run the commands of guides in one shell; return its output, with single spaces."""
     blocks = [re.findall(r"^```bash\n(.*?)^```$", each.read_text(), re.DOTALL | re.MULTILINE) for each in guides]
@@ -180,3 +202,7 @@ def test_client_works_in_pages_of_another_origin(server: dict[str, str], chromiu
 
 def test_person_signs_in_at_docs_by_clicking(server: dict[str, str], chromium: str) -> None:
     succeed("node", "--test", "test/docs.test.ts", CHROMIUM=chromium, **server)
+
+
+def test_person_deposits_money_by_clicking(paying: dict[str, str], chromium: str) -> None:
+    succeed("node", "--test", "test/deposit.test.ts", CHROMIUM=chromium, **paying)
