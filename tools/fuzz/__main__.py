@@ -18,11 +18,18 @@ from tests.support import api, databases, sendgrid
 from tests.support.api import ROOT
 from tests.support.clients import asking
 from tools.fuzz import people
+from tools.stripe_stand_in import server as stripe_stand_in
 
 HERE = Path(__file__).parent
 MANY = "1000000"
 SETTINGS = {
-    "ENVIRONMENT": "production",
+    "ENVIRONMENT": "development",  # production has no stand-in of Stripe
+    "MASTER_REVIEW": "true",
+    "PAYMENTS": "stand_in",
+    "STRIPE_SECRET_KEY": "rk_test_of_fuzz",
+    "STRIPE_WEBHOOK_SECRET": "whsec_of_fuzz",
+    "STRIPE_CONNECT_WEBHOOK_SECRET": "whsec_of_fuzz",
+    "RATE_LIMIT_FACTOR": "1000",
     "SENDGRID_API_KEY": "SG.fuzz",
     "SENDGRID_WEBHOOK_PUBLIC_KEY": sendgrid.PUBLIC_KEY,
     "TRUSTED_PROXIES": "127.0.0.0/8",
@@ -36,19 +43,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make fuzz")
     parser.add_argument("--cases", type=int, default=100, help="of each operation, in each phase (%(default)s)")
     parser.add_argument("--seed", help="of an earlier run, to see it again")
-    parser.add_argument("--operation", help="only this one, by its operationId")
+    parser.add_argument(
+        "--operation", action="append", default=[], help="only this one, by its operationId; repeatable"
+    )
     options = parser.parse_args()
     with (
         TemporaryDirectory(prefix="audifi-fuzz-") as folder,
         databases.own_server() as server,
         sendgrid.running() as mails,
         files.running(Path(folder) / "files", key_id="fuzz", secret=secrets.token_urlsafe()) as storage,
+        stripe_stand_in.running(start=None) as stripe,
     ):
         storage.wait()
         if failure := databases.make_template(server):
             sys.exit(failure)
         url = server.url(databases.TEMPLATE)
-        settings = SETTINGS | {"SENDGRID_API_URL": mails.url, **storage.variables}
+        settings = SETTINGS | {"SENDGRID_API_URL": mails.url, "STRIPE_API_BASE": stripe.url, **storage.variables}
         with api.running(Path(folder), DATABASE_URL=url, **settings) as running, asking(running.url) as http:
             people.meet(http, mails)
             status = fuzz(running.url, options)
@@ -62,8 +72,8 @@ def fuzz(url: str, options: argparse.Namespace) -> int:
     arguments += ["--url", url, "--max-examples", str(options.cases)]
     if options.seed:
         arguments += ["--seed", options.seed]
-    if options.operation:
-        arguments += ["--include-operation-id", options.operation]
+    for operation in options.operation:
+        arguments += ["--include-operation-id", operation]
     os.chdir(HERE)
     try:
         schemathesis.main(arguments, prog_name="schemathesis")
