@@ -94,6 +94,40 @@ def test_operator_reports_a_dispute_and_its_end(funding_url: str, user_id: UUID)
     assert "Dispute amount exceeded." in refused.stderr
 
 
+def test_receipt_that_matches_nobody_is_kept_and_assigned_once(funding_url: str, user_id: UUID) -> None:
+    reference = str(uuid4())
+    options = ["--reference", reference, "--reason", "no name on it"]
+    first, second = (output_of(funding_url, "keep", "25.00", "USD", *options) for _ in range(2))
+    assert first == second
+    transfer_id = first.split()[0]
+    listed = output_of(funding_url, "unmatched")
+    assert re.search(rf"{transfer_id} .* operator +{reference} +USD +25\.00 +no name on it", listed)
+    assert "Transfer key reused" in funding(funding_url, "keep", "26.00", "USD", *options).stderr
+
+    assigned = output_of(funding_url, "assign", transfer_id, str(user_id), "--reason", "called us")
+    assert re.fullmatch(r"[0-9a-f-]{36} is booked\.\n", assigned)
+    assert has(funding_url, user_id) == (2500, 0, 0)
+    assert transfer_id not in output_of(funding_url, "unmatched")
+    deposits = output_of(funding_url, "deposits", "--owner", str(user_id))
+    assert re.search(rf"operator +{reference} +USD +25\.00 +0\.00 +succeeded", deposits)
+    again = funding(funding_url, "assign", transfer_id, str(user_id), "--reason", "called us")
+    assert (again.exit_code, has(funding_url, user_id)) == (1, (2500, 0, 0))
+
+
+def test_receipt_in_use_is_not_assigned_to_another(funding_url: str, user_id: UUID) -> None:
+    """The same reference was booked meanwhile: nothing is moved."""
+    reference = str(uuid4())
+    kept = output_of(funding_url, "keep", "25.00", "USD", "--reference", reference, "--reason", "no name").split()[0]
+    other = run(funding_url, new_user)
+    assert book(funding_url, other, reference=reference).exit_code == 0
+
+    refused = funding(funding_url, "assign", kept, str(user_id), "--reason", "called us")
+
+    assert "reference" in refused.stderr
+    assert kept in output_of(funding_url, "unmatched")
+    assert (has(funding_url, user_id), has(funding_url, other)) == ((0, 0, 0), (2500, 0, 0))
+
+
 def test_operator_settles_payouts(funding_url: str) -> None:
     async def act(database: Database) -> Any:
         user_id, _ = await funded(database, 5000)

@@ -17,14 +17,16 @@ from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement
 from audifi.core.http.problems import Problem
 from audifi.core.http.schemas import MAX_AMOUNT
-from audifi.funding import deposits, disputes, payouts
+from audifi.funding import deposits, disputes, payouts, suspense
 from audifi.funding.deposits import Attribution, DepositRow, Receipt
 from audifi.funding.disputes import DisputeReport
 from audifi.funding.models import Deposit, DepositStatus, Dispute, DisputeStatus, Payout, PayoutStatus
 from audifi.funding.payouts import IS_OPEN, PayoutRow
+from audifi.funding.suspense import UNMATCHED, UnmatchedRow
 from audifi.ledger.cli import Limit, find_owner
 from audifi.ledger.csv import decimal
 from audifi.ledger.models import Asset
+from audifi.ledger.service import PostedTransfer
 
 funding = typer.Typer(no_args_is_help=True, help="Deposits, disputes and payouts: list, book, report, settle.")
 
@@ -254,6 +256,75 @@ def book_deposit(
             amount=await _base_units(tx, amount, currency),
         )
         return await deposits.book(tx, receipt=receipt, now=utc_now(), by=_attribution(by, reason))
+
+    typer.echo(f"{_try(work).id} is booked.")
+
+
+@funding.command("unmatched")
+def list_unmatched() -> None:
+    """List receipts that match nobody, oldest first. `ledger reverse ID` sends one back, once the bank has."""
+
+    async def work(tx: Transaction) -> list[UnmatchedRow]:
+        return await tx.fetch_all(UNMATCHED, UnmatchedRow, transfer_id=None)
+
+    show(
+        ["transfer", "kept at", "provider", "reference", "currency", "amount", "reason"],
+        [
+            [
+                row.id,
+                row.created_at,
+                row.provider,
+                row.reference,
+                row.currency,
+                decimal(row.amount, row.scale),
+                row.reason,
+            ]
+            for row in run(work)
+        ],
+    )
+
+
+@funding.command("keep")
+def keep_receipt(
+    amount: Annotated[str, typer.Argument(help="A decimal number: 25.00.")],
+    currency: Annotated[str, typer.Argument(help="ISO 4217: USD.")],
+    reference: Reference,
+    reason: Reason,
+    by: By,
+) -> None:
+    """Keep a receipt of the bank that matches nobody, once per reference, until `assign`."""
+
+    async def work(tx: Transaction) -> PostedTransfer:
+        return await suspense.keep(
+            tx,
+            provider="operator",
+            reference=reference[:100],
+            currency=currency,
+            amount=await _base_units(tx, amount, currency),
+            now=utc_now(),
+            by=_attribution(by, reason),
+        )
+
+    typer.echo(f"{_try(work).transfer_id} is kept.")
+
+
+@funding.command("assign")
+def assign_receipt(
+    transfer_id: UUID,
+    owner: Annotated[str, typer.Argument(metavar="EMAIL|ID", help="The user whose money came in.")],
+    reason: Reason,
+    by: By,
+) -> None:
+    """Book a receipt that matched nobody as a user's deposit."""
+
+    async def work(tx: Transaction) -> DepositRow:
+        return await suspense.assign(
+            tx,
+            transfer_id=transfer_id,
+            user_id=await find_owner(tx, owner),
+            by=_attribution(by, reason),
+            now=utc_now(),
+        )
 
     typer.echo(f"{_try(work).id} is booked.")
 

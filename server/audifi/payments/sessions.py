@@ -7,11 +7,8 @@ from sqlalchemy import bindparam, or_, select, update
 
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement
-from audifi.funding import deposits
+from audifi.funding import deposits, suspense
 from audifi.funding.deposits import Receipt
-from audifi.ledger import service
-from audifi.ledger.accounts import platform_account, provider_account
-from audifi.ledger.service import NewTransfer, Posting
 from audifi.payments.checkouts import COLUMNS, CheckoutRow
 from audifi.payments.models import Checkout
 from audifi.payments.stripe_objects import CheckoutSession, checkout_session
@@ -112,16 +109,15 @@ async def _credit(
 
 async def _suspend(services: "Services", transaction: Transaction, session: CheckoutSession) -> None:
     """Keep money that no row of ours explains, until an operator has found out whose it is."""
-    transfer = NewTransfer(
-        kind="suspense",
-        key=f"suspense:{session.id}",
-        postings=[
-            Posting(platform_account("suspense", session.currency), session.amount),
-            Posting(provider_account(PROVIDER, "external", session.currency), -session.amount),
-        ],
+    posted = await suspense.keep(
+        transaction,
+        provider=PROVIDER,
         reference=session.payment_intent or "",
+        currency=session.currency,
+        amount=session.amount,
+        now=services.clock(),
+        key=session.id,
     )
-    posted = await service.post(transaction, transfer=transfer, now=services.clock())
     if not posted.is_replay:
         logger.error("payment without a matching checkout is in suspense: session=%s", session.id)
         transaction.after_commit(lambda: services.metrics.count_payment_drift("suspense"))
