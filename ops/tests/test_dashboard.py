@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from ruamel.yaml import YAML
 
+from tests.payments import shops
 from tests.support import api as apis
 from tests.support import patient
 from tests.support import prometheus as prometheuses
@@ -24,6 +25,8 @@ from tests.support.exported import wait_for
 from tests.support.prometheus import FLY_LABELS, Prometheus
 from tests.support.sendgrid import SendGrid
 from tests.support.waiting import wait_until
+from tools.stripe_stand_in import server as stripe
+from tools.stripe_stand_in.webhooks import sign
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,6 +73,14 @@ def watched(
         "FUNDING": "development",
     }
     with ExitStack() as stack:
+        stand_in = stack.enter_context(stripe.running(start=None))
+        settings |= {
+            "PAYMENTS": "stand_in",
+            "STRIPE_API_BASE": stand_in.url,
+            "STRIPE_SECRET_KEY": shops.KEY,
+            "STRIPE_WEBHOOK_SECRET": shops.SECRET,
+            "STRIPE_CONNECT_WEBHOOK_SECRET": shops.CONNECT_SECRET,
+        }
         folder = tmp_path_factory.mktemp("api")
         api = stack.enter_context(apis.running(folder, "tests.support.api_with_test_routes", **settings))
         prometheus = stack.enter_context(prometheuses.running(folder, port, [ALERT_FILE]))
@@ -92,7 +103,19 @@ def live(url: str, client: Client) -> None:
     assert client.as_signed_in("GET", "/auth/me").is_success
     money = {"currency": "USD", "amount": 1000}
     assert post(client, "/ledger/deposits", money).is_success
-    assert post(client, "/ledger/payouts", money | {"amount": 2000}).json()["code"] == "balance.insufficient"
+    assert post(client, "/ledger/payouts", money).json()["code"] == "payout.account_incomplete"
+    assert post(client, "/payments/checkout", money | shops.PATHS).is_success
+    event = json.dumps(
+        {
+            "id": f"evt_{uuid4().hex}",
+            "type": "charge.updated",
+            "created": int(time.time()),
+            "livemode": False,
+            "data": {"object": {"id": "ch_1", "object": "charge"}},
+        }
+    )
+    signature = {"Stripe-Signature": sign(event, shops.SECRET, int(time.time()))}
+    assert patient.post(f"{url}/api/v1/payments/webhooks/stripe", content=event, headers=signature).is_success
     assert patient.post(f"{url}/test/marks?name=x&fail=true").status_code == 500
     assert patient.get(f"{url}/api/v1/health").is_success
     client.ip = new_ip()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from audifi.auth.revocations import RevokedSessions
@@ -31,12 +32,12 @@ from audifi.core.rate_limiting.exact import RateLimiter
 from audifi.core.rate_limiting.limits import CounterKeys, Limit
 from audifi.core.rate_limiting.retention import expired_counters
 from audifi.core.telemetry.error_reporting import ErrorReporter
-from audifi.core.telemetry.metrics import Metrics
-from audifi.emails.models import EMAIL_EVENT_NAMES
+from audifi.core.telemetry.metrics import EMAILS, INVARIANT_VIOLATIONS, JOBS, PROBES, RESTARTS, Metrics
 from audifi.emails.records import AddressHashes, RecordingSender
 from audifi.funding.providers import DevelopmentProvider, PayoutProvider
 from audifi.health.probe import DatabaseProbe
 from audifi.payments.client import Stripe
+from audifi.payments.measures import CALLS
 from audifi.payments.payouts import StripePayouts
 from audifi.payments.syncs import SyncKinds
 
@@ -90,8 +91,8 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         pool_size=settings.database_pool_size,
         read_pool_size=settings.database_read_pool_size,
         on_wait=metrics.record_pool_wait,
-        on_event=metrics.count_event,
-        on_duration=metrics.record_duration,
+        on_event=metrics.count,
+        on_duration=metrics.observe,
         trace=trace,
     )
     background_database = Database(
@@ -100,20 +101,20 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         pool_size=settings.database_background_pool_size,
         read_pool_size=1,
         on_wait=metrics.record_pool_wait,
-        on_event=metrics.count_event,
-        on_duration=metrics.record_duration,
+        on_event=metrics.count,
+        on_duration=metrics.observe,
         trace=trace,
     )
     for pool in (*database.pools, *background_database.pools):
         metrics.add_pool(pool)
     counter_keys = CounterKeys(settings.jwt_secret)
-    stripe = Stripe(settings, on_call=metrics.record_provider_call)
+    stripe = Stripe(settings, on_call=lambda call, outcome, seconds: metrics.observe(CALLS, seconds, call, outcome))
     return Services(
         settings=settings,
         clock=clock,
         database=database,
         background_database=background_database,
-        jobs=JobQueue(background_database, on_result=metrics.count_job, report=error_reporter),
+        jobs=JobQueue(background_database, on_result=partial(metrics.count, JOBS), report=error_reporter),
         rate_limiter=RateLimiter(background_database, counter_keys, factor=settings.rate_limit_factor),
         request_limiter=ApproximateRateLimiter(
             ReplicatedCounters(background_database, counter_keys),
@@ -127,7 +128,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         error_reporter=error_reporter,
         tracer=tracer,
         email_sender=RecordingSender(
-            CountedSender(_create_email_sender(settings), metrics.count_email),
+            CountedSender(_create_email_sender(settings), partial(metrics.count, EMAILS)),
             database=background_database,
             hashes=AddressHashes([settings.jwt_secret, settings.jwt_secret_previous]),
             clock=clock,
@@ -140,7 +141,7 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(background_database, clock),
         session_checks=SessionChecks(database),
-        database_probe=DatabaseProbe(settings, pool_answers=database.answers, on_result=metrics.count_probe),
+        database_probe=DatabaseProbe(settings, pool_answers=database.answers, on_result=partial(metrics.count, PROBES)),
     )
 
 
@@ -157,12 +158,14 @@ async def running(
     """
     for feature in features:
         services.syncs.register(feature.syncs)
+        services.metrics.expect(feature.measures)
         for job_type in feature.jobs(services):
             services.jobs.register(_with_spans(job_type, services.tracer))
     services.metrics.expect_jobs(services.jobs.job_types)
-    services.metrics.expect_email_events(EMAIL_EVENT_NAMES)
     rules = [invariant for feature in features for invariant in feature.invariants]
-    services.metrics.expect_invariants(rule.name for rule in rules)
+    violations = partial(services.metrics.set, INVARIANT_VIOLATIONS)
+    for rule in rules:
+        violations(0, rule.name)
 
     async def run_retention() -> None:
         now = services.clock()
@@ -173,7 +176,7 @@ async def running(
             await feature.clean_up(services)
 
     async def check_invariants() -> None:
-        await invariants.check_nightly(services.settings, rules, services.metrics.record_invariant)
+        await invariants.check_nightly(services.settings, rules, lambda name, rows: violations(rows, name))
 
     services.jobs.schedule(Schedule(name="retention", cron=retention_times, run=run_retention))
     services.jobs.schedule(Schedule(name="invariants", cron=invariants.CHECK_TIMES, run=check_invariants))
@@ -185,7 +188,7 @@ async def running(
             "request_limiter": services.request_limiter.run,
             "event_loop_lag": services.metrics.measure_event_loop,
         },
-        on_restart=services.metrics.count_background_restart,
+        on_restart=partial(services.metrics.count, RESTARTS),
     )
     async with background:
         services.jobs.start()

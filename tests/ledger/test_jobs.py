@@ -6,6 +6,7 @@ from uuid import uuid4
 from audifi.core.db.database import Database
 from audifi.ledger.accounts import AccountRef, platform_account, provider_account
 from audifi.ledger.jobs import expire_holds, schedules, sweep_stripes
+from audifi.ledger.measures import OPEN_HOLDS
 from audifi.services import build_services
 from tests.ledger.ledgers import NOW, available, balance, deposit, hold, move, post, run
 from tests.support.app import App
@@ -71,7 +72,7 @@ def test_schedules_expire_holds_and_sweep(app: App) -> None:
         account = available(uuid4())
         await deposit(database, account, 100)
         await hold(database, account, 60, expires_at=NOW)
-        services.metrics.record_open_holds(-1)
+        services.metrics.set(OPEN_HOLDS, -1)
         async with services.background_database:
             for schedule in schedules(services):
                 await schedule.run()

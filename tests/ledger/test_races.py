@@ -97,7 +97,7 @@ def test_wait_for_locks_is_measured(ledger_url: str) -> None:
     async def act(database: Database) -> None:
         ana = available(uuid4())
         await deposit(database, ana, 100)
-        database.on_duration = lambda name, seconds: waits.append((name, seconds))
+        database.on_duration = lambda measure, seconds: waits.append((measure.name, seconds))
         assert await in_order(database, paying(ana, 10), paying(ana, 20)) == ["done", "done"]
 
     run(ledger_url, act)
@@ -190,7 +190,7 @@ def test_deadlock_is_retried_and_counted(ledger_url: str) -> None:
         ana, ben = available(uuid4()), available(uuid4())
         for account in (ana, ben):
             await deposit(database, account, 100)
-        database.on_event = lambda event, label: counted.append((event, label))
+        database.on_event = lambda measure, label: counted.append((measure.name, label))
         both_hold_one = asyncio.Barrier(2)
         is_first_try = {ana: True, ben: True}
 

@@ -189,7 +189,7 @@ def test_only_one_of_two_uses_at_once_succeeds(migrated_database_url: str, befor
 def test_refusals_are_counted(migrated_database_url: str) -> None:
     async def act(database: Database) -> list[tuple[str, str]]:
         events: list[tuple[str, str]] = []
-        database.on_event = lambda *event: events.append(event)
+        database.on_event = lambda measure, label: events.append((measure.name, label))
         user = await new_user(database)
         await use(database, user)
         await use(database, user)

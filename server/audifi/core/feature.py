@@ -12,6 +12,7 @@ from audifi.core.db.database import Transaction
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.invariants import Invariant
 from audifi.core.jobs.queue import JobType, Schedule
+from audifi.core.measures import Measure
 
 if TYPE_CHECKING:
     from audifi.payments.syncs import SyncKind
@@ -57,6 +58,8 @@ class Feature:
     """Deletes what expires outside the database; runs with retention, on one machine at a time."""
     invariants: Sequence[Invariant] = ()
     """The rules that hold for the feature's rows: `python -m audifi <name> check`, and each night."""
+    measures: Sequence[Measure] = ()
+    """The metrics that the feature's code counts and sets."""
     syncs: Sequence["SyncKind"] = ()
     """The objects of the payment provider that the feature keeps in step."""
     deletion_guard: DeletionGuard | None = None

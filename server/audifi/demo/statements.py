@@ -15,6 +15,7 @@ from audifi.demo.world import DOMAIN, World
 from audifi.royalties import statements
 from audifi.royalties.importing import Importer
 from audifi.royalties.jobs import import_database
+from audifi.royalties.measures import LINES
 from audifi.royalties.schemas import StatementUpload
 
 STORES = ("Spotify", "Apple Music", "Deezer", "YouTube Music")
@@ -72,7 +73,7 @@ async def import_statement(world: World, artist_id: UUID, content: bytes, *, now
         make_file=temporary_file,
         currencies=services.settings.currencies,
         clock=lambda: now,
-        on_lines=partial(services.metrics.count_event, "statement_lines"),
+        on_lines=lambda status, count: services.metrics.count(LINES, status, by=count),
     )
     await importer.run(begun.id)
     return begun.id

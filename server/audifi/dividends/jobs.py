@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audifi.core.jobs.queue import Schedule
-from audifi.dividends import distributions, resale_royalties
+from audifi.dividends import distributions, measures, resale_royalties
 from audifi.dividends.queries import OLDEST_DUE, UNCLAIMED, CurrencyTotal
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ def schedules(services: "Services") -> Sequence[Schedule]:
 
     async def measure() -> None:
         for row in await database.fetch_all(UNCLAIMED, CurrencyTotal):
-            services.metrics.record_unclaimed_dividends(row.currency, row.amount)
+            services.metrics.set(measures.UNCLAIMED, row.amount, row.currency)
         due_at = await database.fetch_value(OLDEST_DUE, now=clock())
-        services.metrics.record_distribution_delay((clock() - due_at).total_seconds() if due_at else 0)
+        delay = (clock() - due_at).total_seconds() if due_at else 0
+        services.metrics.set(measures.DISTRIBUTION_DELAY, delay)
 
     for currency in services.settings.currencies:
-        services.metrics.record_unclaimed_dividends(currency, 0)
+        services.metrics.set(measures.UNCLAIMED, 0, currency)
     return [
         Schedule(name="distributions", cron=EVERY_10_SECONDS, run=post),
         Schedule(name="resale_royalties", cron=DAILY, run=declare_royalties),

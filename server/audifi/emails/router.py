@@ -6,6 +6,7 @@ from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.routing import StrictRoute
 from audifi.emails import problems, webhook
+from audifi.emails.measures import EVENTS
 
 router = APIRouter(
     prefix="/api/v1/emails", tags=["emails"], generate_unique_id_function=operation_id, route_class=StrictRoute
@@ -71,4 +72,4 @@ async def receive_sendgrid_events(
     body = await request.body()
     webhook.verify(key, signature=signature, timestamp=timestamp, body=body, now=now)
     for event in await webhook.record(database, webhook.parse(body)):
-        services.metrics.count_email_event(event)
+        services.metrics.count(EVENTS, event)

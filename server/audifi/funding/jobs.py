@@ -13,6 +13,7 @@ from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import Schedule
 from audifi.core.telemetry.redaction import describe_error
 from audifi.funding import payouts
+from audifi.funding.measures import PAYOUT_AGES
 from audifi.funding.models import Payout, PayoutStatus
 from audifi.funding.payouts import COLUMNS, IS_OPEN, PayoutRow
 from audifi.funding.providers import Answer, PayoutProvider
@@ -95,6 +96,6 @@ def schedules(services: "Services") -> list[Schedule]:
         if provider:
             await process_payouts(database, provider, name=provider.name, now=clock())
         for status, seconds in (await payout_ages(database, now=clock())).items():
-            services.metrics.record_payout_age(status, seconds)
+            services.metrics.set(PAYOUT_AGES, seconds, status)
 
     return [Schedule(name="payouts", cron=EVERY_30_SECONDS, run=process)]

@@ -6,6 +6,7 @@ from audifi.core.feature import Feature
 from audifi.ipos import router, shares
 from audifi.ipos.invariants import INVARIANTS
 from audifi.ipos.jobs import job_types, schedules
+from audifi.ipos.measures import MEASURES
 
 ROUTER = APIRouter()
 for part in (shares.router, router.public, router.router):
@@ -14,6 +15,7 @@ for part in (shares.router, router.public, router.router):
 FEATURE = Feature(
     name="ipos",
     description="Offerings of a master's shares: terms, launch, purchases, and who holds the shares.",
+    measures=MEASURES,
     router=ROUTER,
     jobs=job_types,
     schedules=schedules,

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, bindparam, func, select
 from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
 from audifi.core.jobs.queue import JobType, Schedule
-from audifi.ipos import closing, purchases
+from audifi.ipos import closing, measures, purchases
 from audifi.ipos.models import Ipo, IpoStatus
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def schedules(services: "Services") -> Sequence[Schedule]:
     async def close() -> None:
         await closing.close_due(database, proceeds_delay=services.settings.proceeds_delay, now=clock())
         for status, (count, sold_ratio) in (await running_ipos(database)).items():
-            services.metrics.record_running_ipos(status, count, sold_ratio)
+            services.metrics.set(measures.RUNNING, count, status)
+            services.metrics.set(measures.SOLD_RATIO, sold_ratio, status)
 
     async def release() -> None:
         await closing.release_due(database, now=clock())

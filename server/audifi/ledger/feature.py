@@ -7,6 +7,7 @@ from audifi.core.db.database import Transaction
 from audifi.core.feature import Feature
 from audifi.ledger import jobs, queries
 from audifi.ledger.invariants import INVARIANTS
+from audifi.ledger.measures import MEASURES
 from audifi.ledger.router import router
 
 
@@ -24,6 +25,7 @@ async def refuse_to_lose_value(transaction: Transaction, user_id: UUID) -> None:
 FEATURE = Feature(
     name="ledger",
     description="The double-entry ledger: balances, statements, reversals.",
+    measures=MEASURES,
     router=router,
     schedules=jobs.schedules,
     invariants=INVARIANTS,

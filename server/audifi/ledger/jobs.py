@@ -15,6 +15,7 @@ from audifi.core.db.statements import Statement
 from audifi.core.jobs.queue import Schedule
 from audifi.ledger import service
 from audifi.ledger.accounts import STRIPED, AccountRef, Purpose
+from audifi.ledger.measures import OPEN_HOLDS
 from audifi.ledger.models import Account, Asset, Hold, OwnerKind
 from audifi.ledger.service import NewTransfer, Posting
 
@@ -98,7 +99,7 @@ def schedules(services: "Services") -> list[Schedule]:
     database, clock = services.background_database, services.clock
 
     async def expire() -> None:
-        services.metrics.record_open_holds(await expire_holds(database, now=clock()))
+        services.metrics.set(OPEN_HOLDS, await expire_holds(database, now=clock()))
 
     async def sweep() -> None:
         await sweep_stripes(database, now=clock())

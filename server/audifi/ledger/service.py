@@ -18,6 +18,7 @@ from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.ledger import problems
 from audifi.ledger.accounts import AccountRef, Purpose
+from audifi.ledger.measures import LOCK_WAIT, TRANSFERS
 from audifi.ledger.models import Account, Asset, AssetKind, Entry, Hold, OwnerKind, Transfer
 
 _assets, _accounts = Asset.__table__, Account.__table__
@@ -301,6 +302,6 @@ async def open_asset(transaction: Transaction, *, code: str, kind: AssetKind, sc
 
 def count_transfer(database: Database | Transaction, kind: str, *, lock_seconds: float | None = None) -> None:
     """Count a transfer once it is committed; `post` does. For functions that call `ledger_post_v3` themselves."""
-    database.count("ledger_transfers", kind)
+    database.count(TRANSFERS, kind)
     if lock_seconds is not None:
-        database.record("ledger_lock_wait_seconds", lock_seconds)
+        database.record(LOCK_WAIT, lock_seconds)

@@ -16,6 +16,7 @@ from audifi.ledger import service
 from audifi.ledger.accounts import platform_account, provider_account, provider_id
 from audifi.ledger.service import NewTransfer, Posting
 from audifi.payments import stripe_objects
+from audifi.payments.measures import DRIFT
 from audifi.payments.reconciliation import CURSOR, MOVE, OVERLAP, pages
 from audifi.payments.sessions import PROVIDER
 from audifi.payments.stripe_objects import BalanceTransaction
@@ -122,4 +123,4 @@ async def check(services: "Services", *, calm_seconds: float = CALM_SECONDS) -> 
     for each in await compare(services):
         if each.difference and each.difference == first.get(each.currency):
             logger.error("balance differs from Stripe's: currency=%s difference=%d", each.currency, each.difference)
-            services.metrics.count_payment_drift("balance")
+            services.metrics.count(DRIFT, "balance")

@@ -17,6 +17,7 @@ from audifi.payments import (
     webhook_router,
 )
 from audifi.payments.invariants import INVARIANTS
+from audifi.payments.measures import MEASURES
 from audifi.payments.retention import expired
 
 ROUTER = APIRouter()
@@ -26,6 +27,7 @@ for part in (router.router, money_router.router, webhook_router.router, admin_ro
 FEATURE = Feature(
     name="payments",
     description="Payments through Stripe: checkouts, deposits, refunds and payouts.",
+    measures=MEASURES,
     router=ROUTER,
     jobs=jobs.jobs,
     schedules=jobs.schedules,

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from audifi.core.db.statements import Statement, parameters
 from audifi.payments import stripe_objects
 from audifi.payments.disputes import DUE_SOON, ENDED
+from audifi.payments.measures import OPEN_DISPUTES
 from audifi.payments.models import Cursor, Event
 from audifi.payments.sessions import PROVIDER
 from audifi.payments.syncs import request_sync
@@ -124,7 +125,8 @@ async def look_at_unended(services: "Services") -> None:
                 things.append(_Thing("dispute", dispute.id))
                 open_disputes += 1
                 due_soon += dispute.due_by is not None and dispute.due_by - now < DUE_SOON
-    services.metrics.record_open_disputes(open_disputes, due_soon)
+    services.metrics.set(OPEN_DISPUTES, open_disputes, "open")
+    services.metrics.set(OPEN_DISPUTES, due_soon, "due_soon")
     for thing in things:
         async with database.transaction() as transaction:
             await request_sync(transaction, services, kind=thing.kind, provider_id=thing.provider_id, now=now)

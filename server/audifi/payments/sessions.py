@@ -10,6 +10,7 @@ from audifi.core.db.statements import Statement
 from audifi.funding import deposits, suspense
 from audifi.funding.deposits import Receipt
 from audifi.payments.checkouts import COLUMNS, CheckoutRow
+from audifi.payments.measures import DRIFT
 from audifi.payments.models import Checkout
 from audifi.payments.stripe_objects import CheckoutSession, checkout_session
 from audifi.payments.syncs import SyncKind, request_sync
@@ -120,7 +121,7 @@ async def _suspend(services: "Services", transaction: Transaction, session: Chec
     )
     if not posted.is_replay:
         logger.error("payment without a matching checkout is in suspense: session=%s", session.id)
-        transaction.after_commit(lambda: services.metrics.count_payment_drift("suspense"))
+        transaction.after_commit(lambda: services.metrics.count(DRIFT, "suspense"))
 
 
 SYNC = SyncKind(name="checkout", events=("checkout.session.*",), fetch=_fetch, write=_write)

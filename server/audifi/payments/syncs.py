@@ -20,6 +20,7 @@ from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement
 from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import JobType
+from audifi.payments.measures import DROPPED_SYNCS
 from audifi.payments.models import Event, Sync
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ async def _fetch_and_write(
             return True
 
         if not await database.run(write):
-            services.metrics.count_dropped_sync(kind.name)
+            services.metrics.count(DROPPED_SYNCS, kind.name)
     except Exception as error:
         await _record_failure(services, database, this, error)
         raise

@@ -16,6 +16,7 @@ from sqlalchemy import Boolean, text
 from audifi.core.db.database import Database
 from audifi.core.db.statements import Statement
 from audifi.payments import problems
+from audifi.payments.measures import EVENT_AGES, EVENTS
 from audifi.payments.syncs import FIRST_LOOK, QUEUE_JOB, RAISE
 
 if TYPE_CHECKING:
@@ -134,6 +135,6 @@ async def record(services: "Services", database: Database, event: StripeEvent, *
     is_new = recorded is not None and recorded.is_new
     if is_new and kind:
         services.jobs.wake()
-    services.metrics.count_payment_event(event.type if kind else "other", status if is_new else "duplicate")
+    services.metrics.count(EVENTS, event.type if kind else "other", status if is_new else "duplicate")
     if is_new:
-        services.metrics.record_payment_event_age(max(0.0, now.timestamp() - event.created))
+        services.metrics.observe(EVENT_AGES, max(0.0, now.timestamp() - event.created))

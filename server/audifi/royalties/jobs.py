@@ -19,6 +19,7 @@ from audifi.core.files.download import temporary_file
 from audifi.core.files.store import FileStore, FileStoreError
 from audifi.core.jobs.queue import JobType
 from audifi.masters.uploads import incoming
+from audifi.royalties import measures
 from audifi.royalties.importing import Importer
 from audifi.royalties.limits import ABANDONED_AFTER, ENDED_KEPT
 from audifi.royalties.queries import LINES, STATEMENTS
@@ -99,7 +100,7 @@ def job_types(services: "Services") -> list[JobType]:
         make_file=temporary_file,
         currencies=services.settings.currencies,
         clock=services.clock,
-        on_lines=partial(services.metrics.count_event, "statement_lines"),
+        on_lines=lambda status, count: services.metrics.count(measures.LINES, status, by=count),
     )
 
     async def import_statement(payload: bytes) -> None:

@@ -16,6 +16,7 @@ from audifi.core.db.statements import Statement, parameters
 from audifi.ledger import service as ledger
 from audifi.ledger.service import NewTransfer
 from audifi.payments import stripe_objects
+from audifi.payments.measures import DRIFT
 from audifi.payments.stripe_objects import Dispute, Reader
 from audifi.payments.syncs import SyncKind
 from audifi.subscriptions import ends, invoices
@@ -167,7 +168,7 @@ async def _find(
     """Lock the invoice, once it is known to be paid."""
     if invoice_id is None:
         logger.error("refund or dispute of a payment that isn't ours: id=%s", provider_id)
-        transaction.after_commit(lambda: services.metrics.count_payment_drift("refund"))
+        transaction.after_commit(lambda: services.metrics.count(DRIFT, "refund"))
         return None
     invoice = await transaction.fetch_one(LOCK, PaidRow, invoice=invoice_id)
     if invoice is None or not invoice.paid:

@@ -15,13 +15,12 @@ from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement
 from audifi.core.http.schemas import MAX_AMOUNT
 from audifi.subscriptions import problems
+from audifi.subscriptions.measures import REFUSALS
 from audifi.subscriptions.models import Instant
 from audifi.subscriptions.plans import ENTITLEMENTS, MONTHLY, VERSION, Entitlements, LimitKey, PlanFeature, PlanName
 from audifi.subscriptions.queries import IN_FORCE, PLAN_OF, RANK, PlanRow
 
 UNLIMITED = MAX_AMOUNT
-REFUSALS = "plan_refusals"
-"""The metric's name."""
 _PARAMETERS = (
     bindparam("user_id", type_=Uuid),
     bindparam("key", type_=Text),

@@ -4,11 +4,13 @@ from audifi.core.feature import Feature
 from audifi.subscriptions import adjustments, invoices, jobs, notices, prices, syncs
 from audifi.subscriptions.deletion import leave_plan
 from audifi.subscriptions.invariants import INVARIANTS
+from audifi.subscriptions.measures import MEASURES
 from audifi.subscriptions.router import router
 
 FEATURE = Feature(
     name="subscriptions",
     description="Plans, what the account pays for, what it may do, and what it uses.",
+    measures=MEASURES,
     router=router,
     jobs=jobs.jobs,
     schedules=jobs.schedules,

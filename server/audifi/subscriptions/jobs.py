@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from audifi.core.jobs.queue import JobType, Schedule
 from audifi.subscriptions import ends, notices
+from audifi.subscriptions.measures import LIVE
 from audifi.subscriptions.queries import COUNTS, CountRow
 from audifi.subscriptions.reconciliation import look_at_live
 
@@ -21,7 +22,7 @@ def jobs(services: "Services") -> list[JobType]:
 def schedules(services: "Services") -> list[Schedule]:
     async def count() -> None:
         rows = await services.background_database.fetch_all(COUNTS, CountRow)
-        services.metrics.record_subscriptions({(row.plan, row.status): row.count for row in rows})
+        services.metrics.set_all(LIVE, {(row.plan, row.status): row.count for row in rows})
 
     async def look() -> None:
         if services.stripe.is_configured:

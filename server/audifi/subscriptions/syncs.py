@@ -11,6 +11,7 @@ from uuid6 import uuid7
 
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement
+from audifi.payments.measures import DRIFT
 from audifi.payments.models import Customer
 from audifi.payments.stripe_objects import UnexpectedObjectError
 from audifi.payments.syncs import SyncKind
@@ -107,7 +108,7 @@ async def _write(services: "Services", transaction: Transaction, provider_id: st
     known = await transaction.fetch_one(KNOWN, KnownRow, subscription=provider_id)
     if known is None and user_id is None:
         logger.error("subscription of an unknown customer: id=%s", provider_id)
-        transaction.after_commit(lambda: services.metrics.count_payment_drift("subscription"))
+        transaction.after_commit(lambda: services.metrics.count(DRIFT, "subscription"))
         return
     row = SubscriptionId(known.id, known.user_id) if known else SubscriptionId(uuid7(), user_id)
     refusal = await _refusal(services, transaction, row, subscription, now)
@@ -128,7 +129,7 @@ async def _refusal(
     other = {"user_id": row.user_id, "subscription": subscription.id}
     if is_live and await transaction.fetch_value(OTHER_LIVE, **other) is not None:
         logger.error("second subscription of an account is ended: id=%s", subscription.id)
-        transaction.after_commit(lambda: services.metrics.count_payment_drift("subscription"))
+        transaction.after_commit(lambda: services.metrics.count(DRIFT, "subscription"))
         return "duplicate"
     if subscription.trial_end is None:
         return None

@@ -346,7 +346,7 @@ def test_single_statement_is_run_again_after_a_deadlock(url: str) -> None:
     counted: list[tuple[str, str]] = []
 
     async def act(database: Database) -> None:
-        database.on_event = lambda event, label: counted.append((event, label))
+        database.on_event = lambda measure, label: counted.append((measure.name, label))
         await database.write_all(ADD, Mark, name="a")
 
     with_database(url, act)

@@ -18,7 +18,15 @@ from audifi.core.db.errors import RETRYABLE, TransactionAbortedError, is_retryab
 from audifi.core.db.pool import Pool, PooledConnection, is_stale
 from audifi.core.db.semaphore import PoolTimeoutError
 from audifi.core.db.statements import Record, Statement
+from audifi.core.measures import Measure
 
+CONFLICTS = Measure(
+    kind="counter",
+    name="database_conflicts",
+    documentation="Transactions that PostgreSQL ended, by reason. Each is a bug.",
+    labels=("reason",),
+    known=tuple((reason,) for reason in RETRYABLE.values()),
+)
 MAX_TRIES = 3
 RETRY_SECONDS = 0.02
 """Gives the winning transaction time to take its locks."""
@@ -49,8 +57,8 @@ class Database:
         name: str = "transactions",
         server_settings: Mapping[str, str] | None = None,
         on_wait: Callable[[str, float], None] = lambda _pool, _seconds: None,
-        on_event: Callable[[str, str], None] = lambda _event, _label: None,
-        on_duration: Callable[[str, float], None] = lambda _name, _seconds: None,
+        on_event: Callable[[Measure, str], None] = lambda _measure, _label: None,
+        on_duration: Callable[[Measure, float], None] = lambda _measure, _seconds: None,
         trace: Callable[[str], AbstractContextManager[None]] = untraced,
     ) -> None:
         """Create the pools; connections are opened at first use.
@@ -62,8 +70,8 @@ class Database:
             name: of the pools, in metrics.
             server_settings: parameters of PostgreSQL beside the time limits, which they override.
             on_wait: called with the name of a pool and the seconds that a task waited for a connection.
-            on_event: called with the name and the label of an event that a metric counts.
-            on_duration: called with the name of a duration that a metric records, and its seconds.
+            on_event: called with a counter and its label at an event.
+            on_duration: called with a histogram and the seconds of a duration.
             trace: returns the context that a statement runs in.
         """
         writing = dict(server_settings or {})
@@ -194,19 +202,19 @@ class Database:
             except asyncpg.PostgresError as error:
                 if not is_retryable(error):
                     raise
-                self.on_event("database_conflicts", RETRYABLE[sqlstate(error)])
+                self.on_event(CONFLICTS, RETRYABLE[sqlstate(error)])
                 if not tries_left or not may_repeat():
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
         raise AssertionError  # the last try has returned or raised
 
-    def count(self, event: str, label: str) -> None:
+    def count(self, measure: Measure, label: str) -> None:
         """Count an event of a statement that was a transaction of its own."""
-        self.on_event(event, label)
+        self.on_event(measure, label)
 
-    def record(self, name: str, seconds: float) -> None:
+    def record(self, measure: Measure, seconds: float) -> None:
         """Record a duration of a statement that was a transaction of its own."""
-        self.on_duration(name, seconds)
+        self.on_duration(measure, seconds)
 
     async def fetch_sql(self, sql: str, *arguments: object) -> list[Record]:
         """Run SQL of a library that writes its own, as a transaction of its own; `$1` and so on are the arguments."""
@@ -346,21 +354,21 @@ class Transaction:
         records: list[Record] = await self._run(self._connection.driver.fetch, sql, *arguments)
         return records
 
-    def on_event(self, event: str, label: str) -> None:
-        """Count an event in a metric at once, whatever becomes of the transaction."""
-        self._database.on_event(event, label)
+    def on_event(self, measure: Measure, label: str) -> None:
+        """Count an event at once, whatever becomes of the transaction."""
+        self._database.on_event(measure, label)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call the callback after the commit, and never after a rollback."""
         self._callbacks.append(callback)
 
-    def count(self, event: str, label: str) -> None:
-        """Count an event in a metric after the commit."""
-        self.after_commit(partial(self._database.on_event, event, label))
+    def count(self, measure: Measure, label: str) -> None:
+        """Count an event after the commit."""
+        self.after_commit(partial(self._database.on_event, measure, label))
 
-    def record(self, name: str, seconds: float) -> None:
-        """Record a duration in a metric after the commit."""
-        self.after_commit(partial(self._database.on_duration, name, seconds))
+    def record(self, measure: Measure, seconds: float) -> None:
+        """Record a duration after the commit."""
+        self.after_commit(partial(self._database.on_duration, measure, seconds))
 
     async def commit(self) -> None:
         """Commit what must survive a later error; the next statement begins a new transaction.

@@ -1,0 +1,13 @@
+"""What is measured of e-mails beside their sending."""
+
+from audifi.core.measures import Measure
+from audifi.emails.models import EMAIL_EVENT_NAMES
+
+EVENTS = Measure(
+    kind="counter",
+    name="email_events",
+    documentation="The provider's events about e-mails.",
+    labels=("event",),
+    known=tuple((name,) for name in EMAIL_EVENT_NAMES),
+)
+MEASURES = (EVENTS,)
