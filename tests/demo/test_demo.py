@@ -70,6 +70,7 @@ def test_demo_fills_a_database_once(migrated_database_url: str, storage: Mapping
     assert "Made in" in first.output
     assert counts["pgqueuer"] == 0
     assert fetch(migrated_database_url, LISTINGS) == {"open": 2, "sold": 1, "canceled": 1}
+    assert counts["plan_grants"] == 3
     assert fetch(migrated_database_url, REVENUE) == {
         "streaming": ["distributed", "recorded"],
         "license": ["funded"],

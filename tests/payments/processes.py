@@ -71,6 +71,7 @@ async def process(shop: Shop, *, fuse: Fuse | None = None, **settings: Any) -> A
         await services.database.close()
         await services.background_database.close()
         await services.stripe.close()
+        await services.email_sender.close()
 
 
 async def is_killed(shop: Shop, steps: int, work: Callable[[Services], Awaitable[object]]) -> bool:

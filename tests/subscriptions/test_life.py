@@ -1,16 +1,6 @@
 """A subscription from its trial to its end, over real HTTP, step by step."""
 
-import asyncio
-
-from audifi.payments import customers
-from tests.payments.processes import process
-from tests.payments.shops import Shop
 from tests.subscriptions.buying import ENTERPRISE, MONTH, Buyer, refusal
-
-
-async def run_schedules(shop: Shop) -> None:
-    async with process(shop) as services:
-        await customers.delete_customers(services)
 
 
 def test_subscription_from_trial_to_deletion(buyer: Buyer) -> None:
@@ -68,7 +58,7 @@ def test_deleted_account_has_no_customer_at_stripe(buyer: Buyer) -> None:
     buyer.cancel()
 
     assert buyer.client.as_signed_in("DELETE", "/auth/me").status_code == 204
-    asyncio.run(run_schedules(buyer.shop))
     buyer.shop.settle()
 
     assert buyer.column("status") == "canceled"
+    assert buyer.shop.stripe.v1.customers.retrieve(buyer.customer()).deleted

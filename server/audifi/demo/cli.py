@@ -11,13 +11,14 @@ from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.core.console import fail
 from audifi.core.files.store import FileStoreError
 from audifi.core.http.problems import Problem
-from audifi.demo import accounts, dividends, funding, ipos, masters, resale
+from audifi.demo import accounts, dividends, funding, ipos, masters, plans, resale
 from audifi.demo.summary import print_summary
 from audifi.demo.world import START_ANEW, DemoError, KeptJobs, Part, World
 from audifi.services import Services, build_services
 
 PARTS: tuple[Part, ...] = (
     accounts.PART,
+    plans.PART,
     masters.PART,
     funding.DEPOSITS_PART,
     ipos.PART,
