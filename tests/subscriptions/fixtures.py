@@ -30,8 +30,8 @@ INSERT INTO invoices (id, provider_id, user_id, subscription_id, status, currenc
         attempts, period_start, period_end)
     SELECT gen_random_uuid(), 'in_' || id, user_id, id, 'open', 'USD', 1, 0, 1, 0, 0, 1, period_start, period_end
     FROM subscriptions;
-INSERT INTO billing_notices (kind, ref, user_id, created_at)
-    SELECT 'payment_failed', provider_id, user_id, now() - random() * interval '500 days' FROM invoices;
+INSERT INTO billing_notices (id, kind, user_id, created_at)
+    SELECT id, 'payment_failed', user_id, now() - random() * interval '500 days' FROM invoices;
 INSERT INTO trial_uses (user_id, card_hash, mailbox_hash, subscription_id, used_at, is_refused)
     SELECT DISTINCT ON (user_id) user_id, sha256(id::text::bytea), sha256(user_id::text::bytea), id, now(), false
     FROM subscriptions;
@@ -72,10 +72,11 @@ def subscribe(client: Client) -> None:
     stand_in, _ = _send(client, "POST", "checkout", deposit).json()["url"].split("/pay/")
     stripe = StripeClient("sk_test_of_the_tests", base_addresses={"api": stand_in})
     product = stripe.v1.products.create({"name": "Plan"})
-    price = {"product": product.id, "currency": "usd", "unit_amount": 2900, "lookup_key": "pro_month_usd"}
-    made = stripe.v1.prices.create(price | {"recurring": {"interval": "month"}})  # type: ignore[arg-type] # typed dicts
-    _tell(client, made.id)
-    wait_until(lambda: "2900" in client.as_signed_in("GET", "/payments/plans/PRO").text)
+    for interval, amount in (("month", 2900), ("year", 29_000)):
+        price: Any = {"product": product.id, "currency": "usd", "unit_amount": amount}
+        price |= {"lookup_key": f"pro_{interval}_usd", "recurring": {"interval": interval}}
+        _tell(client, stripe.v1.prices.create(price).id)
+        wait_until(lambda amount=amount: str(amount) in client.as_signed_in("GET", "/payments/plans/PRO").text)  # type: ignore[misc] # mypy's
     plan = {"plan": "PRO", "interval": "month", "currency": "USD", "expected_amount": 2900}
     page = _send(client, "POST", "subscription", plan | paths).json()
     session = page["url"].split("/pay/")[1]

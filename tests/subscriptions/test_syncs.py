@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from audifi.core.db.retention import delete_expired
 from audifi.core.email.sender import EmailError
 from audifi.core.jobs.queue import PermanentJobError
 from audifi.payments.client import RefusedError, Stripe
@@ -233,16 +235,21 @@ def test_mail_that_fails_is_tried_again_if_it_helps(
     sendgrid.status = status
 
     async def work(services: Services) -> None:
-        await notices.emails(services).handler(f"canceled {buyer.user_id} sub_1".encode())
+        await notices.emails(services).handler(f"canceled {buyer.user_id} {uuid4()}".encode())
 
     with pytest.raises(error):
         act(shop, work)
     sendgrid.status = 202
 
 
-def test_notices_are_kept_for_longer_than_events(shop: Shop) -> None:
-    now = shop.app.clock()
+def test_old_notices_alone_are_deleted(buyer: Buyer) -> None:
+    shop = buyer.shop
+    for days in (399, 401):
+        shop.execute(
+            "INSERT INTO billing_notices (id, kind, user_id, created_at) VALUES"
+            f" ('{uuid4()}', 'canceled', '{buyer.user_id}', '{shop.app.clock() - timedelta(days=days)}')"
+        )
 
-    [expired] = FEATURE.retention(now)
+    act(shop, lambda services: delete_expired(services.background_database, FEATURE.retention(services.clock())))
 
-    assert expired.before == now - timedelta(days=400)
+    assert buyer.mails() == ["canceled"]

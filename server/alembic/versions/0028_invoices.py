@@ -115,17 +115,16 @@ def create_trial_uses() -> None:
 def create_billing_notices() -> None:
     op.create_table(
         "billing_notices",
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("ref", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("kind", "ref", name=op.f("pk_billing_notices")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_billing_notices")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_billing_notices_user_id_users")),
         sa.CheckConstraint(
             "kind IN ('payment_failed', 'trial_ending', 'canceled', 'trial_refused')",
             name=op.f("ck_billing_notices_kind"),
         ),
-        sa.CheckConstraint("char_length(ref) <= 200", name=op.f("ck_billing_notices_ref_length")),
     )
     op.create_index(op.f("ix_billing_notices_created_at"), "billing_notices", ["created_at"])
 

@@ -238,13 +238,10 @@ class BillingNotice(Base):
     """An e-mail about a subscription that was queued, once."""
 
     __tablename__ = "billing_notices"
-    __table_args__ = (
-        CheckConstraint(one_of("kind", NoticeKind), name="kind"),
-        CheckConstraint("char_length(ref) <= 200", name="ref_length"),
-    )
+    __table_args__ = (CheckConstraint(one_of("kind", NoticeKind), name="kind"),)
 
-    kind: Mapped[str] = mapped_column(Text, primary_key=True)
-    ref: Mapped[str] = mapped_column(Text, primary_key=True)
-    """What it is about: an invoice and an attempt, a subscription and its trial's end."""
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    """Made of the kind and what it is about: an invoice and an attempt, a subscription. The e-mail has it, too."""
+    kind: Mapped[str] = mapped_column(Text)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[datetime] = mapped_column(Instant, index=True)

@@ -27,7 +27,7 @@ KEPT = timedelta(days=400)
 
 _notices = BillingNotice.__table__
 RECORD = Statement(
-    postgresql.insert(_notices).values(parameters("kind", "ref", "user_id", "created_at")).on_conflict_do_nothing()
+    postgresql.insert(_notices).values(parameters("id", "kind", "user_id", "created_at")).on_conflict_do_nothing()
 )
 ADDRESSEE = Statement(select(User.email).where(User.id == bindparam("user_id"), User.deleted_at.is_(None)))
 
@@ -76,23 +76,22 @@ async def notify(
     services: "Services", transaction: Transaction, *, kind: NoticeKind, ref: str, user_id: UUID, now: datetime
 ) -> None:
     """Queue an e-mail to an account, unless it was queued for the same `ref`."""
-    if await transaction.execute(RECORD, kind=kind, ref=ref, user_id=user_id, created_at=now):
-        await services.jobs.enqueue(transaction, JOB, f"{kind} {user_id} {ref}".encode())
+    notice_id = uuid5(NAMESPACE_OID, f"{kind}:{ref}")
+    if await transaction.execute(RECORD, id=notice_id, kind=kind, user_id=user_id, created_at=now):
+        await services.jobs.enqueue(transaction, JOB, f"{kind} {user_id} {notice_id}".encode())
 
 
 def emails(services: "Services") -> JobType:
     """Return the job that sends such an e-mail, unless the account was deleted."""
 
     async def send(payload: bytes) -> None:
-        kind, user_id, ref = payload.decode().split(" ", 2)
+        kind, user_id, notice_id = payload.decode().split(" ")
         to = await services.background_database.fetch_value(ADDRESSEE, user_id=UUID(user_id))
         if to is None:
             return
         text = TEXTS[kind]  # type: ignore[index] # `notify` has written it
         try:
-            await services.email_sender.send(
-                compose(to, text, message_id=str(uuid5(NAMESPACE_OID, f"{kind}:{ref}")), kind=kind)
-            )
+            await services.email_sender.send(compose(to, text, message_id=notice_id, kind=kind))
         except EmailError as error:
             if error.permanent:
                 raise PermanentJobError(str(error)) from None
