@@ -114,6 +114,22 @@ def test_price_comes_with_its_subscription(shop: Shop, buyer: Buyer) -> None:
     buyer.cancel("?cancelImmediately=true")
 
 
+def test_late_write_takes_no_lookup_key_for_good(shop: Shop) -> None:
+    """The key moved to another price after this one was fetched."""
+    fields: Any = {"product": shop.stripe.v1.products.create({"name": "Plan"}).id, "currency": "eur", "unit_amount": 7}
+    fields |= {"recurring": {"interval": "month"}, "lookup_key": "pro_month_eur", "transfer_lookup_key": True}
+    old = shop.stripe.v1.prices.create(fields).id
+    fetched = act(shop, lambda services: prices.SYNC.fetch(services, old))
+    new = shop.stripe.v1.prices.create(fields).id
+    shop.settle()
+
+    write(shop, prices.SYNC, old, fetched)
+    write(shop, prices.SYNC, old, act(shop, lambda services: prices.SYNC.fetch(services, old)))
+    shop.settle()
+
+    assert price_id(shop, "pro_month_eur") == new
+
+
 def test_price_that_is_no_plans_fails_loudly(shop: Shop, buyer: Buyer) -> None:
     product = shop.stripe.v1.products.create({"name": "Shirt of the month"})
     fields: Any = {"product": product.id, "currency": "usd", "unit_amount": 5}

@@ -1,5 +1,6 @@
 """`python -m audifi subscriptions …`: operators' commands on plans."""
 
+import asyncio
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -111,18 +112,20 @@ def end_grant(grant_id: Annotated[UUID, typer.Argument(metavar="ID", help="The g
 def sync_prices() -> None:
     """Bring the prices of plans from Stripe, by their lookup keys: pro_month_usd, enterprise_year_eur, and so on."""
 
-    async def work(tx: Transaction) -> list[StripePrice]:
+    async def fetch() -> list[StripePrice]:
         stripe = Stripe(settings)
         try:
-            return await prices.sync_all(stripe, tx, currencies=settings.currencies)
-        except Problem as problem:
-            fail(f"{problem.status} {problem.code}: {problem.detail}")
+            return await prices.fetch_sold(stripe, currencies=settings.currencies)
         finally:
             await stripe.close()
 
     try:
         settings = load(Settings)
+        sold = asyncio.run(fetch())  # before the transaction, which mustn't wait for Stripe
     except SettingsError as error:
         fail(str(error))
+    except Problem as problem:
+        fail(f"{problem.status} {problem.code}: {problem.detail}")
+    run(lambda tx: prices.record_sold(tx, sold))
     columns = ["lookup key", "price", "currency", "amount"]
-    show(columns, [[price.lookup_key, price.id, price.currency, price.unit_amount] for price in run(work)])
+    show(columns, [[price.lookup_key, price.id, price.currency, price.unit_amount] for price in sold])

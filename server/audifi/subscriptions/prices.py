@@ -99,8 +99,8 @@ async def find(transaction: Transaction, price_id: str) -> PriceRow | None:
     return await transaction.fetch_one(FIND, PriceRow, price_id=price_id)
 
 
-async def sync_all(stripe: Stripe, transaction: Transaction, *, currencies: tuple[str, ...]) -> list[StripePrice]:
-    """Write all prices that have a plan's lookup key, and close the others; return what is sold.
+async def fetch_sold(stripe: Stripe, *, currencies: tuple[str, ...]) -> list[StripePrice]:
+    """Return the prices at Stripe that have a plan's lookup key.
 
     Raises:
         Problem, RefusedError: see `Stripe.call`.
@@ -114,11 +114,14 @@ async def sync_all(stripe: Stripe, transaction: Transaction, *, currencies: tupl
     page = await stripe.call(
         "price_list", lambda v1: v1.prices.list_async({"lookup_keys": keys, "active": True, "limit": 100})
     )
-    sold = [read_price(each) for each in page.data]
+    return [read_price(each) for each in page.data]
+
+
+async def record_sold(transaction: Transaction, sold: list[StripePrice]) -> None:
+    """Write all prices that are sold, and close the others."""
     for price in sold:
         await record(transaction, price)
     await transaction.execute(CLOSE_OTHERS, sold=[price.id for price in sold])
-    return sold
 
 
 async def _fetch(services: "Services", provider_id: str) -> StripePrice | None:
