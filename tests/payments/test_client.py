@@ -61,6 +61,18 @@ def test_timeout_after_the_effect_makes_one_page(shop: Shop, fan: Client) -> Non
     assert sessions(shop) - before == 1
 
 
+def test_page_that_stripe_refuses_fails_its_checkout(shop: Shop, fan: Client) -> None:
+    """It would end in less than 30 minutes."""
+    checkout_id = started(shop, fan)
+    shop.execute(f"UPDATE checkouts SET expires_at = created_at WHERE id = '{checkout_id}'")
+    with pytest.raises(Problem, match=r"checkout\.failed"):
+        open_page(shop, checkout_id)
+
+
+def test_checkout_without_a_page_yet_is_being_made(shop: Shop, fan: Client) -> None:
+    assert shop.sync(fan, str(started(shop, fan))).json()["status"] == "creating"
+
+
 def test_requests_at_once_with_a_key_make_one_page(shop: Shop, fan: Client) -> None:
     before, key = sessions(shop), str(uuid4())
     codes = [answer.status_code for answer in at_once([lambda: shop.deposit(fan, key=key)] * 3)]
@@ -73,10 +85,10 @@ def test_requests_at_once_with_a_key_make_one_page(shop: Shop, fan: Client) -> N
     )
 
 
-def call(shop: Shop, name: str, work: Any, **settings: Any) -> Any:
+def call(shop: Shop, name: str, work: Any, *, method: str = "call", **settings: Any) -> Any:
     async def act() -> Any:
         async with process(shop, **settings) as services:
-            return await services.stripe.call(name, work)
+            return await getattr(services.stripe, method)(name, work)
 
     return asyncio.run(act())
 
@@ -88,6 +100,8 @@ def test_refusals_of_stripe_are_told_apart(shop: Shop) -> None:
     with pytest.raises(RefusedError) as wrong:
         call(shop, "refund_create", lambda v1: v1.refunds.create_async({}))
     assert (wrong.value.is_missing, str(wrong.value)) == (False, "refund_create: 400 parameter_missing")
+    with pytest.raises(RefusedError):  # not that it doesn't exist
+        call(shop, "refund_create", lambda v1: v1.refunds.create_async({}), method="find")
     unusable: list[dict[str, Any]] = [
         {"stripe_secret_key": SecretStr("sk_wrong")},
         {"stripe_api_base": "http://127.0.0.1:1"},

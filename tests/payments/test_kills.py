@@ -79,11 +79,13 @@ def test_page_is_only_looked_for_after_minutes(shop: Shop) -> None:
 
     async def act() -> tuple[Any, Any]:
         fan = shop.fan()
+        await asyncio.to_thread(shop.opened, fan)  # else the customer's steps would come first
         made, lost = [await asyncio.to_thread(started, shop, fan) for _ in range(2)]
         for steps in range(LAST):  # until it is killed after Stripe has made the page
             await is_killed(shop, steps, partial(checkouts.open_page, checkout_id=made))
             if sessions(shop, made):
                 break
+        shop.stand_in.do("disturb", lose=100)  # nobody says that the page has expired
         await asyncio.to_thread(shop.advance, hours=23)
         async with process(shop) as services:
             await checkouts.resume(services)

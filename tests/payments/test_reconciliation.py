@@ -8,6 +8,7 @@ from uuid import UUID
 from audifi.core.telemetry.metrics import Metrics
 from audifi.payments import balances, reconciliation
 from audifi.payments.customers import customer_of
+from audifi.payments.syncs import sync_now
 from audifi.services import Services
 from tests.masters.requests import make_admin
 from tests.payments.processes import process
@@ -88,6 +89,7 @@ def test_ledger_equals_stripes_balance_to_the_cent(own_shop: Shop) -> None:
 
 def test_difference_is_counted_and_not_booked(own_shop: Shop) -> None:
     fan = own_shop.fan()
+    own_shop.deposited(fan, currency="EUR")  # no difference
     checkout_id = own_shop.opened(fan)
     own_shop.stand_in.do("disturb", lose=1000)
     own_shop.pay(checkout_id)
@@ -117,6 +119,8 @@ def test_customer_of_a_deleted_account_is_deleted(shop: Shop, fan: Client) -> No
 def test_customer_that_was_deleted_is_made_anew(shop: Shop, fan: Client) -> None:
     user_id = UUID(fan.tokens["user"]["id"])
     first = run(shop, lambda services: customer_of(services, user_id))
+    run(shop, lambda services: sync_now(services, kind="customer", provider_id=first))
+    assert run(shop, lambda services: customer_of(services, user_id)) == first
     shop.stripe.v1.customers.delete(first)
     shop.settle()
     second = run(shop, lambda services: customer_of(services, user_id))

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from audifi.payments import refunds
+from audifi.payments.client import RefusedError
 from tests.masters.requests import make_admin
 from tests.payments.processes import is_killed, process
 from tests.payments.shops import Shop
@@ -149,6 +150,27 @@ def test_kill_between_any_two_steps_refunds_once(shop: Shop) -> None:
             assert steps > 5
             return
     raise AssertionError("a refund has more steps than this test tries")
+
+
+def test_refusal_of_a_repetition_takes_nothing_back(shop: Shop, fan: Client) -> None:
+    """The first call has made it, its event has told of it, and a call at the same time is refused."""
+    deposit_id = deposit_of(shop, shop.deposited(fan))
+    refund_id = requested(shop, UUID(deposit_id))
+
+    async def act() -> None:
+        async with process(shop) as services:
+            call = services.stripe.call
+
+            async def refuse(name: str, work: Any) -> Any:
+                await call(name, work)
+                await asyncio.to_thread(shop.settle)
+                raise RefusedError(name, status=400, code="idempotency_error")
+
+            vars(services.stripe)["call"] = refuse
+            assert (await refunds.send(services, refund_id=refund_id)).status == "succeeded"
+
+    asyncio.run(act())
+    assert (refunded_at_stripe(shop, deposit_id), shop.balance(fan)) == (2000, 3000)
 
 
 def test_refund_is_only_looked_for_after_22_hours(shop: Shop) -> None:

@@ -10,11 +10,11 @@ from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import Schedule
 from audifi.doctor.environment import check_payments
 from audifi.doctor.results import Result
-from audifi.payments import connect, disputes, jobs, reconciliation, syncs
+from audifi.payments import connect, disputes, jobs, reconciliation, sessions, syncs
 from audifi.payments.client import RefusedError
 from audifi.payments.problems import checkout_in_progress
 from audifi.payments.retention import expired
-from audifi.payments.stripe_objects import UnexpectedObjectError, dispute
+from audifi.payments.stripe_objects import UnexpectedObjectError, checkout_session, dispute
 from audifi.services import Services
 from tests.masters.requests import make_admin
 from tests.payments.processes import process
@@ -123,6 +123,33 @@ def test_dispute_in_two_currencies_fails_loudly() -> None:
     with pytest.raises(UnexpectedObjectError):
         dispute({"object": "dispute", "balance_transactions": moved})  # type: ignore[arg-type]
     assert checkout_in_progress().status == 409
+
+
+def test_session_without_a_payment_moves_nothing(shop: Shop) -> None:
+    """As one of a price of nothing, made in Stripe's dashboard."""
+    read = checkout_session(
+        {  # type: ignore[arg-type]
+            "id": "cs_of_nothing",
+            "object": "checkout.session",
+            "metadata": {},
+            "status": "complete",
+            "payment_status": "no_payment_required",
+            "amount_total": 0,
+            "currency": "usd",
+            "payment_intent": None,
+            "subscription": None,
+            "url": None,
+            "expires_at": 0,
+        }
+    )
+    before = shop.external()
+
+    async def write(services: Services) -> None:
+        async with services.database.transaction() as transaction:
+            await sessions.SYNC.write(services, transaction, read.id, read)
+
+    run(shop, write)
+    assert shop.external() == before
 
 
 def test_dispute_in_another_currency_fails_loudly(shop: Shop, fan: Client) -> None:

@@ -72,14 +72,14 @@ async def book_fees(services: "Services") -> None:
     """Book Stripe's fees and our own withdrawals, once each."""
     database, now = services.background_database, services.clock()
     since: datetime | None = await database.fetch_value(CURSOR, cursor_name=TRANSACTIONS)
-    begin, newest = (since - OVERLAP if since else now - FIRST_TIME), since
+    begin = since - OVERLAP if since else now - FIRST_TIME
+    newest = since or begin
     read = "balance_transaction_list"
     async for page in pages(services, read, lambda v1, params: v1.balance_transactions.list_async(params), begin):
         for transaction in map(stripe_objects.balance_transaction, page):
             await _book(database, transaction, now)
-            newest = max(newest or transaction.created, transaction.created)
-    if newest:
-        await database.execute(MOVE, name=TRANSACTIONS, position=newest)
+            newest = max(newest, transaction.created)
+    await database.execute(MOVE, name=TRANSACTIONS, position=newest)
 
 
 async def _book(database: "Database", fetched: BalanceTransaction, now: datetime) -> None:

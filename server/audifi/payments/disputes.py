@@ -36,14 +36,15 @@ async def _fetch(services: "Services", provider_id: str) -> Dispute | None:
     if thing is None:
         return None
     dispute = stripe_objects.dispute(thing)
-    if dispute.payment_intent:
-        await _credit_first(services, dispute.payment_intent)
+    await _credit_first(services, dispute.payment_intent)
     return dispute
 
 
-async def _credit_first(services: "Services", payment_intent: str) -> None:
+async def _credit_first(services: "Services", payment_intent: str | None) -> None:
     """Look at the payment's session, where its event comes later than the dispute's, or never."""
-    if await services.background_database.fetch_value(CURRENCY, payment_intent=payment_intent):
+    if payment_intent is None or await services.background_database.fetch_value(
+        CURRENCY, payment_intent=payment_intent
+    ):
         return
     sessions = await services.stripe.call(
         "checkout_list", lambda v1: v1.checkout.sessions.list_async({"payment_intent": payment_intent, "limit": 1})

@@ -20,7 +20,7 @@ async def open_portal(services: "Services", *, user_id: UUID, return_path: str) 
     """Return the page's URL, good for 5 minutes.
 
     Raises:
-        Problem, RefusedError: see `Stripe.call`.
+        Problem: those of `Stripe.call`.
     """
     customer = await customer_of(services, user_id)
     params: Any = {
@@ -31,9 +31,7 @@ async def open_portal(services: "Services", *, user_id: UUID, return_path: str) 
         session = await services.stripe.call(
             "portal_create", lambda v1: v1.billing_portal.sessions.create_async(params)
         )
-    except RefusedError as error:
-        if error.is_missing:  # the customer was deleted there, and the next attempt makes another
-            await sync_now(services, kind="customer", provider_id=customer)
-            raise problems.provider_unavailable() from None
-        raise
+    except RefusedError:  # the customer was deleted there, and the next attempt makes another
+        await sync_now(services, kind="customer", provider_id=customer)
+        raise problems.provider_unavailable() from None
     return Reader(session).text("url")

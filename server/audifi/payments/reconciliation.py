@@ -80,10 +80,10 @@ async def read_events(services: "Services") -> int:
     database, now = services.background_database, services.clock()
     since: datetime | None = await database.fetch_value(CURSOR, cursor_name=COUNT_EVENTS)
     begin = max(since - OVERLAP, now - EVENTS_KEPT) if since else now - EVENTS_KEPT
-    missed, newest = 0, since
+    missed, newest = 0, since or begin
     async for page in pages(services, "event_list", lambda v1, params: v1.events.list_async(params), begin):
         events = [StripeEvent.model_validate(each.to_dict()) for each in page]
-        newest = max([datetime.fromtimestamp(event.created, UTC) for event in events] + ([newest] if newest else []))
+        newest = max([newest, *(datetime.fromtimestamp(event.created, UTC) for event in events)])
         followed = [event for event in events if services.syncs.following(event.type, is_connected=False)]
         rows = await database.fetch_all(KNOWN, _EventId, ids=[event.id for event in followed])
         known = {row.event_id for row in rows}
@@ -91,8 +91,7 @@ async def read_events(services: "Services") -> int:
             if event.id not in known:
                 await record(services, database, event, is_connected=False)
                 missed += 1
-    if newest:
-        await database.execute(MOVE, name=COUNT_EVENTS, position=newest)
+    await database.execute(MOVE, name=COUNT_EVENTS, position=newest)
     if missed:
         logger.warning("events had not arrived: count=%d", missed)
     return missed

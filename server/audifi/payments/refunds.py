@@ -250,7 +250,7 @@ async def _send(services: "Services", refund: RefundRow) -> None:
 
 async def _write_refusal(services: "Services", transaction: Transaction, refund_id: UUID) -> None:
     refund = await transaction.fetch_one(LOCK, RefundRow, stripe_id=None, refund_id=refund_id)
-    if refund is not None and refund.status == "requested":
+    if refund is not None and refund.status == "requested":  # an event may have told of it meanwhile
         await _fail(services, transaction, refund, None)
 
 

@@ -68,9 +68,6 @@ class SyncKinds:
     def __getitem__(self, name: str) -> SyncKind:
         return self._kinds[name]
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._kinds
-
     def following(self, event_type: str, *, is_connected: bool) -> SyncKind | None:
         """Return the kind that an event is about; None if nothing follows it."""
         return next(
