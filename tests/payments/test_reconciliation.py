@@ -78,6 +78,7 @@ def test_ledger_equals_stripes_balance_to_the_cent(own_shop: Shop) -> None:
     fan = own_shop.fan()
     own_shop.deposited(fan, 500_000, card="pm_card_bypassPending")
     refund(fan, deposit_of(own_shop, own_shop.deposited(fan, 1000)), 400)
+    refund(fan, deposit_of(own_shop, own_shop.deposited(fan, 2000, card="pm_card_pendingRefund")), 700)
     own_shop.settle()
     own_shop.stripe.v1.payouts.create({"amount": 100, "currency": "usd"})  # our own withdrawal
     assert run(own_shop, check_balances) == 0

@@ -2689,7 +2689,7 @@ export interface components {
             ledger: number;
             /**
              * In Transit
-             * @description Of it, payouts that were sent and haven't been paid yet.
+             * @description Of it, payouts and refunds that were sent and haven't ended yet.
              * @example -2500
              */
             in_transit: number;

@@ -37,7 +37,9 @@ LEDGER = Statement(
     text("""
         SELECT asset.code AS currency, -sum(a.posted)::bigint AS external,
             coalesce((SELECT sum(p.amount) FROM payouts AS p WHERE p.provider = :provider AND p.status = 'submitted'
-                AND p.provider_ref IS NOT NULL AND p.currency = asset.code), 0)::bigint AS submitted
+                AND p.provider_ref IS NOT NULL AND p.currency = asset.code), 0)::bigint
+            + coalesce((SELECT sum(r.amount) FROM deposit_refunds AS r JOIN deposits AS d ON d.id = r.deposit_id
+                WHERE r.status = 'submitted' AND d.currency = asset.code), 0)::bigint AS submitted
         FROM ledger_accounts AS a JOIN ledger_assets AS asset ON asset.id = a.asset_id
         WHERE a.owner_kind = 'provider' AND a.owner_id = :owner_id AND a.purpose = 'external'
         GROUP BY asset.code""").columns(currency=Text, external=BigInteger, submitted=BigInteger)
@@ -59,7 +61,7 @@ class Comparison:
     ledger: int
     """What the ledger says is there."""
     in_transit: int
-    """Of it, transfers of payouts that haven't been paid yet; Stripe doesn't count them any more."""
+    """Of it, transfers of payouts, and refunds, that haven't ended yet; Stripe doesn't count them any more."""
     provider: int
     """What Stripe says is there, available and pending."""
 

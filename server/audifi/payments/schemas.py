@@ -174,7 +174,7 @@ class Comparison(ResponseModel):
     ledger: SignedAmount
     """What the ledger says is with Stripe, in base units."""
     in_transit: SignedAmount
-    """Of it, payouts that were sent and haven't been paid yet."""
+    """Of it, payouts and refunds that were sent and haven't ended yet."""
     provider: SignedAmount
     """What Stripe says it holds, available and pending."""
     difference: SignedAmount
