@@ -11,6 +11,7 @@ import pytest
 
 from audifi.core.db.retention import delete_expired
 from audifi.core.email.sender import EmailError
+from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import PermanentJobError
 from audifi.payments.client import RefusedError, Stripe
 from audifi.payments.stripe_objects import Dispute, UnexpectedObjectError
@@ -234,6 +235,29 @@ def test_change_that_stripe_refuses_is_a_conflict(buyer: Buyer) -> None:
     buyer.shop.stripe.v1.subscription_schedules.create({"from_subscription": buyer.subscription().id})
 
     assert refusal(buyer.reactivate()) == "409 subscription.transition_refused"
+
+
+def test_preview_of_what_ends_meanwhile_is_a_conflict(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+    subscription = buyer.subscription().id
+
+    class Late(Stripe):
+        async def call(self, name: str, call: Any) -> Any:
+            if name == "invoice_preview":
+                await super().call("subscription_cancel", lambda v1: v1.subscriptions.cancel_async(subscription))
+            return await super().call(name, call)
+
+    async def work(services: Services) -> None:
+        late = replace(services, stripe=Late(services.settings))
+        with pytest.raises(Problem) as raised:
+            await changes.preview(
+                late, user_id=buyer.user_id, plan="ENTERPRISE", interval="month", now=services.clock()
+            )
+        await late.stripe.close()
+        assert raised.value.code == "subscription.transition_refused"
+
+    act(buyer.shop, work)
+    assert buyer.state() == ("FREE", "canceled")
 
 
 def test_plan_that_is_not_sold_cannot_be_changed_to(buyer: Buyer) -> None:

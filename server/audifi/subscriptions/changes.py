@@ -233,7 +233,11 @@ async def _plan(services: "Services", *, user_id: UUID, plan: PaidPlan, interval
 
 async def _due(services: "Services", change: Change, at: datetime) -> int:
     parameters: Any = {"subscription": change.subscription.id, "subscription_details": change.items(at)}
-    draft = await services.stripe.call("invoice_preview", lambda v1: v1.invoices.create_preview_async(parameters))
+    draft = await _at_stripe(
+        services,
+        change.subscription,
+        lambda: services.stripe.call("invoice_preview", lambda v1: v1.invoices.create_preview_async(parameters)),
+    )
     return read_invoice(draft).due
 
 
