@@ -5349,11 +5349,12 @@ export interface components {
         };
         /**
          * Portal
-         * @description A page on which an account sees its cards and receipts. Good for 5 minutes.
+         * @description A page on which an account sees its cards and receipts.
          */
         Portal: {
             /**
              * Url
+             * @description Send the browser there within 5 minutes.
              * @example https://checkout.stripe.com/c/pay/cs_test_a1b2
              */
             url: string;

@@ -51,9 +51,10 @@ class PortalOpen(RequestModel):
 
 
 class Portal(ResponseModel):
-    """A page on which an account sees its cards and receipts. Good for 5 minutes."""
+    """A page on which an account sees its cards and receipts."""
 
     url: PageUrl
+    """Send the browser there within 5 minutes."""
 
 
 class RefundCreate(RequestModel):
