@@ -1,6 +1,6 @@
 """What an account does, and what becomes of the events, in any order: in the end both sides say the same.
 
-Events are lost for ever, doubled, held and shuffled, and much happens at Stripe alone. Then the reconciliation runs,
+Events are lost, doubled, held and shuffled, and much happens at Stripe alone. Then the reconciliation runs,
 each subscription, invoice, refund and dispute is compared with the stand-in's, and all invariants hold.
 """
 
