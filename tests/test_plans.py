@@ -34,7 +34,6 @@ READ_WHOLE = {
     "compliance_rules": "has one row per action, and there are six",
     "withholding_rates": "has one row per country",
     "plan_prices": "has one row per plan, interval and currency, and those that were sold before",
-    "provider_cursors": "has one row per list of Stripe's that is read",
     "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",
 }
 """Tables that may be scanned, and why."""
@@ -98,6 +97,8 @@ OUR_INDEXES = sorted(str(index.name) for table in Base.metadata.tables.values() 
 OUR_INDEXES += ["ix_pgqueuer_failed_updated"]
 # Without them, PostgreSQL scans all open flows or active sessions by the index on their expiry.
 REPLACEABLE = {"ix_sign_in_flows_email_key_created_at", "ix_sessions_user_id"}
+# Events that aren't done are few by their status, too.
+REPLACEABLE |= {"ix_provider_events_undone"}
 REPLACEABLE |= {
     str(index.name)
     for table in Base.metadata.tables.values()

@@ -39,10 +39,11 @@ INSERT INTO ledger_holds (id, account_id, amount, key, purpose, expires_at, crea
         'deposit_refund', now() + interval '1 year', now() FROM generate_series(1, 3000) AS n;
 UPDATE ledger_holds SET status = 'voided' WHERE key LIKE 'payments %';
 INSERT INTO deposit_refunds (id, deposit_id, user_id, amount, status, hold_id, provider_id, actor_id, created_at)
-    SELECT gen_random_uuid(), (SELECT id FROM deposits WHERE user_id = '{OWNER}' LIMIT 1), '{OWNER}', 1,
-        CASE WHEN key < 'payments 12' THEN 'requested' ELSE 'failed' END, id, 're_' || id, '{OWNER}',
-        now() + interval '1 day'
-    FROM ledger_holds WHERE key LIKE 'payments %';
+    SELECT gen_random_uuid(), deposit.id, user_id, 1, CASE WHEN key < 'payments 12' THEN 'requested' ELSE 'failed' END,
+        hold.id, 're_' || hold.id, '{OWNER}', now() + interval '1 day'
+    FROM (SELECT id, key, row_number() OVER () FROM ledger_holds WHERE key LIKE 'payments %') AS hold
+        JOIN (SELECT id, user_id, row_number() OVER () FROM deposits WHERE provider_ref LIKE 'row %') AS deposit
+            USING (row_number);
 INSERT INTO deposit_disputes (id, deposit_id, provider, provider_ref, amount, status, created_at, updated_at)
     SELECT gen_random_uuid(), id, 'operator', 'dispute ' || id, 1, 'won', now(), now()
     FROM deposits WHERE provider_ref LIKE 'row %';
