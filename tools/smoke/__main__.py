@@ -1,7 +1,7 @@
 """`python -m tools.smoke`: checks what users need of a running server.
 
 tools/migrations/compatibility.py starts it, also from an older release's checkout, on a database that a newer release
-has migrated. So it imports only the server's packages, and its variables keep their names:
+has migrated. So its variables keep their names:
 
     SMOKE_URL        the server, which trusts 127.0.0.1 as its proxy
     SMOKE_MAIL_PORT  the port of 127.0.0.1 in its SENDGRID_API_URL, where this program receives emails
