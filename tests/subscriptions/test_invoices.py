@@ -48,6 +48,18 @@ def _customer(buyer: Buyer) -> str:
     return buyer.customer()
 
 
+def test_history_lists_invoices_with_deposits(taxed: Buyer) -> None:
+    taxed.shop.deposited(taxed.client, 2500)
+
+    items = taxed.client.as_signed_in("GET", "/payments/history").json()["data"]
+    assert {(item["type"], item["status"], item["amount"]) for item in items} == {
+        ("subscription", "paid", 3451),
+        ("deposit", "succeeded", 2500),
+    }
+    of_plans = taxed.client.as_signed_in("GET", "/payments/history?type=subscription").json()["data"]
+    assert [item["amount"] for item in of_plans] == [3451]
+
+
 def test_tax_of_an_invoice_is_kept_apart(taxed: Buyer) -> None:
     row = "SELECT paid || ' ' || tax_paid || ' ' || status FROM invoices WHERE user_id = $1"
     assert taxed.shop.value(row, taxed.user_id) == "3451 551 paid"

@@ -666,26 +666,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/payments/history": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List payments
-         * @description Return the account's deposits, refunds, disputes and payouts, newest first.
-         */
-        get: operations["listHistory"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/payments/events": {
         parameters: {
             query?: never;
@@ -1587,6 +1567,26 @@ export interface paths {
          * @description Give an account a plan until an instant, beside what it pays for: it has the highest of them.
          */
         post: operations["createPlanGrant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payments/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List payments
+         * @description Return the account's invoices, deposits, refunds, disputes and payouts, newest first.
+         */
+        get: operations["listHistory"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -3429,7 +3429,7 @@ export interface components {
              */
             id: string;
             /**
-             * @description What it is.
+             * @description What it is; `subscription`: an invoice of the plan.
              * @example deposit
              */
             type: components["schemas"]["HistoryType"];
@@ -3477,7 +3477,7 @@ export interface components {
             next_cursor: string | null;
         };
         /** @enum {string} */
-        HistoryType: "deposit" | "refund" | "dispute" | "payout";
+        HistoryType: "subscription" | "deposit" | "refund" | "dispute" | "payout";
         /**
          * Holder
          * @description An account that holds shares.
@@ -11392,60 +11392,6 @@ export interface operations {
             };
         };
     };
-    listHistory: {
-        parameters: {
-            query?: {
-                /** @description Only these. */
-                type?: components["schemas"]["HistoryType"] | null;
-                /** @description Only with it. */
-                status?: string | null;
-                /** @description Maximum number of items. */
-                limit?: number;
-                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
-                cursor?: string | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HistoryPage"];
-                };
-            };
-            400: components["responses"]["BadRequest"];
-            /** @description Unauthorized */
-            401: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
-                    };
-                };
-            };
-            403: components["responses"]["Forbidden"];
-            422: components["responses"]["UnprocessableContent"];
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["InternalServerError"];
-            503: components["responses"]["ServiceUnavailable"];
-        };
-    };
     listEvents: {
         parameters: {
             query?: {
@@ -14830,6 +14776,60 @@ export interface operations {
                     };
                 };
             };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    listHistory: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                type?: components["schemas"]["HistoryType"] | null;
+                /** @description Only with it. */
+                status?: string | null;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];

@@ -1,10 +1,10 @@
-"""An account's history of payments, and what operators look at; below `/api/v1/payments`."""
+"""What operators look at, below `/api/v1/payments`."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from audifi.auth.dependencies import CurrentUser, require_role
+from audifi.auth.dependencies import require_role
 from audifi.auth.session_checks import CheckedUser
 from audifi.core.http.dependencies import DatabaseDep, services_of
 from audifi.core.http.openapi import operation_id, raises
@@ -21,32 +21,6 @@ router = APIRouter(
     route_class=StrictRoute,
 )
 Admin = Annotated[CheckedUser, Depends(require_role("admin"))]
-
-
-@router.get("/history", summary="List payments")
-async def list_history(
-    request: Request,
-    database: DatabaseDep,
-    user: CurrentUser,
-    type: Annotated[schemas.HistoryType | None, Query(description="Only these.", examples=["deposit"])] = None,  # noqa: A002
-    status: Annotated[
-        str | None, Query(max_length=20, pattern="^[a-z]+$", description="Only with it.", examples=["succeeded"])
-    ] = None,
-    limit: PageLimit = 20,
-    cursor: Cursor = None,
-) -> schemas.HistoryPage:
-    """Return the account's deposits, refunds, disputes and payouts, newest first."""
-    page = await queries.HISTORY.fetch(
-        database,
-        services_of(request).cursors,
-        sort="-id",
-        limit=limit,
-        cursor=cursor,
-        filters={"type": type, "status": status},
-        owner_id=user.id,
-    )
-    data = [schemas.HistoryItem.model_validate(row, from_attributes=True) for row in page.rows]
-    return schemas.HistoryPage(data=data, next_cursor=page.next_cursor)
 
 
 @router.get("/events", summary="List events of the payment provider")

@@ -1,25 +1,14 @@
-"""What is read: the history of an account's money, and events for operators."""
+"""What is read: an account's money, and events for operators."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, literal, select, union_all
+from sqlalchemy import Select, Text, bindparam, literal, select
 
 from audifi.core.db.pagination import PagedList
 from audifi.funding.models import Deposit, Dispute, Payout
 from audifi.payments.models import Event, EventStatus, Refund
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    id: UUID
-    type: str
-    status: str
-    amount: int
-    currency: str
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +37,13 @@ def _rows_of(name: str, table: Any, *, is_of_deposit: bool = False) -> Select[*t
     return rows.join(Deposit, Deposit.id == table.deposit_id) if is_of_deposit else rows
 
 
-_history = union_all(
+HISTORY = (
     _rows_of("deposit", Deposit),
     _rows_of("refund", Refund, is_of_deposit=True),
     _rows_of("dispute", Dispute, is_of_deposit=True),
     _rows_of("payout", Payout),
-).subquery("history")
-HISTORY = PagedList(
-    "payments",
-    select(*_history.c),
-    HistoryRow,
-    key=_history.c.id,
-    sorts={},
-    filters={
-        "type": _history.c.type == bindparam("type"),
-        "status": _history.c.status == bindparam("status"),
-    },
 )
+"""The rows of payments in an account's history, which `subscriptions` lists with its own."""
 EVENTS = PagedList(
     "payment-events",
     select(*(Event.__table__.c[name] for name in EventRow.__dataclass_fields__)),

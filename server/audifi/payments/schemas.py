@@ -1,6 +1,6 @@
 """Request and response schemas."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -114,30 +114,6 @@ class PayoutAccount(ResponseModel):
     """Whether payouts can be asked for."""
     requirements: list[str] = Field(examples=[["external_account"]])
     """What Stripe asks for; `account`: it hasn't been opened."""
-
-
-type HistoryType = Literal["deposit", "refund", "dispute", "payout"]
-
-
-class HistoryItem(ResponseModel):
-    """Money that came in or went out."""
-
-    id: Id
-    """Permanent id."""
-    type: HistoryType = Field(examples=["deposit"])
-    """What it is."""
-    status: str = Field(examples=["succeeded"])
-    """Its status; which ones there are depends on the type."""
-    amount: Amount
-    """In base units."""
-    currency: Currency
-    """ISO 4217."""
-    created_at: Instant
-    """Time at which it was recorded."""
-
-
-class HistoryPage(Page[HistoryItem]):
-    """Payments, newest first."""
 
 
 class PaymentEvent(ResponseModel):

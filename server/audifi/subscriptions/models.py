@@ -166,6 +166,7 @@ class Invoice(Base):
     __tablename__ = "invoices"
     __table_args__ = (
         CheckConstraint(one_of("status", InvoiceStatus), name="status"),
+        Index("ix_invoices_user_id", "user_id", "id"),
         CheckConstraint("0 <= refunded AND refunded <= paid", name="refunded"),
         CheckConstraint("0 <= refunded_tax AND refunded_tax <= tax_paid AND tax_paid <= paid", name="tax"),
         CheckConstraint("paid = 0 OR status = 'paid'", name="paid"),

@@ -19,6 +19,7 @@ from audifi.core.http.dependencies import DatabaseDep, Now, services_of
 from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.rate_limits import rate_limited
 from audifi.core.http.routing import StrictRoute
+from audifi.core.http.schemas import Cursor, PageLimit
 from audifi.core.idempotency.dependencies import Idempotent
 from audifi.payments import problems as payments
 from audifi.payments.checkouts import CheckoutRow
@@ -30,7 +31,7 @@ from audifi.subscriptions.entitlements import PlanInForce, period_of, plan_of, r
 from audifi.subscriptions.limits import CHANGE_LIMIT, PREVIEW_LIMIT
 from audifi.subscriptions.models import Interval
 from audifi.subscriptions.plans import ENTITLEMENTS, LIMIT_KEYS, PLANS, PaidPlan, PlanName
-from audifi.subscriptions.queries import NEWEST, PRICES, USED, PriceRow, SubscriptionRow, UsedRow
+from audifi.subscriptions.queries import HISTORY, NEWEST, PRICES, USED, PriceRow, SubscriptionRow, UsedRow
 
 router = APIRouter(
     prefix="/api/v1/payments",
@@ -113,6 +114,32 @@ async def create_plan_grant(admin: Admin, now: Now, idempotent: Idempotent, body
         return schemas.Grant.model_validate(row, from_attributes=True)
 
     return await idempotent.run(user_id=admin.id, body=body, effect=effect)
+
+
+@router.get("/history", summary="List payments")
+async def list_history(
+    request: Request,
+    database: DatabaseDep,
+    user: CurrentUser,
+    type: Annotated[schemas.HistoryType | None, Query(description="Only these.", examples=["deposit"])] = None,  # noqa: A002
+    status: Annotated[
+        str | None, Query(max_length=20, pattern="^[a-z]+$", description="Only with it.", examples=["succeeded"])
+    ] = None,
+    limit: PageLimit = 20,
+    cursor: Cursor = None,
+) -> schemas.HistoryPage:
+    """Return the account's invoices, deposits, refunds, disputes and payouts, newest first."""
+    page = await HISTORY.fetch(
+        database,
+        services_of(request).cursors,
+        sort="-id",
+        limit=limit,
+        cursor=cursor,
+        filters={"type": type, "status": status},
+        owner_id=user.id,
+    )
+    data = [schemas.HistoryItem.model_validate(row, from_attributes=True) for row in page.rows]
+    return schemas.HistoryPage(data=data, next_cursor=page.next_cursor)
 
 
 async def _plan_in_force(database: Database, user: CheckedUser, now: Now) -> PlanInForce:

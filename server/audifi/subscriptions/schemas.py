@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from audifi.auth.schemas import LocalPath
-from audifi.core.http.schemas import MAX_AMOUNT, Amount, Id, Instant, RequestModel, ResponseModel
+from audifi.core.http.schemas import MAX_AMOUNT, Amount, Id, Instant, Page, RequestModel, ResponseModel
 from audifi.ledger.schemas import Reason
 from audifi.subscriptions.models import Interval, SubscriptionStatus
 from audifi.subscriptions.plans import LimitKey, PaidPlan, PlanFeature, PlanName
@@ -221,3 +221,27 @@ class ChangePreview(ResponseModel):
     """The instant for which it was computed. Send it with the change."""
     effective_at: Instant
     """When the change happens."""
+
+
+type HistoryType = Literal["subscription", "deposit", "refund", "dispute", "payout"]
+
+
+class HistoryItem(ResponseModel):
+    """Money that came in or went out."""
+
+    id: Id
+    """Permanent id."""
+    type: HistoryType = Field(examples=["deposit"])
+    """What it is; `subscription`: an invoice of the plan."""
+    status: str = Field(examples=["succeeded"])
+    """Its status; which ones there are depends on the type."""
+    amount: Amount
+    """In base units."""
+    currency: Currency
+    """ISO 4217."""
+    created_at: Instant
+    """Time at which it was recorded."""
+
+
+class HistoryPage(Page[HistoryItem]):
+    """Payments, newest first."""
