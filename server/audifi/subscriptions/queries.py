@@ -37,7 +37,7 @@ PRICES = Statement(
     .where(PlanPrice.active)
     .order_by(PlanPrice.plan.desc(), PlanPrice.interval, PlanPrice.currency)
 )
-NEWEST = Statement(
+CURRENT = Statement(
     select(
         Subscription.plan,
         Subscription.status,
@@ -56,7 +56,7 @@ NEWEST = Statement(
     )
     .join(PlanPrice, PlanPrice.price_id == Subscription.price_id)
     .where(Subscription.user_id == bindparam("user_id"))
-    .order_by(Subscription.id.desc())
+    .order_by(text(f"({LIVE}) DESC"), Subscription.id.desc())
     .limit(1)
 )
 _history = union_all(

@@ -31,7 +31,7 @@ from audifi.subscriptions.entitlements import PlanInForce, period_of, plan_of, r
 from audifi.subscriptions.limits import CHANGE_LIMIT, PREVIEW_LIMIT
 from audifi.subscriptions.models import Interval
 from audifi.subscriptions.plans import ENTITLEMENTS, LIMIT_KEYS, PLANS, PaidPlan, PlanName
-from audifi.subscriptions.queries import HISTORY, NEWEST, PRICES, USED, PriceRow, SubscriptionRow, UsedRow
+from audifi.subscriptions.queries import CURRENT, HISTORY, PRICES, USED, PriceRow, SubscriptionRow, UsedRow
 
 router = APIRouter(
     prefix="/api/v1/payments",
@@ -72,7 +72,7 @@ async def get_plan(response: Response, database: DatabaseDep, plan_id: PlanId) -
 async def get_subscription(database: DatabaseDep, user: CurrentUser, now: Now) -> schemas.Subscription:
     """Return the plan in force, and the newest subscription. An account without one has the plan FREE."""
     plan = await _plan_in_force(database, user, now)
-    row = await database.fetch_one(NEWEST, SubscriptionRow, user_id=user.id)
+    row = await database.fetch_one(CURRENT, SubscriptionRow, user_id=user.id)
     return schemas.Subscription(plan=plan.name, subscription=row and _subscription(row))
 
 
