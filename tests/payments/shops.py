@@ -52,7 +52,14 @@ class Shop:
         while (now := len(self.stand_in.do("deliveries")["data"])) != deliveries:
             deliveries = now
             self.stand_in.do("drain")
+            self._wake()
             wait_until(lambda: self.value(OPEN_JOBS) == 0)
+
+    def _wake(self) -> None:
+        """Let the app look for jobs that another process has queued: by itself it looks every 5 seconds."""
+        jobs = self.app.services.jobs
+        assert jobs._task  # noqa: SLF001 - the app runs
+        jobs._task.get_loop().call_soon_threadsafe(jobs.wake)  # noqa: SLF001
 
     def advance(self, *, days: float = 0, hours: float = 0, seconds: int = 0) -> None:
         """Move the clocks of both, and let the events be processed. Access tokens expire after 15 minutes."""

@@ -56,19 +56,23 @@ def test_nightly_look_finds_what_has_ended(shop: Shop, fan: Client) -> None:
     deposit_id = deposit_of(shop, shop.deposited(fan, card="pm_card_pendingRefund"))
     refund(fan, deposit_id, 2000)
     shop.dispute(deposit_of(shop, shop.deposited(fan, 3000)), amount=1000)
+    won = shop.dispute(deposit_of(shop, shop.deposited(fan, 600)), amount=600)
+    shop.stand_in.do("end_dispute", dispute=won, outcome="won")
+    shop.settle()
     pending = shop.deposited(fan, 700, card="pm_sepa_succeeds")
     left_open = shop.opened(fan, 800)
     shop.stand_in.do("disturb", lose=1000)
     shop.advance(days=6)
     run(shop, reconciliation.look_at_unended)
     fan = shop.again(fan)
-    assert shop.balance(fan) == 5000 - 2000 + 3000 - 1000 + 700
+    assert shop.balance(fan) == 5000 - 2000 + 3000 - 1000 + 600 + 700
     items = fan.as_signed_in("GET", "/payments/history").json()["data"]
     assert {(item["type"], item["status"]) for item in items} == {
         ("deposit", "succeeded"),
         ("deposit", "disputed"),
         ("refund", "succeeded"),
         ("dispute", "open"),
+        ("dispute", "won"),
     }
     assert pending
     assert shop.sync(fan, left_open).json()["status"] == "expired"

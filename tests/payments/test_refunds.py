@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from audifi.payments import refunds
+from audifi.payments import refunds, syncs
 from audifi.payments.client import RefusedError
 from tests.masters.requests import make_admin
 from tests.payments.processes import is_killed, process
@@ -41,6 +41,15 @@ def test_refund_returns_money_to_the_card_once(shop: Shop, fan: Client) -> None:
     shop.settle()
     assert (first.status_code, first.json()["status"], second.json()) == (201, "succeeded", first.json())
     assert (shop.balance(fan), refunded_at_stripe(shop, deposit_id)) == (3000, 2000)
+
+    stripe_id = shop.value("SELECT provider_id FROM deposit_refunds WHERE deposit_id = $1", UUID(deposit_id))
+
+    async def look_again() -> None:
+        async with process(shop) as services:
+            await syncs.sync_now(services, kind="refund", provider_id=stripe_id)
+
+    asyncio.run(look_again())
+    assert shop.balance(fan) == 3000
 
 
 @pytest.mark.parametrize(

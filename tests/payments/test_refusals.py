@@ -101,11 +101,9 @@ def test_schedules_do_nothing_without_payments(app: App) -> None:
     asyncio.run(act(jobs.schedules(app.services)))  # else they would call Stripe
 
 
-def test_schedules_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audifi.payments.balances.CALM_SECONDS", 0)
-
+def test_schedules_run(shop: Shop) -> None:
     async def act(services: Services) -> list[str]:
-        schedules = jobs.schedules(services)
+        schedules = jobs.schedules(services, calm_seconds=0)
         for schedule in schedules:
             await schedule.run()
         return [schedule.name for schedule in schedules]

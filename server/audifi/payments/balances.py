@@ -116,7 +116,7 @@ async def compare(services: "Services") -> list[Comparison]:
     ]
 
 
-async def check(services: "Services", *, calm_seconds: float = CALM_SECONDS) -> None:
+async def check(services: "Services", *, calm_seconds: float) -> None:
     """Count a difference that is the same after a while, as an alert. Nothing is booked by itself."""
     first = {each.currency: each.difference for each in await compare(services)}
     if not any(first.values()):

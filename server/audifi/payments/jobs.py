@@ -34,7 +34,7 @@ def jobs(services: "Services") -> list[JobType]:
     return syncs.jobs(services)
 
 
-def schedules(services: "Services") -> list[Schedule]:
+def schedules(services: "Services", *, calm_seconds: float = balances.CALM_SECONDS) -> list[Schedule]:
     async def resume() -> None:
         if services.stripe.is_configured:
             steps = (syncs.requeue_late, checkouts.resume, refunds.resume)
@@ -51,7 +51,7 @@ def schedules(services: "Services") -> list[Schedule]:
     async def compare() -> None:
         if services.stripe.is_configured:
             await balances.book_fees(services)
-            await balances.check(services)
+            await balances.check(services, calm_seconds=calm_seconds)
 
     return [
         Schedule(name="payments_resume", cron=EVERY_MINUTE, run=resume),
