@@ -96,7 +96,7 @@ def reconciled(shop: Shop) -> list[balances.Comparison]:
 
 
 def test_both_sides_agree_in_the_end(own_shop: Shop) -> None:
-    @settings(max_examples=8)
+    @settings(max_examples=12)
     @given(steps=st.lists(STEPS, min_size=3, max_size=10))
     def agree(steps: list[tuple[Any, ...]]) -> None:
         story = Story(own_shop)

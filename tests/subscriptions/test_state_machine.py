@@ -169,7 +169,7 @@ def test_both_sides_end_equal_whatever_happens(shop: Shop) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=5,
+            max_examples=12,
             stateful_step_count=8,
             deadline=None,
             derandomize=True,
