@@ -68,6 +68,11 @@ test-image: $(ENVIRONMENT_READY) ## Test the image: migrate, serve (builds it fi
 compatibility: $(ENVIRONMENT_READY) ## Check that the previous release works after the new migrations
 	@$(IN_VENV) python -m tools.migrations.compatibility
 
+.PHONY: stripe-contract
+stripe-contract: $(ENVIRONMENT_READY) ## Compare the stand-in's tests with Stripe's test mode (needs STRIPE_CONTRACT_KEY=sk_test_…)
+	@case "$${STRIPE_CONTRACT_KEY:-}" in sk_test_*|rk_test_*) ;; *) echo "Set STRIPE_CONTRACT_KEY to a test key of Stripe's: sk_test_…"; exit 2;; esac
+	@$(IN_VENV) python -m pytest -q -p no:xdist tools/stripe_stand_in/tests $(ARGS)
+
 .PHONY: rehearse
 rehearse: $(ENVIRONMENT_READY) tools/node_modules ## Deploy to a simulated Fly with the real workflow, under traffic (half an hour)
 	@$(IN_VENV) python -m pytest -q -s -p no:xdist -m rehearsal tools/rehearsal $(ARGS)

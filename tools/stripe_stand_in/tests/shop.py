@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import stripe
 
 from tests.support import web
@@ -49,6 +50,11 @@ class Shop:
     def v1(self) -> Any:
         """Return the services of the official client, untyped: tests pass wrong parameters, too."""
         return self.stripe.v1
+
+    def use_empty_account(self) -> None:
+        """Say that a test needs an account in which nothing was made before."""
+        if not isinstance(self.stand_in, server.Handle):
+            pytest.skip("an account of Stripe's has more")
 
     def customer(self, card: str | None = None) -> Any:
         customer = self.v1.customers.create({"email": "ann@example.com"})
@@ -110,6 +116,43 @@ def receiving() -> Iterator[tuple[str, Receiver]]:
         yield url, receiver
 
 
+class TestMode:
+    """Stripe's own test mode, in the place of the stand-in: what needs its commands or its clock is skipped."""
+
+    __test__ = False
+
+    def __init__(self, v1: Any) -> None:
+        self._v1 = v1
+
+    def do(self, command: str, **fields: Any) -> dict[str, Any]:
+        if command != "set_card":
+            pytest.skip(f"Stripe has no command {command}")
+        customer = fields["customer"]
+        card = self._v1.payment_methods.attach(fields["card"], {"customer": customer})
+        self._v1.customers.update(customer, {"invoice_settings": {"default_payment_method": card.id}})
+        return {}
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.skip(f"Stripe has no {name}")
+
+
+@contextmanager
+def at_stripe(key: str, **addresses: Any) -> Iterator[Shop]:
+    """Give a shop in Stripe's test mode."""
+    api = stripe.StripeClient(key, max_network_retries=2, **addresses)
+    test_mode: Any = TestMode(api.v1)
+    yield filled(Shop(stand_in=test_mode, stripe=api, receiver=Receiver()))
+
+
+def filled(shop: Shop) -> Shop:
+    product = shop.v1.products.create({"name": "Plan"})
+    for key, (amount, interval) in PRICES.items():
+        fields = {"product": product.id, "currency": "usd", "unit_amount": amount}
+        keys = {"lookup_key": key, "transfer_lookup_key": True}
+        shop.prices[key] = shop.v1.prices.create(fields | keys | {"recurring": {"interval": interval}}).id
+    return shop
+
+
 @contextmanager
 def opened() -> Iterator[Shop]:
     with receiving() as (url, receiver):
@@ -118,9 +161,4 @@ def opened() -> Iterator[Shop]:
             Endpoint(id="we_connect", url=f"{url}/connect", secret=CONNECT_SECRET, connect=True),
         ]
         with server.running(endpoints=endpoints) as stand_in:
-            shop = Shop(stand_in=stand_in, stripe=client(stand_in, max_network_retries=0), receiver=receiver)
-            product = shop.v1.products.create({"name": "Plan"})
-            for key, (amount, interval) in PRICES.items():
-                fields = {"product": product.id, "currency": "usd", "unit_amount": amount, "lookup_key": key}
-                shop.prices[key] = shop.v1.prices.create(fields | {"recurring": {"interval": interval}}).id
-            yield shop
+            yield filled(Shop(stand_in=stand_in, stripe=client(stand_in, max_network_retries=0), receiver=receiver))

@@ -1,6 +1,7 @@
 """What all endpoints share: keys, versions, errors, idempotency, pages of lists, expanded fields."""
 
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -120,7 +121,7 @@ def test_too_long_key_is_refused(shop: Shop) -> None:
 
 
 def test_malformed_request_uses_no_key(shop: Shop) -> None:
-    options = {"idempotency_key": "k"}
+    options = {"idempotency_key": str(uuid4())}
     with pytest.raises(stripe.InvalidRequestError):
         shop.v1.products.create({}, options)
 
@@ -130,15 +131,17 @@ def test_malformed_request_uses_no_key(shop: Shop) -> None:
 def test_refusal_is_repeated_with_the_key(shop: Shop) -> None:
     params = {"customer": shop.customer().id}
     replays: list[str | None] = []
+    key = str(uuid4())
     for _ in range(2):
         with pytest.raises(stripe.CardError) as refusal:
-            shop.v1.payment_methods.attach("pm_card_visa_chargeDeclined", params, {"idempotency_key": "k"})
+            shop.v1.payment_methods.attach("pm_card_visa_chargeDeclined", params, {"idempotency_key": key})
         assert refusal.value.code == "card_declined"
         replays.append((refusal.value.headers or {}).get("idempotent-replayed"))
     assert replays == [None, "true"]
 
 
 def test_list_has_pages_newest_first(shop: Shop) -> None:
+    shop.use_empty_account()
     ids = [shop.v1.customers.create({"name": str(number)}).id for number in range(5)]
     first = shop.v1.customers.list({"limit": 2})
     second = shop.v1.customers.list({"limit": 2, "starting_after": first.data[-1].id})

@@ -21,6 +21,7 @@ def names(shop: Shop, path: str = "/platform") -> list[str]:
 
 
 def test_event_shows_object_and_changes(shop: Shop) -> None:
+    shop.use_empty_account()
     customer = shop.v1.customers.create({"name": "Ann"}, {"idempotency_key": "k"})
     shop.v1.customers.update(customer.id, {"name": "Bob"})
     shop.v1.customers.update(customer.id, {"name": "Bob"})  # changes nothing
@@ -141,6 +142,7 @@ def test_events_are_held_and_released(shop: Shop, order: str) -> None:
 
 
 def test_endpoints_are_listed(shop: Shop) -> None:
+    shop.use_empty_account()
     listed = shop.v1.webhook_endpoints.list().data
 
     assert [endpoint.id for endpoint in listed] == ["we_platform", "we_connect"]

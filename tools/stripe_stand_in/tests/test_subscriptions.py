@@ -98,6 +98,7 @@ def test_incomplete_subscription_becomes_active(shop: Shop) -> None:
 
 
 def test_declined_subscription_can_be_an_error(shop: Shop) -> None:
+    shop.use_empty_account()
     with pytest.raises(stripe.CardError) as refusal:
         shop.subscribe(card="pm_card_chargeCustomerFail", payment_behavior="error_if_incomplete")
 
@@ -400,6 +401,7 @@ def test_incomplete_subscription_is_canceled(shop: Shop) -> None:
 
 
 def test_subscriptions_are_listed_by_status(shop: Shop) -> None:
+    shop.use_empty_account()
     ended, live = shop.subscribe(), shop.subscribe("pro_year_usd")
     shop.v1.subscriptions.cancel(ended.id)
 
