@@ -231,6 +231,18 @@ def test_paid_payout_is_never_sent_again(shop: Shop) -> None:
     assert settled(shop, replace(payout, status="paid")) == ("submitted", 1, 0)
 
 
+def test_payout_whose_transfer_was_reversed_has_failed(shop: Shop) -> None:
+    """As when a look at it was cut off after the reversal."""
+    artist = payable(shop)
+    account = shop.value("SELECT provider_id FROM payout_accounts WHERE user_id = $1", user_id(artist))
+    payout = submitted(shop, artist)
+    assert settled(shop, payout) == ("submitted", 1, 1)
+    shop.stand_in.do("disturb", lose=100)
+    [made] = shop.stripe.v1.payouts.list({}, {"stripe_account": account}).data
+    shop.stand_in.do("fail_payout", payout=made.id)
+    assert [settled(shop, payout)[0] for _ in range(2)] == ["failed", "failed"]
+
+
 def test_return_of_a_paid_payout_is_found_each_night(shop: Shop) -> None:
     artist = payable(shop)
     account = shop.value("SELECT provider_id FROM payout_accounts WHERE user_id = $1", user_id(artist))

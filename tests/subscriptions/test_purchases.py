@@ -6,7 +6,10 @@ from uuid import uuid4
 
 import pytest
 
+from audifi.core.http.problems import Problem
+from audifi.payments.checkouts import NewCheckout
 from audifi.payments.syncs import sync_now
+from audifi.subscriptions import purchases
 from tests.payments.processes import process
 from tests.payments.shops import Shop
 from tests.subscriptions.buying import ENTERPRISE, MONTH, YEAR, Buyer, refusal
@@ -65,6 +68,33 @@ def test_page_in_progress_is_waited_for(buyer: Buyer) -> None:
 
     assert (refusal(refused), refused.headers["Retry-After"]) == ("409 checkout.in_progress", "2")
     buyer.shop.execute(f"UPDATE checkouts SET status = 'failed' WHERE user_id = '{buyer.user_id}'")
+
+
+def test_request_that_comes_second_is_refused(buyer: Buyer) -> None:
+    """Both have found no page; the unique index decides."""
+    price = buyer.shop.value("SELECT price_id FROM plan_prices WHERE lookup_key = 'pro_month_usd'")
+    wanted = NewCheckout(
+        kind="subscription",
+        amount=MONTH,
+        currency="USD",
+        success_path="/",
+        cancel_path="/",
+        plan="PRO",
+        interval="month",
+        price_id=price,
+    )
+
+    async def begin_twice() -> str:
+        async with process(buyer.shop) as services:
+            for _ in range(2):
+                try:
+                    async with services.database.transaction() as transaction:
+                        await purchases.start(transaction, user_id=buyer.user_id, wanted=wanted, now=services.clock())
+                except Problem as problem:
+                    return problem.code
+        return "both"
+
+    assert asyncio.run(begin_twice()) == "checkout.in_progress"
 
 
 def test_two_pages_at_once_are_one(buyer: Buyer) -> None:
