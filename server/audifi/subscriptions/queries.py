@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Text, Uuid, any_, bindparam, column, func, literal, select, text, union_all
+from sqlalchemy import BigInteger, Text, Uuid, any_, bindparam, column, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from audifi.core.db.pagination import PagedList
 from audifi.core.db.statements import Statement
-from audifi.payments import queries as payments
-from audifi.subscriptions.models import LIVE, Instant, Interval, Invoice, PlanPrice, Subscription, SubscriptionStatus
+from audifi.subscriptions.models import LIVE, Instant, Interval, PlanPrice, Subscription, SubscriptionStatus
 from audifi.subscriptions.models import UsageCounter as Counter
 from audifi.subscriptions.plans import PLANS, VERSION, LimitKey, PaidPlan, PlanName
 
@@ -59,17 +57,6 @@ CURRENT = Statement(
     .order_by(text(f"({LIVE}) DESC"), Subscription.id.desc())
     .limit(1)
 )
-_history = union_all(
-    select(
-        Invoice.id,
-        literal("subscription", Text).label("type"),
-        Invoice.status,
-        Invoice.total.label("amount"),
-        Invoice.currency,
-        func.coalesce(Invoice.paid_at, Invoice.period_start).label("created_at"),
-    ).where(Invoice.user_id == bindparam("owner_id"), Invoice.total > 0, Invoice.status != "draft"),
-    *payments.HISTORY,
-).subquery("history")
 USED = Statement(
     select(Counter.key, Counter.used).where(
         Counter.user_id == bindparam("user_id"),
@@ -127,26 +114,3 @@ class CountRow:
     plan: PaidPlan
     status: SubscriptionStatus
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    id: UUID
-    type: str
-    status: str
-    amount: int
-    currency: str
-    created_at: datetime
-
-
-HISTORY = PagedList(
-    "payments",
-    select(*_history.c),
-    HistoryRow,
-    key=_history.c.id,
-    sorts={},
-    filters={
-        "type": _history.c.type == bindparam("type"),
-        "status": _history.c.status == bindparam("status"),
-    },
-)

@@ -28,10 +28,11 @@ from audifi.payments.router import OF_STRIPE, answer
 from audifi.payments.schemas import Checkout, CheckoutStarted
 from audifi.subscriptions import changes, grants, plans, problems, purchases, schemas
 from audifi.subscriptions.entitlements import PlanInForce, period_of, plan_of, resets_at
+from audifi.subscriptions.history import HISTORY
 from audifi.subscriptions.limits import CHANGE_LIMIT, PREVIEW_LIMIT
 from audifi.subscriptions.models import Interval
 from audifi.subscriptions.plans import ENTITLEMENTS, LIMIT_KEYS, PLANS, PaidPlan, PlanName
-from audifi.subscriptions.queries import CURRENT, HISTORY, PRICES, USED, PriceRow, SubscriptionRow, UsedRow
+from audifi.subscriptions.queries import CURRENT, PRICES, USED, PriceRow, SubscriptionRow, UsedRow
 
 router = APIRouter(
     prefix="/api/v1/payments",
