@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(containers.engine() is None, reason=containers.SKIP_REASON),
 ]
 
-OVER_BASE_BYTES = 120_000_000  # 30 MB are botocore's descriptions of services
+OVER_BASE_BYTES = 140_000_000  # 30 MB are botocore's descriptions of services, 15 MB Stripe's package
 # What an image contains doesn't depend on the engine, and the simulated docker has no cache.
 of_contents = pytest.mark.parametrize("engine", ["here"], indirect=True)
 FLY = tomllib.loads((ROOT / "server" / "fly.toml").read_text())
@@ -224,7 +224,7 @@ def test_nothing_is_compiled_at_start(engine: Engine, image: str) -> None:
 
 
 @of_contents
-def test_image_is_at_most_120_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
+def test_image_is_at_most_140_megabytes_over_its_base(engine: Engine, image: str, tmp_path: Path) -> None:
     """Compares unpacked layers: engines report the size of packed layers, or of both (moby/moby#53426)."""
     (base,) = set(re.findall(r"^FROM (\S+)", (ROOT / "server" / "Dockerfile").read_text(), re.MULTILINE))
     (tmp_path / "Dockerfile").write_text(f"FROM {base}\n")
