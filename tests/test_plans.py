@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans"), pytest.mark.ti
 READ_WHOLE = {
     "compliance_rules": "has one row per action, and there are six",
     "withholding_rates": "has one row per country",
-    "plan_prices": "has one row per plan, interval and currency, and those that were sold before",
+    "plan_prices": "has one row per price: current and former ones of each plan, interval and currency",
     "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",
 }
 """Tables that may be scanned, and why."""

@@ -1,4 +1,4 @@
-"""What no event told of is found, and what differs is shown, and booked by nobody."""
+"""Reconciliation finds missed events, and reports differences without booking them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

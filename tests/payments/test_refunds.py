@@ -162,7 +162,7 @@ def test_kill_between_any_two_steps_refunds_once(shop: Shop) -> None:
 
 
 def test_refusal_of_a_repetition_takes_nothing_back(shop: Shop, fan: Client) -> None:
-    """The first call has made it, its event has told of it, and a call at the same time is refused."""
+    """Stripe has made the refund and sent its event; a second call with the same key is refused."""
     deposit_id = deposit_of(shop, shop.deposited(fan))
     refund_id = requested(shop, UUID(deposit_id))
 

@@ -9,7 +9,7 @@ def test_subscription_from_trial_to_deletion(buyer: Buyer) -> None:
     assert buyer.state() == ("PRO", "trialing")
     assert buyer.get()["subscription"]["trial_end"]
 
-    shop.advance(days=11.1)  # told three days before
+    shop.advance(days=11.1)  # the mail is sent 3 days before the end
     assert buyer.back().mails() == ["trial_ending"]
     shop.advance(days=3)  # the charge fails
     assert buyer.back().state() == ("PRO", "past_due")

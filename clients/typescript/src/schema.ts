@@ -8410,7 +8410,7 @@ export interface components {
              */
             errors?: components["schemas"]["FieldError"][];
             /**
-             * @description The bank's reason, where it may be told.
+             * @description The bank's reason; `declined` stands for each that the payer must not see, and for rare ones.
              * @example insufficient_funds
              */
             decline_code: components["schemas"]["DeclineCode"];

@@ -422,7 +422,7 @@ async def _sign_in(
         raise problems.account_disabled()
     if replaces is not None:
         await sessions.sign_out_by_refresh_token(tx, context, replaces, reason="replaced")
-    session = await tx.fetch_one(
+    session = await tx.fetch_row(
         BEGIN_SESSION,
         NewSession,
         session_id=uuid7(),
@@ -435,7 +435,6 @@ async def _sign_in(
         event_id=uuid7(),
         **context.recorded,
     )
-    assert session is not None  # noqa: S101 - an insert returns its row
     ended = [EndedSession(id=ended_id, user_id=user.id) for ended_id in session.ended_ids or []]
     await sessions.record_ended(tx, context, ended, reason="too_many")
     return SignIn(tokens=token_set(context, session), user=user)

@@ -51,8 +51,7 @@ async def make(world: World) -> None:
 async def _record_license(world: World, *, now: datetime) -> UUID:
     database, day = world.services.database, now.date()
     master_id = await world.master(SOLD_OUT.artist, SOLD_OUT.title)
-    ipo = await database.fetch_one(CURRENT, IpoRow, master_id=master_id)
-    assert ipo is not None  # noqa: S101 - the part before has made it
+    ipo = await database.fetch_row(CURRENT, IpoRow, master_id=master_id)
     new = NewRevenue(
         ipo_id=ipo.id,
         source="license",

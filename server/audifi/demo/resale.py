@@ -52,8 +52,7 @@ async def _list(world: World, seller: str, serials: tuple[int, int], *, unit_pri
 async def _buy(world: World, buyer: str, listing_id: UUID, *, days_ago: float) -> None:
     """Buy a listing, as `POST …/buy` does."""
     database, buyer_id = world.services.database, await world.user(buyer)
-    sale = await database.fetch_one(SALE, SaleRow, listing_id=listing_id)
-    assert sale is not None  # noqa: S101 - it was just listed
+    sale = await database.fetch_row(SALE, SaleRow, listing_id=listing_id)
     key = f"demo:{listing_id}"
     claim = make_claim(user_id=buyer_id, key=key, request=fingerprint(key.encode()))
 

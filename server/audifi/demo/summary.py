@@ -74,7 +74,6 @@ async def _master_cells(world: World, master: DemoMaster) -> list[object]:
 
 async def _person_cells(world: World, person: Person) -> list[object]:
     user_id = await world.find_user(person.name)
-    row = await world.services.database.fetch_one(BALANCES, BalancesRow, user_id=user_id)
-    assert row is not None  # noqa: S101 - an aggregate has a row
+    row = await world.services.database.fetch_row(BALANCES, BalancesRow, user_id=user_id)
     money = [decimal(amount, SCALE) for amount in (row.available, row.pending, -row.debt)]
     return [f"{person.name}@{DOMAIN}", person.display_name, *money, row.shares, person.about]

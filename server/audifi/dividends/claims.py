@@ -57,7 +57,7 @@ async def claim(
             `idempotency_key.reused`.
     """
     with problems.refusals():
-        result = await tx.fetch_one(
+        result = await tx.fetch_row(
             CLAIM,
             ClaimResult,
             key_id=key.key_id,
@@ -69,7 +69,6 @@ async def claim(
             max_pools=max_pools,
             now=now,
         )
-    assert result is not None  # noqa: S101 - the function returns a row
     for _ in range(result.claims or 0):
         ledger.count_transfer(tx, "dividend_claim")
     return result

@@ -304,7 +304,7 @@ async def declare(
     if not parts.holders:
         raise problems.nothing_to_distribute()
     pool_id = await _open_pool(tx, event)
-    row = await tx.fetch_one(
+    row = await tx.fetch_row(
         DECLARE,
         DistributionRow,
         id=uuid7(),
@@ -319,7 +319,6 @@ async def declare(
         declared_at=now,
         record_at=record_at,
     )
-    assert row is not None  # noqa: S101 - an insert returns its row
     await tx.execute(ATTACH, event_ids=[each.id for each in taken], of_distribution=row.id)
     return row
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import BigInteger, bindparam, func, select, update
@@ -132,7 +132,7 @@ async def deposit_succeeded(
         now=now,
         occurred_at=receipt.occurred_at,
     )
-    return await write(transaction, SUCCEED, deposit_id=deposit.id, new_transfer_id=transfer_id)
+    return await transaction.fetch_row(SUCCEED, DepositRow, deposit_id=deposit.id, new_transfer_id=transfer_id)
 
 
 async def deposit_pending(transaction: Transaction, *, receipt: Receipt, now: datetime) -> DepositRow:
@@ -151,7 +151,9 @@ async def deposit_failed(transaction: Transaction, *, receipt: Receipt, now: dat
         Problem: `provider_reference.reused`.
     """
     deposit = await _record(transaction, receipt, now)
-    return await write(transaction, FAIL, deposit_id=deposit.id) if deposit.status == "pending" else deposit
+    return (
+        await transaction.fetch_row(FAIL, DepositRow, deposit_id=deposit.id) if deposit.status == "pending" else deposit
+    )
 
 
 async def book(transaction: Transaction, *, receipt: Receipt, now: datetime, by: Attribution) -> DepositRow:
@@ -173,10 +175,9 @@ async def book_own(transaction: Transaction, *, user_id: UUID, currency: str, am
     """
     await lock_user(transaction, user_id)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    today = await transaction.fetch_one(
+    today = await transaction.fetch_row(
         OWN_TODAY, _OwnToday, user_id=user_id, provider="development", currency=currency, midnight=midnight
     )
-    assert today is not None  # noqa: S101 - settings check the currency
     limit = MAX_OWN_PER_DAY * 10**today.scale
     if today.used + amount > limit:
         raise problems.deposit_limit_exceeded(limit=limit, used=today.used)
@@ -210,13 +211,6 @@ async def lock(transaction: Transaction, *, provider: str, provider_ref: str) ->
     deposit = await transaction.fetch_one(LOCK, DepositRow, provider=provider, provider_ref=provider_ref)
     if deposit is None:
         raise problems.deposit_not_found()
-    return deposit
-
-
-async def write(transaction: Transaction, statement: Statement, **values: Any) -> DepositRow:
-    """Run an update of a locked deposit."""
-    deposit = await transaction.fetch_one(statement, DepositRow, **values)
-    assert deposit is not None  # noqa: S101 - the row is locked
     return deposit
 
 

@@ -135,4 +135,4 @@ async def dispute_reported(
         created_at=now,
         updated_at=now,
     )
-    return await deposits.write(transaction, COUNT_DISPUTES, deposit_id=deposit.id)
+    return await transaction.fetch_row(COUNT_DISPUTES, DepositRow, deposit_id=deposit.id)

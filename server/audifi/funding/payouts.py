@@ -6,7 +6,7 @@ never sent again: docs/decisions/0037-deposits-and-payouts.md
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, bindparam, exists, func, insert, literal_column, select, update
@@ -137,8 +137,7 @@ async def request(
             `balance.insufficient`, and what the provider raises.
     """
     await lock_user(transaction, user_id)
-    limits = await transaction.fetch_one(LIMITS, _Limits, user_id=user_id, currency=currency)
-    assert limits is not None  # noqa: S101 - settings check the currency
+    limits = await transaction.fetch_row(LIMITS, _Limits, user_id=user_id, currency=currency)
     minimum = MINIMUM * 10**limits.scale
     if amount < minimum:
         raise problems.payout_too_small(minimum)
@@ -158,9 +157,9 @@ async def request(
         expires_at=now + HELD_FOR,
         now=now,
     )
-    return await _write(
-        transaction,
+    return await transaction.fetch_row(
         REQUEST,
+        PayoutRow,
         id=payout_id,
         user_id=user_id,
         provider=provider.name if provider else "operator",
@@ -317,9 +316,9 @@ async def _end(
     returned_by: UUID | None = None,
 ) -> PayoutRow:
     by = by or Attribution()
-    return await _write(
-        transaction,
+    return await transaction.fetch_row(
         END,
+        PayoutRow,
         payout_id=payout.id,
         new_status=status,
         new_provider_ref=reference,
@@ -329,9 +328,3 @@ async def _end(
         new_reason=by.reason,
         now=now,
     )
-
-
-async def _write(transaction: Transaction, statement: Statement, **values: Any) -> PayoutRow:
-    payout = await transaction.fetch_one(statement, PayoutRow, **values)
-    assert payout is not None  # noqa: S101 - the row is new, or locked
-    return payout

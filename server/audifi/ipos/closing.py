@@ -225,8 +225,7 @@ async def complete(
     Raises:
         Problem: 409 if it isn't running, too little is sold, or a buyer may still withdraw.
     """
-    locked = await tx.fetch_one(LOCK, IpoRow, id=ipo_id)  # COMPLETE reads purchases and buyers: all that were committed
-    assert locked is not None  # noqa: S101 - its callers have read it, and offerings are never deleted
+    locked = await tx.fetch_row(LOCK, IpoRow, id=ipo_id)  # COMPLETE reads purchases and buyers: all that were committed
     first_buyers = await tx.fetch_all(FIRST_BUYERS, FirstBuyerRow, ipo_id=ipo_id)
     ipo = await tx.fetch_one(COMPLETE, IpoRow, ipo_id=ipo_id, now=now, first_minters=first_minters(first_buyers))
     if ipo is None:
@@ -332,8 +331,7 @@ async def start_cancel(
     if canceling is not None:
         await record(tx, "canceling", ipo_id=ipo.id, by=by, now=now)
         return canceling
-    ipo = await tx.fetch_one(LOCK, IpoRow, id=ipo.id)
-    assert ipo is not None  # noqa: S101 - offerings are never deleted
+    ipo = await tx.fetch_row(LOCK, IpoRow, id=ipo.id)
     if ipo.status in {"live", "paused"}:
         raise problems.has_sales()
     raise problems.completed() if ipo.status == "completed" else problems.not_live()

@@ -117,12 +117,11 @@ async def create(
         raise core.not_found()
     await _require_plan(tx, body, artist_id, now)
     try:
-        row = await tx.fetch_one(
+        row = await tx.fetch_row(
             INSERT, IpoRow, id=uuid7(), master_id=master_id, artist_id=artist_id, created_at=now, **_values(body, rates)
         )
     except asyncpg.UniqueViolationError:
         raise problems.exists() from None
-    assert row is not None  # noqa: S101 - an insert returns its row
     return row
 
 
@@ -150,7 +149,7 @@ async def change(
             raise precondition_failed()
         await _require_plan(tx, body, artist_id, now)
         values = {f"new_{name}": value for name, value in _values(body, rates).items()}
-        return await _written(tx, UPDATE, ipo_id=ipo.id, **values)
+        return await tx.fetch_row(UPDATE, IpoRow, ipo_id=ipo.id, **values)
 
 
 async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Rates, now: datetime) -> IpoRow:
@@ -173,8 +172,8 @@ async def launch(tx: Transaction, *, artist_id: UUID, master_id: UUID, rates: Ra
         raise problems.limit_reached()
     await masters.offer(tx, master_id=master_id, now=now)
     values = {f"new_{name}": value for name, value in _values(body, rates).items()}
-    ipo = await _written(tx, UPDATE, ipo_id=ipo.id, **values)
-    ipo = await _written(tx, LAUNCH, ipo_id=ipo.id, digest=terms.digest(ipo), now=now)
+    ipo = await tx.fetch_row(UPDATE, IpoRow, ipo_id=ipo.id, **values)
+    ipo = await tx.fetch_row(LAUNCH, IpoRow, ipo_id=ipo.id, digest=terms.digest(ipo), now=now)
     await ledger.open_asset(tx, code=share_asset(ipo.id), kind="share")
     posted = await ledger.post(
         tx,
@@ -354,9 +353,3 @@ def _values(body: IpoTerms, rates: Rates) -> dict[str, Any]:
         "royalty": terms.canonical_json(body.royalty.model_dump()),
         "offered": body.total_shares - body.retained_shares,
     }
-
-
-async def _written(tx: Transaction, statement: Statement, **values: Any) -> IpoRow:
-    row = await tx.fetch_one(statement, IpoRow, **values)
-    assert row is not None  # noqa: S101 - the transaction has locked the row
-    return row

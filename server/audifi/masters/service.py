@@ -189,9 +189,7 @@ async def lock_own(tx: Transaction, *, artist_id: UUID, master_id: UUID) -> Full
 
 async def read_own(tx: Transaction, *, artist_id: UUID, master_id: UUID) -> FullMasterRow:
     """Return a master that the transaction has written."""
-    master = await tx.fetch_one(GET_OWN, FullMasterRow, master_id=master_id, artist_id=artist_id)
-    assert master is not None  # noqa: S101 - the transaction has written it
-    return master
+    return await tx.fetch_row(GET_OWN, FullMasterRow, master_id=master_id, artist_id=artist_id)
 
 
 async def _insert_tracks(tx: Transaction, master_id: UUID, tracks: Sequence[Track]) -> None:

@@ -108,11 +108,9 @@ async def create(transaction: Transaction, *, user_id: UUID, wanted: NewCheckout
     Raises:
         asyncpg.UniqueViolationError: `uq_checkouts_subscription`, the account has an open one for a subscription.
     """
-    checkout = await transaction.fetch_one(
+    return await transaction.fetch_row(
         CREATE, CheckoutRow, **asdict(wanted), id=uuid7(), user_id=user_id, expires_at=now + LIFETIME, created_at=now
     )
-    assert checkout is not None  # noqa: S101 - the insert returns its row
-    return checkout
 
 
 async def find(services: "Services", *, checkout_id: UUID, owner_id: UUID | None = None) -> CheckoutRow:

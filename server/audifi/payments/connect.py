@@ -125,8 +125,7 @@ async def _account_of(services: "Services", user_id: UUID, country: str) -> str:
             requirements_due=created.requirements_due[:MAX_REQUIREMENTS],
             synced_at=services.clock(),
         )
-        known = await database.fetch_one(FIND, PayoutAccountRow, owner_id=user_id)
-        assert known is not None  # noqa: S101 - just written
+        known = await database.fetch_row(FIND, PayoutAccountRow, owner_id=user_id)
     if known.country != country:
         raise problems.payout_country_fixed(known.country)
     return known.provider_id

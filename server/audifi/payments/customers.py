@@ -92,8 +92,7 @@ async def customer_of(services: "Services", user_id: UUID) -> str:
     else:
         await database.execute(RECORD, user_id=user_id, provider_id=created.id, created_at=services.clock())
     # Read again: where the key had expired between two requests, the first one's customer stays.
-    first = await database.fetch_one(FIND, _Known, owner_id=user_id)
-    assert first is not None  # noqa: S101 - just written
+    first = await database.fetch_row(FIND, _Known, owner_id=user_id)
     return first.provider_id
 
 

@@ -1,4 +1,4 @@
-"""Each minute, what was interrupted goes on; every 15 minutes and each night, what no event told of is found."""
+"""Schedules of payments: resume interrupted requests each minute, and reconcile every 15 minutes and each night."""
 
 from typing import TYPE_CHECKING
 from uuid import UUID

@@ -154,8 +154,7 @@ class StripePayouts:
         Raises:
             RefusedError: as while the platform's balance is too low.
         """
-        account = await self._database.fetch_one(connect.FIND, PayoutAccountRow, owner_id=payout.user_id)
-        assert account is not None  # noqa: S101 - `check` has seen it, and none is deleted
+        account = await self._database.fetch_row(connect.FIND, PayoutAccountRow, owner_id=payout.user_id)
         params: Any = {
             "amount": payout.amount,
             "currency": payout.currency.lower(),

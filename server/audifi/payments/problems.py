@@ -23,7 +23,7 @@ class Declined(ProblemDetails):
     """The bank has refused the card."""
 
     decline_code: DeclineCode = Field(examples=["insufficient_funds"])
-    """The bank's reason, where it may be told."""
+    """The bank's reason; `declined` stands for each that the payer must not see, and for rare ones."""
 
 
 class RefundLimit(ProblemDetails):

@@ -1,4 +1,4 @@
-"""Find what no event told of: Stripe's list of events every 15 minutes, and each night all that hasn't ended.
+"""Find missed events: Stripe's list of events every 15 minutes, and each night all objects that haven't ended.
 
 Whatever is found is looked at as if an event had come.
 """
@@ -6,6 +6,7 @@ Whatever is found is looked at as if an event had come.
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Text, any_, bindparam, select, text
@@ -102,7 +103,7 @@ async def pages(services: "Services", call: str, read: Any, since: datetime) -> 
     after: dict[str, str] = {}
     for _ in range(MAX_PAGES):
         params = {"limit": PAGE, "created": {"gte": int(since.timestamp())}} | after
-        page = await services.stripe.call(call, lambda v1, params=params: read(v1, params))  # type: ignore[misc]
+        page = await services.stripe.call(call, partial(read, params=params))
         if page.data:
             yield page.data
         if not page.has_more:

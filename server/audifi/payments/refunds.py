@@ -159,8 +159,7 @@ async def request(
     if deposit.status in {"pending", "failed"} or now - deposit.created_at > REFUNDABLE_FOR:
         raise problems.deposit_not_refundable()
     if not await transaction.execute(TAKE, deposit_id=deposit_id, taken=amount):
-        current = await transaction.fetch_one(FIND_DEPOSIT, _Deposit, deposit_id=deposit_id)
-        assert current is not None  # noqa: S101 - deposits are never deleted
+        current = await transaction.fetch_row(FIND_DEPOSIT, _Deposit, deposit_id=deposit_id)
         if current.status != "succeeded":
             raise problems.deposit_disputed()
         raise problems.refund_exceeded(current.amount - current.refunding)
@@ -195,10 +194,10 @@ async def send(services: "Services", *, refund_id: UUID) -> RefundRow:
     Raises:
         Problem: see `Stripe.call`; the job goes on.
     """
-    refund = await _find(services, refund_id)
+    refund = await services.database.fetch_row(FIND, RefundRow, refund_id=refund_id)
     if refund.status == "requested":
         await _send(services, refund)
-    return await _find(services, refund_id)
+    return await services.database.fetch_row(FIND, RefundRow, refund_id=refund_id)
 
 
 async def resume(services: "Services") -> None:
@@ -206,12 +205,6 @@ async def resume(services: "Services") -> None:
     before = services.clock() - RESUMED_AFTER
     unsent = await services.background_database.fetch_all(UNSENT, RefundRow, before=before)
     await for_each(unsent, lambda refund: _send(services, refund))
-
-
-async def _find(services: "Services", refund_id: UUID) -> RefundRow:
-    refund = await services.database.fetch_one(FIND, RefundRow, refund_id=refund_id)
-    assert refund is not None  # noqa: S101 - refunds are never deleted
-    return refund
 
 
 async def _send(services: "Services", refund: RefundRow) -> None:
@@ -250,7 +243,7 @@ async def _send(services: "Services", refund: RefundRow) -> None:
 
 async def _write_refusal(services: "Services", transaction: Transaction, refund_id: UUID) -> None:
     refund = await transaction.fetch_one(LOCK, RefundRow, stripe_id=None, refund_id=refund_id)
-    if refund is not None and refund.status == "requested":  # an event may have told of it meanwhile
+    if refund is not None and refund.status == "requested":  # an event may have been processed meanwhile
         await _fail(services, transaction, refund, None)
 
 

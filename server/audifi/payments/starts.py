@@ -50,8 +50,7 @@ async def start_deposit(
     """
     await lock_user(transaction, user_id)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    used = await transaction.fetch_one(USED, _Used, owner_id=user_id, currency=wanted.currency, midnight=midnight)
-    assert used is not None  # noqa: S101 - settings check the currency
+    used = await transaction.fetch_row(USED, _Used, owner_id=user_id, currency=wanted.currency, midnight=midnight)
     unit = 10**used.scale
     if not limits.MIN_DEPOSIT * unit <= wanted.amount <= limits.MAX_DEPOSIT * unit:
         raise problems.deposit_out_of_range(limits.MIN_DEPOSIT * unit, limits.MAX_DEPOSIT * unit)

@@ -160,10 +160,9 @@ async def sync_now(services: "Services", *, kind: str, provider_id: str) -> None
         RefusedError: Stripe refuses the request.
     """
     database = services.database
-    requested = await database.write_one(
+    requested = await database.write_row(
         REQUEST_NOW, _Requested, kind=kind, provider_id=provider_id, next_at=services.clock() + FIRST_LOOK
     )
-    assert requested is not None  # noqa: S101 - the statement returns a row
     await _fetch_and_write(services, database, services.syncs[kind], provider_id, requested.requested)
 
 

@@ -146,8 +146,7 @@ async def begin(
     is_admin = user.role == "admin"
     async with database.transaction() as tx:
         await lock_user(tx, user.id)
-        usage = await tx.fetch_one(USAGE, UsageRow, user_id=user.id, is_admin=is_admin, sha256=sha256, now=now)
-        assert usage is not None  # noqa: S101 - a select of subqueries has one row
+        usage = await tx.fetch_row(USAGE, UsageRow, user_id=user.id, is_admin=is_admin, sha256=sha256, now=now)
         _check_usage(usage, is_admin=is_admin)
         await tx.execute(
             INSERT,
@@ -255,7 +254,7 @@ async def decide(
         await record_revenue(
             tx, statement_id=statement_id, provider=statement.provider, rows=rows, carries=carries, now=now
         )
-    decided = await tx.fetch_one(
+    return await tx.fetch_row(
         DECIDE,
         StatementRow,
         statement_id=statement_id,
@@ -264,5 +263,3 @@ async def decide(
         new_imported_at=now if decision == "import" else None,
         new_lines_expire_at=now + limits.LINES_KEPT if decision == "import" else now,
     )
-    assert decided is not None  # noqa: S101 - the row is locked
-    return decided

@@ -133,7 +133,7 @@ async def use(tx: Transaction, *, user_id: UUID, key: LimitKey, ref: UUID, now: 
     Raises:
         Problem: `plan.limit_reached`.
     """
-    row = await tx.fetch_one(
+    row = await tx.fetch_row(
         USE,
         UseRow,
         user_id=user_id,
@@ -145,7 +145,6 @@ async def use(tx: Transaction, *, user_id: UUID, key: LimitKey, ref: UUID, now: 
         versions=[version for _, version in ENTITLEMENTS],
         bounds=[UNLIMITED if (bound := each.limits[key]) is None else bound for each in ENTITLEMENTS.values()],
     )
-    assert row is not None  # noqa: S101 - there is always FREE
     if row.is_refused:
         tx.on_event(REFUSALS, key)
         # Another request's use may have been committed since the statement began.

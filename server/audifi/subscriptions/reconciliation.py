@@ -32,13 +32,13 @@ async def look_at_live(services: "Services", *, page_size: int = PAGE) -> None:
     while True:
         page = await services.stripe.call(
             "subscription_list",
-            lambda v1, parameters=parameters: v1.subscriptions.list_async(parameters),  # type: ignore[misc] # mypy's
+            lambda v1: v1.subscriptions.list_async(parameters),
         )
         listed = [(read.text("id"), read.text("status")) for read in map(Reader, page.data)]
         ids |= {id_ for id_, status in listed if status in LIVE_STATUSES}
         if not page.has_more:
             break
-        parameters = parameters | {"starting_after": listed[-1][0]}
+        parameters["starting_after"] = listed[-1][0]
     for id_ in sorted(ids):
         async with database.transaction() as transaction:
             await request_sync(transaction, services, kind="subscription", provider_id=id_, now=now)

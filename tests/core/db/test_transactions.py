@@ -335,6 +335,20 @@ def test_deadlock_is_retried(url: str) -> None:
     assert databases.fetch_value(url, "SELECT sum(number) FROM marks") == 4
 
 
+def test_row_that_should_be_there_and_is_not_is_a_bug(url: str) -> None:
+    nothing = Statement(select(MARKS.c.name).where(MARKS.c.name == "b"))
+
+    async def act(database: Database) -> None:
+        assert (await database.write_row(ADD, Mark, name="a")).name == "a"
+        with pytest.raises(LookupError):
+            await database.fetch_row(nothing, Mark)
+        async with database.transaction() as tx:
+            with pytest.raises(LookupError):
+                await tx.fetch_row(nothing, Mark)
+
+    with_database(url, act)
+
+
 def test_single_statement_is_run_again_after_a_deadlock(url: str) -> None:
     databases.execute(
         url,

@@ -129,6 +129,10 @@ class Database:
         rows = await self.fetch_all(statement, row_type, **values)
         return rows[0] if rows else None
 
+    async def fetch_row[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> Row:
+        """As `fetch_one`, of a row that is always there: an aggregate, a row that was written before."""
+        return _present(await self.fetch_one(statement, row_type, **values))
+
     async def fetch_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
         """Return all rows; the statement has a limit."""
         compiled, arguments = statement.bind(values)
@@ -145,6 +149,10 @@ class Database:
         """Run a statement as a transaction of its own; return its first row, or None."""
         rows = await self.write_all(statement, row_type, **values)
         return rows[0] if rows else None
+
+    async def write_row[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> Row:
+        """As `write_one`, of a statement that always has a row."""
+        return _present(await self.write_one(statement, row_type, **values))
 
     async def write_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
         """Run a statement as a transaction of its own; return its rows. After a conflict it runs again, as in `run`."""
@@ -309,6 +317,10 @@ class Transaction:
         rows = await self.fetch_all(statement, row_type, **values)
         return rows[0] if rows else None
 
+    async def fetch_row[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> Row:
+        """As `fetch_one`, of a row that is always there: a function's result, a row that is locked."""
+        return _present(await self.fetch_one(statement, row_type, **values))
+
     async def fetch_all[Row](self, statement: Statement, row_type: type[Row], /, **values: Any) -> list[Row]:
         """Return all rows."""
         compiled, arguments = statement.bind(values)
@@ -457,6 +469,16 @@ async def _until_lost(driver: asyncpg.Connection, copying: asyncio.Future[str]) 
             await asyncio.wait({copying})
             if not copying.cancelled():
                 copying.exception()  # read, so that asyncio doesn't log it
+
+
+def _present[Row](row: Row | None) -> Row:
+    """
+    Raises:
+        LookupError: there is no row, which is a bug.
+    """
+    if row is None:
+        raise LookupError("a statement that always has a row returned none")
+    return row
 
 
 def _first_value(records: list[Record]) -> Any:

@@ -131,8 +131,7 @@ async def run_once(
     claim = make_claim(user_id=user_id, key=key, request=request)
 
     async def attempt(transaction: Transaction) -> StoredResponse:
-        row = await transaction.fetch_one(CLAIM, ClaimRow, lock=claim.lock, id=claim.key_id)
-        assert row is not None  # noqa: S101 - an outer join from one row
+        row = await transaction.fetch_row(CLAIM, ClaimRow, lock=claim.lock, id=claim.key_id)
         if not row.acquired:
             raise problems.key_in_progress()
         if row.fingerprint is not None and row.status is not None and row.body is not None:
