@@ -119,7 +119,7 @@ def test_refusals_of_stripe_are_told_apart(shop: Shop) -> None:
     ],
 )
 def test_declined_card_is_402_and_tells_no_thief(shop: Shop, card: str, code: str) -> None:
-    """The card was reported lost; the answer hides this reason from whoever pays with it."""
+    """The card was reported lost; the answer doesn't give this reason to its holder."""
     customer = shop.stripe.v1.customers.create({})
     product = shop.stripe.v1.products.create({"name": "Plan"})
     monthly: Any = {"currency": "usd", "unit_amount": 100, "product": product.id, "recurring": {"interval": "month"}}
