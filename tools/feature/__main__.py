@@ -63,7 +63,7 @@ def _list_in_app(path: Path, name: str) -> None:
     text = path.read_text()
     imports = re.findall(r"^from audifi\.\w+\.feature import .*\n", text, re.MULTILINE)
     text = text.replace(imports[-1], f"{imports[-1]}from audifi.{name}.feature import FEATURE as {name.upper()}\n")
-    path.write_text(re.sub(r"^(FEATURES.*?)\)$", rf"\1, {name.upper()})", text, count=1, flags=re.MULTILINE))
+    path.write_text(re.sub(r"^(FEATURES\b.*? = \([^)]*?),?\s*\)$", rf"\1, {name.upper()},)", text, flags=re.MULTILINE))
 
 
 def main() -> None:

@@ -54,6 +54,13 @@ def test_new_feature_works_and_touches_few_files(checkout: Path) -> None:
     assert outside - migrations <= TOUCHED
 
 
+def test_new_feature_is_listed_in_app(checkout: Path) -> None:
+    create(checkout, "setlists", "setlist")
+    features = run(checkout, "python", "-c", "from audifi.app import FEATURES; print(*[f.name for f in FEATURES])")
+
+    assert features.split()[-1] == "setlists"
+
+
 @pytest.mark.parametrize("name", ["Playlists", "a", "two words", "auth", "x/y", "playlist_s"])
 def test_unusable_name_is_refused(name: str) -> None:
     with pytest.raises(FeatureNameError):
