@@ -34,7 +34,7 @@ def create(root: Path, name: str, singular: str) -> list[Path]:
     package = root / "server" / "audifi"
     if not (NAME.fullmatch(name) and NAME.fullmatch(singular)) or name == singular:
         raise FeatureNameError("name=… must be a plural of 3 to 30 letters from a to z, and singular=… its singular")
-    if (package / name).exists():
+    if any((package / name).glob("*.py")):
         raise FeatureNameError(f"there is a folder server/audifi/{name} already")
     previous = max(path.name[:4] for path in (root / VERSIONS).glob("[0-9]*_*.py"))
     revision = f"{int(previous) + 1:04}"
