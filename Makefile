@@ -41,8 +41,8 @@ audifi: $(RUN_READY) ## Run an operators' command on the database of `make run`:
 	@$(IN_VENV) exec python -m dev.console $(ARGS)
 
 .PHONY: test
-test: $(ENVIRONMENT_READY) ## Run the server's tests; without ARGS, require full coverage of the features
-	@$(IN_VENV) $(if $(ARGS),,PYTEST_PLUGINS=tests.support.coverage) python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+test: $(ENVIRONMENT_READY) ## Run the server's tests; without ARGS, require full coverage of the features (name=playlists: of one, by its own tests)
+	@$(IN_VENV) $(if $(ARGS),,PYTEST_PLUGINS=tests.support.coverage COVERED="$(name)") python -m pytest -n $(WORKERS) -m "not slow" $(or $(ARGS),$(if $(name),tests/$(name)))
 
 .PHONY: test-tools
 test-tools: $(ENVIRONMENT_READY) ## Run the tests of the developers' tools and of the pipeline
