@@ -353,7 +353,7 @@ export interface paths {
         };
         /**
          * List the rules
-         * @description Return what each action asks of an account. All is allowed until it is changed.
+         * @description Return what each action requires of an account. At first, all actions are unrestricted.
          */
         get: operations["listComplianceRules"];
         put?: never;
@@ -374,7 +374,7 @@ export interface paths {
         get?: never;
         /**
          * Set a rule
-         * @description Replace what an action asks, at once and for all accounts. The change is recorded.
+         * @description Replace what an action requires, at once and for all accounts. The change is recorded.
          */
         put: operations["setComplianceRule"];
         post?: never;
@@ -6131,7 +6131,7 @@ export interface components {
         Royalty: components["schemas"]["FirstMinters"] | components["schemas"]["Tiers"];
         /**
          * Rule
-         * @description What an action asks of an account.
+         * @description What an action requires of an account.
          */
         Rule: {
             /**
@@ -6179,7 +6179,7 @@ export interface components {
         };
         /**
          * RuleUpdate
-         * @description What an action asks of an account.
+         * @description What an action requires of an account.
          */
         RuleUpdate: {
             /**
@@ -6190,7 +6190,7 @@ export interface components {
             kyc_required: boolean;
             /**
              * Countries Blocked
-             * @description People who reside there, or whose country isn't known, are refused. Empty: the country isn't asked for.
+             * @description People who reside there, or whose country isn't known, are refused. Empty: any country is allowed.
              * @example [
              *       "US"
              *     ]

@@ -70,7 +70,7 @@ def unfreeze(owner: Owner, reason: Reason, by: By) -> None:
 
 @compliance.command("rules")
 def list_rules() -> None:
-    """List the rules that were set; all other actions ask nothing. Change them by PUT /api/v1/compliance/rules."""
+    """List the rules that were set; all other actions are unrestricted. Change them by PUT /api/v1/compliance/rules."""
 
     async def work(tx: Transaction) -> list[RuleRow]:
         return await tx.fetch_all(RULES, RuleRow)

@@ -65,7 +65,7 @@ class AccountCompliance(Changed, Base):
 
 
 class ComplianceRule(Changed, Base):
-    """What an action asks of an account."""
+    """What an action requires of an account."""
 
     __tablename__ = "compliance_rules"
     __table_args__ = (

@@ -67,7 +67,7 @@ ALL = (
     *(make() for make in _BY_CODE.values()),
     limit_exceeded(limit=500_000, used=480_000, resets_at=datetime(2027, 1, 31, 12, tzinfo=UTC)),
 )
-"""For `@raises` of a route that asks the rules."""
+"""For `@raises` of a route that checks the rules."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is read of accounts, rules, rates and their changes."""
+"""Read queries of accounts, rules, rates and their changes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +33,7 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """What an action asks."""
+    """What an action requires."""
 
     action: Action
     kyc_required: bool

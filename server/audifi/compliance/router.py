@@ -71,7 +71,7 @@ async def set_account_compliance(
 
 @router.get("/rules", summary="List the rules")
 async def list_compliance_rules(database: DatabaseDep, _: Admin) -> schemas.RuleList:
-    """Return what each action asks of an account. All is allowed until it is changed."""
+    """Return what each action requires of an account. At first, all actions are unrestricted."""
     return schemas.RuleList(data=[_rule(row) for row in await queries.rules(database)])
 
 
@@ -85,7 +85,7 @@ async def set_compliance_rule(
     action: ActionName,
     body: schemas.RuleUpdate,
 ) -> schemas.Rule:
-    """Replace what an action asks, at once and for all accounts. The change is recorded."""
+    """Replace what an action requires, at once and for all accounts. The change is recorded."""
     rule = RuleRow(
         action=action,
         kyc_required=body.kyc_required,

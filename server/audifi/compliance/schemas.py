@@ -54,12 +54,12 @@ class AccountCompliance(ResponseModel):
 
 
 class RuleUpdate(RequestModel):
-    """What an action asks of an account."""
+    """What an action requires of an account."""
 
     kyc_required: Annotated[bool, Field(strict=True, examples=[True])]
     """Whether the identity must be verified."""
     countries_blocked: Countries
-    """People who reside there, or whose country isn't known, are refused. Empty: the country isn't asked for."""
+    """People who reside there, or whose country isn't known, are refused. Empty: any country is allowed."""
     amount_per_12_months: Amount | None = None
     """What an account may do in 12 months, in base units of each currency by itself; null for no limit."""
     reason: Reason
@@ -67,7 +67,7 @@ class RuleUpdate(RequestModel):
 
 
 class Rule(ResponseModel):
-    """What an action asks of an account."""
+    """What an action requires of an account."""
 
     action: Action = Field(examples=["buy"])
     """`launch` an offering, `buy` in one, `list` shares, `resale_buy`, `claim` dividends, or request a `payout`."""

@@ -1,11 +1,11 @@
-"""The rules, for the features that ask them, and their changes.
+"""Checks of the compliance rules, for other features, and changes of the rules.
 
-A feature that spends or sells something asks the rules in the transaction of the effect. They are off by default, and
-asking takes no round trip of its own: it is part of a statement that runs anyway, inside `problems.refusals()`.
+A feature that spends or sells something checks the rules in the transaction of the effect. They are off by default, and
+a check takes no round trip of its own: it is part of a statement that runs anyway, inside `problems.refusals()`.
 
 - In an SQL function, before the first lock of an account of the ledger:
   `PERFORM compliance_check_v1('resale_buy', buyer, ipo.id, total, ipo.currency, at);`
-- In a statement of SQLAlchemy, as one more column: `select(func.count(), asked("launch"))`, with the parameters
+- In a statement of SQLAlchemy, as one more column: `select(func.count(), rule_check("launch"))`, with the parameters
   `user_id`, `ipo_id`, `amount`, `currency` and `now`.
 - By itself, in one round trip: `check`.
 
@@ -46,8 +46,8 @@ _accounts, _rules, _rates = AccountCompliance.__table__, ComplianceRule.__table_
 _BY = ("updated_by", "operator", "reason", "updated_at")
 
 
-def asked(action: Action) -> ColumnElement[Any]:
-    """Return the call that asks the rules, as a column of a statement; its value means nothing."""
+def rule_check(action: Action) -> ColumnElement[Any]:
+    """Return the check of the rules of an action as a column of a statement; its value has no meaning."""
     return _call(literal(action))
 
 
@@ -129,7 +129,7 @@ async def check(
     currency: str = "",
     now: datetime,
 ) -> None:
-    """Ask the rules of an action; see the module for its parameters.
+    """Check the rules of an action; see the module for its parameters.
 
     Raises:
         Problem: `account.frozen`, `kyc.required`, `country.unknown`, `country.blocked`, `limit.exceeded`.
@@ -164,7 +164,7 @@ async def set_account(database: Database | Transaction, account: AccountRow, *, 
 
 
 async def set_rule(database: Database, rule: RuleRow, *, by: By, now: datetime) -> RuleRow:
-    """Change what an action asks, from the version in `rule`; return it.
+    """Change the rule of an action, from the version in `rule`; return it.
 
     Raises:
         Problem: 412, or 422 for a limit of `list`.

@@ -14,7 +14,7 @@ from uuid6 import uuid7
 
 from audifi.auth.service import lock_user
 from audifi.compliance import problems as compliance
-from audifi.compliance.service import asked
+from audifi.compliance.service import rule_check
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http.problems import Problem
@@ -111,7 +111,7 @@ REFER = Statement(
 LOCK = Statement(select(*COLUMNS).where(_this).with_for_update())
 END = Statement(update(_payouts).where(_this).values(_changes).returning(*COLUMNS))
 FIND = Statement(select(*COLUMNS).where(_this), optional={"owner_id": _payouts.c.user_id == bindparam("owner_id")})
-MAY_REQUEST = Statement(select(func.ledger_refuse_debt_v1(bindparam("user_id")), asked("payout")))
+MAY_REQUEST = Statement(select(func.ledger_refuse_debt_v1(bindparam("user_id")), rule_check("payout")))
 IS_FROZEN = Statement(
     select(
         exists().where(

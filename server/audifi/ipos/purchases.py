@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql
 from uuid6 import uuid7
 
 from audifi.compliance import problems as compliance
-from audifi.compliance.service import asked
+from audifi.compliance.service import rule_check
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
 from audifi.core.http import problems as core
@@ -55,7 +55,7 @@ PURCHASE = Statement(
     ).columns(status=BigInteger, body=LargeBinary, is_replay=Boolean, sold_out_ipo=Uuid, lock_seconds=Double)
 )
 LAST_EXPIRY = Statement(
-    select(func.max(_reservations.c.expires_at), asked("buy")).where(
+    select(func.max(_reservations.c.expires_at), rule_check("buy")).where(
         _reservations.c.user_id == bindparam("user_id"),
         _reservations.c.ipo_id == bindparam("ipo_id"),
         _reservations.c.status == "expired",

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from audifi.auth.models import User
-from audifi.compliance.service import asked
+from audifi.compliance.service import rule_check
 from audifi.core.db.pagination import PagedList
 from audifi.core.db.statements import Statement, parameters
 from audifi.ipos.models import (
@@ -86,7 +86,7 @@ CURRENT = Statement(_by_master.order_by(_ipos.c.created_at.desc()).limit(1))
 LOCK_CURRENT = Statement(_by_master.where(literal_column("ipos.status <> 'canceled'")).with_for_update(key_share=True))
 LOCK = Statement(select(*IPO_COLUMNS).where(_ipos.c.id == bindparam("id")).with_for_update(key_share=True))
 LIVE_OF_ARTIST = Statement(
-    select(func.count(), asked("launch"))
+    select(func.count(), rule_check("launch"))
     .select_from(_ipos)
     .where(_ipos.c.artist_id == bindparam("user_id"), or_(_ipos.c.status == "live", _ipos.c.status == "paused"))
 )
