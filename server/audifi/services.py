@@ -70,7 +70,7 @@ class Services:
     files: FileStore
     stripe: Stripe
     syncs: SyncKinds
-    """What is kept in step with Stripe: `Feature.syncs` of all features."""
+    """The kinds of Stripe's objects that are synchronized: `Feature.syncs` of all features."""
     payout_provider: PayoutProvider | None
     """Sends payouts; None: operators do."""
     keys: Keys

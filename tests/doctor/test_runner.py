@@ -417,7 +417,7 @@ def test_development_needs_no_key(doctor: Doctor) -> None:
 def test_unknown_outcome_of_emails_is_a_warning(doctor: Doctor) -> None:
     report = doctor(SENDGRID_WEBHOOK_PUBLIC_KEY=None)
 
-    assert "What becomes of e-mails is unknown: SENDGRID_WEBHOOK_PUBLIC_KEY isn't set." in report.of("delivery", "!")
+    assert "The delivery of e-mails is unknown: SENDGRID_WEBHOOK_PUBLIC_KEY isn't set." in report.of("delivery", "!")
     assert report.status == 0
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the masters of an account that is deleted."""
+"""The masters of an account that is being deleted."""
 
 import httpx2
 import pytest

@@ -55,7 +55,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     report.draw(seen, folder / "soak.svg", time.time() - time.monotonic())
     if options.write:
-        picture = "![Answers a second by what became of them, and health, over time, with faults and load](soak.svg)"
+        picture = "![Responses per second by result, and health, over time, with faults and load](soak.svg)"
         report.write_into(ROOT / "docs" / "performance.md", f"{text}\n\n{picture}")
     sys.exit("\n".join(["soak: FAILED", *failed]) if failed else 0)
 

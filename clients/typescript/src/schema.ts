@@ -546,7 +546,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ask what became of a checkout
+         * Fetch the status of a checkout from Stripe
          * @description Ask Stripe, and write what it answers, as an event would: for the page that Stripe leads back to.
          *
          *     So nobody pays twice because an event is late. It may be called any number of times.

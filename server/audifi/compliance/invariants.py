@@ -1,4 +1,4 @@
-"""What holds between accounts, the ledger and the record of changes, at every instant between two transactions."""
+"""Invariants of accounts, the ledger and the record of changes."""
 
 from audifi.core.invariants import Invariant
 

@@ -61,7 +61,7 @@ class Feature:
     measures: Sequence[Measure] = ()
     """The metrics that the feature's code counts and sets."""
     syncs: Sequence["SyncKind"] = ()
-    """The objects of the payment provider that the feature keeps in step."""
+    """The payment provider's objects that the feature synchronizes."""
     deletion_guard: DeletionGuard | None = None
     """Refuses the deletion of an account, or deletes its rows."""
     cli: str = ""

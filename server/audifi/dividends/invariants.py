@@ -1,4 +1,4 @@
-"""What holds between revenue, pools and claims: what `python -m audifi dividends check` proves."""
+"""Invariants of revenue, pools and claims."""
 
 from audifi.core.invariants import Invariant
 

@@ -1,4 +1,4 @@
-"""What happens to distributions by itself: they are shared out at their record time."""
+"""Scheduled jobs of distributions: they are shared out at their record time."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

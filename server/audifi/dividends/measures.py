@@ -1,4 +1,4 @@
-"""What is measured of dividends."""
+"""Metrics of dividends."""
 
 from audifi.core.measures import Measure
 

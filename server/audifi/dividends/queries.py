@@ -1,4 +1,4 @@
-"""What is read of revenue, pools and claims."""
+"""Read queries of revenue, pools and claims."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ class ClaimedTotal:
 
 @dataclass(frozen=True, slots=True)
 class RevenueTotal:
-    """Revenue in a currency, by what became of it."""
+    """Revenue in a currency, by status."""
 
     currency: str
     recorded: int

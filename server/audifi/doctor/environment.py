@@ -119,7 +119,7 @@ async def check_delivery(settings: Settings) -> list[Result]:
         return [
             Result.warning(
                 check,
-                "What becomes of e-mails is unknown: SENDGRID_WEBHOOK_PUBLIC_KEY isn't set.",
+                "The delivery of e-mails is unknown: SENDGRID_WEBHOOK_PUBLIC_KEY isn't set.",
                 "Switch SendGrid's Event Webhook on: docs/deploying.md.",
             )
         ]

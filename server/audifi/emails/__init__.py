@@ -1,1 +1,1 @@
-"""What became of the e-mails that were sent."""
+"""Delivery status of sent e-mails."""

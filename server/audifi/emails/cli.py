@@ -1,4 +1,4 @@
-"""`python -m audifi emails …`: what became of the e-mails to an address."""
+"""`python -m audifi emails …`: the delivery status of the e-mails to an address."""
 
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from audifi.core.db.statements import Statement
 from audifi.emails.models import EmailEvent, EmailEventName, EmailMessage
 from audifi.emails.records import MESSAGES_KEPT, AddressHashes
 
-emails = typer.Typer(no_args_is_help=True, help="E-mails: whether they were accepted, and what became of them.")
+emails = typer.Typer(no_args_is_help=True, help="E-mails: whether they were accepted and delivered.")
 
 MAX_ROWS = 50
 COLUMNS = ["sent at", "for", "accepted at", "event", "at", "reason"]
@@ -80,7 +80,7 @@ FIND = Statement(
 
 @emails.command("show")
 def show_emails(address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The recipient's address.")]) -> None:
-    """Show the newest e-mails to an address, what became of them, and what to do next. Times are in UTC."""
+    """Show the newest e-mails to an address, their delivery status, and what to do next. Times are in UTC."""
     try:
         settings = load(Settings)
         key = addresses.parse(address).key

@@ -1,4 +1,4 @@
-"""What is measured of e-mails beside their sending."""
+"""Metrics of the delivery of e-mails."""
 
 from audifi.core.measures import Measure
 from audifi.emails.models import EMAIL_EVENT_NAMES

@@ -1,4 +1,4 @@
-"""What is done with open payouts every 30 seconds: send them, ask for them, and measure their age."""
+"""Scheduled job of open payouts, every 30 seconds: send them, fetch their status, and measure their age."""
 
 import logging
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ async def _send(database: Database, provider: PayoutProvider, payout: PayoutRow,
 
 
 async def record_answer(database: Database, payout: PayoutRow, answer: Answer, now: datetime) -> None:
-    """Write what became of a payout."""
+    """Write the outcome of a payout."""
     if answer.status == "submitted":
         if answer.reference:
             await database.execute(payouts.REFER, payout_id=payout.id, new_provider_ref=answer.reference)

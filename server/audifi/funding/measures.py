@@ -1,4 +1,4 @@
-"""What is measured of deposits and payouts."""
+"""Metrics of deposits and payouts."""
 
 from audifi.core.measures import Measure
 

@@ -16,7 +16,7 @@ from audifi.funding.payouts import PayoutRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of a payout at its provider."""
+    """The outcome of a payout at its provider."""
 
     status: Literal["submitted", "paid", "failed"]
     reference: str | None = None
@@ -39,7 +39,7 @@ class PayoutProvider(Protocol):
         """Send a payout; its id is the idempotency key."""
 
     async def find(self, payout: PayoutRow) -> Answer | None:
-        """Return what became of a payout that may have been sent; None if the provider doesn't know it."""
+        """Return the outcome of a payout that may have been sent; None if the provider doesn't know it."""
 
 
 class DevelopmentProvider:

@@ -1,4 +1,4 @@
-"""What is read."""
+"""Read queries of deposits and payouts."""
 
 from sqlalchemy import bindparam, select
 

@@ -1,4 +1,4 @@
-"""What holds between offerings, purchases, lots and the ledger, at every instant between two transactions."""
+"""Invariants of offerings, purchases, lots and the ledger."""
 
 from audifi.core.invariants import Invariant
 

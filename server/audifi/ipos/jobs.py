@@ -1,4 +1,4 @@
-"""What happens to offerings by itself: ends, refunds, expiries and releases."""
+"""Scheduled jobs of offerings: ends, refunds, expiries and releases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

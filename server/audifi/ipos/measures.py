@@ -1,4 +1,4 @@
-"""What is measured of offerings."""
+"""Metrics of offerings."""
 
 from audifi.core.measures import Measure
 

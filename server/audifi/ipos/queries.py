@@ -1,4 +1,4 @@
-"""What is read of offerings, purchases and shares."""
+"""Read queries of offerings, purchases and shares."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

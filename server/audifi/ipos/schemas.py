@@ -1,4 +1,4 @@
-"""What travels."""
+"""Request and response schemas."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""What is measured of the ledger."""
+"""Metrics of the ledger."""
 
 from audifi.core.measures import Measure
 

@@ -1,4 +1,4 @@
-"""What is read."""
+"""Read queries of the ledger."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ HAVE_THEIR_OWN_UNDO = frozenset(
         *("revenue_funding", "revenue_return", "distribution", "dividend_claim"),
     }
 )
-"""Kinds of transfers that `reverse` refuses: rows of a feature say what became of them."""
+"""Kinds of transfers that `reverse` refuses: rows of a feature have their status."""
 
 POST = Statement(
     text(

@@ -1,4 +1,4 @@
-"""What is read of masters."""
+"""Read queries of masters."""
 
 from dataclasses import dataclass
 from datetime import date, datetime

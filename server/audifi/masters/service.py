@@ -1,4 +1,4 @@
-"""What is decided and written about a master's metadata and rights. `states` has its other changes of state."""
+"""Create and change a master's metadata and rights. `states` has its other changes of state."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What is measured of payments."""
+"""Metrics of payments."""
 
 from audifi.core.measures import Measure
 

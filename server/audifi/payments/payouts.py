@@ -30,7 +30,7 @@ from audifi.payments.stripe_objects import METADATA_ID, Reader
 logger = logging.getLogger(__name__)
 
 ASKED_OFTEN_FOR = timedelta(minutes=10)
-"""After that, a payout that is under way is asked for once an hour: its events say earlier what became of it."""
+"""After that, a pending payout is fetched once an hour: its events report the outcome earlier."""
 SLOTS = 120
 """Of 30 seconds, in an hour."""
 DAY = timedelta(days=1)
@@ -107,11 +107,11 @@ class StripePayouts:
         return await self._settle(payout)
 
     async def find(self, payout: PayoutRow) -> Answer | None:
-        """Return what became of it, where it is time to ask."""
+        """Return the outcome, if it is time to fetch it."""
         return await self._settle(payout) if self._is_due(payout) else None
 
     async def settle(self, payout: PayoutRow) -> Answer:
-        """Return what became of it, now: an event has come. A payout that was paid may have come back."""
+        """Return the outcome now, because of an event. The bank may return a payout that was paid."""
         return await self._settle(payout)
 
     def _is_due(self, payout: PayoutRow) -> bool:

@@ -1,4 +1,4 @@
-"""What is read: an account's money, and events for operators."""
+"""Read queries: an account's money, and events for operators."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What is deleted when it is old."""
+"""Retention of payments' rows."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -75,7 +75,9 @@ async def answer(request: Request, stored: Response) -> Response:
     return Response(_checkout(checkout).model_dump_json(), stored.status_code, headers, stored.media_type)
 
 
-@router.post("/checkouts/{checkout_id}/sync", summary="Ask what became of a checkout", dependencies=[SYNCS])
+@router.post(
+    "/checkouts/{checkout_id}/sync", summary="Fetch the status of a checkout from Stripe", dependencies=[SYNCS]
+)
 @raises(*OF_STRIPE, problems.checkout_not_found())
 async def sync_checkout(request: Request, user: CurrentUser, checkout_id: CheckoutId) -> schemas.Checkout:
     """Ask Stripe, and write what it answers, as an event would: for the page that Stripe leads back to.

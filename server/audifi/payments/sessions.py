@@ -1,4 +1,4 @@
-"""What became of a Checkout Session: its checkout ends, and a deposit is credited, once, if it is paid."""
+"""Ends of Checkout Sessions: the checkout ends, and a deposit is credited, once, if it is paid."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -61,8 +61,8 @@ async def _write(
     checkout_id = session.audifi_id if session else None
     checkout = await transaction.fetch_one(LOCK, CheckoutRow, session_id=provider_id, checkout_id=checkout_id)
     if checkout is not None:
-        gone = "complete" if checkout.status == "complete" else "expired"
-        status = session.status if session else gone
+        status_if_missing = "complete" if checkout.status == "complete" else "expired"
+        status = session.status if session else status_if_missing
         await transaction.execute(
             END,
             checkout_id=checkout.id,

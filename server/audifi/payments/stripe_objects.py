@@ -1,4 +1,4 @@
-"""What is read of Stripe's objects. All of it is read here, so that a field that Stripe has moved fails loudly, once.
+"""Parse Stripe's objects. All used members are read here, so that a field that Stripe has moved fails loudly, once.
 
 The package pins the version of the API, and sends it with each call.
 """

@@ -42,7 +42,7 @@ _syncs, _events = Sync.__table__, Event.__table__
 
 @dataclass(frozen=True, kw_only=True)
 class SyncKind:
-    """A kind of object that is kept in step with Stripe. A feature lists its own in `Feature.syncs`."""
+    """A kind of Stripe's objects that is synchronized. A feature lists its own in `Feature.syncs`."""
 
     name: str
     """Of the kind, such as `subscription`."""

@@ -1,4 +1,4 @@
-"""What holds between listings, lots, holds and transfers, at every instant between two transactions."""
+"""Invariants of listings, lots, holds and transfers."""
 
 from audifi.core.invariants import Invariant
 

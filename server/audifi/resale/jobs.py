@@ -1,4 +1,4 @@
-"""What happens to listings by itself: they expire."""
+"""Scheduled jobs of listings: they expire."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

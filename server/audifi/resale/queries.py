@@ -1,4 +1,4 @@
-"""What is read of listings and of the terms of their sale."""
+"""Read queries of listings and of the terms of their sale."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What travels."""
+"""Request and response schemas."""
 
 from typing import Annotated, Literal
 

@@ -14,7 +14,7 @@ from audifi.core.db.statements import Statement
 from audifi.ledger.cli import Limit
 from audifi.royalties.models import RoyaltyStatement, StatementStatus
 
-royalties = typer.Typer(no_args_is_help=True, help="Royalty statements: what was uploaded, and what became of it.")
+royalties = typer.Typer(no_args_is_help=True, help="Royalty statements: uploads, and the status of their import.")
 
 LIST = Statement(
     select(

@@ -1,4 +1,4 @@
-"""What becomes of the statements of an account that is deleted."""
+"""Deletion of the statements of an account that is being deleted."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What is measured of royalty statements."""
+"""Metrics of royalty statements."""
 
 from audifi.core.measures import Measure
 

@@ -45,7 +45,7 @@ Total = Numeric(38, 12)
 
 
 class RoyaltyStatement(Base):
-    """A file of royalties, and what became of it."""
+    """An uploaded file of royalties, and the status of its import."""
 
     __tablename__ = "royalty_statements"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""What is read of statements."""
+"""Read queries of statements."""
 
 from dataclasses import dataclass
 from datetime import date, datetime

@@ -1,4 +1,4 @@
-"""What becomes of an invoice's money after it was paid: refunds, disputes. Each is posted to the ledger once.
+"""Refunds and disputes of paid invoices. Each is posted to the ledger once.
 
 `payments` passes on what isn't a deposit's: the ids are those of refunds and disputes.
 """

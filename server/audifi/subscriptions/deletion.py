@@ -1,4 +1,4 @@
-"""What becomes of the subscription and the usage of an account that is deleted."""
+"""Deletion of the subscription and the usage of an account that is being deleted."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What holds between plans and what was used of them, at every instant between two transactions."""
+"""Invariants of plans and what was used of them."""
 
 from audifi.core.invariants import Invariant
 from audifi.subscriptions.entitlements import UNLIMITED

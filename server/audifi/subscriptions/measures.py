@@ -1,4 +1,4 @@
-"""What is measured of plans."""
+"""Metrics of plans."""
 
 from audifi.core.measures import Measure
 from audifi.subscriptions.plans import LIMIT_KEYS, PLANS

@@ -1,4 +1,4 @@
-"""What is read of prices, subscriptions and usage."""
+"""Read queries of prices, subscriptions and usage."""
 
 from dataclasses import dataclass
 from datetime import datetime

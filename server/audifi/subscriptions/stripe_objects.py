@@ -1,4 +1,4 @@
-"""What is read of Stripe's prices, subscriptions and invoices, with `payments.stripe_objects.Reader`."""
+"""Parse Stripe's prices, subscriptions and invoices, with `payments.stripe_objects.Reader`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Subscriptions, kept in step with Stripe: what its API answers is written in the sync's transaction."""
+"""Synchronization of subscriptions: what Stripe's API returns is written in the sync's transaction."""
 
 import logging
 from dataclasses import dataclass, replace

@@ -169,7 +169,7 @@ class Settings(DatabaseSettings):
     sendgrid_api_url: Url = "https://api.sendgrid.com"
     """https://api.eu.sendgrid.com for EU subusers."""
     sendgrid_webhook_public_key: Annotated[PublicKey | None, NoDecode, PlainValidator(PublicKey.parse)] = None
-    """Verifies the events of SendGrid's signed Event Webhook. Unset: what becomes of e-mails is unknown."""
+    """Verifies the events of SendGrid's signed Event Webhook. Unset: the delivery of e-mails is unknown."""
     mail_from: Mailbox = ""
     """`AudiFi <hello@audifi.example>`, a sender verified by SendGrid. Default: sign-in@ the host of `app_url`."""
     mail_folder: Path = Path(".data/mail")

@@ -112,9 +112,9 @@ class Database:
 
     async def answers(self) -> bool:
         """Return whether a connection of a pool answers, or all are in use."""
-        for ask in (self.fetch_sql, partial(self._read, arguments=[])):
+        for fetch in (self.fetch_sql, partial(self._read, arguments=[])):
             try:
-                await ask("SELECT")
+                await fetch("SELECT")
             except PoolTimeoutError:
                 return True  # by requests, whose connections work
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -367,7 +367,7 @@ class Transaction:
         return records
 
     def on_event(self, measure: Measure, label: str) -> None:
-        """Count an event at once, whatever becomes of the transaction."""
+        """Count an event at once, even if the transaction is rolled back."""
         self._database.on_event(measure, label)
 
     def after_commit(self, callback: Callable[[], None]) -> None:

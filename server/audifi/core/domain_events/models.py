@@ -1,4 +1,4 @@
-"""What happened, for readers outside this service."""
+"""The table of domain events."""
 
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from audifi.core.db.base import Base
 
 
 class DomainEvent(Base):
-    """An event; written in the transaction of what it tells of."""
+    """An event, written in the transaction of the change that it reports."""
 
     __tablename__ = "domain_events"
     __table_args__ = (

@@ -84,7 +84,7 @@ class EventRow:
 
 
 async def record(tx: Transaction, kind: str, *, subject_id: UUID, payload: Mapping[str, Any], now: datetime) -> None:
-    """Record an event in the transaction of what it tells of.
+    """Record an event in the transaction of the change that it reports.
 
     Args:
         tx: the caller's.
