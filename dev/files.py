@@ -109,7 +109,7 @@ def read_variables(folder: Path) -> Mapping[str, str]:
 
 
 def _stop_leftover(folder: Path) -> None:
-    """Stop the storage that outlived a killed process, which its command line tells."""
+    """Stop the storage that a killed process left running; its command line identifies it."""
     for process in psutil.process_iter(["cmdline"]):
         if f"-dir={folder}" in (process.info["cmdline"] or []):
             process.kill()

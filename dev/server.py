@@ -1,4 +1,4 @@
-"""The server of `make run`: a child process of `dev.run`, which tells it of its services on its standard input."""
+"""The server of `make run`: a child process of `dev.run`, which sends its settings on its standard input."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def end_with_parent() -> None:
-    """End this process when `dev.run` is gone, which otherwise ends it: its end of the pipe is closed then."""
+    """End this process when `dev.run` has ended without stopping it: then the pipe is closed."""
     os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -59,7 +59,7 @@ def migrate(settings: Settings) -> None:
 
 
 def fill(settings: Settings) -> None:
-    """Make the demo before the server listens: its jobs would meet a past that isn't finished."""
+    """Create the demo before the server starts, whose jobs would otherwise process an unfinished history."""
     from audifi.demo.cli import make_demo  # noqa: PLC0415 - it imports Typer and Rich
     from audifi.demo.world import DemoError  # noqa: PLC0415 - a start without DEMO=1 needn't import it
 

@@ -18,7 +18,7 @@ from dev import files
 from tests.support import api, databases, sendgrid
 from tests.support.api import ROOT
 from tests.support.clients import asking
-from tools.fuzz import people
+from tools.fuzz import users
 from tools.stripe_stand_in import server as stripe_stand_in
 
 HERE = Path(__file__).parent
@@ -63,7 +63,7 @@ def main() -> None:
         url = server.url(databases.TEMPLATE)
         settings = SETTINGS | {"SENDGRID_API_URL": mails.url, "STRIPE_API_BASE": stripe.url, **storage.variables}
         with api.running(Path(folder), DATABASE_URL=url, **settings) as running, asking(running.url) as http:
-            people.meet(http, mails)
+            users.start(http, mails)
             status = fuzz(running.url, options, write_config(Path(folder) / "schemathesis.toml"))
             if "Traceback" in running.log() or "ERROR" in running.log():
                 sys.exit(f"fuzz: the server's log tells of errors:\n{running.log()[-4000:]}")

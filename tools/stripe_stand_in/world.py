@@ -100,7 +100,7 @@ class World:
         self._by_kind.setdefault(thing["object"], {})[thing["id"]] = thing
 
     def remove(self, id_: str) -> None:
-        """Let an object be gone."""
+        """Delete an object."""
         del self._by_kind[self.objects.pop(id_)["object"]][id_]
 
     def find(self, kind: str, id_: str, *, account: str | None = None) -> Object:

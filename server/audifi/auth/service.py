@@ -265,7 +265,13 @@ LOCK_USER = Statement(
 EMPTY_USER = Statement(
     update(USERS)
     .where(USERS.c.id == bindparam("user_id"), USERS.c.deleted_at.is_(None), USERS.c.disabled_at.is_(None))
-    .values(email=bindparam("gone"), email_key=bindparam("gone"), display_name=None, role="fan", deleted_at=NOW)
+    .values(
+        email=bindparam("placeholder"),
+        email_key=bindparam("placeholder"),
+        display_name=None,
+        role="fan",
+        deleted_at=NOW,
+    )
 )
 
 
@@ -397,7 +403,7 @@ async def delete_user(
     """
     async with context.database.transaction() as tx:
         # `deleted:<id>` is never a valid address.
-        if not await tx.execute(EMPTY_USER, user_id=user_id, gone=f"deleted:{user_id}", now=context.now):
+        if not await tx.execute(EMPTY_USER, user_id=user_id, placeholder=f"deleted:{user_id}", now=context.now):
             raise problems.access_token_invalid()
         for guard in guards:
             await guard(tx, user_id)

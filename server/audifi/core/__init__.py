@@ -1,1 +1,1 @@
-"""What features share. Knows no feature."""
+"""Infrastructure that all features share; it imports no feature."""

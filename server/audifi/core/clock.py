@@ -1,4 +1,4 @@
-"""The clock: services hold one, routes depend on `Now`, and tests pass their own."""
+"""The type of clocks, the real clock, and durations as text. Services have a clock; tests pass their own."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What commands share, and the commands on the job queue."""
+"""Helpers of the operators' commands, and the commands `jobs` and `migrations`."""
 
 import asyncio
 import getpass

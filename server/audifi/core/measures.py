@@ -1,4 +1,4 @@
-"""What is measured: https://prometheus.io/docs/practices/naming/. `core/telemetry/metrics.py` exports it."""
+"""Definition of a metric: https://prometheus.io/docs/practices/naming/. `core/telemetry/metrics.py` exports it."""
 
 from dataclasses import dataclass
 from typing import Literal

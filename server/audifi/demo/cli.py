@@ -1,4 +1,4 @@
-"""`python -m audifi demo`: makes what is missing of the demo, and prints what is there and how to sign in."""
+"""`python -m audifi demo`: creates the missing parts of the demo, and prints its content and how to sign in."""
 
 import asyncio
 import time
@@ -38,7 +38,7 @@ def demo() -> None:
 
 
 async def make_demo(settings: Settings) -> None:
-    """Make the parts that aren't there yet, and print what is there.
+    """Create the missing parts, and print the content.
 
     Raises:
         DemoError: in production, where the database or the storage can't be reached, or where a part was interrupted.

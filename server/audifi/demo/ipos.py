@@ -1,4 +1,4 @@
-"""Offerings in each state, with holders: the services get instants in the past, so that the history lies there."""
+"""Offerings in each state, with holders: the services get times in the past, so that there is a history."""
 
 import json
 from dataclasses import dataclass, field

@@ -43,7 +43,7 @@ class BalancesRow:
 
 
 async def print_summary(world: World) -> None:
-    """Print what of the demo is there now, also what was changed since."""
+    """Print the present content of the demo, with later changes."""
     typer.echo("")
     columns = ["master", "artist", "status", "offering", "sold", "offered", "price", "id"]
     show(columns, [await _master_cells(world, master) for master in reversed(MASTERS)])

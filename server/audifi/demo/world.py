@@ -1,4 +1,4 @@
-"""What the parts of the demo share: the services, the instants, and how to find accounts and masters again."""
+"""What the parts of the demo share: the services, times in the past, and lookups of accounts and masters."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class DemoError(Exception):
 
 
 class KeptJobs(JobQueue):
-    """Keeps jobs instead of queueing them: a server would send e-mails, and the demo knows what to do itself."""
+    """Collects jobs instead of queueing them: a server would send e-mails, and the demo runs what it needs itself."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -47,7 +47,7 @@ class KeptJobs(JobQueue):
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What the steps of the demo work with. The past is made by telling the services an instant in the past."""
+    """The services and the clock of the demo. Its history is created by passing times in the past to the services."""
 
     services: Services
     jobs: KeptJobs
@@ -58,7 +58,7 @@ class World:
         typer.echo(f"  {sentence}")
 
     def ago(self, **duration: float) -> datetime:
-        """Return the instant that lies so far back; negative durations lie in the future."""
+        """Return the time that long ago; of a negative duration, a time in the future."""
         return self.today - timedelta(**duration)
 
     async def find_user(self, name: str) -> UUID | None:

@@ -63,10 +63,10 @@ DELETE = Statement(delete(UPLOADS).where(UPLOADS.c.id == bindparam("upload_id"),
 
 def job_types(services: "Services") -> list[JobType]:
     """Return the jobs of masters."""
-    turns = asyncio.Semaphore(AT_ONCE)
+    semaphore = asyncio.Semaphore(AT_ONCE)
 
     async def verify_upload(payload: bytes) -> None:
-        async with turns:
+        async with semaphore:
             await verify(services.background_database, services.files, UUID(bytes=payload), make_file=temporary_file)
 
     return [JobType(name=VERIFY_UPLOAD, handler=verify_upload, attempts=ATTEMPTS)]

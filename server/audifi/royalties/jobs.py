@@ -92,7 +92,7 @@ class AbandonedRow:
 
 def job_types(services: "Services") -> list[JobType]:
     """Return the jobs of statements."""
-    turns = asyncio.Semaphore(AT_ONCE)
+    semaphore = asyncio.Semaphore(AT_ONCE)
     importer = Importer(
         database=services.background_database,
         connect=partial(import_database, services.settings),
@@ -104,7 +104,7 @@ def job_types(services: "Services") -> list[JobType]:
     )
 
     async def import_statement(payload: bytes) -> None:
-        async with turns:
+        async with semaphore:
             await importer.run(UUID(bytes=payload))
 
     return [JobType(name=IMPORT_STATEMENT, handler=import_statement, attempts=ATTEMPTS)]

@@ -1,4 +1,4 @@
-"""Types of settings: text from the environment, checked and made into the value that is used.
+"""Types and validators of settings: text from the environment, validated and converted.
 
 Each refusal is a sentence that follows the setting's name, and repeats nothing of the value: it could be a secret.
 """

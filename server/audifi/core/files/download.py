@@ -1,4 +1,4 @@
-"""Downloads a file that a client sent to the storage, and checks that it is what the client announced."""
+"""Downloads a file that a client has uploaded, and verifies its length and hash."""
 
 import asyncio
 import hashlib

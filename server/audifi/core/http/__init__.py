@@ -1,1 +1,1 @@
-"""What every HTTP request and response passes through."""
+"""HTTP: middleware, routing, schemas, problems and the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""The answers to requests with an `Idempotency-Key`."""
+"""The table of stored responses to requests with an `Idempotency-Key`."""
 
 from datetime import datetime
 

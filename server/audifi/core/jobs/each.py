@@ -1,4 +1,4 @@
-"""Work on many things of which each may fail without keeping the others waiting."""
+"""`for_each`: handle each item, even after another one has failed. For scheduled work."""
 
 from collections.abc import Awaitable, Callable, Iterable
 

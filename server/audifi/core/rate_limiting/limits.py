@@ -1,4 +1,4 @@
-"""What a rate limit is, what is left of it, and under which key it is counted."""
+"""Rate limits, their status after a request, and the keys of their counters."""
 
 import hmac
 import math

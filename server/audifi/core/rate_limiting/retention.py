@@ -1,4 +1,4 @@
-"""Counters that are no longer kept."""
+"""Expired rate limit counters."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Ids of the request that the current task works for."""
+"""Context variables: the ids of the request that the current task handles."""
 
 from contextvars import ContextVar
 

@@ -1,4 +1,4 @@
-"""The client's address and scheme, from Fly's proxy; and the address of the person a trusted server calls for.
+"""The client's address and scheme, from Fly's proxy; and from trusted servers that call for their users.
 
 https://fly.io/docs/networking/request-headers/. Fly overwrites Fly-Client-IP. It appends to a client's own
 X-Forwarded-For, and puts the app's public address last, so neither end of that list is the client.
@@ -45,25 +45,25 @@ class TrustedProxies:
 
 
 class CallerRegistry:
-    """The servers that may tell the address of the person they call for, by their secrets.
+    """Trusted servers, by their secrets: each may send the address of the user for whom it calls.
 
-    A frontend's own server calls for many people, who would otherwise share the limits of its address.
+    A frontend's own server calls for many users, who would otherwise share the limits of its address.
     """
 
     def __init__(self, callers: Sequence[TrustedCaller]) -> None:
         self._callers = [(caller.name, _digest(caller.secret.get_secret_value().encode())) for caller in callers]
 
     def apply(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Problem | None:
-        """Write the caller's name and the told address into the scope; return why the request must be refused.
+        """Write the caller's name and the address that it sends into the scope; return why the request must be refused.
 
-        Without a secret, the address header is ignored as any unknown header. A wrong secret isn't: the people behind
+        Without a secret, the address header is ignored as any unknown header. A wrong secret isn't: the users of
         a server that was forgotten in a rotation would share one limit, and nobody would see why.
         """
         secret = headers.get(RAW_SECRET_HEADER)
         if secret is None:
             return None
         presented = _digest(secret)
-        # All are compared, each in constant time, so that the time tells nothing about them.
+        # All are compared, each in constant time, so that the duration reveals nothing about them.
         names = [name for name, digest in self._callers if hmac.compare_digest(digest, presented)]
         if not names:
             return problems.caller_unknown()

@@ -16,53 +16,53 @@ from tests.support.clients import Client, new_ip
 from tests.support.feature import feature_fixtures
 from tests.support.sendgrid import SendGrid
 
-PEOPLE = 3
-REAL = 0.5
+USERS = 3
+VALID_SHARE = 0.5
 """The share of requests that get valid tokens, without which most would be refused early."""
-DICE = random.SystemRandom()  # hypothesis controls the module's generator
-STAYS_SECONDS = 240
+RANDOM = random.SystemRandom()  # hypothesis controls the module's generator
+MAX_AGE_SECONDS = 240
 """A sign-in is recent for 5 minutes, and deleting an account needs a recent one."""
 
 
 @dataclass
-class Crowd:
+class UserPool:
     """A group of users. A new one replaces each whose account or session ends."""
 
     http: httpx2.Client
     sendgrid: SendGrid
-    people: list[tuple[float, Client]] = field(default_factory=list)
+    users: list[tuple[float, Client]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def one(self) -> Client:
+    def choose(self) -> Client:
         with self.lock:
-            self.people = [(since, client) for since, client in self.people if monotonic() - since < STAYS_SECONDS]
-            while len(self.people) < PEOPLE:
-                self.people.append((monotonic(), Client(self.http, self.sendgrid).sign_in()))
-            return DICE.choice(self.people)[1]
+            self.users = [(since, client) for since, client in self.users if monotonic() - since < MAX_AGE_SECONDS]
+            while len(self.users) < USERS:
+                self.users.append((monotonic(), Client(self.http, self.sendgrid).sign_in()))
+            return RANDOM.choice(self.users)[1]
 
     def with_token(self, access_token: str) -> Client | None:
         """Return the user of an access token; None if it isn't a present user's."""
         with self.lock:
-            clients = [client for _, client in self.people if client.tokens["access_token"] == access_token]
+            clients = [client for _, client in self.users if client.tokens["access_token"] == access_token]
         return clients[0] if clients else None
 
-    def gone(self, access_token: str) -> None:
+    def remove(self, access_token: str) -> None:
         with self.lock:
-            self.people = [each for each in self.people if each[1].tokens["access_token"] != access_token]
+            self.users = [each for each in self.users if each[1].tokens["access_token"] != access_token]
 
 
-crowd: Crowd
+pool: UserPool
 
 
-def meet(http: httpx2.Client, sendgrid: SendGrid) -> None:
-    global crowd  # noqa: PLW0603 - schemathesis's hooks are functions of a module
-    crowd = Crowd(http, sendgrid)
+def start(http: httpx2.Client, sendgrid: SendGrid) -> None:
+    global pool  # noqa: PLW0603 - schemathesis's hooks are functions of a module
+    pool = UserPool(http, sendgrid)
 
 
 @schemathesis.auth(refresh_interval=None)
 class AccessToken:
     def get(self, case: Case[Any], context: AuthContext) -> str:  # noqa: ARG002
-        token: str = crowd.one().tokens["access_token"]
+        token: str = pool.choose().tokens["access_token"]
         return token
 
     def set(self, case: Case[Any], data: str, context: AuthContext) -> None:  # noqa: ARG002
@@ -77,7 +77,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
     meta = case.meta
     if case.query and not (meta and meta.generation.mode is GenerationMode.NEGATIVE):
         case.query.pop("cursor", None)  # the contract can't say which strings are cursors of this list
-    if meta is None or meta.generation.mode is GenerationMode.NEGATIVE or DICE.random() > REAL:
+    if meta is None or meta.generation.mode is GenerationMode.NEGATIVE or RANDOM.random() > VALID_SHARE:
         return
     match case.operation.definition.raw["operationId"]:
         case "verifyMagicLink":
@@ -98,7 +98,7 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
         case.operation.definition.raw["operationId"] in {"deleteMe", "logOut", "endSession"}
         and response.status_code < 300
     ):
-        crowd.gone(str(case.headers.get("Authorization", "")).removeprefix("Bearer "))
+        pool.remove(str(case.headers.get("Authorization", "")).removeprefix("Bearer "))
 
 
 def use_existing_ids(case: Case[Any]) -> None:
@@ -111,7 +111,7 @@ def use_existing_ids(case: Case[Any]) -> None:
 @cache
 def ids_of(access_token: str) -> dict[str, Any]:
     """Create what the token's account can ask for, once; return the ids by their names in the contract."""
-    client = crowd.with_token(access_token)
+    client = pool.with_token(access_token)
     if client is None:
         return {}
     return {name: value for feature in feature_fixtures() for name, value in feature.ids(client).items()}
@@ -119,13 +119,13 @@ def ids_of(access_token: str) -> dict[str, Any]:
 
 def link_or_code() -> dict[str, Any]:
     """Return the link or code of a new user's sign-in."""
-    client = Client(crowd.http, crowd.sendgrid)
+    client = Client(pool.http, pool.sendgrid)
     mail = client.request_mail()
-    if DICE.random() < REAL:
-        return {"token": mail.token, "confirm": DICE.random() < REAL, **client.secret()}
+    if RANDOM.random() < VALID_SHARE:
+        return {"token": mail.token, "confirm": RANDOM.random() < VALID_SHARE, **client.secret()}
     return {"flow_id": client.flow["flow_id"], "code": mail.code, **client.secret()}
 
 
 def a_session() -> dict[str, Any]:
     """Return a new session of an existing user."""
-    return Client(crowd.http, crowd.sendgrid).sign_in().tokens
+    return Client(pool.http, pool.sendgrid).sign_in().tokens
