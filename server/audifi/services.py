@@ -141,7 +141,9 @@ def build_services(settings: Settings, *, clock: Clock = utc_now) -> Services:
         cursors=_create_cursor_codec(settings),
         revoked_sessions=RevokedSessions(background_database, clock),
         session_checks=SessionChecks(database),
-        database_probe=DatabaseProbe(settings, pool_answers=database.answers, on_result=partial(metrics.count, PROBES)),
+        database_probe=DatabaseProbe(
+            settings, is_pool_reachable=database.is_reachable, on_result=partial(metrics.count, PROBES)
+        ),
     )
 
 

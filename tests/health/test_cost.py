@@ -78,7 +78,7 @@ async def no_pool() -> bool:
 
 
 def new_probe() -> DatabaseProbe:
-    return DatabaseProbe(load(DatabaseSettings), pool_answers=no_pool)
+    return DatabaseProbe(load(DatabaseSettings), is_pool_reachable=no_pool)
 
 
 @asynccontextmanager

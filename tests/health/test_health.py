@@ -101,7 +101,7 @@ def test_full_database_is_saturated_if_the_pool_works(
     results: list[str] = []
 
     async def run() -> str:
-        return await DatabaseProbe(settings, pool_answers=pool, on_result=results.append).database_state()
+        return await DatabaseProbe(settings, is_pool_reachable=pool, on_result=results.append).database_state()
 
     assert asyncio.run(run()) == state
     assert results == [state]

@@ -13,7 +13,7 @@ from audifi.core.files.store import FileStoreError
 from audifi.core.http.problems import Problem
 from audifi.demo import accounts, dividends, funding, ipos, masters, plans, resale
 from audifi.demo.summary import print_summary
-from audifi.demo.world import START_ANEW, DemoError, KeptJobs, Part, World
+from audifi.demo.world import START_ANEW, CollectedJobs, DemoError, Part, World
 from audifi.services import Services, build_services
 
 PARTS: tuple[Part, ...] = (
@@ -47,7 +47,7 @@ async def make_demo(settings: Settings) -> None:
         raise DemoError("The demo is for development: it would mix invented accounts and money with real ones.")
     services = build_services(settings)
     try:
-        jobs = KeptJobs(services.background_database)
+        jobs = CollectedJobs(services.background_database)
         world = World(services=services, jobs=jobs, today=utc_now())
         begin = time.monotonic()
         made = [await _make_part(world, part) for part in PARTS]

@@ -34,7 +34,7 @@ class DemoError(Exception):
     """The demo can't be made. The message says why, and what to do."""
 
 
-class KeptJobs(JobQueue):
+class CollectedJobs(JobQueue):
     """Collects jobs instead of queueing them: a server would send e-mails, and the demo runs what it needs itself."""
 
     def __init__(self, database: Database) -> None:
@@ -50,7 +50,7 @@ class World:
     """The services and the clock of the demo. Its history is created by passing times in the past to the services."""
 
     services: Services
-    jobs: KeptJobs
+    jobs: CollectedJobs
     today: datetime
 
     def say(self, sentence: str) -> None:

@@ -32,18 +32,18 @@ class DatabaseProbe:
         self,
         settings: DatabaseSettings,
         *,
-        pool_answers: Callable[[], Awaitable[bool]],
+        is_pool_reachable: Callable[[], Awaitable[bool]],
         on_result: Callable[[DatabaseState], None] = lambda _: None,
     ) -> None:
         """Create the probe.
 
         Args:
             settings: of the database.
-            pool_answers: returns whether a pooled connection works, for when PostgreSQL has no other one left.
+            is_pool_reachable: returns whether a pooled connection works, for when PostgreSQL has no other one left.
             on_result: called after each probe.
         """
         self._settings = settings
-        self._pool_answers = pool_answers
+        self._is_pool_reachable = is_pool_reachable
         self._on_result = on_result
         # A thread with its own event loop: a busy loop of the server must not make the database look slow.
         self._thread = ThreadPoolExecutor(1, "probe")
@@ -96,7 +96,7 @@ class DatabaseProbe:
 
     async def _is_pool_working(self) -> bool:
         """Return whether a pooled connection answers, or requests use all of them."""
-        asking = asyncio.ensure_future(self._pool_answers())
+        asking = asyncio.ensure_future(self._is_pool_reachable())
         # Not cancelled after the timeout: that would close a connection, which can't be replaced now.
         await asyncio.wait({asking}, timeout=POOL_TIMEOUT_SECONDS)
         return not asking.done() or asking.result()

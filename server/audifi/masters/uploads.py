@@ -15,7 +15,7 @@ from uuid6 import uuid7
 from audifi.auth.service import lock_user
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement, parameters
-from audifi.core.files.download import MakeFile, OtherContentError, TooLongError, download
+from audifi.core.files.download import HashMismatchError, MakeFile, TooLongError, download
 from audifi.core.files.store import ChangedFileError, FileStore, MissingFileError
 from audifi.core.http import problems as http_problems
 from audifi.core.jobs.queue import JobQueue
@@ -253,7 +253,7 @@ async def _verify_and_apply(
         return "upload.unreadable"
     except TooLongError:
         return "upload.too_large"
-    except (OtherContentError, ChangedFileError):
+    except (HashMismatchError, ChangedFileError):
         return "upload.hash_mismatch"
     async with database.transaction() as tx:
         return await _apply(tx, upload, seconds)

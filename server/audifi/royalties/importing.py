@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, select, true, update
 from audifi.core.clock import Clock
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.statements import Statement
-from audifi.core.files.download import MakeFile, OtherContentError, TooLongError, download
+from audifi.core.files.download import HashMismatchError, MakeFile, TooLongError, download
 from audifi.core.files.store import FileStore, MissingFileError
 from audifi.masters.uploads import incoming
 from audifi.royalties.lines import COPIED, Line, LineParser, batches, encode
@@ -127,7 +127,7 @@ class Importer:
             raise StatementError("statement.unreadable", "No file was sent to the URL.") from None
         except TooLongError:
             raise StatementError("statement.too_large", "The file is longer than announced.") from None
-        except OtherContentError:
+        except HashMismatchError:
             raise StatementError("statement.hash_mismatch", "The file doesn't have the announced SHA-256.") from None
 
     async def _rows(self, statement: StatementRow, lines: TextLines, counts: Counts) -> AsyncIterator[bytes]:

@@ -181,7 +181,7 @@ def test_full_database_takes_no_pooled_connection(own_postgres: Postgres, monkey
     assert before == meanwhile != after
 
 
-def test_pool_answers_by_any_of_its_connections(own_postgres: Postgres) -> None:
+def test_pool_is_reachable_by_any_of_its_connections(own_postgres: Postgres) -> None:
     databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
     url = f"postgres://guest:secret@127.0.0.1:{own_postgres.port}/postgres"
 
@@ -197,7 +197,7 @@ def test_pool_answers_by_any_of_its_connections(own_postgres: Postgres) -> None:
     async def act(database: Database, use: Callable[[Database], Awaitable[None]]) -> bool:
         await use(database)
         async with databases.connections_taken(url):
-            return await database.answers()
+            return await database.is_reachable()
 
     uses = (open_nothing, read, write)
     assert [with_database(url, partial(act, use=use)) for use in uses] == [False, True, True]
@@ -206,7 +206,7 @@ def test_pool_answers_by_any_of_its_connections(own_postgres: Postgres) -> None:
 def test_pool_in_use_counts_as_working(database_url: str) -> None:
     async def act(database: Database) -> bool:
         async with database.pools[0].semaphore:
-            return await database.answers()
+            return await database.is_reachable()
 
     assert with_database(database_url, act, database_pool_timeout_seconds=0.1)
 

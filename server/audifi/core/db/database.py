@@ -110,7 +110,7 @@ class Database:
             await pool.close()
         await asyncio.sleep(0)  # lets the transports of terminated connections close
 
-    async def answers(self) -> bool:
+    async def is_reachable(self) -> bool:
         """Return whether a connection of a pool answers, or all are in use."""
         for fetch in (self.fetch_sql, partial(self._read, arguments=[])):
             try:

@@ -15,7 +15,7 @@ class TooLongError(Exception):
     """The file is longer than announced."""
 
 
-class OtherContentError(Exception):
+class HashMismatchError(Exception):
     """The file doesn't have the announced hash."""
 
 
@@ -28,7 +28,7 @@ async def download(files: FileStore, name: str, file: BinaryIO, *, size: int, sh
     """Write the content into the file; return the version that was read (ETag).
 
     Raises:
-        TooLongError, OtherContentError: it isn't what was announced.
+        TooLongError, HashMismatchError: it isn't what was announced.
         MissingFileError: there is none.
         FileStoreError: the storage can't be reached; another attempt may succeed.
     """
@@ -45,5 +45,5 @@ async def download(files: FileStore, name: str, file: BinaryIO, *, size: int, sh
                 raise TooLongError
             await asyncio.to_thread(take, chunk)
     if digest.digest() != sha256:
-        raise OtherContentError
+        raise HashMismatchError
     return content.etag
