@@ -5,7 +5,6 @@ import pytest
 from dev.postgres import Postgres
 from tests.payments import shops
 from tests.payments.shops import Shop
-from tests.support import app as apps
 from tests.support import databases
 from tests.support.clients import Client
 from tests.support.sendgrid import SendGrid
@@ -38,7 +37,7 @@ def repaired(shop: Shop) -> Iterator[Shop]:
     shop.stand_in.do("recover")
     shop.stand_in.do("disturb")
     shop.settle()
-    apps.check_invariants(shop.app.database_url)
+    shop.app.check_invariants()
 
 
 @pytest.fixture

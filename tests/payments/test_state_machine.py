@@ -11,7 +11,6 @@ from audifi.services import Services
 from tests.payments.processes import process
 from tests.payments.shops import Shop
 from tests.payments.test_refunds import deposit_of, refund
-from tests.support import app as apps
 from tests.support.clients import Client
 from tools.stripe_stand_in.server import CommandError
 
@@ -103,7 +102,7 @@ def test_both_sides_agree_in_the_end(own_shop: Shop) -> None:
         for name, *arguments in steps:
             getattr(story, name)(*arguments)
         assert [each for each in reconciled(own_shop) if each.difference] == []
-        apps.check_invariants(own_shop.app.database_url)
+        own_shop.app.check_invariants()
 
     agree()
 

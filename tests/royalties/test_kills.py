@@ -10,7 +10,7 @@ from audifi.core.files.download import temporary_file
 from audifi.royalties.importing import Importer
 from tests.royalties.statements import Label, begin_parsing, distrokid, file_store, new_isrc, sale, unique
 from tests.support import databases
-from tests.support.app import App, check_invariants
+from tests.support.app import App
 from tests.support.kills import LAST, Fuse, KilledError
 
 
@@ -54,7 +54,7 @@ def test_killed_import_is_whole_or_absent_and_runs_again(app: App, label: Label,
         lines, totals = (label.get(statement_id, path)["data"] for path in ("/lines", "/totals"))
         whole = ("imported", 3, 3, 2)
         assert (statement["status"], statement["lines"], len(lines), len(totals)) in {("parsing", 0, 0, 0), whole}
-        check_invariants(app.database_url)
+        app.check_invariants()
 
         assert not was_killed(app, storage, statement_id, statements=LAST)
         assert label.get(statement_id)["status"] == "imported"

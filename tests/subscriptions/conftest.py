@@ -6,7 +6,6 @@ from dev.postgres import Postgres
 from tests.payments import shops
 from tests.payments.shops import Shop
 from tests.subscriptions.buying import Buyer, sell
-from tests.support import app as apps
 from tests.support import databases
 from tests.support.sendgrid import SendGrid
 
@@ -33,7 +32,7 @@ def shop(shared_plan_shop: Shop, sendgrid: SendGrid) -> Iterator[Shop]:  # noqa:
         if left.status != "incomplete_expired":
             subscriptions.cancel(left.id)
     shared_plan_shop.settle()
-    apps.check_invariants(shared_plan_shop.app.database_url)
+    shared_plan_shop.app.check_invariants()
 
 
 @pytest.fixture

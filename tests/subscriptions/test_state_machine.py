@@ -19,7 +19,6 @@ from audifi.subscriptions.reconciliation import look_at_live
 from tests.payments.processes import process
 from tests.payments.shops import Shop
 from tests.subscriptions.buying import Buyer
-from tests.support.app import check_invariants
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -126,7 +125,7 @@ class LifeMachine(RuleBasedStateMachine):
         asyncio.run(self.reconcile())
         self.shop.settle()
         self.compare()
-        check_invariants(self.shop.app.database_url)
+        self.shop.app.check_invariants()
         self.buyer.back().cancel("?cancelImmediately=true")
         self.shop.execute("UPDATE trial_uses SET card_hash = NULL")
 

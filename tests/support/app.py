@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,6 +46,32 @@ class Clock:
         self.ahead += timedelta(**duration)
 
 
+class InvariantCheck:
+    """Fails where the data violates an invariant of any feature.
+
+    It keeps its connection, in which PostgreSQL plans the queries once: that takes ten times what running them takes.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self.database_url = database_url
+        self._runner = asyncio.Runner()
+        self._connection: asyncpg.Connection | None = None
+
+    def __call__(self) -> None:
+        violations = self._runner.run(self._violations())
+        assert not violations, violations
+
+    async def _violations(self) -> list[Violation]:
+        if not self._connection:
+            self._connection = await asyncpg.connect(self.database_url, max_cached_statement_lifetime=0)
+        return await check(self._connection, [invariant for feature in FEATURES for invariant in feature.invariants])
+
+    def close(self) -> None:
+        if self._connection:
+            self._runner.run(self._connection.close())
+        self._runner.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class App:
     """A running application."""
@@ -56,6 +82,7 @@ class App:
     services: Services
     clock: Clock
     database_url: str
+    check_invariants: InvariantCheck
 
 
 @contextmanager
@@ -85,8 +112,16 @@ def running(
     }
     services = build_services(Settings(**defaults | values), clock=clock)
     app = create_app(services, retention_times=retention_times)
-    with serving(app) as url, asking(url) as http:
-        yield App(url=url, http=http, asgi=app, services=services, clock=clock, database_url=database_url)
+    with serving(app) as url, asking(url) as http, closing(InvariantCheck(database_url)) as check_invariants:
+        yield App(
+            url=url,
+            http=http,
+            asgi=app,
+            services=services,
+            clock=clock,
+            database_url=database_url,
+            check_invariants=check_invariants,
+        )
 
 
 @contextmanager
@@ -110,13 +145,5 @@ def serving(app: Starlette) -> Iterator[str]:
 
 def check_invariants(database_url: str) -> None:
     """Fail where the data violates an invariant of any feature."""
-
-    async def run() -> list[Violation]:
-        connection = await asyncpg.connect(database_url)
-        try:
-            return await check(connection, [invariant for feature in FEATURES for invariant in feature.invariants])
-        finally:
-            await connection.close()
-
-    violations = asyncio.run(run())
-    assert not violations, violations
+    with closing(InvariantCheck(database_url)) as check_now:
+        check_now()

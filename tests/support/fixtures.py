@@ -146,7 +146,7 @@ def app(shared_app: App) -> Iterator[App]:
     """The app. Its clock can be moved and is reset after the test."""
     yield shared_app
     shared_app.clock.reset()
-    apps.check_invariants(shared_app.database_url)
+    shared_app.check_invariants()
 
 
 class StartApp(Protocol):
