@@ -50,7 +50,7 @@ test-tools: $(ENVIRONMENT_READY) ## Run the tests of the developers' tools and o
 
 .PHONY: test-slow
 test-slow: $(ENVIRONMENT_READY) $(BENCH_READY) ## Run the tests that start many processes
-	@$(IN_VENV) python -m pytest -n $(WORKERS) --dist loadgroup -m slow -o testpaths="tests tools dev ops" $(ARGS)
+	@$(IN_VENV) python -m pytest -n $(WORKERS) --dist loadfile -m slow -o testpaths="tests tools dev ops" $(ARGS)
 
 .PHONY: image
 image: $(ENVIRONMENT_READY) ## Build the image of this commit (needs docker, podman or buildah)

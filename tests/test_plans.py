@@ -27,8 +27,7 @@ from tests.support.sendgrid import SendGrid
 from tests.support.statements import Statement
 from tools.stripe_stand_in import server as stand_ins
 
-# One worker: each other one would make the database again.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plans"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 READ_WHOLE = {
     "compliance_rules": "has one row per action, and there are six",

@@ -14,7 +14,7 @@ INSERT INTO masters (id, artist_id, type, title, description, genre, release_dat
         created_at)
     SELECT gen_random_uuid(), id, 'album', 'Master ' || n, 'A', 'B', '2026-01-31', '{}', 'draft', 1,
         now() - random() * interval '1 year'
-    FROM users, generate_series(1, 3) AS n;
+    FROM (SELECT id FROM users LIMIT 5000) AS artists, generate_series(1, 3) AS n;
 INSERT INTO master_tracks (master_id, position, title, isrc, offered)
     SELECT id, 1, 'Track', 'USRC2' || lpad(row_number() OVER ()::text, 7, '0'), true FROM masters;
 INSERT INTO master_collaborators (master_id, position, name, role, split_bps)

@@ -22,10 +22,11 @@ INSERT INTO subscriptions (id, user_id, provider_id, plan, interval, price_id, s
     SELECT gen_random_uuid(), id, 'sub_' || id || n, 'PRO', 'month', 'price_1',
         (ARRAY['canceled', 'canceled', 'active'])[n], began, began + interval '1 month', false,
         CASE n WHEN 3 THEN now() + interval '1 month' ELSE began END, 1, began
-    FROM (SELECT id, n, now() - random() * interval '1 year' AS began FROM users, generate_series(1, 3) AS n) AS begun;
+    FROM (SELECT id, n, now() - random() * interval '1 year' AS began
+        FROM (SELECT id FROM users LIMIT 5000) AS users, generate_series(1, 3) AS n) AS begun;
 INSERT INTO plan_grants (id, user_id, plan, reason, starts_at, ends_at)
     SELECT gen_random_uuid(), id, 'PRO', 'A', created_at, created_at + n * interval '1 month'
-    FROM users, generate_series(1, 3) AS n;
+    FROM (SELECT id, created_at FROM users LIMIT 5000) AS users, generate_series(1, 3) AS n;
 INSERT INTO invoices (id, provider_id, user_id, subscription_id, status, currency, subtotal, tax, total, paid, tax_paid,
         attempts, period_start, period_end)
     SELECT gen_random_uuid(), 'in_' || id, user_id, id, 'open', 'USD', 1, 0, 1, 0, 0, 1, period_start, period_end
@@ -37,7 +38,7 @@ INSERT INTO trial_uses (user_id, card_hash, mailbox_hash, subscription_id, used_
     FROM subscriptions;
 INSERT INTO usage_uses (user_id, key, ref, period, used_at)
     SELECT id, 'studio_sessions', gen_random_uuid(), ('2026-0' || n || '-01')::date, created_at
-    FROM users, generate_series(1, 5) AS n;
+    FROM (SELECT id, created_at FROM users LIMIT 5000) AS users, generate_series(1, 5) AS n;
 INSERT INTO usage_counters (user_id, key, period, used)
     SELECT user_id, key, period, count(*) FROM usage_uses GROUP BY 1, 2, 3;
 """
