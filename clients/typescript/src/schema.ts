@@ -9673,9 +9673,9 @@ export interface operations {
     reverseTransfer: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description From an entry. */
@@ -9897,9 +9897,9 @@ export interface operations {
     setAccountCompliance: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description The ETag of the version to change. */
-                "if-match"?: string | null;
+                "if-match": string;
             };
             path: {
                 /** @description The account's id. */
@@ -10042,9 +10042,9 @@ export interface operations {
     setComplianceRule: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description The ETag of the version to change. */
-                "if-match"?: string | null;
+                "if-match": string;
             };
             path: {
                 /** @description The action that the rule is for. */
@@ -10371,9 +10371,9 @@ export interface operations {
     createDeposit: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -10510,9 +10510,9 @@ export interface operations {
     createPayout: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -10697,9 +10697,9 @@ export interface operations {
     createDepositCheckout: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -10925,9 +10925,9 @@ export interface operations {
     refundDeposit: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description From the list of deposits. */
@@ -11805,9 +11805,9 @@ export interface operations {
     createIpo: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -11910,9 +11910,9 @@ export interface operations {
     changeIpo: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description The ETag of the version to change. */
-                "if-match"?: string | null;
+                "if-match": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12000,9 +12000,9 @@ export interface operations {
     launchIpo: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12116,9 +12116,9 @@ export interface operations {
     unlaunchIpo: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12314,9 +12314,9 @@ export interface operations {
     reserveShares: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12470,9 +12470,9 @@ export interface operations {
     buyShares: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12584,9 +12584,9 @@ export interface operations {
     withdrawPurchase: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12667,9 +12667,9 @@ export interface operations {
     completeIpo: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12748,9 +12748,9 @@ export interface operations {
     cancelIpo: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -12938,9 +12938,9 @@ export interface operations {
     createListing: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The master's id. */
@@ -13203,9 +13203,9 @@ export interface operations {
     buyListing: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The listing's id. */
@@ -13368,9 +13368,9 @@ export interface operations {
     createMaster: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -13502,9 +13502,9 @@ export interface operations {
     changeMaster: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description The ETag of the version to change. */
-                "if-match"?: string | null;
+                "if-match": string;
             };
             path: {
                 /** @description The master's id. */
@@ -13691,9 +13691,9 @@ export interface operations {
     reviewMaster: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description The ETag of the version to change. */
-                "if-match"?: string | null;
+                "if-match": string;
             };
             path: {
                 /** @description The master's id. */
@@ -14266,9 +14266,9 @@ export interface operations {
     createSubscriptionCheckout: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -14460,9 +14460,9 @@ export interface operations {
     changeSubscription: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -14671,9 +14671,9 @@ export interface operations {
     createPlanGrant: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -14967,9 +14967,9 @@ export interface operations {
     recordRevenue: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;
@@ -15155,9 +15155,9 @@ export interface operations {
     processRevenue: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The id of the revenue. */
@@ -15260,9 +15260,9 @@ export interface operations {
     voidRevenue: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path: {
                 /** @description The id of the revenue. */
@@ -15390,9 +15390,9 @@ export interface operations {
     claimDividends: {
         parameters: {
             query?: never;
-            header?: {
+            header: {
                 /** @description A new UUID for each operation, and the same one with each retry: it is done once. Kept for 30 days (draft-ietf-httpapi-idempotency-key-header). */
-                "idempotency-key"?: string | null;
+                "idempotency-key": string;
             };
             path?: never;
             cookie?: never;

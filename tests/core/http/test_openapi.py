@@ -10,6 +10,7 @@ from audifi.core.http import openapi as contract
 from audifi.core.http.openapi import raises
 from audifi.core.http.problems import Problem, ProblemDetails
 from audifi.core.http.routing import StrictRoute
+from audifi.core.idempotency.dependencies import IdempotentRequest, idempotent_request
 
 LATE = Problem(409, "thing.late", "Too late")
 GONE = Problem(410, "thing.gone", "It is gone")
@@ -61,6 +62,18 @@ def test_route_documents_problems_of_its_dependencies() -> None:
     assert codes(answers["409"]) == ["thing.taken", "thing.late"]
     assert codes(answers["410"]) == ["thing.gone"]
     assert answers["409"]["content"].keys() == {"application/problem+json"}
+
+
+def test_header_that_is_refused_if_absent_is_required() -> None:
+    router = APIRouter()
+
+    @router.post("/things")
+    async def create_thing(_: Annotated[IdempotentRequest, Depends(idempotent_request)]) -> None: ...
+
+    [parameter] = document(router)["paths"]["/things"]["post"]["parameters"]
+
+    assert parameter["required"]
+    assert parameter["schema"]["type"] == "string"
 
 
 def test_problem_raised_twice_is_documented_once() -> None:

@@ -32,6 +32,8 @@ INVALID = problems.invalid(
 RATE_LIMITED = problems.rate_limit_exceeded(
     RateLimitExceededError(LimitStatus(Limit("client", 600, per=timedelta(minutes=1)), 0, 42))
 )
+REQUIRED_HEADERS = {"idempotency-key", "if-match"}
+"""FastAPI takes them for optional: without one, the answer is a problem of its own instead of 422."""
 SERVERS = [
     {"url": "https://audifi-api.fly.dev", "description": "Production"},
     {"url": "https://audifi-api-staging.fly.dev", "description": "Staging"},
@@ -118,6 +120,7 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
         path = str(context.path_format)
         for method in context.methods or ():
             operation = document["paths"][path][method.lower()]
+            _require_headers(operation)
             raised = list(_raised(context, operation, is_limited=limited(path)))
             for problem in raised:
                 _add_schema(schemas, problem.model)
@@ -125,6 +128,13 @@ def _complete(document: dict[str, Any], app: FastAPI, limited: Callable[[str], b
             _document_answers(operation, raised, is_limited=limited(path))
             operation.setdefault("security", [])  # explicitly none
     components["responses"] = _share_answers(document["paths"])
+
+
+def _require_headers(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] in REQUIRED_HEADERS:
+            parameter["required"] = True
+            parameter["schema"] |= parameter["schema"].pop("anyOf")[0]  # the second is null
 
 
 def _raised(context: RouteContext, operation: dict[str, Any], *, is_limited: bool) -> Iterator[Problem]:
