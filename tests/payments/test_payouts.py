@@ -223,12 +223,25 @@ def test_nothing_is_made_in_the_last_hour_of_a_key(shop: Shop) -> None:
 
 
 def test_paid_payout_is_never_sent_again(shop: Shop) -> None:
-    """Stripe's list is limited: a hundred later payouts hide it."""
     payout = submitted(shop, payable(shop))
     shop.stand_in.do("fail", kind="rate_limit", path="/v1/payouts")
     with pytest.raises(Problem):
         settled(shop, payout)
     assert settled(shop, replace(payout, status="paid")) == ("submitted", 1, 0)
+
+
+def test_payout_behind_100_newer_ones_is_not_sent_again(shop: Shop) -> None:
+    """A page of Stripe's list has no more, and the idempotency key is another one the next day."""
+    artist = payable(shop)
+    payout = submitted(shop, artist)
+    assert settled(shop, payout) == ("submitted", 1, 1)
+    account = shop.value("SELECT provider_id FROM payout_accounts WHERE user_id = $1", user_id(artist))
+    shop.stand_in.do("disturb", lose=1000)
+    shop.stripe.v1.transfers.create({"amount": 6000, "currency": "usd", "destination": account})
+    for _ in range(101):
+        shop.stripe.v1.payouts.create({"amount": 1, "currency": "usd"}, {"stripe_account": account})
+    a_day_ago = replace(payout, created_at=payout.created_at - timedelta(days=1))
+    assert settled(shop, a_day_ago) == ("submitted", 1, 1)
 
 
 def test_payout_whose_transfer_was_reversed_has_failed(shop: Shop) -> None:

@@ -5,8 +5,10 @@ https://docs.stripe.com/api/errors
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,13 @@ MISSING = {"resource_missing", "account_invalid"}
 """Codes for an object that doesn't exist; of a connected account, Stripe says that the key has no access to it."""
 IN_PROGRESS = 409  # the same idempotency key, at the same time
 SERVER_ERROR = 500
+PAGE = 100
+"""The most that Stripe returns of a list at once."""
 
 type OnCall = Callable[[str, str, float], None]
 """Called after each call with its name, its outcome and its seconds."""
+type ReadPage = Callable[..., Awaitable[Any]]
+"""Called with the services and `parameters`; returns a page of a list."""
 
 
 class RefusedError(Exception):
@@ -94,6 +100,25 @@ class Stripe:
                 return None
             raise
         return None if getattr(thing, "deleted", False) else thing
+
+    async def pages(self, name: str, read: "ReadPage", *, since: datetime) -> AsyncIterator[list[Any]]:
+        """Yield all pages of a list, newest first, as far back as an instant.
+
+        Args:
+            name: of the call.
+            read: gets the services and the parameters, and awaits a `list_async`.
+            since: when the oldest object was made. It is the only bound: what isn't read would be missed.
+
+        Raises:
+            Problem, RefusedError: as `call`.
+        """
+        parameters: Any = {"limit": PAGE, "created": {"gte": int(since.timestamp())}}
+        while True:
+            page = await self.call(name, partial(read, parameters=parameters))
+            yield page.data
+            if not page.has_more:
+                return
+            parameters |= {"starting_after": page.data[-1].id}
 
     async def close(self) -> None:
         if self._http is not None:

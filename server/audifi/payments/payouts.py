@@ -36,6 +36,8 @@ SLOTS = 120
 DAY = timedelta(days=1)
 QUIET = timedelta(hours=1)
 """At the end of a key's day, in which nothing is made."""
+CLOCKS_DIFFER = timedelta(hours=1)
+"""At most, Stripe's and ours."""
 TOO_LOW = "balance_insufficient"
 """The code of a refusal that will pass: the balance is too low, or not yet available."""
 
@@ -180,12 +182,16 @@ class StripePayouts:
 
     async def _find_bank_payout(self, payout: PayoutRow, transfer: _Transfer) -> str | None:
         """Return the status of the account's payout to its bank; None if there is none yet."""
-        listed = await self._stripe.call(
+        options: Any = {"stripe_account": transfer.destination}
+        async for page in self._stripe.pages(
             "payout_list",
-            lambda v1: v1.payouts.list_async({"limit": 100}, {"stripe_account": transfer.destination}),
-        )
-        read = map(stripe_objects.bank_payout, listed.data)
-        return next((each.status for each in read if each.audifi_id == payout.id), None)
+            lambda v1, parameters: v1.payouts.list_async(parameters, options),
+            since=payout.created_at - CLOCKS_DIFFER,
+        ):
+            for each in map(stripe_objects.bank_payout, page):
+                if each.audifi_id == payout.id:
+                    return each.status
+        return None
 
     async def _pay_out(self, payout: PayoutRow, transfer: _Transfer) -> str:
         """Pay out to the bank; `failed` where Stripe refuses to, as for an account that must give more."""
