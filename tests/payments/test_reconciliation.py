@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from audifi.core.telemetry.metrics import Metrics
-from audifi.payments import balances, reconciliation
+from audifi.payments import balances, client, reconciliation
 from audifi.payments.customers import customer_of
 from audifi.payments.syncs import sync_now
 from audifi.services import Services
@@ -49,6 +52,38 @@ def test_lost_events_are_found_in_stripes_list(shop: Shop, fan: Client) -> None:
     assert run(shop, reconciliation.read_events) >= 1
     assert shop.balance(fan) == 5000
     assert run(shop, reconciliation.read_events) == 0
+
+
+def test_event_behind_100_pages_is_found(shop: Shop, fan: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(shop, reconciliation.read_events)
+    checkout_id = shop.opened(fan)
+    shop.stand_in.do("disturb", lose=1000)
+    shop.pay(checkout_id)
+    for _ in range(101):
+        shop.stripe.v1.customers.create()
+    monkeypatch.setattr(client, "PAGE", 1)
+    run(shop, reconciliation.read_events)
+    assert shop.balance(fan) == 5000
+
+
+def test_cursor_moves_over_each_day_that_was_read(shop: Shop) -> None:
+    """An interrupted run goes on with the next day, and leaves none out."""
+    now, days = shop.app.clock(), timedelta(days=1)
+
+    async def read_a_day_and_a_page(services: Services) -> Any:
+        pages = reconciliation.new_pages(
+            services,
+            "event_list",
+            lambda v1, parameters: v1.events.list_async(parameters),
+            cursor="test",
+            first=3 * days,
+        )
+        await anext(pages)
+        await anext(pages)
+        return await services.background_database.fetch_value(reconciliation.CURSOR, cursor_name="test")
+
+    assert run(shop, read_a_day_and_a_page) == now - 2 * days
+    assert run(shop, read_a_day_and_a_page) == now - days - reconciliation.OVERLAP
 
 
 def test_nightly_look_finds_what_has_ended(shop: Shop, fan: Client) -> None:

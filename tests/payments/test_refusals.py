@@ -10,7 +10,7 @@ from audifi.core.http.problems import Problem
 from audifi.core.jobs.queue import Schedule
 from audifi.doctor.environment import check_payments
 from audifi.doctor.results import Result
-from audifi.payments import connect, disputes, jobs, reconciliation, sessions, syncs
+from audifi.payments import connect, disputes, jobs, sessions, syncs
 from audifi.payments.client import RefusedError
 from audifi.payments.problems import checkout_in_progress
 from audifi.payments.retention import expired
@@ -208,10 +208,3 @@ def test_debit_that_no_checkout_explains_waits(shop: Shop) -> None:
     assert shop.external("EUR") == before
     shop.advance(days=6)
     assert shop.external("EUR") == before + 700
-
-
-def test_list_of_stripe_that_is_too_long_ends(shop: Shop, fan: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciliation, "PAGE", 1)
-    monkeypatch.setattr(reconciliation, "MAX_PAGES", 2)
-    shop.deposited(fan)
-    assert run(shop, reconciliation.read_events) == 0

@@ -17,7 +17,7 @@ from audifi.ledger.accounts import platform_account, provider_account, provider_
 from audifi.ledger.service import NewTransfer, Posting
 from audifi.payments import stripe_objects
 from audifi.payments.measures import DRIFT
-from audifi.payments.reconciliation import CURSOR, MOVE, OVERLAP, pages
+from audifi.payments.reconciliation import new_pages
 from audifi.payments.sessions import PROVIDER
 from audifi.payments.stripe_objects import BalanceTransaction
 
@@ -72,16 +72,15 @@ class Comparison:
 
 async def book_fees(services: "Services") -> None:
     """Book Stripe's fees and our own withdrawals, once each."""
-    database, now = services.background_database, services.clock()
-    since: datetime | None = await database.fetch_value(CURSOR, cursor_name=TRANSACTIONS)
-    begin = since - OVERLAP if since else now - FIRST_TIME
-    newest = since or begin
-    read = "balance_transaction_list"
-    async for page in pages(services, read, lambda v1, params: v1.balance_transactions.list_async(params), begin):
+    async for page in new_pages(
+        services,
+        "balance_transaction_list",
+        lambda v1, parameters: v1.balance_transactions.list_async(parameters),
+        cursor=TRANSACTIONS,
+        first=FIRST_TIME,
+    ):
         for transaction in map(stripe_objects.balance_transaction, page):
-            await _book(database, transaction, now)
-            newest = max(newest, transaction.created)
-    await database.execute(MOVE, name=TRANSACTIONS, position=newest)
+            await _book(services.background_database, transaction, services.clock())
 
 
 async def _book(database: "Database", fetched: BalanceTransaction, now: datetime) -> None:

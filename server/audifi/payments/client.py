@@ -101,18 +101,22 @@ class Stripe:
             raise
         return None if getattr(thing, "deleted", False) else thing
 
-    async def pages(self, name: str, read: "ReadPage", *, since: datetime) -> AsyncIterator[list[Any]]:
-        """Yield all pages of a list, newest first, as far back as an instant.
+    async def pages(
+        self, name: str, read: "ReadPage", *, since: datetime, until: datetime | None = None
+    ) -> AsyncIterator[list[Any]]:
+        """Yield all pages of a list, newest first. Time is the only bound: an object that isn't read would be missed.
 
         Args:
             name: of the call.
             read: gets the services and the parameters, and awaits a `list_async`.
-            since: when the oldest object was made. It is the only bound: what isn't read would be missed.
+            since: when the oldest object was made.
+            until: when the newest one was.
 
         Raises:
             Problem, RefusedError: as `call`.
         """
-        parameters: Any = {"limit": PAGE, "created": {"gte": int(since.timestamp())}}
+        created = {"gte": int(since.timestamp())} | ({"lte": int(until.timestamp())} if until else {})
+        parameters: Any = {"limit": PAGE, "created": created}
         while True:
             page = await self.call(name, partial(read, parameters=parameters))
             yield page.data

@@ -4,9 +4,9 @@ Whatever is found is looked at as if an event had come.
 """
 
 import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Text, any_, bindparam, select, text
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from audifi.core.db.statements import Statement, parameters
 from audifi.payments import stripe_objects
+from audifi.payments.client import ReadPage
 from audifi.payments.disputes import DUE_SOON, ENDED
 from audifi.payments.measures import OPEN_DISPUTES
 from audifi.payments.models import Cursor, Event
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PAGE = 100
-MAX_PAGES = 100
 EVENTS_KEPT = timedelta(days=30)
+WINDOW = timedelta(days=1)
 OVERLAP = timedelta(hours=1)
 """Events may get into the list later than others that were made after them."""
 RETURNED_WITHIN = timedelta(days=14)
 """After a bank was paid, it may return the money: mostly within 5 working days. Stripe's list of events doesn't have
 those of connected accounts."""
+DISPUTES_END = timedelta(days=365)
+"""At the latest."""
 BATCH = 1000
 
 CURSOR = Statement(select(Cursor.position).where(Cursor.name == bindparam("cursor_name")))
@@ -78,13 +80,12 @@ class _Thing:
 
 async def read_events(services: "Services") -> int:
     """Record the events that never arrived, since the last time; return how many there were."""
-    database, now = services.background_database, services.clock()
-    since: datetime | None = await database.fetch_value(CURSOR, cursor_name=COUNT_EVENTS)
-    begin = max(since - OVERLAP, now - EVENTS_KEPT) if since else now - EVENTS_KEPT
-    missed, newest = 0, since or begin
-    async for page in pages(services, "event_list", lambda v1, params: v1.events.list_async(params), begin):
+    database, missed = services.background_database, 0
+    read = "event_list"
+    async for page in new_pages(
+        services, read, lambda v1, parameters: v1.events.list_async(parameters), cursor=COUNT_EVENTS, first=EVENTS_KEPT
+    ):
         events = [StripeEvent.model_validate(each.to_dict()) for each in page]
-        newest = max([newest, *(datetime.fromtimestamp(event.created, UTC) for event in events)])
         followed = [event for event in events if services.syncs.following(event.type, is_connected=False)]
         rows = await database.fetch_all(KNOWN, _EventId, ids=[event.id for event in followed])
         known = {row.event_id for row in rows}
@@ -92,24 +93,34 @@ async def read_events(services: "Services") -> int:
             if event.id not in known:
                 await record(services, database, event, is_connected=False)
                 missed += 1
-    await database.execute(MOVE, name=COUNT_EVENTS, position=newest)
     if missed:
         logger.warning("events had not arrived: count=%d", missed)
     return missed
 
 
-async def pages(services: "Services", call: str, read: Any, since: datetime) -> Any:
-    """Yield the pages of one of Stripe's lists, newest first, as far back as an instant."""
-    after: dict[str, str] = {}
-    for _ in range(MAX_PAGES):
-        params = {"limit": PAGE, "created": {"gte": int(since.timestamp())}} | after
-        page = await services.stripe.call(call, partial(read, params=params))
-        if page.data:
-            yield page.data
-        if not page.has_more:
-            return
-        after = {"starting_after": page.data[-1].id}
-    logger.error("list of Stripe's is too long: call=%s", call)
+async def new_pages(
+    services: "Services", call: str, read: ReadPage, *, cursor: str, first: timedelta
+) -> AsyncIterator[list[Any]]:
+    """Yield the pages of what is new in a list, a day at a time, oldest day first.
+
+    The cursor moves over each day once all of it was read: after an interruption, the next run begins there.
+
+    Args:
+        services: the process's.
+        call: the name of the call.
+        read: see `Stripe.pages`.
+        cursor: its name.
+        first: how far back the first run reads.
+    """
+    database, now = services.background_database, services.clock()
+    since: datetime | None = await database.fetch_value(CURSOR, cursor_name=cursor)
+    begin = since - OVERLAP if since else now - first
+    while begin < now:
+        end = min(begin + WINDOW, now)
+        async for page in services.stripe.pages(call, read, since=begin, until=end):
+            yield page
+        await database.execute(MOVE, name=cursor, position=end)
+        begin = end
 
 
 async def look_at_unended(services: "Services") -> None:
@@ -118,8 +129,9 @@ async def look_at_unended(services: "Services") -> None:
     things = await database.fetch_all(UNENDED, _Thing, before=now - OVERLAP)
     things += await database.fetch_all(RECENTLY_PAID, _Thing, since=now - RETURNED_WITHIN)
     due_soon = open_disputes = 0
-    since = now - timedelta(days=365)
-    async for page in pages(services, "dispute_list", lambda v1, params: v1.disputes.list_async(params), since):
+    async for page in services.stripe.pages(
+        "dispute_list", lambda v1, parameters: v1.disputes.list_async(parameters), since=now - DISPUTES_END
+    ):
         for dispute in map(stripe_objects.dispute, page):
             if dispute.status not in ENDED:
                 things.append(_Thing("dispute", dispute.id))
