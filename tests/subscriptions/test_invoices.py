@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
+from audifi.core.jobs.queue import PermanentJobError
+from audifi.services import Services
+from audifi.subscriptions import ends
+from audifi.subscriptions.reconciliation import look_at_live
+from audifi.subscriptions.stripe_objects import StripeInvoice
 from tests.payments.shops import Shop
+from tests.payments.test_reconciliation import run
 from tests.subscriptions.buying import MONTH, Buyer, refusal
 
 ADJUSTMENTS = """
@@ -111,6 +117,24 @@ def test_dispute_ends_the_plan_and_takes_the_money(buyer: Buyer) -> None:
     buyer.shop.settle()
     assert buyer.shop.value(ADJUSTMENTS, buyer.user_id) == f"dispute {MONTH} 0, dispute_won {MONTH} 0"
     assert buyer.state()[0] == "FREE"
+
+
+def test_disputed_plan_stays_ended_until_stripe_ends_it(buyer: Buyer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job's attempts are used up; the nightly look begins anew."""
+
+    async def fail(_services: Services, _provider_id: str) -> list[StripeInvoice]:
+        raise PermanentJobError("attempts are used up")
+
+    buyer.subscribe_paid()
+    with monkeypatch.context() as patch:
+        patch.setattr(ends, "end_now", fail)
+        buyer.shop.stand_in.do("dispute", charge=charge(buyer))
+        buyer.shop.settle()
+        run(buyer.shop, look_at_live)
+        assert buyer.state() == ("FREE", "canceled")
+        assert buyer.subscription().status == "active"
+    run(buyer.shop, look_at_live)
+    assert buyer.subscription().status == "canceled"
 
 
 def test_declined_upgrade_can_be_paid_on_its_page(buyer: Buyer) -> None:

@@ -148,7 +148,10 @@ async def _fetch_dispute(services: "Services", provider_id: str) -> DisputeOfInv
 async def _write_dispute(
     services: "Services", transaction: Transaction, provider_id: str, fetched: DisputeOfInvoice | None
 ) -> None:
-    """Post what the bank took, and end the subscription; post what it gave back. The plan doesn't come back."""
+    """Post what the bank took, and end the subscription; post what it gave back. The plan doesn't come back.
+
+    As long as Stripe hasn't ended it, each sync of the subscription keeps it ended here, and begins the job anew.
+    """
     if fetched is None:
         return
     invoice = await _find(services, transaction, provider_id, fetched.invoice)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, literal_column, select, text
+from sqlalchemy import and_, bindparam, exists, literal_column, select, text
 from uuid6 import uuid7
 
 from audifi.core.db.database import Transaction
@@ -17,7 +17,14 @@ from audifi.payments.stripe_objects import UnexpectedObjectError
 from audifi.payments.syncs import SyncKind
 from audifi.subscriptions import access, ends, invoices, notices, prices, trials
 from audifi.subscriptions.invoices import SubscriptionId
-from audifi.subscriptions.models import LIVE, LIVE_STATUSES, Subscription, SubscriptionStatus
+from audifi.subscriptions.models import (
+    LIVE,
+    LIVE_STATUSES,
+    Invoice,
+    InvoiceAdjustment,
+    Subscription,
+    SubscriptionStatus,
+)
 from audifi.subscriptions.prices import PriceRow
 from audifi.subscriptions.stripe_objects import FIELDS, StripeInvoice, StripeSubscription
 from audifi.subscriptions.stripe_objects import invoice as read_invoice
@@ -35,9 +42,19 @@ _subscriptions = Subscription.__table__
 LOCK_CUSTOMER = Statement(
     select(Customer.user_id).where(Customer.provider_id == bindparam("customer")).with_for_update(key_share=True)
 )
+# Locked: a dispute that is being written isn't overwritten.
 KNOWN = Statement(
-    select(Subscription.id, Subscription.user_id, Subscription.status, Subscription.access_until).where(
-        Subscription.provider_id == bindparam("subscription")
+    select(Subscription.id, Subscription.user_id, Subscription.status, Subscription.access_until)
+    .where(Subscription.provider_id == bindparam("subscription"))
+    .with_for_update(key_share=True)
+)
+IS_DISPUTED = Statement(
+    select(
+        exists().where(
+            InvoiceAdjustment.kind == "dispute",
+            InvoiceAdjustment.invoice_id == Invoice.id,
+            Invoice.subscription_id == bindparam("subscription_id"),
+        )
     )
 )
 OTHER_LIVE = Statement(
@@ -131,6 +148,8 @@ async def _refusal(
         logger.error("second subscription of an account is ended: id=%s", subscription.id)
         transaction.after_commit(lambda: services.metrics.count(DRIFT, "subscription"))
         return "duplicate"
+    if is_live and await transaction.fetch_value(IS_DISPUTED, subscription_id=row.id):
+        return "dispute"
     if subscription.trial_end is None:
         return None
     is_taken = await trials.take(
