@@ -18,11 +18,12 @@ from audifi.payments.stripe_objects import UnexpectedObjectError, checkout_sessi
 from audifi.services import Services
 from tests.masters.requests import make_admin
 from tests.payments.processes import process
-from tests.payments.shops import Shop
+from tests.payments.shops import SECRET, Shop
 from tests.payments.test_reconciliation import drift, run
 from tests.payments.test_refunds import deposit_of, refund
 from tests.support.app import App
 from tests.support.clients import Client
+from tools.stripe_stand_in import server
 
 
 def request(shop: Shop, kind: str, provider_id: str) -> Any:
@@ -184,6 +185,18 @@ def test_doctor_asks_stripe(shop: Shop, app: App) -> None:
     assert diagnosis(app.services.settings).state == "ok"
     assert diagnosis(settings, stripe_connect_webhook_secret=None).state == "warning"
     assert diagnosis(settings, stripe_api_base="http://127.0.0.1:1").state == "error"
+
+
+def test_doctor_looks_at_the_webhook_endpoints(shop: Shop) -> None:
+    with server.running() as stand_in:
+        settings = shop.app.services.settings.model_copy(update={"stripe_api_base": stand_in.url})
+        assert "No webhook endpoint" in diagnosis(settings).message
+        url = f"{shop.app.url}/api/v1/payments/webhooks/stripe"
+        stand_in.do("add_endpoint", id="we_old", url=url, secret=SECRET, api_version="2024-06-20")
+        assert "2024-06-20" in diagnosis(settings).message
+        stand_in.do("fail", kind="forbidden", method="GET", path="/v1/webhook_endpoints")
+        refused = diagnosis(settings)
+    assert (refused.state, "can't be read" in refused.message) == ("warning", True)
 
 
 def test_events_are_listed_for_admins(shop: Shop, fan: Client) -> None:

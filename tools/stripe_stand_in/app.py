@@ -31,19 +31,20 @@ from tools.stripe_stand_in import (
     schedules,
     subscriptions,
 )
-from tools.stripe_stand_in.api import Call, Route, list_of, shown
-from tools.stripe_stand_in.errors import StripeError, rate_limited, unexpected
+from tools.stripe_stand_in.api import LISTING, Call, Route, listing, shown
+from tools.stripe_stand_in.errors import StripeError, forbidden, rate_limited, unexpected
 from tools.stripe_stand_in.faults import Faults
 from tools.stripe_stand_in.forms import Params, parse, refuse_unknown
 from tools.stripe_stand_in.idempotency import Answer, Answers
 from tools.stripe_stand_in.webhooks import Webhooks
-from tools.stripe_stand_in.world import API_VERSION, World
+from tools.stripe_stand_in.world import API_VERSION, Object, World
 
 MODULES = (
     balance, billing, catalog, changes, checkout, connect, customers, disputes, events, invoices, payments, portal,
     refunds, schedules, subscriptions,
 )  # fmt: skip
 TICK_SECONDS = 1
+ENDPOINTS_PATH = "/v1/webhook_endpoints"
 
 
 @dataclass(kw_only=True)
@@ -62,14 +63,14 @@ class StandIn:
         """Return the ASGI application."""
         # Paths without parameters first: /v1/invoices/create_preview isn't an invoice.
         table = sorted((route for module in MODULES for route in module.ROUTES), key=lambda route: "{" in route.path)
-        endpoints = Route("GET", "/v1/webhook_endpoints", lambda *_: self._list_endpoints())
+        endpoints = Route("GET", ENDPOINTS_PATH, self._list_endpoints, LISTING)
         routes = [HttpRoute(route.path, self._endpoint(route), methods=[route.method]) for route in [endpoints, *table]]
         unknown = HttpRoute("/v1/{path:path}", _unrecognized, methods=["GET", "POST", "DELETE"])
         commands = control.routes(self.world, self.webhooks, self.faults)
         return Starlette(routes=[*routes, unknown, *commands, *pages.routes(self.world)], lifespan=self._lifespan)
 
-    def _list_endpoints(self) -> dict[str, object]:
-        return list_of(self.webhooks.shown_endpoints(API_VERSION), "/v1/webhook_endpoints")
+    def _list_endpoints(self, _: World, call: Call) -> Object:
+        return listing(call, self.webhooks.shown_endpoints(), ENDPOINTS_PATH)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -99,6 +100,8 @@ class StandIn:
                     raise rate_limited()
                 values = parse(text)
                 account = self._authorize(request)
+                if self.faults.take("forbidden", request.method, request.url.path):
+                    raise forbidden()
                 refuse_unknown(values, accepted)
                 if self.faults.take("timeout_before", request.method, request.url.path):
                     return await _hang(request)

@@ -36,9 +36,9 @@ class Commands:
             setattr(self._world.settings, name, value)
         return asdict(self._world.settings)
 
-    def add_endpoint(self, *, id: str, url: str, secret: str, connect: bool = False) -> Object:  # noqa: A002 - a field's name
-        """Send events to another webhook endpoint, too."""
-        self._webhooks.endpoints.append(Endpoint(id=id, url=url, secret=secret, connect=connect))
+    def add_endpoint(self, **fields: Any) -> Object:
+        """Send events to another webhook endpoint, too: the fields of `webhooks.Endpoint`."""
+        self._webhooks.endpoints.append(Endpoint(**fields))
         return {}
 
     def fail(self, **fault: Any) -> Object:

@@ -48,6 +48,12 @@ def unexpected() -> StripeError:
     return StripeError(500, "api_error", "An unknown error occurred")
 
 
+def forbidden() -> StripeError:
+    """https://docs.stripe.com/keys#limit-access"""
+    message = "The provided key 'rk_test_*********' does not have the required permissions for this endpoint."
+    return StripeError(403, "invalid_request_error", message, saved=False)
+
+
 def rate_limited() -> StripeError:
     """https://docs.stripe.com/rate-limits"""
     message = "Request rate limit exceeded. Try again later."

@@ -1,8 +1,8 @@
-"""Failures of the API that a test asks for: 429, 500 and time-outs, before or after the effect."""
+"""Failures of the API that a test asks for: 403, 429, 500 and time-outs, before or after the effect."""
 
 from dataclasses import dataclass, field
 
-KINDS = {"rate_limit", "error_before", "error_after", "timeout_before", "timeout_after"}
+KINDS = {"forbidden", "rate_limit", "error_before", "error_after", "timeout_before", "timeout_after"}
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from tools.stripe_stand_in.world import HOUR, Object, World
+from tools.stripe_stand_in.world import API_VERSION, HOUR, Object, World
 
 # Live mode tries for three days, with exponential backoff: https://docs.stripe.com/webhooks#retries
 RETRY_SECONDS = tuple(HOUR * 2**number for number in range(6))
@@ -27,12 +27,16 @@ ORDERS: dict[str, Callable[[list["Delivery"]], None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A webhook endpoint. `connect`: gets the events of connected accounts, and only those."""
+    """A webhook endpoint. `connect`: gets the events of connected accounts, and only those.
+
+    Its version is listed only: the objects of all events are of `API_VERSION`.
+    """
 
     id: str
     url: str
     secret: str
     connect: bool = False
+    api_version: str = API_VERSION
 
 
 @dataclass(kw_only=True)
@@ -139,13 +143,13 @@ class Webhooks:
         entry = {"event": event["id"], "type": event["type"], "endpoint": delivery.endpoint.id, "outcome": outcome}
         self.log.append(entry | {"attempt": delivery.attempt})
 
-    def shown_endpoints(self, api_version: str) -> list[Object]:
+    def shown_endpoints(self) -> list[Object]:
         """Return the endpoints as the API lists them (https://docs.stripe.com/api/webhook_endpoints)."""
         return [
             {
                 "id": endpoint.id,
                 "object": "webhook_endpoint",
-                "api_version": api_version,
+                "api_version": endpoint.api_version,
                 "created": 0,
                 "enabled_events": ["*"],
                 "livemode": False,

@@ -19,6 +19,7 @@ from audifi.payments.client import RefusedError, Stripe
 from audifi.services import create_file_store
 
 REQUEST_SECONDS = 6
+WEBHOOK_PATH = "/payments/webhooks/stripe"
 HEALTH_PATH = "/api/v1/health"
 OK = 200
 KEY_REFUSED = {401, 403}
@@ -151,22 +152,37 @@ async def check_payments(settings: Settings) -> list[Result]:
     stripe = Stripe(settings)
     try:
         await stripe.call("balance", lambda v1: v1.balance.retrieve_async())
-        endpoints = await stripe.call("webhook_endpoints", lambda v1: v1.webhook_endpoints.list_async())
+        doubts = await _doubt_webhooks(stripe)
     except (Problem, RefusedError) as error:
         reason = error.code if isinstance(error, Problem) else str(error)
         return [Result.error(check, f"Stripe can't be asked: {reason}.", "Check STRIPE_SECRET_KEY and its rights.")]
     finally:
         await stripe.close()
-    doubts = [
-        (settings.stripe_connect_webhook_secret is None, "STRIPE_CONNECT_WEBHOOK_SECRET isn't set: payouts end late."),
-        (
-            not any("/payments/webhooks/stripe" in endpoint.url for endpoint in endpoints.data),
-            "No webhook endpoint of this server is set up at Stripe: events are found every 15 minutes alone.",
-        ),
-    ]
-    warnings = [Result.warning(check, message, "See docs/payments.md.") for applies, message in doubts if applies]
+    if settings.stripe_connect_webhook_secret is None:
+        doubts.append("STRIPE_CONNECT_WEBHOOK_SECRET isn't set: payouts end late.")
     mode = "live" if settings.is_live else "test"
-    return warnings or [Result.ok(check, f"Stripe accepts the key of {mode} mode, and sends events here.")]
+    return [Result.warning(check, doubt, "See docs/payments.md.") for doubt in doubts] or [
+        Result.ok(check, f"Stripe accepts the key of {mode} mode, and sends events here.")
+    ]
+
+
+async def _doubt_webhooks(stripe: Stripe) -> list[str]:
+    """Return what is odd about this server's webhook endpoints at Stripe."""
+    from audifi.payments.transport import API_VERSION  # noqa: PLC0415 - slow to import
+
+    parameters: Any = {"limit": 100}
+    try:
+        listed = await stripe.call("webhook_endpoints", lambda v1: v1.webhook_endpoints.list_async(parameters))
+    except Problem:
+        return ["The webhook endpoints can't be read: does STRIPE_SECRET_KEY have the right to?"]
+    versions = [each.api_version for each in listed.data if WEBHOOK_PATH in each.url]
+    if not versions:
+        return ["No webhook endpoint of this server is set up at Stripe: events are found every 15 minutes alone."]
+    return [
+        f"Webhooks have the API version {version or 'of the account'}, this server {API_VERSION}: harmless by itself."
+        for version in dict.fromkeys(versions)
+        if version != API_VERSION
+    ]
 
 
 async def check_server(settings: Settings, *, request_seconds: float = REQUEST_SECONDS) -> list[Result]:

@@ -14,6 +14,8 @@ import stripe
 CONNECT_TIMEOUT_SECONDS = 3
 CONNECTIONS = 20  # as many as jobs run at once
 RETRIES = 2
+API_VERSION = stripe.api_version
+"""That the package sends with each call."""
 
 logging.getLogger("stripe").setLevel(logging.WARNING)  # else it logs each call's URL
 stripe.enable_telemetry = False  # else each call tells the duration of the one before

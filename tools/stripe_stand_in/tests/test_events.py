@@ -145,7 +145,7 @@ def test_endpoints_are_listed(shop: Shop) -> None:
     shop.use_empty_account()
     listed = shop.v1.webhook_endpoints.list().data
 
-    assert [endpoint.id for endpoint in listed] == ["we_platform", "we_connect"]
+    assert [endpoint.id for endpoint in listed] == ["we_connect", "we_platform"]
     assert {endpoint.api_version for endpoint in listed} == {"2026-10-28.endive"}
 
 
