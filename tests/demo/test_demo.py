@@ -3,19 +3,23 @@
 import hashlib
 import io
 import json
+import time
 import wave
 from collections.abc import Mapping
 
 import imagesize
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from audifi.cli import app as console
 from audifi.demo.media import SIDE, make_audio, make_cover
 from audifi.models import Base
+from tests.payments.shops import settings_for
 from tests.support import databases
 from tests.support.api import MINIMAL
 from tests.support.app import check_invariants
+from tools.stripe_stand_in import server
 
 TABLES = sorted([*Base.metadata.tables, "pgqueuer"])
 COUNTS = f"""
@@ -28,6 +32,10 @@ LISTINGS = """
 REVENUE = """
     SELECT jsonb_object_agg(source, statuses)
     FROM (SELECT source, jsonb_agg(status ORDER BY id) AS statuses FROM revenue_events GROUP BY 1) AS grouped
+"""
+CARDS = """
+    SELECT jsonb_object_agg(split_part(u.email, '@', 1), d.status || ' ' || d.refunding)
+    FROM deposits AS d JOIN users AS u ON u.id = d.user_id WHERE d.provider = 'stripe'
 """
 STATES = """
     SELECT jsonb_object_agg(masters.title, jsonb_build_array(masters.status, ipos.status, ipos.sold - ipos.returned))
@@ -82,6 +90,25 @@ def test_demo_fills_a_database_once(migrated_database_url: str, storage: Mapping
 
     assert third.exit_code == 1
     assert "A part of the demo was made only in part: Insufficient balance. Start with an empty" in third.output
+
+
+def test_demo_has_deposits_by_card_at_a_stand_in(migrated_database_url: str, storage: Mapping[str, str]) -> None:
+    with server.running(start=int(time.time())) as stand_in:
+        settings = settings_for(stand_in.url)
+        variables = {
+            name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in settings.items()
+        }
+        results = [run(migrated_database_url, storage, **variables) for _ in range(2)]
+
+    assert [result.exit_code for result in results] == [0, 0], results
+    assert "Everything was there; nothing is changed." in results[1].output
+    check_invariants(migrated_database_url)
+    assert fetch(migrated_database_url, CARDS) == {
+        "ben": "succeeded 0",
+        "chiara": "succeeded 4000",
+        "elif": "disputed 0",
+    }
 
 
 def test_demo_is_refused_in_production(migrated_database_url: str, storage: Mapping[str, str]) -> None:

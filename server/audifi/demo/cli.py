@@ -11,7 +11,7 @@ from audifi.core.config.settings import Settings, SettingsError, load
 from audifi.core.console import fail
 from audifi.core.files.store import FileStoreError
 from audifi.core.http.problems import Problem
-from audifi.demo import accounts, dividends, funding, ipos, masters, plans, resale
+from audifi.demo import accounts, cards, dividends, funding, ipos, masters, plans, resale
 from audifi.demo.summary import print_summary
 from audifi.demo.world import START_ANEW, CollectedJobs, DemoError, Part, World
 from audifi.services import Services, build_services
@@ -50,7 +50,8 @@ async def make_demo(settings: Settings) -> None:
         jobs = CollectedJobs(services.background_database)
         world = World(services=services, jobs=jobs, today=utc_now())
         begin = time.monotonic()
-        made = [await _make_part(world, part) for part in PARTS]
+        parts = [*PARTS, cards.PART] if settings.payments == "stand_in" else PARTS
+        made = [await _make_part(world, part) for part in parts]
         typer.echo(
             f"Made in {time.monotonic() - begin:.1f} s." if any(made) else "Everything was there; nothing is changed."
         )
@@ -78,5 +79,6 @@ async def _make_part(world: World, part: Part) -> bool:
 async def _close(services: Services) -> None:
     await services.email_sender.close()
     await services.files.close()
+    await services.stripe.close()
     await services.database.close()
     await services.background_database.close()
