@@ -1,9 +1,9 @@
-"""`make audifi` and `make doctor`: run `python -m audifi` with the settings, database and files of `make run`."""
+"""`make audifi` and `make doctor`: run `python -m audifi` with the settings and services of `make run`."""
 
 import os
 import sys
 
-from dev import files
+from dev import files, stripe
 from dev.defaults import DATA, set_defaults
 
 
@@ -24,6 +24,8 @@ def main() -> None:
     os.environ["DATABASE_URL"] = url
     if not os.environ.get("FILES_ENDPOINT"):
         os.environ.update(files.read_variables(DATA / "files"))
+    if os.environ.get("PAYMENTS") == "stand_in":
+        os.environ.update(stripe.read_variables(DATA))
     os.execv(sys.executable, [sys.executable, "-m", "audifi", *sys.argv[1:]])  # noqa: S606 - no shell, and nothing from outside
 
 

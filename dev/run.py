@@ -69,7 +69,7 @@ def start_services(stack: ExitStack) -> tuple[dict[str, str], dict[int, str]]:
             from dev import stripe  # noqa: PLC0415 - while the server imports, too
 
             port = os.environ.get("PORT", "8080")
-            process, settings = stack.enter_context(stripe.running(ROOT, DATA / "stripe.log", server_port=port))
+            process, settings = stack.enter_context(stripe.running(ROOT, DATA, server_port=port))
             variables |= settings
             names[process.pid] = "the stand-in of Stripe"
     except (postgres.PostgresError, files.FilesError) as error:

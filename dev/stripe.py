@@ -1,16 +1,18 @@
 """Stripe as a child process: its stand-in, tools/stripe_stand_in, where PAYMENTS is stand_in."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 STOP_TIMEOUT_SECONDS = 10
 SECRET, CONNECT_SECRET = "whsec_stand_in", "whsec_stand_in_connect"
+VARIABLES = "stripe.json"
 PRICES = {
     "pro_month_usd": "2900/usd/month",
     "pro_year_usd": "29000/usd/year",
@@ -20,9 +22,7 @@ PRICES = {
 
 
 @contextmanager
-def running(
-    root: Path, log_file: Path, *, server_port: str
-) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
+def running(root: Path, folder: Path, *, server_port: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
     """Run a stand-in while the block runs, whose events go to the server.
 
     Yields:
@@ -40,7 +40,7 @@ def running(
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     arguments += [f"--price={key}={price}" for key, price in PRICES.items()]
-    with log_file.open("wb") as log:
+    with (folder / "stripe.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tools.stripe_stand_in", *arguments],
             cwd=root,
@@ -56,6 +56,7 @@ def running(
         "STRIPE_CONNECT_WEBHOOK_SECRET": CONNECT_SECRET,
         "STRIPE_API_BASE": f"http://localhost:{port}",
     }
+    (folder / VARIABLES).write_text(json.dumps(variables))
     try:
         yield process, variables
     finally:
@@ -65,3 +66,9 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def read_variables(folder: Path) -> Mapping[str, str]:
+    """Return the server's settings for the stand-in that runs, or that ran last; none if none did."""
+    file = folder / VARIABLES
+    return dict(json.loads(file.read_text())) if file.exists() else {}

@@ -36,7 +36,7 @@ def checkout() -> Iterator[Path]:
 def copy_files(copy: Path) -> None:
     for name in ("Makefile", ".python-version"):
         shutil.copy2(ROOT / name, copy)
-    for name in ("server", "dev"):
+    for name in ("server", "dev", "tools/stripe_stand_in"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     (copy / ".venv").symlink_to(ROOT / ".venv")
 
@@ -360,3 +360,18 @@ def test_demo_is_made_before_the_server_listens(checkout: Path) -> None:
 
     assert 0 < run.output.index("Made in") < run.output.index("Sign in as one of them") < run.output.index("listens on")
     assert "X-Amz-Signature" not in run.output
+
+
+@pytest.mark.usefixtures("make_run")
+def test_demo_and_doctor_use_the_stand_in_of_stripe(checkout: Path) -> None:
+    variables = {"PORT": str(free_port()), "PAYMENTS": "stand_in"}
+    run = MakeRun(checkout, DEMO="1", **variables)
+    run.wait_for(r"(listens on)")
+    environment = {"PATH": os.environ["PATH"], **variables}
+    doctor = subprocess.run(
+        ["make", "doctor"], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
+    run.interrupt()
+
+    assert "3 deposits came by card" in run.output
+    assert "✓ payments     Stripe accepts the key" in doctor.stdout
