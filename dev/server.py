@@ -28,6 +28,10 @@ def main() -> None:
         settings = load(Settings)
         listeners = serve.listen(settings.host, settings.port)
         migrate(settings)
+        if settings.payments == "stand_in":
+            from audifi.subscriptions.cli import sync_prices  # noqa: PLC0415 - it imports Typer and Rich
+
+            sync_prices()  # the stand-in is a new one, and has told nobody of its prices
         if os.environ.get("DEMO"):
             fill(settings)
         logs.configure()

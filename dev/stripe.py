@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 STOP_TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.02
 SECRET, CONNECT_SECRET = "whsec_stand_in", "whsec_stand_in_connect"
 VARIABLES = "stripe.json"
 PRICES = {
@@ -56,6 +58,8 @@ def running(root: Path, folder: Path, *, server_port: str) -> Iterator[tuple[sub
         "STRIPE_CONNECT_WEBHOOK_SECRET": CONNECT_SECRET,
         "STRIPE_API_BASE": f"http://localhost:{port}",
     }
+    while process.poll() is None and not _is_listening(port):
+        time.sleep(POLL_SECONDS)
     (folder / VARIABLES).write_text(json.dumps(variables))
     try:
         yield process, variables
@@ -66,6 +70,11 @@ def running(root: Path, folder: Path, *, server_port: str) -> Iterator[tuple[sub
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def read_variables(folder: Path) -> Mapping[str, str]:
