@@ -18,6 +18,15 @@ from tests.support.clients import at_once
 LIVE = "SELECT count(*) FROM subscriptions WHERE user_id = $1 AND status IN ('trialing', 'active')"
 
 
+def test_sync_of_a_paid_page_brings_the_plan(buyer: Buyer) -> None:
+    """The page that Stripe leads back to shows it at once."""
+    page = buyer.page()
+    buyer.shop.stand_in.do("disturb", lose=100)
+    buyer.shop.pay(page)
+    assert buyer.shop.sync(buyer.client, page).json()["status"] == "complete"
+    assert buyer.state() == ("PRO", "trialing")
+
+
 def test_same_plan_again_returns_the_same_page(buyer: Buyer) -> None:
     key = str(uuid4())
     first, retry, again = buyer.start(key=key), buyer.start(key=key), buyer.start()

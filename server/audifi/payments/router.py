@@ -87,7 +87,9 @@ async def sync_checkout(request: Request, user: CurrentUser, checkout_id: Checko
     services = services_of(request)
     checkout = await checkouts.find(services, checkout_id=checkout_id, owner_id=user.id)
     if checkout.provider_id is not None:
-        await syncs.sync_now(services, kind="checkout", provider_id=checkout.provider_id)
+        session = await syncs.sync_now(services, kind="checkout", provider_id=checkout.provider_id)
+        if session is not None and session.subscription is not None:
+            await syncs.sync_now(services, kind="subscription", provider_id=session.subscription)
         checkout = await checkouts.find(services, checkout_id=checkout_id)
     return _checkout(checkout)
 

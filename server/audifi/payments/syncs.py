@@ -152,8 +152,8 @@ async def request_sync(
     transaction.after_commit(services.jobs.wake)
 
 
-async def sync_now(services: "Services", *, kind: str, provider_id: str) -> None:
-    """Fetch an object and write it, for a request that waits for it.
+async def sync_now(services: "Services", *, kind: str, provider_id: str) -> Any:
+    """Fetch an object and write it, for a request that waits for it; return what was fetched.
 
     Raises:
         Problem: `payments.not_configured`, `payments.provider_unavailable`; a job goes on.
@@ -163,7 +163,7 @@ async def sync_now(services: "Services", *, kind: str, provider_id: str) -> None
     requested = await database.write_row(
         REQUEST_NOW, _Requested, kind=kind, provider_id=provider_id, next_at=services.clock() + FIRST_LOOK
     )
-    await _fetch_and_write(services, database, services.syncs[kind], provider_id, requested.requested)
+    return await _fetch_and_write(services, database, services.syncs[kind], provider_id, requested.requested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def jobs(services: "Services") -> list[JobType]:
 
 async def _fetch_and_write(
     services: "Services", database: Database, kind: SyncKind, provider_id: str, requested: int
-) -> None:
+) -> Any:
     this = {"sync_kind": kind.name, "sync_id": provider_id}
     try:
         fetched = await kind.fetch(services, provider_id)
@@ -219,6 +219,7 @@ async def _fetch_and_write(
     except Exception as error:
         await _record_failure(services, database, this, error)
         raise
+    return fetched
 
 
 async def _record_failure(services: "Services", database: Database, this: dict[str, str], error: Exception) -> None:
