@@ -1,6 +1,7 @@
 """`python -m tools.stripe_stand_in`: serves the stand-in, with a clock that runs."""
 
 import argparse
+import time
 
 import uvicorn
 
@@ -49,7 +50,7 @@ def build(arguments: list[str] | None = None) -> tuple[StandIn, int]:
         )
         if url
     ]
-    world = World(base_url=f"http://localhost:{options.port}")
+    world = World(base_url=f"http://localhost:{options.port}", seed=time.time_ns())  # databases outlive it
     for text in options.price:
         add_price(world, text)
     return StandIn(world=world, webhooks=Webhooks(world=world, endpoints=endpoints)), options.port

@@ -179,3 +179,9 @@ def test_program_serves() -> None:
                     pass
         finally:
             process.terminate()
+
+
+def test_ids_differ_after_a_restart() -> None:
+    """The server's database still has the earlier ones."""
+    ids = [set(program.build(["--price", "pro_month_usd=2900/usd/month"])[0].world.objects) for _ in range(2)]
+    assert ids[0].isdisjoint(ids[1])
