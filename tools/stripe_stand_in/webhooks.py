@@ -124,7 +124,7 @@ class Webhooks:
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-            "Stripe-Signature": sign(payload, delivery.endpoint.secret, self.world.now),
+            "Stripe-Signature": sign(payload, delivery.endpoint.secret, self.world.sending_time),
         }
         try:
             response = await client.post(delivery.endpoint.url, content=payload, headers=headers)

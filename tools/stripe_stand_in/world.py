@@ -72,6 +72,11 @@ class World:
     def now(self) -> int:
         return (int(time.time()) if self.start is None else self.start) + self._offset
 
+    @property
+    def sending_time(self) -> int:
+        """Return the time with which deliveries are signed: real, where the clock runs, however far it was moved."""
+        return int(time.time()) if self.start is None else self.now
+
     def at(self, when: int, run: Callable[[], None]) -> None:
         """Call `run` when the clock reaches `when`; it checks itself whether there is still something to do."""
         heapq.heappush(self._timers, (when, next(self._sequence), run))

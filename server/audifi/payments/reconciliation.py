@@ -117,7 +117,8 @@ async def new_pages(
     begin = since - OVERLAP if since else now - first
     while begin < now:
         end = min(begin + WINDOW, now)
-        async for page in services.stripe.pages(call, read, since=begin, until=end):
+        until = end if end < now else None  # Stripe's clock may be ahead
+        async for page in services.stripe.pages(call, read, since=begin, until=until):
             yield page
         await database.execute(MOVE, name=cursor, position=end)
         begin = end

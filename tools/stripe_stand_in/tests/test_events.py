@@ -1,11 +1,14 @@
 """Events: their list, their signed deliveries, and the failures of deliveries."""
 
 import json
+import time
 
 import pytest
 import stripe
 
-from tools.stripe_stand_in.tests.shop import CONNECT_SECRET, SECRET, Shop, client
+from tools.stripe_stand_in import server
+from tools.stripe_stand_in.tests.shop import CONNECT_SECRET, SECRET, Shop, client, receiving
+from tools.stripe_stand_in.webhooks import Endpoint
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -68,6 +71,18 @@ def test_delivery_is_signed(shop: Shop) -> None:
             stripe.WebhookSignature.verify_header(body + " ", signature, secrets[path])
     event = json.loads(shop.receiver.bodies[-2][2])
     assert (event["type"], event["data"]["object"]["id"], event["livemode"]) == ("customer.created", customer.id, False)
+
+
+def test_running_clock_that_was_moved_signs_with_real_time() -> None:
+    """As Stripe's test clocks do. Else a server, whose clock nobody moves, would refuse all events."""
+    with receiving() as (url, receiver):
+        endpoints = [Endpoint(id="we_1", url=url, secret=SECRET)]
+        with server.running(start=None, endpoints=endpoints) as stand_in:
+            stand_in.do("clock", seconds=31 * 86_400)
+            client(stand_in, max_network_retries=0).v1.customers.create()
+            stand_in.do("drain")
+    [(_, signature, _)] = receiver.bodies
+    assert abs(int(signature.split(",")[0].removeprefix("t=")) - time.time()) < 300
 
 
 def test_failed_delivery_is_repeated_for_three_days(shop: Shop) -> None:
