@@ -10,7 +10,10 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from stripe import StripeClient
+from typer.testing import CliRunner
 
+from audifi.cli import app as console
 from tests.masters import samples
 from tests.support import api
 from tests.support.api import ROOT, free_port
@@ -124,13 +127,20 @@ def market(
 def paying(tmp_path: Path, migrated_database_url: str, guides: Path) -> Iterator[dict[str, str]]:
     """Yield the variables of a server whose payments go to a stand-in of Stripe, which sends no events."""
     with stand_ins.running(start=None) as stand_in:
+        v1 = StripeClient("rk_test_x", base_addresses={"api": stand_in.url}).v1
+        price = {"unit_amount": 2900, "currency": "usd", "recurring": {"interval": "month"}}
+        product = v1.products.create({"name": "PRO"})
+        v1.prices.create({"product": product.id, "lookup_key": "pro_month_usd", **price})  # type: ignore[typeddict-item]
         settings = {
             "PAYMENTS": "stand_in",
             "STRIPE_API_BASE": stand_in.url,
             "STRIPE_SECRET_KEY": "rk_test_of_the_client",
             "STRIPE_WEBHOOK_SECRET": "whsec_of_the_client",
         }
-        with api.running(tmp_path, DATABASE_URL=migrated_database_url, **settings) as running:
+        variables = settings | {"DATABASE_URL": migrated_database_url}
+        sold = CliRunner().invoke(console, ["subscriptions", "sync-prices"], env=api.MINIMAL | variables)
+        assert sold.exit_code == 0, sold.output
+        with api.running(tmp_path, **variables) as running:
             yield {
                 "API_URL": running.url,
                 "APP_PORT": "1",
@@ -204,5 +214,5 @@ def test_person_signs_in_at_docs_by_clicking(server: dict[str, str], chromium: s
     succeed("node", "--test", "test/docs.test.ts", CHROMIUM=chromium, **server)
 
 
-def test_person_deposits_money_by_clicking(paying: dict[str, str], chromium: str) -> None:
-    succeed("node", "--test", "test/deposit.test.ts", CHROMIUM=chromium, **paying)
+def test_person_pays_by_clicking(paying: dict[str, str], chromium: str) -> None:
+    succeed("node", "--test", "test/payments.test.ts", CHROMIUM=chromium, **paying)
