@@ -192,6 +192,7 @@ def test_refund_is_only_looked_for_after_22_hours(shop: Shop) -> None:
         asyncio.run(is_killed(shop, steps, partial(refunds.send, refund_id=made)))
         if refunded_at_stripe(shop, made_of):
             break
+    shop.stripe.v1.refunds.create({"charge": shop.charge(made_of), "amount": 100})  # newer, and somebody else's
 
     def statuses() -> list[str]:
         return [shop.value("SELECT status FROM deposit_refunds WHERE id = $1", each) for each in (made, lost)]
@@ -204,5 +205,5 @@ def test_refund_is_only_looked_for_after_22_hours(shop: Shop) -> None:
     resume(shop)
     shop.app.clock.advance(hours=-23)
     assert statuses() == ["succeeded", "failed"]
-    assert [refunded_at_stripe(shop, each) for each in (made_of, lost_of)] == [2000, 0]
+    assert [refunded_at_stripe(shop, each) for each in (made_of, lost_of)] == [2100, 0]
     assert shop.balance(fan) == 9000

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ IN_PROGRESS = 409  # the same idempotency key, at the same time
 SERVER_ERROR = 500
 PAGE = 100
 """The most that Stripe returns of a list at once."""
+CLOCKS_DIFFER = timedelta(hours=1)
+"""At most, Stripe's and ours: what was made for a row was made after it, less this."""
 
 type OnCall = Callable[[str, str, float], None]
 """Called after each call with its name, its outcome and its seconds."""

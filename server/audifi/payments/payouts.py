@@ -22,7 +22,7 @@ from audifi.funding.providers import Answer
 from audifi.ledger.accounts import user_account
 from audifi.ledger.models import Account
 from audifi.payments import connect, stripe_objects
-from audifi.payments.client import RefusedError, Stripe
+from audifi.payments.client import CLOCKS_DIFFER, RefusedError, Stripe
 from audifi.payments.connect import PayoutAccountRow
 from audifi.payments.sessions import PROVIDER
 from audifi.payments.stripe_objects import METADATA_ID, Reader
@@ -36,8 +36,6 @@ SLOTS = 120
 DAY = timedelta(days=1)
 QUIET = timedelta(hours=1)
 """At the end of a key's day, in which nothing is made."""
-CLOCKS_DIFFER = timedelta(hours=1)
-"""At most, Stripe's and ours."""
 TOO_LOW = "balance_insufficient"
 """The code of a refusal that will pass: the balance is too low, or not yet available."""
 

@@ -23,7 +23,7 @@ from audifi.ledger.accounts import provider_account, user_account
 from audifi.ledger.service import NewTransfer, Posting
 from audifi.payments import problems, stripe_objects
 from audifi.payments.checkouts import RESUMED_AFTER
-from audifi.payments.client import RefusedError
+from audifi.payments.client import CLOCKS_DIFFER, RefusedError
 from audifi.payments.intents import make_once
 from audifi.payments.models import IS_UNENDED, Refund, RefundStatus
 from audifi.payments.sessions import PROVIDER
@@ -223,12 +223,15 @@ async def _send(services: "Services", refund: RefundRow) -> None:
         )
 
     async def look() -> stripe_objects.Refund | None:
-        listed = await services.stripe.call(
+        async for page in services.stripe.pages(
             "refund_list",
-            lambda v1: v1.refunds.list_async({"payment_intent": refund.payment_intent, "limit": 100}),
-        )
-        read = map(stripe_objects.refund, listed.data)
-        return next((each for each in read if each.audifi_id == refund.id), None)
+            lambda v1, parameters: v1.refunds.list_async(parameters | {"payment_intent": refund.payment_intent}),
+            since=refund.created_at - CLOCKS_DIFFER,
+        ):
+            for each in map(stripe_objects.refund, page):
+                if each.audifi_id == refund.id:
+                    return each
+        return None
 
     try:
         made = await make_once(created_at=refund.created_at, now=services.clock(), make=make, find=look)
