@@ -112,11 +112,24 @@ def test_dispute_ends_the_plan_and_takes_the_money(buyer: Buyer) -> None:
 
     assert buyer.state() == ("FREE", "canceled")
     assert buyer.subscription().status == "canceled"
+    assert buyer.mails() == ["canceled"]
     assert buyer.shop.value(ADJUSTMENTS, buyer.user_id) == f"dispute {MONTH} 0"
     buyer.shop.stand_in.do("end_dispute", dispute=dispute["id"], outcome="won")
     buyer.shop.settle()
     assert buyer.shop.value(ADJUSTMENTS, buyer.user_id) == f"dispute {MONTH} 0, dispute_won {MONTH} 0"
     assert buyer.state()[0] == "FREE"
+
+
+def test_dispute_of_a_canceled_plan_sends_no_second_mail(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+    assert buyer.cancel("?cancelImmediately=true").is_success
+    buyer.shop.settle()
+
+    buyer.shop.stand_in.do("dispute", charge=charge(buyer))
+    buyer.shop.settle()
+
+    assert buyer.shop.value(ADJUSTMENTS, buyer.user_id) == f"dispute {MONTH} 0"
+    assert buyer.mails() == ["canceled"]
 
 
 def test_disputed_plan_stays_ended_until_stripe_ends_it(buyer: Buyer, monkeypatch: pytest.MonkeyPatch) -> None:

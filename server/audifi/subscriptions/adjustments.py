@@ -19,7 +19,7 @@ from audifi.payments import stripe_objects
 from audifi.payments.measures import DRIFT
 from audifi.payments.stripe_objects import Dispute, Reader
 from audifi.payments.syncs import SyncKind
-from audifi.subscriptions import ends, invoices
+from audifi.subscriptions import ends, invoices, notices
 from audifi.subscriptions.models import AdjustmentKind, Invoice, InvoiceAdjustment, Subscription
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _invoices, _adjustments = Invoice.__table__, InvoiceAdjustment.__table__
 LOCK = Statement(
     select(
         _invoices.c.id,
+        _invoices.c.user_id,
         _invoices.c.currency,
         _invoices.c.paid,
         _invoices.c.tax_paid,
@@ -66,6 +67,7 @@ REFUND = Statement(
 @dataclass(frozen=True, slots=True)
 class PaidRow:
     id: UUID
+    user_id: UUID
     currency: str
     paid: int
     tax_paid: int
@@ -159,8 +161,11 @@ async def _write_dispute(
         return
     moved = fetched.dispute
     if moved.withdrawn and await _post(services, transaction, invoice, "dispute", provider_id, moved.withdrawn):
-        await transaction.execute(ends.CANCELED, subscription=invoice.subscription, now=services.clock())
-        await services.jobs.enqueue(transaction, ends.JOB, f"dispute {invoice.subscription}".encode())
+        subscription, now = invoice.subscription, services.clock()
+        if await transaction.execute(ends.CANCELED, subscription=subscription, now=now):
+            user_id = invoice.user_id
+            await notices.notify(services, transaction, kind="canceled", ref=subscription, user_id=user_id, now=now)
+        await services.jobs.enqueue(transaction, ends.JOB, f"dispute {subscription}".encode())
     if moved.reinstated:
         await _post(services, transaction, invoice, "dispute_won", provider_id, moved.reinstated)
 
