@@ -114,7 +114,7 @@ def test_proceeds_are_never_paid_to_a_deleted_account(url: str, *, deletion_is_f
 
     async def delete(database: Database) -> None:
         async with database.transaction() as tx:
-            await tx.execute(EMPTY_USER, user_id=producer, gone=f"deleted:{producer}", now=ENDS_AT)
+            await tx.execute(EMPTY_USER, user_id=producer, placeholder=f"deleted:{producer}", now=ENDS_AT)
             await refuse_to_lose_value(tx, producer)
 
     results = sale.race(*([delete, sale.complete()] if deletion_is_first else [sale.complete(), delete]))

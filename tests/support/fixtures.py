@@ -32,7 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     stack = config.stash[SERVER] = ExitStack()
     stack.enter_context(files.shared())
-    server = stack.enter_context(databases.own_server())
+    # All workers keep the pools of all their apps.
+    server = stack.enter_context(databases.own_server(max_connections="600"))
     if failure := databases.make_template(server):
         raise pytest.UsageError(f"the test database can't be migrated:\n{failure}")
     os.environ["TEST_POSTGRES"] = f"{server.socket_folder}:{server.port}:{server.pid}"
