@@ -11,6 +11,7 @@ from audifi.payments.client import Stripe
 from audifi.payments.payouts import StripePayouts
 from audifi.services import Services, build_services
 from tests.payments.shops import Shop
+from tests.support.races import Gate
 
 
 class KilledError(BaseException):
@@ -18,10 +19,11 @@ class KilledError(BaseException):
 
 
 class Fuse:
-    """Lets some steps pass, and kills after the next one: a statement, or a call to Stripe."""
+    """Lets some steps pass, and kills after the next one: a statement that begins so, or a call to Stripe."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, statements: tuple[str, ...] = ("",)) -> None:
         self.left = steps
+        self._statements = statements
 
     def burn(self) -> None:
         self.left -= 1
@@ -29,9 +31,10 @@ class Fuse:
             raise KilledError
 
     @contextmanager
-    def __call__(self, _sql: str) -> Iterator[None]:
+    def __call__(self, sql: str) -> Iterator[None]:
         yield
-        self.burn()
+        if sql.startswith(self._statements):
+            self.burn()
 
 
 class FusedStripe(Stripe):
@@ -49,8 +52,10 @@ class FusedStripe(Stripe):
 
 
 @asynccontextmanager
-async def process(shop: Shop, *, fuse: Fuse | None = None, **settings: Any) -> AsyncIterator[Services]:
-    """Give the services of another process on the shop's database."""
+async def process(
+    shop: Shop, *, fuse: Fuse | None = None, gate: Gate | None = None, **settings: Any
+) -> AsyncIterator[Services]:
+    """Give the services of another process on the shop's database. A fuse kills it, a gate stops it."""
     changed = shop.app.services.settings.model_copy(update=settings)
     services = build_services(changed, clock=shop.app.clock)
     for feature in FEATURES:
@@ -65,6 +70,8 @@ async def process(shop: Shop, *, fuse: Fuse | None = None, **settings: Any) -> A
             stripe=stripe,
             payout_provider=StripePayouts(stripe, background, shop.app.clock, recent_days=120),
         )
+    if gate:
+        services = replace(services, database=Database(changed, pool_size=2, read_pool_size=1, trace=gate))
     try:
         yield services
     finally:
@@ -74,9 +81,11 @@ async def process(shop: Shop, *, fuse: Fuse | None = None, **settings: Any) -> A
         await services.email_sender.close()
 
 
-async def is_killed(shop: Shop, steps: int, work: Callable[[Services], Awaitable[object]]) -> bool:
+async def is_killed(
+    shop: Shop, steps: int, work: Callable[[Services], Awaitable[object]], *, statements: tuple[str, ...] = ("",)
+) -> bool:
     """Run it in a process of its own that dies after some steps; return whether it did."""
-    async with process(shop, fuse=Fuse(steps)) as services:
+    async with process(shop, fuse=Fuse(steps, statements)) as services:
         try:
             await work(services)
         except KilledError:

@@ -64,12 +64,15 @@ class Shop:
     def advance(self, *, days: float = 0, hours: float = 0, seconds: int = 0) -> None:
         """Move the clocks of both, and let the events be processed. Access tokens expire after 15 minutes."""
         self.settle()
-        seconds += int(days * 86_400 + hours * 3600)
+        self.move_clocks(seconds + int(days * 86_400 + hours * 3600))
+        self.settle()
+
+    def move_clocks(self, seconds: int) -> None:
+        """Move the clocks of both, and nothing else."""
         assert self.app.clock.stopped_at
         # The app's first: else it would refuse the events, whose signatures came from the future.
         self.app.clock.stopped_at += timedelta(seconds=seconds)
         self.stand_in.do("clock", seconds=seconds)
-        self.settle()
 
     def value(self, query: str, *arguments: object) -> Any:
         """Return the first column of the first row of the app's database."""

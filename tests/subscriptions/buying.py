@@ -12,6 +12,11 @@ from tests.support.clients import Client
 MONTH, YEAR, ENTERPRISE = 2900, 29_000, 19_900
 PRICES = {"pro_month_usd": MONTH, "pro_year_usd": YEAR, "enterprise_month_usd": ENTERPRISE}
 
+SUBSCRIPTION = (
+    "SELECT status || ' ' || price_id || ' ' || cancel_at_period_end FROM subscriptions WHERE provider_id = $1"
+)
+INVOICE = "SELECT status || ' ' || paid FROM invoices WHERE provider_id = $1"
+
 
 def sell(shop: Shop) -> None:
     """Make the prices of the plans at Stripe; their events bring them here."""
@@ -147,6 +152,14 @@ class Buyer:
 
     def use_card(self, card: str) -> None:
         self.shop.stand_in.do("set_card", customer=self.customer(), card=card)
+
+    def assert_as_at_stripe(self, *, with_invoices: bool = True) -> None:
+        """Compare each subscription and invoice with the stand-in's."""
+        for each in self.shop.stripe.v1.subscriptions.list({"customer": self.customer(), "status": "all"}).data:
+            price, is_canceling = each["items"].data[0].price.id, str(each.cancel_at_period_end).lower()
+            assert self.shop.value(SUBSCRIPTION, each.id) == f"{each.status} {price} {is_canceling}", each.id
+        for invoice in self.invoices() if with_invoices else []:
+            assert self.shop.value(INVOICE, invoice.id) == f"{invoice.status} {invoice.amount_paid}", invoice.id
 
     def mails(self) -> list[str]:
         """Return the purposes of the e-mails about billing, oldest first."""

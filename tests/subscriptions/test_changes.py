@@ -55,15 +55,18 @@ def test_upgrade_needs_a_fresh_preview(buyer: Buyer) -> None:
 
 
 def test_upgrade_with_the_same_key_is_charged_once(buyer: Buyer) -> None:
+    """The first answer is lost, and so are the events."""
     buyer.subscribe_paid()
     seen, key = buyer.preview("ENTERPRISE", "month"), str(uuid4())
     agreed = {"expected_due": seen["amount_due"], "proration_at": seen["proration_at"]}
     paid = len(buyer.invoices())
+    buyer.shop.stand_in.do("disturb", lose=1000)
     buyer.shop.stand_in.do("fail", kind="error_after", method="POST", path="/v1/subscriptions/", times=1)
 
     answers = [buyer.change("ENTERPRISE", "month", key=key, **agreed) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [503, 200]
+    assert answers[1].json()["plan"] == "ENTERPRISE"
     assert len(buyer.invoices()) == paid + 1
 
 
@@ -120,6 +123,16 @@ def test_account_without_subscription_can_change_nothing(buyer: Buyer) -> None:
     assert refusal(buyer.change("PRO", "month")) == "409 subscription.none"
     assert refusal(buyer.reactivate()) == "409 subscription.none"
     buyer.subscribe_paid()
+    assert refusal(buyer.reactivate()) == "409 subscription.not_canceling"
+
+
+def test_reactivation_whose_answer_was_lost_is_repeated(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+    buyer.cancel()
+    buyer.shop.stand_in.do("disturb", lose=1000)
+    buyer.shop.stripe.v1.subscriptions.update(buyer.subscription().id, {"cancel_at_period_end": False})
+
+    assert buyer.reactivate().json()["subscription"]["cancel_at_period_end"] is False
     assert refusal(buyer.reactivate()) == "409 subscription.not_canceling"
 
 

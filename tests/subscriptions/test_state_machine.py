@@ -27,10 +27,7 @@ PLANS = strategies.sampled_from([("ENTERPRISE", "month"), ("PRO", "month"), ("PR
 LOST = {"lose": 10_000}
 DELIVERIES = strategies.sampled_from([LOST, {"held": True, "copies": 2}, {"copies": 3}])
 ANSWERS = {200, 201, 402, 409}
-SUBSCRIPTION = (
-    "SELECT status || ' ' || price_id || ' ' || cancel_at_period_end FROM subscriptions WHERE provider_id = $1"
-)
-INVOICE = "SELECT status || ' ' || paid || ' ' || refunded FROM invoices WHERE provider_id = $1"
+REFUNDED = "SELECT refunded FROM invoices WHERE provider_id = $1"
 DISPUTES = """
     SELECT count(*) FROM invoice_adjustments AS a JOIN invoices AS i ON i.id = a.invoice_id
     WHERE a.kind = 'dispute' AND i.user_id = $1
@@ -135,14 +132,12 @@ class LifeMachine(RuleBasedStateMachine):
             await look_at_live(services)
 
     def compare(self) -> None:
-        for each in self.subscriptions():
-            price, is_canceling = each["items"].data[0].price.id, str(each.cancel_at_period_end).lower()
-            assert self.shop.value(SUBSCRIPTION, each.id) == f"{each.status} {price} {is_canceling}", each.id
+        self.buyer.assert_as_at_stripe()
         charges = self.charges()
         refunded = {charge.payment_intent: charge.amount_refunded for charge in charges}
         for invoice in self.buyer.invoices():
             back = sum(refunded[intent] for intent in self.intents(invoice.id))
-            assert self.shop.value(INVOICE, invoice.id) == f"{invoice.status} {invoice.amount_paid} {back}", invoice.id
+            assert self.shop.value(REFUNDED, invoice.id) == back, invoice.id
         disputed = sum(charge.disputed for charge in charges)
         assert self.shop.value(DISPUTES, self.buyer.user_id) == disputed
 

@@ -73,15 +73,16 @@ def order(request: pytest.FixtureRequest) -> str:
 
 
 class Gate:
-    """Stops a thread before its first COMMIT until it is opened."""
+    """Stops a thread before its first COMMIT, or another statement, until it is opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: str = "COMMIT") -> None:
+        self._before = before
         self.is_reached = threading.Event()
         self._is_open = threading.Event()
 
     @contextmanager
     def __call__(self, sql: str) -> Iterator[None]:
-        if sql == "COMMIT":
+        if sql.startswith(self._before):
             self.is_reached.set()
             assert self._is_open.wait(120)
         yield

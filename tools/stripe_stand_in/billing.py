@@ -157,14 +157,14 @@ def _give_up(world: World, subscription: Object) -> None:
 
 
 def end(world: World, subscription: Object, *, reason: str, status: str = "canceled") -> None:
-    """Cancel a subscription now. Its open invoices stay open, and Stripe stops collecting them
-    (https://docs.stripe.com/billing/subscriptions/cancel).
+    """Cancel a subscription now. Its open invoices stay open, and Stripe stops collecting them; a draft goes on
+    (https://docs.stripe.com/api/subscriptions/cancel names the finalized ones alone).
     """
     for invoice in world.all("invoice"):
         if invoice["status"] in {"draft", "open"} and invoices.subscription_of(world, invoice) is subscription:
             if invoice["id"] in world.pending_updates or status == "incomplete_expired":
                 void(world, invoice)
-            else:
+            elif invoice["status"] == "open":
                 world.change(invoice, "invoice.updated", auto_advance=False, next_payment_attempt=None)
     if schedule := world.objects.get(subscription["schedule"] or ""):
         world.at_period_end.pop(subscription["id"], None)
@@ -222,7 +222,10 @@ def refuse_unpaid(world: World, invoice: Object) -> None:
 
 
 def finalize_now(world: World, call: Call) -> Object:
+    """https://docs.stripe.com/api/invoices/finalize"""
     invoice = world.find("invoice", call.id)
+    if (advances := call.params.flag("auto_advance")) is not None:
+        invoice["auto_advance"] = advances
     finalize(world, invoice)
     return invoice
 
@@ -246,7 +249,7 @@ def mark_uncollectible(world: World, call: Call) -> Object:
 
 ROUTES = [
     Route("POST", "/v1/invoices/{id}/pay", pay, "payment_method off_session"),
-    Route("POST", "/v1/invoices/{id}/finalize", finalize_now),
+    Route("POST", "/v1/invoices/{id}/finalize", finalize_now, "auto_advance"),
     Route("POST", "/v1/invoices/{id}/void", void_now),
     Route("POST", "/v1/invoices/{id}/mark_uncollectible", mark_uncollectible),
 ]

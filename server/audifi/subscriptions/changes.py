@@ -31,9 +31,13 @@ PREVIEW_LASTS = timedelta(minutes=10)
 type Effect = Literal["none", "now", "at_period_end"]
 
 LIVE_ROW = Statement(
-    select(Subscription.provider_id, Subscription.plan, Subscription.interval).where(
-        Subscription.user_id == bindparam("owner_id"), literal_column(LIVE)
-    )
+    select(
+        Subscription.provider_id,
+        Subscription.plan,
+        Subscription.interval,
+        Subscription.price_id,
+        Subscription.cancel_at_period_end,
+    ).where(Subscription.user_id == bindparam("owner_id"), literal_column(LIVE))
 )
 ANY = Statement(select(Subscription.id).where(Subscription.user_id == bindparam("owner_id")).limit(1))
 
@@ -43,6 +47,8 @@ class LiveRow:
     provider_id: str
     plan: PaidPlan
     interval: Interval
+    price_id: str
+    cancel_at_period_end: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +160,7 @@ async def cancel(services: "Services", *, user_id: UUID, at_once: bool) -> None:
     """
     row = await _live(services, user_id)
     if at_once:
-        await ends.end_now(services, row.provider_id)
+        await ends.cancel(services, row.provider_id)  # the sync has the open invoices voided
     else:
         subscription = await _fetch(services, row)
         if subscription.status not in {"active", "trialing", "past_due"}:
@@ -165,7 +171,7 @@ async def cancel(services: "Services", *, user_id: UUID, at_once: bool) -> None:
 
 
 async def reactivate(services: "Services", *, user_id: UUID) -> None:
-    """Take a cancellation back, before the period ends.
+    """Take a cancellation back, before the period ends. A repetition whose first answer was lost changes nothing.
 
     Raises:
         Problem: `subscription.none`, `subscription.ended`, `subscription.not_canceling`, and those of `Stripe.call`.
@@ -174,10 +180,12 @@ async def reactivate(services: "Services", *, user_id: UUID) -> None:
         services, user_id
     ):
         raise problems.subscription_ended()
-    subscription = await _fetch(services, await _live(services, user_id))
-    if not subscription.cancel_at_period_end:
+    row = await _live(services, user_id)
+    subscription = await _fetch(services, row)
+    if subscription.cancel_at_period_end:
+        await _set_canceling(services, subscription, value=False)
+    elif not row.cancel_at_period_end:
         raise problems.subscription_not_canceling()
-    await _set_canceling(services, subscription, value=False)
     await sync_now(services, kind="subscription", provider_id=subscription.id)
 
 
@@ -208,6 +216,9 @@ async def _fetch(services: "Services", row: LiveRow) -> StripeSubscription:
 async def _plan(services: "Services", *, user_id: UUID, plan: PaidPlan, interval: Interval) -> Change:
     row = await _live(services, user_id)
     subscription = await _fetch(services, row)
+    if subscription.price.id != row.price_id:  # it was changed there, and no event has told of it yet
+        await sync_now(services, kind="subscription", provider_id=subscription.id)
+        row = await _live(services, user_id)
     if subscription.status == "past_due":
         raise problems.subscription_past_due()
     if subscription.status not in {"active", "trialing"}:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 JOB = "subscription_end"
 ATTEMPTS = 12
 
-type Reason = Literal["duplicate", "trial", "dispute"]
-"""It is the account's second one, which is refunded; its trial isn't the first; its payment is disputed."""
+type Reason = Literal["duplicate", "trial", "dispute", "ended"]
+"""It is the account's second one, which is refunded; its trial isn't the first; its payment is disputed; it has ended
+with an invoice that could still be paid."""
+
+UNPAID = {"draft", "open"}
 
 _subscriptions = Subscription.__table__
 CANCELED = Statement(
@@ -40,10 +43,8 @@ CANCELED = Statement(
 )
 
 
-async def end_now(services: "Services", provider_id: str) -> list[StripeInvoice]:
-    """Cancel a subscription at Stripe, and void its open invoices; return all. Any number of times.
-
-    Stripe stops to collect open invoices, but people can still pay them, by old links.
+async def cancel(services: "Services", provider_id: str) -> None:
+    """Cancel a subscription at Stripe now, without a refund. Any number of times.
 
     Raises:
         Problem, RefusedError: see `Stripe.call`.
@@ -53,14 +54,35 @@ async def end_now(services: "Services", provider_id: str) -> list[StripeInvoice]
     except RefusedError as error:
         if not error.is_missing:  # it has ended
             raise
+
+
+async def end_now(services: "Services", provider_id: str) -> list[StripeInvoice]:
+    """Cancel a subscription at Stripe, and void what isn't paid; return all invoices. Any number of times.
+
+    Stripe stops to collect open invoices, but people can still pay them, by old links. It goes on with drafts.
+
+    Raises:
+        Problem, RefusedError: see `Stripe.call`.
+    """
+    await cancel(services, provider_id)
     page = await services.stripe.call(
         "invoice_list", lambda v1: v1.invoices.list_async({"subscription": provider_id, "limit": 100})
     )
-    read = [read_invoice(each) for each in page.data]
-    for invoice in read:
-        if invoice.status == "open":
-            await services.stripe.call("invoice_void", partial(_void, invoice_id=invoice.id))
-    return read
+    invoices = [read_invoice(each) for each in page.data]
+    for invoice in invoices:
+        await _void(services, invoice)
+    return invoices
+
+
+async def _void(services: "Services", invoice: StripeInvoice) -> None:
+    """Void an invoice, unless it is paid. A draft of a subscription can't be deleted: it is finalized first."""
+    if invoice.status == "draft":
+        finalized = await services.stripe.call(
+            "invoice_finalize", lambda v1: v1.invoices.finalize_invoice_async(invoice.id, {"auto_advance": False})
+        )
+        invoice = read_invoice(finalized)  # paid by that, where nothing is due
+    if invoice.status == "open":
+        await services.stripe.call("invoice_void", lambda v1: v1.invoices.void_invoice_async(invoice.id))
 
 
 async def refund(services: "Services", invoice: StripeInvoice) -> None:
@@ -75,10 +97,6 @@ async def refund(services: "Services", invoice: StripeInvoice) -> None:
             now = services.clock()
             await request_sync(transaction, services, kind="invoice", provider_id=invoice.id, now=now)
             await request_sync(transaction, services, kind="invoice_refund", provider_id=made.id, now=now)
-
-
-def _void(v1: "V1Services", invoice_id: str) -> Awaitable[object]:
-    return v1.invoices.void_invoice_async(invoice_id)
 
 
 def _refund(v1: "V1Services", intent: str) -> "Awaitable[Refund]":

@@ -131,7 +131,8 @@ async def _write(services: "Services", transaction: Transaction, provider_id: st
     refusal = await _refusal(services, transaction, row, subscription, now)
     if refusal:
         subscription = replace(subscription, status="canceled")
-        await services.jobs.enqueue(transaction, ends.JOB, f"{refusal} {provider_id}".encode())
+    if reason := refusal or _leftover(subscription, known):
+        await services.jobs.enqueue(transaction, ends.JOB, f"{reason} {provider_id}".encode())
     await _record(services, transaction, row, replace(fetched, subscription=subscription), known, now)
     if subscription.latest_invoice is not None:
         await invoices.record(services, transaction, subscription.latest_invoice, of=row, now=now)
@@ -161,6 +162,13 @@ async def _refusal(
         now=now,
     )
     return "trial" if subscription.status == "trialing" and not is_taken else None
+
+
+def _leftover(subscription: StripeSubscription, known: KnownRow | None) -> ends.Reason | None:
+    """Return `ended` if it has just ended, here or at Stripe, and left an invoice that could still be paid."""
+    has_ended = subscription.status == "canceled" and (known is None or known.status in LIVE_STATUSES)
+    invoice = subscription.latest_invoice
+    return "ended" if has_ended and invoice is not None and invoice.status in ends.UNPAID else None
 
 
 async def _record(

@@ -273,6 +273,26 @@ def test_draft_is_finalized_or_paid_on_request(shop: Shop) -> None:
     assert shop.v1.invoices.pay(shop.subscription(subscription.id).latest_invoice.id).status == "paid"
 
 
+def test_draft_of_an_ended_subscription_is_charged(shop: Shop) -> None:
+    subscription = shop.subscribe()
+    until_end(shop, subscription)
+    shop.v1.subscriptions.cancel(subscription.id)
+
+    shop.stand_in.advance(hours=1)
+    assert shop.subscription(subscription.id).latest_invoice.status == "paid"
+
+
+def test_draft_finalized_by_hand_is_not_charged(shop: Shop) -> None:
+    subscription = shop.subscribe()
+    until_end(shop, subscription)
+    draft = shop.subscription(subscription.id).latest_invoice.id
+
+    assert shop.v1.invoices.finalize_invoice(draft, {"auto_advance": False}).status == "open"
+    shop.stand_in.advance(hours=1)
+    assert shop.v1.invoices.retrieve(draft).status == "open"
+    assert shop.v1.invoices.void_invoice(draft).status == "void"
+
+
 def test_payment_leads_to_its_invoice(shop: Shop) -> None:
     subscription = shop.subscribe()
     payment = shop.v1.invoice_payments.list({"invoice": subscription.latest_invoice}).data[0]
