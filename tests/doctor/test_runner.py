@@ -320,11 +320,15 @@ def test_pooler_is_named(doctor: Doctor, postgres_server: Postgres, migrated_dat
     assert report.status == 0
 
 
-def test_pool_larger_than_the_database_allows_is_named(doctor: Doctor) -> None:
-    assert "one machine can open 205" in doctor(DATABASE_POOL_SIZE="100", DATABASE_READ_POOL_SIZE="100").of(
-        "connections"
-    )
-    assert "a deploy of 2 machines 258" in doctor(DATABASE_POOL_SIZE="54").of("connections", "!")
+def test_pool_larger_than_the_database_allows_is_named(doctor: Doctor, migrated_database_url: str) -> None:
+    name = databases.fetch_value(migrated_database_url, "SELECT current_database()")
+    databases.execute(migrated_database_url, f"ALTER DATABASE {name} CONNECTION LIMIT 200")
+    sizes = {"DATABASE_POOL_SIZE": "100", "DATABASE_READ_POOL_SIZE": "100"}
+    error = doctor(DATABASE_URL=migrated_database_url, **sizes)
+    warning = doctor(DATABASE_URL=migrated_database_url, DATABASE_POOL_SIZE="54")
+
+    assert "one machine can open 205" in error.of("connections")
+    assert "a deploy of 2 machines 258" in warning.of("connections", "!")
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(0, "ok"), (-7, "error"), (7, "error")])

@@ -90,6 +90,8 @@ def test_payout_is_paid_when_the_bank_has_it(shop: Shop) -> None:
     assert state(shop, artist) == ("submitted", 5000)
     shop.advance(days=3)
     assert state(shop, shop.again(artist)) == ("paid", 0)
+    items = artist.as_signed_in("GET", "/payments/history").json()["data"]
+    assert [(item["type"], item["status"], item["amount"]) for item in items] == [("payout", "paid", 5000)]
 
 
 def test_payout_in_transit_is_no_difference(shop: Shop) -> None:

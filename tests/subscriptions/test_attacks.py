@@ -99,21 +99,6 @@ def test_plan_canceled_at_once_and_bought_again_is_paid_again(buyer: Buyer) -> N
     assert buyer.paid() == 2 * MONTH
 
 
-def test_upgrade_and_cancellation_at_once_end_canceled(buyer: Buyer) -> None:
-    buyer.subscribe_paid()
-    seen = buyer.preview("ENTERPRISE", "month")
-    agreed = {"expected_due": seen["amount_due"], "proration_at": seen["proration_at"]}
-
-    answers = at_once(
-        [lambda: buyer.change("ENTERPRISE", "month", **agreed), lambda: buyer.cancel("?cancelImmediately=true")]
-    )
-    buyer.shop.settle()
-
-    assert buyer.state() == ("FREE", "canceled")
-    assert buyer.subscription().status == "canceled"
-    assert {answer.status_code for answer in answers} <= {200, 409}
-
-
 def test_many_pages_at_once_are_one_subscription(buyer: Buyer) -> None:
     at_once([buyer.start, lambda: buyer.start("ENTERPRISE")] * 3)
     page = buyer.page()

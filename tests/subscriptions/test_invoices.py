@@ -1,5 +1,6 @@
 """Money of subscriptions in the ledger: invoices, tax, refunds and disputes."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,12 @@ from tests.subscriptions.buying import MONTH, Buyer, refusal
 ADJUSTMENTS = """
     SELECT coalesce(string_agg(kind || ' ' || a.amount || ' ' || a.tax, ', ' ORDER BY a.created_at, a.amount), '')
     FROM invoice_adjustments AS a JOIN invoices AS i ON i.id = a.invoice_id WHERE i.user_id = $1
+"""
+ANOTHER_INVOICE = """
+    INSERT INTO invoices (id, provider_id, user_id, subscription_id, status, currency, subtotal, tax, total, paid,
+        tax_paid, attempts, period_start, period_end)
+    SELECT gen_random_uuid(), 'in_' || gen_random_uuid(), user_id, subscription_id, '{0}', currency, {1}, 0, {1}, 0,
+        0, 0, period_start, period_end FROM invoices WHERE user_id = '{2}' LIMIT 1
 """
 
 
@@ -55,15 +62,27 @@ def _customer(buyer: Buyer) -> str:
 
 
 def test_history_lists_invoices_with_deposits(taxed: Buyer) -> None:
+    taxed.shop.execute("UPDATE invoices SET paid_at = period_start + interval '1 hour' WHERE paid = 3451")
+    for status, total in (("draft", 700), ("paid", 0), ("open", 800)):
+        taxed.shop.execute(ANOTHER_INVOICE.format(status, total, taxed.user_id))
     taxed.shop.deposited(taxed.client, 2500)
 
-    items = taxed.client.as_signed_in("GET", "/payments/history").json()["data"]
+    items = history(taxed)
     assert {(item["type"], item["status"], item["amount"]) for item in items} == {
+        ("subscription", "open", 800),
         ("subscription", "paid", 3451),
         ("deposit", "succeeded", 2500),
     }
-    of_plans = taxed.client.as_signed_in("GET", "/payments/history?type=subscription").json()["data"]
-    assert [item["amount"] for item in of_plans] == [3451]
+    at = {item["amount"]: datetime.fromisoformat(item["created_at"]) for item in items}
+    period_start = taxed.column("period_start")
+    assert (at[3451] - period_start, at[800]) == (timedelta(hours=1), period_start)
+    assert {item["amount"] for item in history(taxed, "?type=subscription")} == {800, 3451}
+    assert [item["amount"] for item in history(taxed, "?type=subscription&status=open")] == [800]
+
+
+def history(buyer: Buyer, query: str = "") -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = buyer.client.as_signed_in("GET", f"/payments/history{query}").json()["data"]
+    return items
 
 
 def test_tax_of_an_invoice_is_kept_apart(taxed: Buyer) -> None:

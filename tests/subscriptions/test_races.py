@@ -1,18 +1,22 @@
-"""A cancellation and a renewal at once, with two transactions: the outcome is what Stripe has."""
+"""A cancellation, and a renewal or an upgrade at once, with two transactions: the outcome is what Stripe has."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, override
 
 import pytest
 
+from audifi.core.http.problems import Problem
 from audifi.payments import syncs
+from audifi.payments.client import Stripe
 from audifi.services import Services
 from audifi.subscriptions import changes
 from tests.payments.processes import process
 from tests.payments.shops import Shop
-from tests.subscriptions.buying import MONTH, Buyer
+from tests.subscriptions.buying import ENTERPRISE, MONTH, Buyer
 from tests.support.races import WAITING, Gate
 from tests.support.waiting import wait_until
 
@@ -40,6 +44,13 @@ def in_order(shop: Shop, first: Work, second: Work, *, gate: Gate, between: Call
         result.result()
 
 
+def canceling(buyer: Buyer, *, at_once: bool = True) -> Work:
+    async def work(services: Services) -> None:
+        await changes.cancel(services, user_id=buyer.user_id, at_once=at_once)
+
+    return work
+
+
 def race(buyer: Buyer, *, at_once: bool, is_renewed: bool) -> None:
     """Cancel while the period ends. No event tells of either, until both have been written.
 
@@ -48,9 +59,6 @@ def race(buyer: Buyer, *, at_once: bool, is_renewed: bool) -> None:
     shop, subscription = buyer.shop, buyer.subscription().id
     period_end = buyer.column("period_end")
     shop.stand_in.do("disturb", lose=10_000)
-
-    async def cancel(services: Services) -> None:
-        await changes.cancel(services, user_id=buyer.user_id, at_once=at_once)
 
     async def look(services: Services) -> None:
         await syncs.sync_now(services, kind="subscription", provider_id=subscription)
@@ -61,9 +69,9 @@ def race(buyer: Buyer, *, at_once: bool, is_renewed: bool) -> None:
     gate = Gate("COMMIT" if at_once else "UPDATE provider_syncs")
     if is_renewed:
         end_period()
-        in_order(shop, look, cancel, gate=gate, between=lambda: None)
+        in_order(shop, look, canceling(buyer, at_once=at_once), gate=gate, between=lambda: None)
     else:
-        in_order(shop, cancel, look, gate=gate, between=end_period)
+        in_order(shop, canceling(buyer, at_once=at_once), look, gate=gate, between=end_period)
     buyer.assert_as_at_stripe(with_invoices=False)
     shop.stand_in.do("disturb")
     shop.advance(hours=1.1)  # a renewal is charged
@@ -96,3 +104,62 @@ def test_cancellation_now_after_the_renewal_charges_nothing(buyer: Buyer) -> Non
 
     assert (buyer.state(), buyer.paid(), buyer.mails()) == (("FREE", "canceled"), MONTH, ["canceled"])
     assert [invoice.status for invoice in buyer.invoices()] == ["void", "paid"]
+
+
+class Meanwhile(Stripe):
+    """Lets something happen at Stripe just before a call."""
+
+    def __init__(self, services: Services, name: str, happens: Work) -> None:
+        super().__init__(services.settings)
+        self._services, self._name, self._happens = services, name, happens
+
+    @override
+    async def call(self, name: str, call: Any) -> Any:
+        if name == self._name:
+            await self._happens(self._services)
+        return await super().call(name, call)
+
+
+def meet(shop: Shop, first: Work, second: Work, *, call: str) -> None:
+    """Let the second decide, and then the first happen, before the second calls Stripe."""
+
+    async def work(services: Services) -> None:
+        stripe = Meanwhile(services, call, first)
+        try:
+            await second(replace(services, stripe=stripe))
+        finally:
+            await stripe.close()
+
+    in_process(shop, work)
+    shop.settle()
+
+
+def upgrading(buyer: Buyer) -> Work:
+    seen = buyer.preview("ENTERPRISE", "month")
+    agreed = {"expected_due": seen["amount_due"], "proration_at": datetime.fromisoformat(seen["proration_at"])}
+
+    async def work(services: Services) -> None:
+        plan: Any = {"plan": "ENTERPRISE", "interval": "month", "key": f"upgrade {buyer.user_id}"}
+        await changes.change(services, user_id=buyer.user_id, now=services.clock(), **plan, **agreed)
+
+    return work
+
+
+def test_upgrade_after_the_cancellation_is_refused(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+
+    with pytest.raises(Problem) as refused:
+        meet(buyer.shop, canceling(buyer), upgrading(buyer), call="subscription_update")
+
+    assert refused.value.code == "subscription.transition_refused"
+    assert (buyer.state(), buyer.paid(), buyer.mails()) == (("FREE", "canceled"), MONTH, ["canceled"])
+    buyer.assert_as_at_stripe()
+
+
+def test_upgrade_before_the_cancellation_is_paid_and_ends(buyer: Buyer) -> None:
+    buyer.subscribe_paid()
+
+    meet(buyer.shop, upgrading(buyer), canceling(buyer), call="subscription_cancel")
+
+    assert (buyer.state(), buyer.paid(), buyer.mails()) == (("FREE", "canceled"), ENTERPRISE, ["canceled"])
+    buyer.assert_as_at_stripe()
