@@ -1,6 +1,7 @@
 """Disputes: the bank's money moves, an inquiry's doesn't, in whatever order the events come."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -86,3 +87,18 @@ def test_dispute_of_unknown_payment_is_an_alert(shop: Shop) -> None:
     shop.settle()
     metrics = shop.app.services.metrics
     assert [drift(metrics, kind) > count for kind, count in before.items()] == [True, True]
+
+
+def test_dispute_before_its_debit_has_arrived_is_booked(shop: Shop, fan: Client) -> None:
+    user_id = UUID(fan.tokens["user"]["id"])
+    shop.deposited(fan, 700, card="pm_sepa_succeeds")
+    shop.stand_in.do("disturb", lose=1000)
+    shop.advance(days=6)
+    shop.stand_in.do("disturb")
+    intent = shop.value("SELECT provider_ref FROM deposits WHERE user_id = $1", user_id)
+    charge = shop.stripe.v1.payment_intents.retrieve(intent).latest_charge
+
+    shop.stand_in.do("dispute", charge=charge)
+    shop.settle()
+
+    assert shop.value("SELECT status FROM deposits WHERE user_id = $1", user_id) == "disputed"

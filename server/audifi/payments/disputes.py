@@ -7,7 +7,7 @@ https://docs.stripe.com/disputes/how-disputes-work
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Text, bindparam, select
+from sqlalchemy import Text, bindparam, exists, select
 
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement
@@ -30,6 +30,16 @@ CURRENCY = Statement(
     )
 )
 
+IS_CREDITED = Statement(
+    select(
+        exists().where(
+            Deposit.provider == PROVIDER,
+            Deposit.provider_ref == bindparam("payment_intent", type_=Text),
+            Deposit.status != "pending",
+        )
+    )
+)
+
 
 async def _fetch(services: "Services", provider_id: str) -> Dispute | None:
     thing = await services.stripe.find("dispute_retrieve", lambda v1: v1.disputes.retrieve_async(provider_id))
@@ -43,7 +53,7 @@ async def _fetch(services: "Services", provider_id: str) -> Dispute | None:
 async def _credit_first(services: "Services", payment_intent: str | None) -> None:
     """Look at the payment's session, where its event comes later than the dispute's, or never."""
     if payment_intent is None or await services.background_database.fetch_value(
-        CURRENCY, payment_intent=payment_intent
+        IS_CREDITED, payment_intent=payment_intent
     ):
         return
     sessions = await services.stripe.call(
