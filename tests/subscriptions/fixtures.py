@@ -31,6 +31,8 @@ INSERT INTO invoices (id, provider_id, user_id, subscription_id, status, currenc
         attempts, period_start, period_end)
     SELECT gen_random_uuid(), 'in_' || id, user_id, id, 'open', 'USD', 1, 0, 1, 0, 0, 1, period_start, period_end
     FROM subscriptions;
+INSERT INTO invoice_adjustments (kind, provider_id, invoice_id, amount, tax, created_at)
+    SELECT 'dispute', 'dp_' || id, id, 1, 0, now() FROM invoices;
 INSERT INTO billing_notices (id, kind, user_id, created_at)
     SELECT id, 'payment_failed', user_id, now() - random() * interval '500 days' FROM invoices;
 INSERT INTO trial_uses (user_id, card_hash, mailbox_hash, subscription_id, used_at, is_refused)

@@ -206,6 +206,7 @@ class InvoiceAdjustment(Base):
         CheckConstraint(one_of("kind", AdjustmentKind), name="kind"),
         CheckConstraint("char_length(provider_id) <= 100", name="provider_id_length"),
         CheckConstraint("amount >= 1 AND tax BETWEEN 0 AND amount", name="amount"),
+        Index("ix_invoice_adjustments_invoice_id", "invoice_id"),
     )
 
     kind: Mapped[str] = mapped_column(Text, primary_key=True)

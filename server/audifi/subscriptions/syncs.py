@@ -53,6 +53,7 @@ IS_DISPUTED = Statement(
         exists().where(
             InvoiceAdjustment.kind == "dispute",
             InvoiceAdjustment.invoice_id == Invoice.id,
+            Invoice.user_id == bindparam("user_id"),
             Invoice.subscription_id == bindparam("subscription_id"),
         )
     )
@@ -149,7 +150,7 @@ async def _refusal(
         logger.error("second subscription of an account is ended: id=%s", subscription.id)
         transaction.after_commit(lambda: services.metrics.count(DRIFT, "subscription"))
         return "duplicate"
-    if is_live and await transaction.fetch_value(IS_DISPUTED, subscription_id=row.id):
+    if is_live and await transaction.fetch_value(IS_DISPUTED, user_id=row.user_id, subscription_id=row.id):
         return "dispute"
     if subscription.trial_end is None:
         return None
