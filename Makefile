@@ -90,8 +90,9 @@ fuzz: $(ENVIRONMENT_READY) ## Send thousands of valid and invalid requests (CASE
 	@$(IN_VENV) python -m tools.fuzz $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 .PHONY: fuzz-long
-fuzz-long: ## Fuzz for much longer
+fuzz-long: ## Fuzz for much longer, and run the server's tests with other random examples
 	@$(MAKE) fuzz CASES=1500
+	@$(MAKE) test ARGS=--hypothesis-profile=random
 
 .PHONY: bench
 bench: $(ENVIRONMENT_READY) $(BENCH_READY) ## Compare the server with equipped peers under load (a quarter of an hour; needs wrk; ARGS=--quick)

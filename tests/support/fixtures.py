@@ -19,9 +19,12 @@ from tests.support.sendgrid import SendGrid
 
 SERVER = pytest.StashKey[ExitStack]()
 
-# Tests share the CPU with servers, so Hypothesis must not limit the duration of an example.
-hypothesis.settings.register_profile("audifi", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("audifi")
+# Tests share the CPU with servers, so Hypothesis must not limit the duration of an example. Each run has the same
+# examples, so that a change fails by its own faults alone; `--hypothesis-profile=random` looks for others.
+RELAXED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("random", RELAXED)
+hypothesis.settings.register_profile("same", RELAXED, derandomize=True)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
