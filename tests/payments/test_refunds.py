@@ -67,6 +67,7 @@ def test_refund_ends_days_later(shop: Shop, fan: Client, card: str, ends_as: str
     look_again(shop, deposit_id)
     assert shop.balance(fan) in {0, 5000}  # a pending one is held
     shop.advance(days=6)
+    look_again(shop, deposit_id)
     assert shop.value("SELECT status FROM deposit_refunds WHERE id = $1", UUID(refund_id)) == ends_as
     assert shop.balance(shop.again(fan)) == left
 
