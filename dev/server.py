@@ -31,7 +31,7 @@ def main() -> None:
         if settings.payments == "stand_in":
             from audifi.subscriptions.cli import sync_prices  # noqa: PLC0415 - it imports Typer and Rich
 
-            sync_prices()  # the stand-in is a new one, and has told nobody of its prices
+            sync_prices()  # each start has a new stand-in, whose prices are not in the database
         if os.environ.get("DEMO"):
             fill(settings)
         logs.configure()

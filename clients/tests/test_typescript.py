@@ -128,9 +128,16 @@ def paying(tmp_path: Path, migrated_database_url: str, guides: Path) -> Iterator
     """Yield the variables of a server whose payments go to a stand-in of Stripe, which sends no events."""
     with stand_ins.running(start=None) as stand_in:
         v1 = StripeClient("rk_test_x", base_addresses={"api": stand_in.url}).v1
-        price = {"unit_amount": 2900, "currency": "usd", "recurring": {"interval": "month"}}
         product = v1.products.create({"name": "PRO"})
-        v1.prices.create({"product": product.id, "lookup_key": "pro_month_usd", **price})  # type: ignore[typeddict-item]
+        v1.prices.create(
+            {
+                "product": product.id,
+                "lookup_key": "pro_month_usd",
+                "unit_amount": 2900,
+                "currency": "usd",
+                "recurring": {"interval": "month"},
+            }
+        )
         settings = {
             "PAYMENTS": "stand_in",
             "STRIPE_API_BASE": stand_in.url,

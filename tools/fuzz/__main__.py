@@ -66,7 +66,7 @@ def main() -> None:
             users.start(http, mails)
             status = fuzz(running.url, options, write_config(Path(folder) / "schemathesis.toml"))
             if "Traceback" in running.log() or "ERROR" in running.log():
-                sys.exit(f"fuzz: the server's log tells of errors:\n{running.log()[-4000:]}")
+                sys.exit(f"fuzz: the server's log contains errors:\n{running.log()[-4000:]}")
     sys.exit(status)
 
 

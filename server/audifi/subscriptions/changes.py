@@ -216,7 +216,7 @@ async def _fetch(services: "Services", row: LiveRow) -> StripeSubscription:
 async def _plan(services: "Services", *, user_id: UUID, plan: PaidPlan, interval: Interval) -> Change:
     row = await _live(services, user_id)
     subscription = await _fetch(services, row)
-    if subscription.price.id != row.price_id:  # it was changed there, and no event has told of it yet
+    if subscription.price.id != row.price_id:  # Stripe has changed it, but the event has not arrived
         await sync_now(services, kind="subscription", provider_id=subscription.id)
         row = await _live(services, user_id)
     if subscription.status == "past_due":
