@@ -162,9 +162,9 @@ async def _write_dispute(
     moved = fetched.dispute
     if moved.withdrawn and await _post(services, transaction, invoice, "dispute", provider_id, moved.withdrawn):
         subscription, now = invoice.subscription, services.clock()
-        if await transaction.execute(ends.CANCELED, subscription=subscription, now=now):
-            user_id = invoice.user_id
-            await notices.notify(services, transaction, kind="canceled", ref=subscription, user_id=user_id, now=now)
+        await transaction.execute(ends.CANCELED, subscription=subscription, now=now)
+        user_id = invoice.user_id
+        await notices.notify(services, transaction, kind="canceled", ref=subscription, user_id=user_id, now=now)
         await services.jobs.enqueue(transaction, ends.JOB, f"dispute {subscription}".encode())
     if moved.reinstated:
         await _post(services, transaction, invoice, "dispute_won", provider_id, moved.reinstated)
