@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, ClassVar
 from uuid import UUID
 
+import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,6 +23,8 @@ from audifi.dividends import distributions
 from audifi.dividends.distributions import DistributionRow
 from tests.dividends.stages import SCALE, Stage, refusal, violations
 from tests.support import databases
+
+pytestmark = pytest.mark.slow
 
 HOLDERS = strategies.integers(0, 3)
 AMOUNTS = strategies.one_of(strategies.integers(2, 50), strategies.integers(2, 10**12))

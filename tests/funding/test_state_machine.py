@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from typing import Any, ClassVar
 from uuid import UUID
 
+import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -34,6 +35,8 @@ from tests.funding.fundings import (
     violations,
 )
 from tests.support import databases
+
+pytestmark = pytest.mark.slow
 
 AMOUNTS = strategies.integers(min_value=1000, max_value=3000)
 PLACES = strategies.integers(min_value=0, max_value=9)

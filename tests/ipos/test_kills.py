@@ -17,6 +17,8 @@ from tests.support import databases
 from tests.support.kills import LAST, killed
 from tests.support.races import Work
 
+pytestmark = pytest.mark.slow
+
 type Kill = Callable[[Sale, Work], Iterator[Sale]]
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -21,6 +22,8 @@ from audifi.ipos.queries import CURRENT, IpoRow
 from audifi.ipos.schemas import IpoTerms
 from tests.ipos.offerings import insert_funded_users, insert_master
 from tests.support import databases
+
+pytestmark = pytest.mark.slow
 
 PRICE = 10
 MONEY = 400

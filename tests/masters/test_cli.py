@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from audifi.cli import app as console
 from tests.masters.requests import read, register_complete, submit
 from tests.support import databases
-from tests.support.app import App
+from tests.support.app import EVERY_ROW, App
 from tests.support.clients import Client
 
 
@@ -32,11 +32,11 @@ def submitted(app: App, artist: Client) -> str:
 
 
 def test_masters_are_listed_by_status(app: App, artist: Client, submitted: str) -> None:
-    listed = output_of(app, "list", "--status", "submitted")
+    listed = output_of(app, "list", *EVERY_ROW, "--status", "submitted")
 
     assert re.search(rf"{submitted} +submitted +Midnight Drive +{artist.email} +20\d\d-", listed)
-    assert submitted not in output_of(app, "list", "--status", "approved")
-    assert submitted in output_of(app, "list")
+    assert submitted not in output_of(app, "list", *EVERY_ROW, "--status", "approved")
+    assert submitted in output_of(app, "list", *EVERY_ROW)
 
 
 def test_review_is_recorded_with_the_operator(app: App, artist: Client, submitted: str) -> None:

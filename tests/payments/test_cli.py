@@ -23,7 +23,7 @@ def run(*arguments: str) -> str:
 
 def test_events_are_listed(shop: Shop, fan: Client) -> None:
     session = shop.session(shop.deposited(fan))
-    assert session in run("events", "--limit", "100")
+    assert session in run("events", "--limit", "1000")
     assert session not in run("events", "--failed")
 
 

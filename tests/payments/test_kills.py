@@ -5,6 +5,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from audifi.payments import checkouts, syncs
 from audifi.payments.checkouts import NewCheckout
 from tests.payments.processes import is_killed, process
@@ -36,6 +38,7 @@ def sessions(shop: Shop, checkout_id: UUID) -> list[Any]:
     return [each for each in everything if each["metadata"].get("audifi_id") == str(checkout_id)]
 
 
+@pytest.mark.slow
 def test_kill_between_any_two_steps_makes_one_page(shop: Shop) -> None:
     async def act() -> int:
         for steps in range(LAST):
@@ -54,6 +57,7 @@ def test_kill_between_any_two_steps_makes_one_page(shop: Shop) -> None:
     assert asyncio.run(act()) > 5
 
 
+@pytest.mark.slow
 def test_kill_between_any_two_steps_credits_once(shop: Shop) -> None:
     async def act() -> int:
         for steps in range(LAST):

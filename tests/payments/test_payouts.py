@@ -287,6 +287,7 @@ def test_card_money_is_paid_out_after_120_days(shop: Shop) -> None:
     assert pay_out(shop.again(artist), 8000).status_code == 201
 
 
+@pytest.mark.slow
 def test_kill_between_any_two_steps_pays_once(shop: Shop) -> None:
     for steps in range(LAST):
         artist = payable(shop)

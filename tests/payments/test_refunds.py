@@ -151,6 +151,7 @@ def resume(shop: Shop) -> None:
     shop.app.clock.advance(seconds=-90)
 
 
+@pytest.mark.slow
 def test_kill_between_any_two_steps_refunds_once(shop: Shop) -> None:
     for steps in range(LAST):
         fan = shop.fan()

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from audifi.payments import balances, reconciliation
@@ -13,6 +14,8 @@ from tests.payments.shops import Shop
 from tests.payments.test_refunds import deposit_of, refund
 from tests.support.clients import Client
 from tools.stripe_stand_in.server import CommandError
+
+pytestmark = pytest.mark.slow
 
 CARDS = [
     "pm_card_visa",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -25,6 +26,8 @@ from audifi.resale.queries import SALE, SaleRow
 from tests.ipos.offerings import insert_funded_users, insert_master
 from tests.subscriptions.accounts import give_plan
 from tests.support import databases
+
+pytestmark = pytest.mark.slow
 
 MONEY = 3000
 TIERS = Tiers(mode="tiers", tiers=[(3, 1500), (11, 777), (None, 50)])

@@ -50,6 +50,7 @@ def run_import(
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lock",
     [

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from uuid import UUID
 
+import pytest
+
 from audifi.core.db.database import Database
 from audifi.core.files.download import temporary_file
 from audifi.royalties.importing import Importer
@@ -12,6 +14,8 @@ from tests.royalties.statements import Label, begin_parsing, distrokid, file_sto
 from tests.support import databases
 from tests.support.app import App
 from tests.support.kills import LAST, Fuse, KilledError
+
+pytestmark = pytest.mark.slow
 
 
 def was_killed(app: App, storage: Mapping[str, str], statement_id: str, *, statements: int) -> bool:

@@ -5,10 +5,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import pytest
+
 from audifi.payments import syncs
 from tests.payments.processes import is_killed, process
 from tests.payments.shops import Shop
 from tests.subscriptions.buying import PRICES, Buyer
+
+pytestmark = pytest.mark.slow
 
 LAST = 60
 """More than the steps of a look."""

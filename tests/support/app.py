@@ -24,6 +24,9 @@ from tests.support.api import APP_URL, FILES, SECRETS
 from tests.support.clients import asking
 from tests.support.sendgrid import PUBLIC_KEY
 
+EVERY_ROW = ("--limit", "10000")
+"""For commands that list the newest: tests that move the clock leave rows that are newer than another test's."""
+
 
 @dataclass
 class Clock:
