@@ -85,6 +85,14 @@ def test_sign_in_consumes_all_open_links_of_the_address(client: Client) -> None:
         assert (answer.status_code, answer.json()["code"]) == (401, "magic_link.used")
 
 
+def test_sign_in_leaves_expired_links_expired(client: Client, app: App) -> None:
+    mail = client.request_mail()
+    app.clock.advance(minutes=11)
+    client.sign_in()
+
+    assert client.verify(token=mail.token, confirm=True).json()["code"] == "magic_link.expired"
+
+
 @pytest.mark.parametrize("before_or_after", ["0", "z"])
 def test_sign_in_keeps_links_of_other_addresses(
     client: Client, app: App, sendgrid: SendGrid, before_or_after: str

@@ -321,6 +321,20 @@ def test_twenty_first_session_ends_the_oldest(client: Client, app: App) -> None:
     assert [device.refresh().status_code for device in others] == [200] * 20
 
 
+def add_newer_sessions(app: App, client: Client, count: int, revoked: str = "NULL, NULL") -> None:
+    """Add copies of the client's session to its account."""
+    databases.execute(
+        app.database_url,
+        f"""
+        INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
+            idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
+        SELECT overlay(gen_random_uuid()::text PLACING 'ff' FROM 1)::uuid, user_id, '', rotated_at, auth_time, amr,
+            created_at, last_used_at, idle_expires_at, absolute_expires_at, {revoked}
+        FROM sessions, generate_series(1, {count}) WHERE id = '{client.tokens["session"]["id"]}'
+        """,
+    )
+
+
 @pytest.mark.parametrize("whose", ["ended ones", "another account's"])
 def test_only_the_accounts_active_sessions_are_counted(
     client: Client, app: App, sendgrid: SendGrid, whose: str
@@ -328,19 +342,27 @@ def test_only_the_accounts_active_sessions_are_counted(
     """Otherwise repeated sign-ins, or another account's sessions, would end the account's other sessions."""
     client.sign_in()
     other = Client(app.http, sendgrid).sign_in()
-    copied = (client if whose == "ended ones" else other).tokens["session"]["id"]
     revoked = "now(), 'signed_out'" if whose == "ended ones" else "NULL, NULL"
-    newer = f"""
-        INSERT INTO sessions (id, user_id, refresh_nonce, rotated_at, auth_time, amr, created_at, last_used_at,
-            idle_expires_at, absolute_expires_at, revoked_at, revoked_reason)
-        SELECT overlay(gen_random_uuid()::text PLACING 'ff' FROM 1)::uuid, user_id, '', rotated_at, auth_time, amr,
-            created_at, last_used_at, idle_expires_at, absolute_expires_at, {revoked}
-        FROM sessions, generate_series(1, 20) WHERE id = '{copied}'
-    """
-    databases.execute(app.database_url, newer)
+    add_newer_sessions(app, client if whose == "ended ones" else other, 20, revoked)
     second = replace(client, ip=new_ip(), mails=client.mails).sign_in()
 
     assert [each.refresh().status_code for each in (client, second)] == [200, 200]
+
+
+def test_session_ended_during_the_21st_sign_in_ends_once(client: Client, app: App) -> None:
+    client.sign_in()
+    add_newer_sessions(app, client, 19)
+    device = replace(client, ip=new_ip())
+    mail = device.request_mail()
+
+    calls = [
+        partial(client.as_signed_in, "POST", "/auth/logout"),
+        lambda: device.verify(token=mail.token, **device.secret()),
+    ]
+    codes = [answer.status_code for answer in databases.in_order(app.database_url, lock_of(client), *calls)]
+
+    assert codes == [204, 200]
+    assert recorded(app, client) == ["session.created", "session.revoked signed_out"]
 
 
 def test_new_sign_in_does_not_revive_an_ended_session(client: Client) -> None:
