@@ -46,6 +46,11 @@ def test_server_serves_the_contract(health_api: Api) -> None:
     assert patient.get(f"{health_api.url}/openapi.json").json() == DOCUMENT
 
 
+def test_schema_names_are_free_of_module_paths() -> None:
+    """FastAPI adds the module where two features name a model alike, and clients get that as a type's name."""
+    assert [name for name in SCHEMAS if "__" in name] == []
+
+
 def test_contract_is_openapi_3_1_and_names_servers() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert [server["url"] for server in DOCUMENT["servers"]] == [

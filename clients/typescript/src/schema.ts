@@ -2178,6 +2178,23 @@ export interface components {
         /** @enum {string} */
         Action: "launch" | "buy" | "list" | "resale_buy" | "claim" | "payout";
         /**
+         * ActivityPage
+         * @description Events, newest first.
+         */
+        ActivityPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Event"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /**
          * Allowlist
          * @description The whole list; it replaces the one before.
          */
@@ -5134,6 +5151,23 @@ export interface components {
             received_at: string;
         };
         /**
+         * PaymentEventPage
+         * @description Events, newest first.
+         */
+        PaymentEventPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["PaymentEvent"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /**
          * Payout
          * @description Money that goes out.
          */
@@ -5420,7 +5454,7 @@ export interface components {
              * Totals
              * @description What it is made of.
              */
-            totals: components["schemas"]["audifi__ledger__schemas__Total"][];
+            totals: components["schemas"]["ProofTotal"][];
         };
         /**
          * ProofList
@@ -5439,6 +5473,40 @@ export interface components {
              * @description At most one per currency.
              */
             data: components["schemas"]["Proof"][];
+        };
+        /**
+         * ProofTotal
+         * @description The sum of all accounts of a purpose.
+         */
+        ProofTotal: {
+            /**
+             * @description The kind of their owners.
+             * @example user
+             */
+            owner_kind: components["schemas"]["OwnerKind"];
+            /**
+             * @description What they are for.
+             * @example available
+             */
+            purpose: components["schemas"]["Purpose"];
+            /**
+             * Balance
+             * @description The sum of the balances, in base units.
+             * @example 123450
+             */
+            balance: number;
+            /**
+             * Held
+             * @description The sum of the reserved parts.
+             * @example 2500
+             */
+            held: number;
+            /**
+             * Accounts
+             * @description How many accounts there are; stripes of one count as one each.
+             * @example 17
+             */
+            accounts: number;
         };
         /**
          * Provenance
@@ -6508,6 +6576,105 @@ export interface components {
         /** @enum {string} */
         StatementStatus: "pending" | "parsing" | "suspected_duplicate" | "imported" | "discarded" | "failed";
         /**
+         * StatementTotal
+         * @description What lines of a statement add up to for a master. Lines matched later have a total of their own.
+         */
+        StatementTotal: {
+            /**
+             * Id
+             * Format: uuid
+             * @description Permanent id.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Master Id
+             * Format: uuid
+             * @description The master.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Lines
+             * @description How many.
+             * @example 409
+             */
+            lines: number;
+            /**
+             * Amount
+             * @description Their exact sum.
+             * @example 0.003417000000
+             */
+            amount: string;
+            /**
+             * Carried In
+             * @description What earlier statements of the distributor left: a fraction of a base unit, or a negative total.
+             * @example 0.003417000000
+             */
+            carried_in: string;
+            /**
+             * Recorded
+             * @description The revenue recorded, in base units: both together, rounded down once.
+             * @example 1234
+             */
+            recorded: number;
+            /**
+             * Carried Out
+             * @description What is left for the next statement.
+             * @example 0.003417000000
+             */
+            carried_out: string;
+            /**
+             * Event Id
+             * @description The revenue event; null where nothing was recorded.
+             */
+            event_id: string | null;
+            /**
+             * Period Start
+             * Format: date
+             * @description The first day of the months of sale.
+             * @example 2026-01-01
+             */
+            period_start: string;
+            /**
+             * Period End
+             * Format: date
+             * @description The last day of them.
+             * @example 2026-01-31
+             */
+            period_end: string;
+            /**
+             * Created At
+             * Format: date-time
+             * @description When it was recorded.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
+        };
+        /**
+         * StatementTotalPage
+         * @description A part of a statement's totals, the oldest first.
+         */
+        StatementTotalPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["StatementTotal"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
+        };
+        /**
          * StatementUpload
          * @description A file that the client is about to send.
          */
@@ -6710,23 +6877,6 @@ export interface components {
             refresh_token?: string;
             /** @description The session that the tokens belong to. */
             session: components["schemas"]["SessionCreated"];
-        };
-        /**
-         * TotalPage
-         * @description A part of a statement's totals, the oldest first.
-         */
-        TotalPage: {
-            /**
-             * Data
-             * @description The items of this page.
-             */
-            data: components["schemas"]["audifi__royalties__schemas__Total"][];
-            /**
-             * Next Cursor
-             * @description The `cursor` of the next page; null at the end.
-             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
-             */
-            next_cursor: string | null;
         };
         /**
          * Track
@@ -7031,156 +7181,6 @@ export interface components {
              * @example Booked twice, see the bank statement of 3 May
              */
             reason: string;
-        };
-        /**
-         * EventPage
-         * @description Events, newest first.
-         */
-        audifi__auth__schemas__EventPage: {
-            /**
-             * Data
-             * @description The items of this page.
-             */
-            data: components["schemas"]["Event"][];
-            /**
-             * Next Cursor
-             * @description The `cursor` of the next page; null at the end.
-             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
-             */
-            next_cursor: string | null;
-        };
-        /**
-         * Total
-         * @description The sum of all accounts of a purpose.
-         */
-        audifi__ledger__schemas__Total: {
-            /**
-             * @description The kind of their owners.
-             * @example user
-             */
-            owner_kind: components["schemas"]["OwnerKind"];
-            /**
-             * @description What they are for.
-             * @example available
-             */
-            purpose: components["schemas"]["Purpose"];
-            /**
-             * Balance
-             * @description The sum of the balances, in base units.
-             * @example 123450
-             */
-            balance: number;
-            /**
-             * Held
-             * @description The sum of the reserved parts.
-             * @example 2500
-             */
-            held: number;
-            /**
-             * Accounts
-             * @description How many accounts there are; stripes of one count as one each.
-             * @example 17
-             */
-            accounts: number;
-        };
-        /**
-         * EventPage
-         * @description Events, newest first.
-         */
-        audifi__payments__schemas__EventPage: {
-            /**
-             * Data
-             * @description The items of this page.
-             */
-            data: components["schemas"]["PaymentEvent"][];
-            /**
-             * Next Cursor
-             * @description The `cursor` of the next page; null at the end.
-             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
-             */
-            next_cursor: string | null;
-        };
-        /**
-         * Total
-         * @description What lines of a statement add up to for a master. Lines matched later have a total of their own.
-         */
-        audifi__royalties__schemas__Total: {
-            /**
-             * Id
-             * Format: uuid
-             * @description Permanent id.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
-             */
-            id: string;
-            /**
-             * Master Id
-             * Format: uuid
-             * @description The master.
-             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
-             */
-            master_id: string;
-            /**
-             * Currency
-             * @description ISO 4217.
-             * @example USD
-             */
-            currency: string;
-            /**
-             * Lines
-             * @description How many.
-             * @example 409
-             */
-            lines: number;
-            /**
-             * Amount
-             * @description Their exact sum.
-             * @example 0.003417000000
-             */
-            amount: string;
-            /**
-             * Carried In
-             * @description What earlier statements of the distributor left: a fraction of a base unit, or a negative total.
-             * @example 0.003417000000
-             */
-            carried_in: string;
-            /**
-             * Recorded
-             * @description The revenue recorded, in base units: both together, rounded down once.
-             * @example 1234
-             */
-            recorded: number;
-            /**
-             * Carried Out
-             * @description What is left for the next statement.
-             * @example 0.003417000000
-             */
-            carried_out: string;
-            /**
-             * Event Id
-             * @description The revenue event; null where nothing was recorded.
-             */
-            event_id: string | null;
-            /**
-             * Period Start
-             * Format: date
-             * @description The first day of the months of sale.
-             * @example 2026-01-01
-             */
-            period_start: string;
-            /**
-             * Period End
-             * Format: date
-             * @description The last day of them.
-             * @example 2026-01-31
-             */
-            period_end: string;
-            /**
-             * Created At
-             * Format: date-time
-             * @description When it was recorded.
-             * @example 2026-01-31T12:00:00.123456Z
-             */
-            created_at: string;
         };
         /**
          * FieldError
@@ -9427,7 +9427,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["audifi__auth__schemas__EventPage"];
+                    "application/json": components["schemas"]["ActivityPage"];
                 };
             };
             400: components["responses"]["BadRequest"];
@@ -11417,7 +11417,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["audifi__payments__schemas__EventPage"];
+                    "application/json": components["schemas"]["PaymentEventPage"];
                 };
             };
             400: components["responses"]["BadRequest"];
@@ -15927,7 +15927,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TotalPage"];
+                    "application/json": components["schemas"]["StatementTotalPage"];
                 };
             };
             400: components["responses"]["BadRequest"];

@@ -86,9 +86,9 @@ def session_page(page: Page[SessionRow], *, current: UUID) -> schemas.SessionPag
     )
 
 
-def event_page(page: Page[EventRow]) -> schemas.EventPage:
+def event_page(page: Page[EventRow]) -> schemas.ActivityPage:
     """Return the response for a page of events."""
-    return schemas.EventPage(
+    return schemas.ActivityPage(
         data=[
             schemas.Event(
                 id=row.id,

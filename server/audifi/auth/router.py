@@ -262,7 +262,7 @@ async def delete_me(
 @router.get("/me/activity", summary="List the account's activity")
 async def list_activity(
     request: Request, database: DatabaseDep, claims: AccessTokenDep, limit: PageLimit = 20, cursor: Cursor = None
-) -> schemas.EventPage:
+) -> schemas.ActivityPage:
     """Return sign-ins, changes and operators' actions, newest first."""
     page = await queries.EVENTS.fetch(
         database,

@@ -259,7 +259,7 @@ class SessionPage(Page[Session]):
     """Sessions, newest first."""
 
 
-class EventPage(Page[Event]):
+class ActivityPage(Page[Event]):
     """Events, newest first."""
 
 

@@ -225,7 +225,7 @@ def _entry(row: EntryRow) -> schemas.Entry:
     return schemas.Entry.model_validate(row, from_attributes=True)
 
 
-def _total(row: TotalRow) -> schemas.Total:
-    return schemas.Total(
+def _total(row: TotalRow) -> schemas.ProofTotal:
+    return schemas.ProofTotal(
         owner_kind=row.owner_kind, purpose=row.purpose, balance=row.posted, held=row.held, accounts=row.accounts
     )

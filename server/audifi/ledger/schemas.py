@@ -98,7 +98,7 @@ class Reversal(ResponseModel):
     """The id of the transfer that it undoes."""
 
 
-class Total(ResponseModel):
+class ProofTotal(ResponseModel):
     """The sum of all accounts of a purpose."""
 
     owner_kind: OwnerKind = Field(examples=["user"])
@@ -122,7 +122,7 @@ class Proof(ResponseModel):
     """The number of decimals that people see."""
     difference: int = Field(examples=[0])
     """The sum of all balances. In double entry it is 0."""
-    totals: list[Total]
+    totals: list[ProofTotal]
     """What it is made of."""
 
 

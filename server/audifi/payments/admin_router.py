@@ -31,7 +31,7 @@ async def list_events(
     status: Annotated[EventStatus | None, Query(description="Only with it.", examples=["failed"])] = None,
     limit: PageLimit = 20,
     cursor: Cursor = None,
-) -> schemas.EventPage:
+) -> schemas.PaymentEventPage:
     """Return the events that arrived, newest first, for admins. A failed one is tried again every 15 minutes."""
     page = await queries.EVENTS.fetch(
         database,
@@ -42,7 +42,7 @@ async def list_events(
         filters={"status": status},
     )
     data = [schemas.PaymentEvent.model_validate(row, from_attributes=True) for row in page.rows]
-    return schemas.EventPage(data=data, next_cursor=page.next_cursor)
+    return schemas.PaymentEventPage(data=data, next_cursor=page.next_cursor)
 
 
 @router.get("/reconciliation", summary="Compare the ledger with the payment provider")

@@ -139,7 +139,7 @@ class PaymentEvent(ResponseModel):
     """Time at which it arrived."""
 
 
-class EventPage(Page[PaymentEvent]):
+class PaymentEventPage(Page[PaymentEvent]):
     """Events, newest first."""
 
 

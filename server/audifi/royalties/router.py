@@ -115,14 +115,14 @@ async def list_statement_lines(
 @raises(http_problems.not_found())
 async def list_statement_totals(
     request: Request, user: CurrentUser, statement_id: StatementId, limit: PageLimit = 20, cursor: Cursor = None
-) -> schemas.TotalPage:
+) -> schemas.StatementTotalPage:
     """Return what was added up and recorded for each master, the oldest first."""
     services = services_of(request)
     await statements.read(services.database, user=user, statement_id=statement_id)
     page = await queries.STATEMENT_TOTALS.fetch(
         services.database, services.cursors, sort="id", limit=limit, cursor=cursor, statement_id=statement_id
     )
-    return schemas.TotalPage(data=[_total(row) for row in page.rows], next_cursor=page.next_cursor)
+    return schemas.StatementTotalPage(data=[_total(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("/{statement_id}/confirm", summary="Decide on a suspected duplicate", dependencies=WRITES)
@@ -180,5 +180,5 @@ def _line(row: LineRow) -> schemas.Line:
     return schemas.Line.model_validate(row, from_attributes=True)
 
 
-def _total(row: TotalRow) -> schemas.Total:
-    return schemas.Total.model_validate(row, from_attributes=True)
+def _total(row: TotalRow) -> schemas.StatementTotal:
+    return schemas.StatementTotal.model_validate(row, from_attributes=True)

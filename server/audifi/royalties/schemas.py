@@ -207,7 +207,7 @@ class LinePage(Page[Line]):
     """A part of a statement's lines, in the order of the file."""
 
 
-class Total(ResponseModel):
+class StatementTotal(ResponseModel):
     """What lines of a statement add up to for a master. Lines matched later have a total of their own."""
 
     id: Id
@@ -236,7 +236,7 @@ class Total(ResponseModel):
     """When it was recorded."""
 
 
-class TotalPage(Page[Total]):
+class StatementTotalPage(Page[StatementTotal]):
     """A part of a statement's totals, the oldest first."""
 
 
