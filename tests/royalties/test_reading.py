@@ -172,7 +172,9 @@ def test_canonical_currency_may_be_the_statements() -> None:
     content = b"reporting_date,sale_month,store,isrc,amount\n2026-02,2026-01,A,USRC17607839,1\n"
 
     assert read(content, "canonical", "csv", currency="EUR") == [(2, "1", ISRC)]
-    assert refusal(content, "canonical", "csv")[0] == "statement.column_missing"
+    code, _, detail = refusal(content, "canonical", "csv")
+    assert code == "statement.column_missing"
+    assert "take `currency` from the request" in detail
 
 
 @pytest.mark.parametrize("name", ["Reporting Date", "Sale Month", "Store", "Earnings (USD)"])

@@ -486,6 +486,9 @@ export interface paths {
         /**
          * Request a payout
          * @description Hold an amount of at least 10.00, and ask for its payout. At most 5 are open at a time.
+         *
+         *     It is sent within a minute, by the provider or, where there is none, by an operator, and can be canceled until
+         *     then. `GET /api/v1/payments/connect` says whether the account can have payouts.
          */
         post: operations["createPayout"];
         delete?: never;
@@ -3083,13 +3086,16 @@ export interface components {
             transfer_id: string;
             /**
              * Kind
-             * @description The kind of transfer. More kinds may be added.
+             * @description The kind of transfer; more may be added. Money in and out: `deposit`, `deposit_refund`, `refund_returned`,
+             *     `dispute`, `dispute_won`, `debt_payment`, `payout`, `payout_returned`. Offerings: `ipo_launch`, `ipo_purchase`,
+             *     `ipo_withdraw`, `ipo_refund`, `ipo_completion`, `ipo_cancellation`, `proceeds_release`. Then `resale`,
+             *     `distribution`, `dividend_claim`, `revenue_funding`, `revenue_return`; and `reversal`, which undoes another.
              * @example deposit
              */
             kind: string;
             /**
              * Reference
-             * @description Whatever the transfer refers to; may be empty.
+             * @description What it refers to: `ipo:ID`, `listing:ID`, `revenue:ID`, or the reference of a bank or provider; may be empty.
              * @example INV-2026-0042
              */
             reference: string;
@@ -3452,7 +3458,8 @@ export interface components {
             type: components["schemas"]["HistoryType"];
             /**
              * Status
-             * @description Its status; which ones there are depends on the type.
+             * @description Of a `subscription`: open, paid, void, uncollectible. Of a `dispute`: open, lost, won. Of a `deposit`, `refund` or
+             *     `payout`: as where these are listed or made.
              * @example succeeded
              */
             status: string;
@@ -3741,7 +3748,7 @@ export interface components {
             sold: number;
             /**
              * Available
-             * @description Shares that can be bought now.
+             * @description Shares that are neither sold nor reserved. They can be bought while `status` is `live`.
              * @example 470
              */
             available: number;
@@ -4010,7 +4017,7 @@ export interface components {
             territory: string | null;
             /**
              * Amount
-             * @description The net amount, as in the file.
+             * @description The net amount in units of the currency, exact, with twelve decimals.
              * @example 0.003417000000
              */
             amount: string;
@@ -7077,7 +7084,7 @@ export interface components {
              */
             display_name: string | null;
             /**
-             * @description Determines the account's permissions.
+             * @description Whether it is an administrator's. All other accounts may do the same: fans, too, register masters.
              * @example fan
              */
             role: components["schemas"]["Role"];

@@ -171,7 +171,7 @@ class User(ResponseModel):
     display_name: str | None = Field(examples=["Ana"])
     """The name that other users see; null if none is set."""
     role: Role = Field(examples=["fan"])
-    """Determines the account's permissions."""
+    """Whether it is an administrator's. All other accounts may do the same: fans, too, register masters."""
     created_at: Instant
     """Time of the first sign-in."""
 

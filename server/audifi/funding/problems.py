@@ -129,7 +129,7 @@ def recent_deposits(held: int) -> Problem:
         409,
         "payout.recent_deposits",
         "Recent deposits",
-        "Money that came by card goes back to the card: refund the deposit, or ask for less.",
+        "Ask for at most the available balance without `held`, which came by card lately: refund that, or wait.",
         model=RecentDeposits,
         held=held,
     )

@@ -104,7 +104,12 @@ async def list_deposits(
 async def create_payout(
     request: Request, user: RecentlyAuthenticatedUser, now: Now, idempotent: Idempotent, body: schemas.PayoutCreate
 ) -> Response:
-    """Hold an amount of at least 10.00, and ask for its payout. At most 5 are open at a time."""
+    """
+    Hold an amount of at least 10.00, and ask for its payout. At most 5 are open at a time.
+
+    It is sent within a minute, by the provider or, where there is none, by an operator, and can be canceled until
+    then. `GET /api/v1/payments/connect` says whether the account can have payouts.
+    """
     services = services_of(request)
     _check_currency(body.currency, services.settings.currencies)
 

@@ -111,7 +111,7 @@ class Ipo(ResponseModel):
     sold: int = Field(examples=[320])
     """Shares that were bought and not given back."""
     available: int = Field(examples=[470])
-    """Shares that can be bought now."""
+    """Shares that are neither sold nor reserved. They can be bought while `status` is `live`."""
     reserved: int = Field(examples=[10])
     """Shares that are reserved for ten minutes."""
     buyers: int = Field(examples=[41])

@@ -58,9 +58,14 @@ class Entry(ResponseModel):
     transfer_id: Id
     """The transfer that it is a part of."""
     kind: str = Field(examples=["deposit"])
-    """The kind of transfer. More kinds may be added."""
+    """
+    The kind of transfer; more may be added. Money in and out: `deposit`, `deposit_refund`, `refund_returned`,
+    `dispute`, `dispute_won`, `debt_payment`, `payout`, `payout_returned`. Offerings: `ipo_launch`, `ipo_purchase`,
+    `ipo_withdraw`, `ipo_refund`, `ipo_completion`, `ipo_cancellation`, `proceeds_release`. Then `resale`,
+    `distribution`, `dividend_claim`, `revenue_funding`, `revenue_return`; and `reversal`, which undoes another.
+    """
     reference: str = Field(examples=["INV-2026-0042"])
-    """Whatever the transfer refers to; may be empty."""
+    """What it refers to: `ipo:ID`, `listing:ID`, `revenue:ID`, or the reference of a bank or provider; may be empty."""
     amount: SignedAmount
     """What came in; below 0, what went out. In base units."""
     balance_after: SignedAmount

@@ -42,7 +42,12 @@ def offered() -> Problem:
 
 
 def not_draft() -> Problem:
-    return Problem(409, "master.not_draft", "Not a draft", "Only a draft can be submitted. Read the master's status.")
+    return Problem(
+        409,
+        "master.not_draft",
+        "Not a draft",
+        "Only a draft can be submitted. A rejected master is a draft again after a change.",
+    )
 
 
 def not_submitted() -> Problem:

@@ -62,7 +62,9 @@ def limit_reached() -> Problem:
 
 
 def not_open() -> Problem:
-    return Problem(409, "listing.not_open", "Listing not open", "It was sold or canceled, or has expired.")
+    return Problem(
+        409, "listing.not_open", "Listing not open", "It was sold or canceled, or has expired. Read the listings again."
+    )
 
 
 def unavailable() -> Problem:

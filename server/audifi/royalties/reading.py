@@ -173,11 +173,12 @@ def _check_required(columns: Columns, present: Collection[str]) -> None:
     for each in FIELDS:
         names = columns.names.get(each, ())
         if columns.needs(each) and not any(_normal(name) in present for name in names):
-            raise StatementError(
-                "statement.column_missing",
-                f"The file has no column {' or '.join(names)}. Check the preset and the format, or choose `mapped`.",
-                1,
+            detail = (
+                f"The file has no column {' or '.join(names)}. Check the preset and the format, or choose `mapped`."
             )
+            if each == "currency":
+                detail += " `canonical` and `mapped` take `currency` from the request, too."
+            raise StatementError("statement.column_missing", detail, 1)
 
 
 def _normal(name: str) -> str:

@@ -198,7 +198,7 @@ class Line(ResponseModel):
     territory: str | None = Field(examples=["US"])
     """Where it was sold."""
     amount: Exact
-    """The net amount, as in the file."""
+    """The net amount in units of the currency, exact, with twelve decimals."""
     currency: str = Field(examples=["USD"])
     """ISO 4217."""
 

@@ -234,7 +234,10 @@ class HistoryItem(ResponseModel):
     type: HistoryType = Field(examples=["deposit"])
     """What it is; `subscription`: an invoice of the plan."""
     status: str = Field(examples=["succeeded"])
-    """Its status; which ones there are depends on the type."""
+    """
+    Of a `subscription`: open, paid, void, uncollectible. Of a `dispute`: open, lost, won. Of a `deposit`, `refund` or
+    `payout`: as where these are listed or made.
+    """
     amount: Amount
     """In base units."""
     currency: Currency

@@ -188,7 +188,7 @@ def _of_validation(error: RequestValidationError) -> Problem:
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
-    return Problem(422, "request.invalid", "Invalid request", errors=errors)
+    return Problem(422, "request.invalid", "Invalid request", "Correct what `errors` names.", errors=errors)
 
 
 def malformed() -> Problem:
