@@ -9,7 +9,8 @@ export class ApiError extends Error {
   readonly problem: Problem;
 
   constructor(problem: Problem) {
-    super(`${problem.status} ${problem.code}: ${problem.title}`);
+    const fields = problem.errors?.map(({ pointer, parameter, detail }) => `${pointer || parameter || "body"}: ${detail}`);
+    super(`${problem.status} ${problem.code}: ${problem.title}${fields ? ` (${fields.join("; ")})` : ""}`);
     this.name = "ApiError";
     this.problem = problem;
   }

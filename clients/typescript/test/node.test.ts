@@ -117,6 +117,7 @@ test("problems come as the contract has them", async () => {
 
   assert.equal(response.headers.get("content-type"), "application/problem+json");
   assert.equal(error?.code, "request.invalid");
+  assert.match(new ApiError(error).message, /^422 request.invalid: Invalid request \(\/email: .+\)$/);
   assert.ok(error && "errors" in error);
   assert.deepEqual(
     error.errors?.map((each) => each.pointer),
