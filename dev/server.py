@@ -98,12 +98,16 @@ def print_addresses(settings: Settings, database: str) -> None:
     emails = (
         "are sent by SendGrid" if settings.sendgrid_api_key else f"are printed here and kept in {settings.mail_folder}"
     )
+    payments = (
+        f"\n  Payments  {settings.stripe_api_base} (Stripe's stand-in)" if settings.payments == "stand_in" else ""
+    )
     print(
         f"\n  Health    {address}/api/v1/health"
         f"\n  Docs      {address}/docs"
         f"\n  Emails    {emails}"
         f"\n  Database  {database}"
         f"\n  Files     {settings.files_endpoint}"
+        f"{payments}"
         "\n\n  Ctrl-C stops it.\n",
         flush=True,
     )

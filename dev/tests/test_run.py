@@ -374,5 +374,6 @@ def test_demo_and_doctor_use_the_stand_in_of_stripe(checkout: Path) -> None:
     run.interrupt()
 
     assert "pro_month_usd" in run.output
+    assert "Payments  http://localhost:" in run.output
     assert "3 deposits came by card" in run.output
     assert "✓ payments     Stripe accepts the key" in doctor.stdout
