@@ -14,10 +14,13 @@ from audifi.ipos import closing, purchases
 from audifi.ipos.jobs import schedules
 from audifi.ipos.problems import SellsOutError
 from audifi.services import build_services
+from tests.ipos import sales
 from tests.ipos.offerings import Offering, balance, code, fund, make_admin, post, user_id
+from tests.ipos.sales import Sale
 from tests.ledger.ledgers import NOW
 from tests.support import databases
 from tests.support.clients import Client
+from tests.support.races import Work
 
 
 def sweep(offering: Offering) -> None:
@@ -185,50 +188,42 @@ class Overtaken(Database):
         return rows
 
 
-@pytest.mark.parametrize(
-    ("min_shares", "end", "left", "proceeds"), [(2, "completed", 0, 950), (9, "canceled", 1000, 0)]
-)
-def test_late_sweep_does_nothing_again(offering: Offering, min_shares: int, end: str, left: int, proceeds: int) -> None:
-    offering.open(min_shares=min_shares)
-    buyer = offering.buyer(money=1000)
-    offering.buy(buyer, 4)
-    post(buyer, f"{offering.path}/reservations", {"quantity": 1})
-    offering.pass_time(buyer, days=11)
-    now, url = offering.now(), offering.app.database_url
-    steps: list[Callable[[Database], Awaitable[object]]] = [
-        lambda database: purchases.expire_reservations(database, now=now),
-        lambda database: closing.close_due(database, proceeds_delay=timedelta(0), now=now),
-        lambda database: closing.release_due(database, now=now),
-    ]
-
+def run_overtaken(sale: Sale, work: Work) -> None:
     async def run() -> None:
-        for step in steps:
-            async with Overtaken(url, step) as late:
-                await step(late)
+        async with Overtaken(sale.url, work) as late:
+            await work(late)
 
     asyncio.run(run())
 
-    assert status(offering) == end
-    assert balance(offering.app, buyer) == left
-    assert balance(offering.app, offering.artist) == proceeds
+
+@pytest.mark.parametrize(
+    ("min_shares", "end", "left", "proceeds"), [(2, "completed", 960, 40), (9, "canceled", 1000, 0)]
+)
+def test_late_sweep_does_nothing_again(
+    migrated_database_url: str, min_shares: int, end: str, left: int, proceeds: int
+) -> None:
+    sale = sales.launched(migrated_database_url, min_shares=min_shares)
+    for work in (sale.buy(4), sale.reserve(1)):
+        assert sale.run(work) == "done"
+
+    run_overtaken(sale, sale.expire_reservations(now=sales.ENDS_AT))
+    run_overtaken(sale, sale.close_due(now=sales.ENDS_AT))
+    run_overtaken(sale, lambda database: closing.release_due(database, now=sales.ENDS_AT))
+
+    assert sale.ipo().status == end
+    assert sale.money(sale.buyers[0]) == left
+    assert sale.money(sale.artist) == sales.MONEY + proceeds
+    assert sales.violations(sale.url) == []
 
 
-def test_two_machines_refund_once(offering: Offering) -> None:
-    ipo = offering.open(min_shares=9)
-    buyer = offering.buyer(money=1000)
-    offering.buy(buyer, 4)
-    databases.execute(offering.app.database_url, f"UPDATE ipos SET status = 'canceling' WHERE id = '{ipo['id']}'")
-    now = offering.now()
+def test_two_machines_refund_once(migrated_database_url: str) -> None:
+    sale = sales.launched(migrated_database_url)
+    for work in (sale.buy(4), sale.cancel()):
+        assert sale.run(work) == "done"
 
-    async def refund(database: Database) -> int:
-        return await closing.refund(database, ipo_id=UUID(ipo["id"]), now=now)
+    run_overtaken(sale, sale.refund())
 
-    async def run() -> int:
-        async with Overtaken(offering.app.database_url, refund) as late:
-            return await refund(late)
-
-    assert asyncio.run(run()) == 0
-    assert (status(offering), balance(offering.app, buyer)) == ("canceled", 1000)
+    assert (sale.ipo().status, sale.money(sale.buyers[0])) == ("canceled", sales.MONEY)
 
 
 def test_completed_offering_cannot_be_canceled(offering: Offering) -> None:
