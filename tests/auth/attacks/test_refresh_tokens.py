@@ -355,13 +355,11 @@ def test_session_ended_during_the_21st_sign_in_ends_once(client: Client, app: Ap
     device = replace(client, ip=new_ip())
     mail = device.request_mail()
 
-    calls = [
-        partial(client.as_signed_in, "POST", "/auth/logout"),
-        lambda: device.verify(token=mail.token, **device.secret()),
-    ]
-    codes = [answer.status_code for answer in databases.in_order(app.database_url, lock_of(client), *calls)]
+    ends = partial(client.as_signed_in, "POST", "/auth/logout")
+    signs_in = partial(device.verify, token=mail.token, **device.secret())
+    answers = databases.in_order(app.database_url, lock_of(client), ends, signs_in)
 
-    assert codes == [204, 200]
+    assert [answer.status_code for answer in answers] == [204, 200]
     assert recorded(app, client) == ["session.created", "session.revoked signed_out"]
 
 
