@@ -235,6 +235,21 @@ def test_completed_offering_cannot_be_canceled(offering: Offering) -> None:
     assert code(post(offering.artist, f"{offering.path}/cancel")) == "409 ipo.completed"
 
 
+def test_proceeds_cannot_be_reversed_in_the_ledger(offering: Offering) -> None:
+    ipo = offering.open(total_shares=10, retained_shares=0, max_per_account=10)
+    buyer = offering.buyer(money=2500)
+    assert offering.buy(buyer, 10).status_code == 201  # all of them: no share moves at the completion
+    offering.pass_time(buyer, days=7)
+    sweep(offering)
+    admin = make_admin(offering.app, offering.buyer())
+
+    for kind in ("ipo_completion", "proceeds_release"):
+        query = "SELECT id FROM ledger_transfers WHERE kind = $1 AND reference = $2"
+        transfer = databases.fetch_value(offering.app.database_url, query, kind, f"ipo:{ipo['id']}")
+        answer = post(admin, f"/ledger/transfers/{transfer}/reverse", {"reason": "a mistake"})
+        assert code(answer) == "409 transfer.not_reversible"
+
+
 def test_expired_reservations_are_freed_and_paused(offering: Offering) -> None:
     offering.open()
     buyer = offering.buyer()

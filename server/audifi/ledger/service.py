@@ -29,6 +29,7 @@ HAVE_THEIR_OWN_UNDO = frozenset(
         *("deposit", "dispute", "dispute_won", "payout", "payout_returned", "debt_payment"),
         *("deposit_refund", "refund_returned", "provider_fee", "withdrawal"),
         *("invoice", "invoice_refund", "invoice_refund_returned", "invoice_dispute", "invoice_dispute_won"),
+        *("ipo_completion", "proceeds_release"),
         *("revenue_funding", "revenue_return", "distribution", "dividend_claim"),
     }
 )
