@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from audifi.core.feature import Feature
 from audifi.ipos import router, shares
+from audifi.ipos.deletion import delete_drafts
 from audifi.ipos.invariants import INVARIANTS
 from audifi.ipos.jobs import job_types, schedules
 from audifi.ipos.measures import MEASURES
@@ -20,5 +21,6 @@ FEATURE = Feature(
     jobs=job_types,
     schedules=schedules,
     invariants=INVARIANTS,
+    deletion_guard=delete_drafts,
     cli="audifi.ipos.cli:ipos",
 )

@@ -113,6 +113,7 @@ async def create(
             there is an offering, 422.
     """
     _check(body, rates, now)
+    await lock_user(tx, artist_id)
     if await tx.fetch_one(GET_OWN, FullMasterRow, master_id=master_id, artist_id=artist_id) is None:
         raise core.not_found()
     await _require_plan(tx, body, artist_id, now)

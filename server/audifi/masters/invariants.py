@@ -48,8 +48,12 @@ INVARIANTS = (
     ),
     Invariant(
         name="master_has_an_account",
-        sentence="A deleted account has no masters.",
+        sentence="A deleted account has no masters but those that were offered once, and no more.",
         violations="""
-            SELECT masters.id FROM masters JOIN users ON users.id = artist_id WHERE users.deleted_at IS NOT NULL""",
+            SELECT masters.id FROM masters JOIN users ON users.id = artist_id
+            WHERE users.deleted_at IS NOT NULL AND (
+                masters.status NOT IN ('draft', 'rejected', 'archived')
+                OR NOT EXISTS (SELECT FROM master_events WHERE master_id = masters.id AND event = 'offered')
+            )""",
     ),
 )
