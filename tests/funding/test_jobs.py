@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from audifi.core.db.database import Database
-from audifi.funding.jobs import payout_ages, process_payouts, schedules
-from audifi.funding.payouts import PayoutRow
+from audifi.funding.jobs import BATCH, payout_ages, process_payouts, schedules
+from audifi.funding.payouts import MAX_OPEN, PayoutRow
 from audifi.funding.providers import Answer, DevelopmentProvider
 from audifi.services import build_services
 from tests.funding.fundings import balances, disputing, funded, requesting, run, submitting
@@ -80,6 +80,22 @@ def test_one_payout_does_not_keep_others_waiting(migrated_database_url: str, cap
     assert "payout not sent: id=" in caplog.text
     assert "code=account.in_debt" in caplog.text
     assert "payout without answer: id=" in caplog.text
+
+
+def test_payouts_in_transit_do_not_keep_others_waiting(migrated_database_url: str) -> None:
+    provider = Provider(*[None] * BATCH, Answer(status="paid"))
+
+    async def act(database: Database) -> Any:
+        for _ in range(BATCH // MAX_OPEN):
+            user_id, _ = await funded(database, MAX_OPEN * 1000)
+            for _ in range(MAX_OPEN):
+                await database.run(submitting(await database.run(requesting(user_id, 1000))))
+        last, _ = await funded(database, 1000)
+        await database.run(requesting(last, 1000))
+        await process(database, provider)
+        return await balances(database, last)
+
+    assert run(migrated_database_url, act) == (0, 0, 0)
 
 
 def test_age_is_of_the_oldest_open_payout(migrated_database_url: str) -> None:

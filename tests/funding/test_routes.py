@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from audifi.core.db.database import Database
-from audifi.funding.jobs import OPEN_PAYOUTS
+from audifi.funding.jobs import FIRST, OPEN_PAYOUTS
 from audifi.funding.payouts import PayoutRow
 from tests.funding import fundings
 from tests.funding.fundings import Step, balances, disputing, paying, rows, run, submitting
@@ -94,7 +94,7 @@ def test_money_comes_in_and_goes_out(app: App, owner: Client, admin: Client) -> 
 
 
 async def open_payouts(database: Database) -> Any:
-    return await database.fetch_all(OPEN_PAYOUTS, PayoutRow, provider="operator")
+    return await database.fetch_all(OPEN_PAYOUTS, PayoutRow, provider="operator", after=FIRST)
 
 
 def test_booking_is_attributed_to_the_admin(app: App, owner: Client, admin: Client) -> None:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from sqlalchemy import bindparam, func, select
 
@@ -29,8 +30,12 @@ OPEN: tuple[PayoutStatus, ...] = ("requested", "submitted")
 
 _payouts = Payout.__table__
 OPEN_PAYOUTS = Statement(
-    select(*COLUMNS).where(IS_OPEN, _payouts.c.provider == bindparam("provider")).order_by(_payouts.c.id).limit(BATCH)
+    select(*COLUMNS)
+    .where(IS_OPEN, _payouts.c.provider == bindparam("provider"), _payouts.c.id > bindparam("after"))
+    .order_by(_payouts.c.id)
+    .limit(BATCH)
 )
+FIRST = UUID(int=0)
 OLDEST = Statement(
     select(_payouts.c.status, func.min(func.coalesce(_payouts.c.submitted_at, _payouts.c.created_at)).label("since"))
     .where(IS_OPEN)
@@ -46,19 +51,26 @@ class OldestRow:
 
 async def process_payouts(database: Database, provider: PayoutProvider, *, name: str, now: datetime) -> None:
     """Send requested payouts, and ask for submitted ones: the server may have stopped between any two steps."""
-    for payout in await database.fetch_all(OPEN_PAYOUTS, PayoutRow, provider=name):
-        try:
-            answer = (
-                await _send(database, provider, payout, now)
-                if payout.status == "requested"
-                else (await provider.find(payout))
-            )
-            if answer:
-                await record_answer(database, payout, answer, now)
-        except Problem as problem:  # canceled meanwhile, in debt, frozen
-            logger.info("payout not sent: id=%s code=%s", payout.id, problem.code)
-        except Exception as error:  # noqa: BLE001 - one payout must not keep the others waiting; its age raises an alert
-            logger.warning("payout without answer: id=%s error=%s", payout.id, describe_error(error))
+    after = FIRST
+    while batch := await database.fetch_all(OPEN_PAYOUTS, PayoutRow, provider=name, after=after):
+        for payout in batch:
+            await _process(database, provider, payout, now)
+        after = batch[-1].id
+
+
+async def _process(database: Database, provider: PayoutProvider, payout: PayoutRow, now: datetime) -> None:
+    try:
+        answer = (
+            await _send(database, provider, payout, now)
+            if payout.status == "requested"
+            else (await provider.find(payout))
+        )
+        if answer:
+            await record_answer(database, payout, answer, now)
+    except Problem as problem:  # canceled meanwhile, in debt, frozen
+        logger.info("payout not sent: id=%s code=%s", payout.id, problem.code)
+    except Exception as error:  # noqa: BLE001 - one payout must not keep the others waiting; its age raises an alert
+        logger.warning("payout without answer: id=%s error=%s", payout.id, describe_error(error))
 
 
 async def _send(database: Database, provider: PayoutProvider, payout: PayoutRow, now: datetime) -> Answer:
