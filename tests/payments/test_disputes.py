@@ -25,6 +25,17 @@ def test_dispute_takes_the_money_and_won_returns_it(shop: Shop, fan: Client) -> 
     assert shop.balance(fan) == 5000
 
 
+def test_account_is_not_deleted_while_a_dispute_is_open(shop: Shop, fan: Client) -> None:
+    dispute = shop.dispute(deposit_of(shop, shop.deposited(fan)))
+    assert shop.balance(fan) == 0
+    refused = fan.as_signed_in("DELETE", "/auth/me")
+    assert refused.status_code == 409
+    assert refused.json()["code"] == "account.not_empty"
+    shop.stand_in.do("end_dispute", dispute=dispute, outcome="lost")
+    shop.settle()
+    assert fan.as_signed_in("DELETE", "/auth/me").status_code == 204
+
+
 def test_dispute_of_refunded_money_becomes_debt(shop: Shop, fan: Client) -> None:
     deposit_id = deposit_of(shop, shop.deposited(fan))
     refund(fan, deposit_id, 2000)

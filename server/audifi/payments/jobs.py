@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, literal_column, select
+from sqlalchemy import bindparam, exists, literal_column, or_, select
 
 from audifi.auth.problems import account_not_empty
 from audifi.core.db.database import Transaction
@@ -25,7 +25,9 @@ EACH_NIGHT, A_WHILE_LATER = "0 2 * * *", "40 2 * * *"
 IS_PAYING = Statement(
     select(
         exists().where(Checkout.user_id == bindparam("user_id"), literal_column(f"checkouts.{IS_LIVE}"))
-        | exists().where(Deposit.user_id == bindparam("user_id"), Deposit.status == "pending")
+        | exists().where(
+            Deposit.user_id == bindparam("user_id"), or_(Deposit.status == "pending", Deposit.status == "disputed")
+        )
     )
 )
 
@@ -65,8 +67,10 @@ async def leave_payments(transaction: Transaction, user_id: UUID) -> None:
     """Have the account's customer deleted.
 
     Raises:
-        Problem: `account.not_empty`, while money could still come in: a page is open, or a debit is under way.
+        Problem: `account.not_empty`, while money could still come in: a page or dispute is open, or a debit under way.
     """
     if await transaction.fetch_value(IS_PAYING, user_id=user_id):
-        raise account_not_empty("A payment page is open, or a debit is under way: wait until it has ended.")
+        raise account_not_empty(
+            "A payment page or a dispute is open, or a debit is under way: wait until it has ended."
+        )
     await customers.delete_with_account(transaction, user_id=user_id)
