@@ -101,6 +101,14 @@ def test_artist_ends_an_offering_and_keeps_the_rest(offering: Offering) -> None:
     assert code(post(offering.artist, path)) == "409 ipo.completed"
 
 
+def test_scheduled_offering_cannot_be_completed(offering: Offering) -> None:
+    assert offering.draft().status_code == 201
+    assert offering.launch().status_code == 200
+
+    assert code(post(offering.artist, f"{offering.path}/complete")) == "409 ipo.not_live"
+    assert post(offering.artist, f"{offering.path}/unlaunch").status_code == 200
+
+
 def test_offering_completes_at_its_end(offering: Offering) -> None:
     offering.open()
     offering.buy(offering.buyer(), 2)

@@ -65,6 +65,7 @@ COMPLETE = Statement(
     .where(
         _ipos.c.id == bindparam("ipo_id"),
         _is_running,
+        _ipos.c.opens_at <= bindparam("now"),
         _ipos.c.sold - _ipos.c.returned >= _ipos.c.min_shares,
         ~_withdrawable,
     )
@@ -229,7 +230,7 @@ async def complete(
     first_buyers = await tx.fetch_all(FIRST_BUYERS, FirstBuyerRow, ipo_id=ipo_id)
     ipo = await tx.fetch_one(COMPLETE, IpoRow, ipo_id=ipo_id, now=now, first_minters=first_minters(first_buyers))
     if ipo is None:
-        raise _refusal_of_completion(locked)
+        raise _refusal_of_completion(locked, now)
     await record(tx, "completed", ipo_id=ipo.id, by=by, now=now)
     bps: Counter[UUID] = Counter()
     for row in await tx.fetch_all(COLLABORATORS, CollaboratorRow, master_id=ipo.master_id):
@@ -301,9 +302,11 @@ async def _give_unsold(
     )
 
 
-def _refusal_of_completion(ipo: IpoRow) -> Problem:
+def _refusal_of_completion(ipo: IpoRow, now: datetime) -> Problem:
     if ipo.status not in {"live", "paused"}:
         return problems.completed() if ipo.status == "completed" else problems.not_live()
+    if now < ipo.opens_at:
+        return problems.not_live()
     if ipo.sold - ipo.returned < ipo.min_shares:
         return problems.minimum_not_reached()
     return problems.withdrawable()
