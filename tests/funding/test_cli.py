@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from audifi.cli import app as console
 from audifi.core.db.database import Database
 from tests.funding.fundings import balances, funded, new_user, requesting, run
+from tests.support import databases
 
 
 def funding(url: str, *arguments: str) -> Result:
@@ -148,6 +149,22 @@ def test_operator_settles_payouts(funding_url: str) -> None:
     assert re.search(rf"{first} .* SEPA 1 +USD +10\.00 +paid +kim", listed)
     assert re.search(rf"{second} .* USD +20\.00 +failed +kim +no account", listed)
     assert output_of(funding_url, "payouts", "--limit", "1").count("\n") <= 2
+
+
+def test_operators_do_not_settle_payouts_of_a_provider(funding_url: str) -> None:
+    async def act(database: Database) -> Any:
+        user_id, _ = await funded(database, 5000)
+        payout = await database.run(requesting(user_id, 1000))
+        await database.fetch_sql("UPDATE payouts SET provider = 'stripe' WHERE id = $1", payout.id)
+        return payout.id
+
+    payout_id = run(funding_url, act)
+    for command in (("submit",), ("failed", "--reason", "a mistake")):
+        refused = funding(funding_url, *command, str(payout_id))
+        assert refused.exit_code == 1
+        assert refused.stderr.strip() == f"{payout_id} is sent by stripe, and not by operators."
+    query = "SELECT status FROM payouts WHERE id = $1"
+    assert databases.fetch_value(funding_url, query, payout_id) == "requested"
 
 
 def test_check_proves_deposits_and_payouts(funding_url: str) -> None:

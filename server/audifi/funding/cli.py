@@ -376,7 +376,10 @@ def fail_payout(payout_id: UUID, reason: Reason, by: By) -> None:
 
 def _settle(change: Callable[..., Awaitable[PayoutRow]], payout_id: UUID, by: Attribution, **values: str) -> None:
     async def work(tx: Transaction) -> PayoutRow:
-        return await change(tx, payout_id=payout_id, now=utc_now(), by=by, **values)
+        row = await change(tx, payout_id=payout_id, now=utc_now(), by=by, **values)
+        if row.provider != "operator":  # it sends the money, too
+            fail(f"{payout_id} is sent by {row.provider}, and not by operators.")
+        return row
 
     typer.echo(f"{payout_id} is {_try(work).status}.")
 
