@@ -51,6 +51,16 @@ def test_statement_becomes_revenue(label: Label) -> None:
     assert (lines[1]["team_percentage"], lines[2]["quantity"], lines[1]["amount"]) == ("50.0000", -1, "0.004000000000")
 
 
+def test_last_month_of_the_calendar_is_a_month(label: Label) -> None:
+    master_id = label.offer()
+    statement = label.upload(distrokid(sale("n/a", **{"Sale Month": "9999-12"})))
+    assert statement["unmatched_lines"] == 1
+
+    assert label.match(statement, master_id, numbers=[2]).status_code == 200
+    [total] = label.totals(statement)
+    assert total["period_end"] == "9999-12-31"
+
+
 def test_fraction_of_a_cent_is_carried_over_two_statements(label: Label) -> None:
     master_id = label.offer()
     isrc = label.isrcs[master_id]

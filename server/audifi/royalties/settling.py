@@ -1,8 +1,9 @@
 """Turns exact sums of lines into revenue: rounded once for each statement, the rest is carried to the next one."""
 
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import ROUND_FLOOR, Context, Decimal, Inexact
 from typing import Any
 from uuid import UUID
@@ -253,4 +254,4 @@ def _carry(total: Mapping[str, Any], provider: str) -> dict[str, Any]:
 
 def _last_day(month: date) -> date:
     """Return the last day of a month, given by its first one."""
-    return (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return month.replace(day=monthrange(month.year, month.month)[1])
