@@ -66,6 +66,8 @@ def test_draft_is_changed_at_the_version_that_was_read(offering: Offering, stran
         ({"reflection_hours": 241}, "/reflection_hours"),
         ({"opens_at": "2026-01-01T00:00:00Z"}, "/opens_at"),
         ({"opens_at": "2100-01-01T00:00:00"}, "/opens_at"),
+        ({"opens_at": "9999-12-30T00:00:00Z", "ends_at": "9999-12-31T00:00:00Z"}, None),
+        ({"ends_at": "9999-12-31T23:00:00-23:00"}, "/ends_at"),
         ({"allowlist_until": "2100-01-01T00:00:00Z"}, "/allowlist_until"),
         ({"ends_at": "2100-01-01T00:00:00Z"}, "/ends_at"),
         ({"sold": 1}, "/sold"),

@@ -206,7 +206,17 @@ def test_export_of_a_long_period_is_refused(owner: Client, app: App, monkeypatch
     assert owner.as_signed_in("GET", f"{path}?{since(NOW)}&{until(NOW + 2 * DAY)}").is_success
 
 
-@pytest.mark.parametrize("query", ["from=2026-05-01T00:00:00", "to=yesterday", "limit=101", "limit=0"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from=2026-05-01T00:00:00",
+        "from=0001-01-01T00:00:00%2B14:00",
+        "to=9999-12-31T23:00:00-23:00",
+        "to=yesterday",
+        "limit=101",
+        "limit=0",
+    ],
+)
 def test_invalid_period_is_refused(owner: Client, query: str) -> None:
     answer = owner.as_signed_in("GET", f"/ledger/accounts/{uuid4()}/entries?{query}")
 

@@ -3,9 +3,9 @@
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestModel, ResponseModel
+from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestInstant, RequestModel, ResponseModel
 from audifi.dividends.models import DistributionStatus, Payer, RevenueSource, RevenueStatus
 
 
@@ -122,7 +122,7 @@ class RevenueProcess(RequestModel):
 
     receipt: Receipt | None = None
     """For admins: what paid it. Null: the artist's available balance does."""
-    record_at: AwareDatetime | None = Field(default=None, examples=["2026-05-10T12:00:00Z"])
+    record_at: RequestInstant | None = Field(default=None, examples=["2026-05-10T12:00:00Z"])
     """When it is shared out, at most 90 days from now. Null: as soon as the notice has passed."""
 
 

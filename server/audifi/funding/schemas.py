@@ -3,9 +3,9 @@
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestModel, ResponseModel
+from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestInstant, RequestModel, ResponseModel
 from audifi.funding.models import DepositStatus, PayoutStatus
 
 
@@ -44,7 +44,7 @@ class DepositCreate(RequestModel):
     """The bank's reference of the receipt. It is booked once."""
     reason: Reason | None = None
     """Where the admin saw it; only operators see it."""
-    received_at: AwareDatetime | None = Field(default=None, examples=["2026-05-03T00:00:00Z"])
+    received_at: RequestInstant | None = Field(default=None, examples=["2026-05-03T00:00:00Z"])
     """When it came in; null: now."""
 
     @model_validator(mode="after")

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from audifi.compliance.schemas import Countries
-from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestModel, ResponseModel
+from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestInstant, RequestModel, ResponseModel
 from audifi.ipos.splits import DEFAULT_ROYALTY, Royalty
 
 MAX_SHARES = 1_000_000
@@ -53,11 +53,11 @@ class IpoTerms(RequestModel):
     """How long a buyer may withdraw from a purchase."""
     countries_blocked: Countries = Field(default_factory=list)
     """People who reside there, or whose country isn't known, can't buy these shares, now or later. Empty: all can."""
-    opens_at: AwareDatetime = Field(examples=["2026-12-01T18:00:00Z"])
+    opens_at: RequestInstant = Field(examples=["2026-12-01T18:00:00Z"])
     """When purchases begin."""
-    allowlist_until: AwareDatetime | None = Field(default=None, examples=["2026-12-02T18:00:00Z"])
+    allowlist_until: RequestInstant | None = Field(default=None, examples=["2026-12-02T18:00:00Z"])
     """Before this instant, only accounts on the allowlist may buy."""
-    ends_at: AwareDatetime = Field(examples=["2026-12-31T18:00:00Z"])
+    ends_at: RequestInstant = Field(examples=["2026-12-31T18:00:00Z"])
     """When purchases end, at most 90 days after they began."""
 
 

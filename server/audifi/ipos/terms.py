@@ -50,7 +50,7 @@ def _errors(
         yield "royalty", "less_than_equal", f"Royalties should be at most {MAX_RESALE_BPS - resale_fee_bps} together"
     if terms.opens_at < now:
         yield "opens_at", "datetime_future", "Opening should be in the future"
-    if not terms.opens_at < terms.ends_at <= terms.opens_at + MAX_DURATION:
+    if not timedelta(0) < terms.ends_at - terms.opens_at <= MAX_DURATION:
         yield "ends_at", "window_invalid", "End should be after the opening, by at most 90 days"
     if terms.allowlist_until is not None and not terms.opens_at < terms.allowlist_until <= terms.ends_at:
         yield "allowlist_until", "window_invalid", "End of the allowlist's time should lie between opening and end"

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
 from audifi.auth.dependencies import CurrentUser, account_key, require_role
 from audifi.auth.session_checks import CheckedUser
@@ -17,7 +16,7 @@ from audifi.core.http.openapi import operation_id, raises
 from audifi.core.http.problems import not_found
 from audifi.core.http.rate_limits import rate_limited
 from audifi.core.http.routing import StrictRoute
-from audifi.core.http.schemas import Cursor, PageLimit
+from audifi.core.http.schemas import Cursor, PageLimit, RequestInstant
 from audifi.core.idempotency.dependencies import Idempotent
 from audifi.ledger import csv, limits, problems, queries, schemas, service
 from audifi.ledger.accounts import Purpose
@@ -77,8 +76,8 @@ async def list_ledger_entries(
     request: Request,
     user: CurrentUser,
     account_id: AccountId,
-    since: Annotated[AwareDatetime | None, SINCE] = None,
-    until: Annotated[AwareDatetime | None, UNTIL] = None,
+    since: Annotated[RequestInstant | None, SINCE] = None,
+    until: Annotated[RequestInstant | None, UNTIL] = None,
     limit: PageLimit = 20,
     cursor: Cursor = None,
 ) -> schemas.EntryPage:
@@ -126,8 +125,8 @@ async def export_ledger_entries(
     database: DatabaseDep,
     user: CurrentUser,
     account_id: AccountId,
-    since: Annotated[AwareDatetime, SINCE],
-    until: Annotated[AwareDatetime, UNTIL],
+    since: Annotated[RequestInstant, SINCE],
+    until: Annotated[RequestInstant, UNTIL],
 ) -> StreamingResponse:
     """Return the entries of at most 366 days as CSV, oldest first. Amounts are decimal numbers."""
     if until - since > timedelta(days=MAX_EXPORT_DAYS):
@@ -187,8 +186,8 @@ async def _statement(
     database: Database,
     user: CheckedUser,
     account_id: UUID,
-    since: AwareDatetime | None,
-    until: AwareDatetime | None,
+    since: RequestInstant | None,
+    until: RequestInstant | None,
 ) -> StatementRow:
     """
     Raises:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestModel, ResponseModel
+from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestInstant, RequestModel, ResponseModel
 from audifi.ipos.schemas import MAX_SHARES, CurrencyCode, SerialRange, UnitPrice
 from audifi.ipos.splits import DEFAULT_ROYALTY, Royalty
 
@@ -19,7 +19,7 @@ class ListingRequest(RequestModel):
     """The first and the last serial, of one range of the account's holdings."""
     unit_price: UnitPrice
     """The price of a share, in base units of the offering's currency."""
-    expires_at: AwareDatetime = Field(examples=["2026-12-31T18:00:00Z"])
+    expires_at: RequestInstant = Field(examples=["2026-12-31T18:00:00Z"])
     """When the listing ends, within 90 days."""
 
 

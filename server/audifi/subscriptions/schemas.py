@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from audifi.auth.schemas import LocalPath
-from audifi.core.http.schemas import MAX_AMOUNT, Amount, Id, Instant, Page, RequestModel, ResponseModel
+from audifi.core.http.schemas import MAX_AMOUNT, Amount, Id, Instant, Page, RequestInstant, RequestModel, ResponseModel
 from audifi.ledger.schemas import Reason
 from audifi.subscriptions.models import Interval, SubscriptionStatus
 from audifi.subscriptions.plans import LimitKey, PaidPlan, PlanFeature, PlanName
@@ -153,7 +153,7 @@ class GrantCreate(RequestModel):
     """The account."""
     plan: PaidPlan = Field(examples=["PRO"])
     """What it gets."""
-    ends_at: Annotated[AwareDatetime, Field(examples=["2027-12-31T12:00:00Z"])]
+    ends_at: Annotated[RequestInstant, Field(examples=["2027-12-31T12:00:00Z"])]
     """Until when; from now on."""
     reason: Reason
     """Why; only operators see it."""
@@ -202,7 +202,7 @@ class SubscriptionChange(RequestModel):
     """How often it is paid."""
     expected_due: NonNegative | None = None
     """`amount_due` of a preview; needed if the change happens now."""
-    proration_at: Annotated[AwareDatetime | None, Field(examples=["2026-12-31T12:00:00Z"])] = None
+    proration_at: Annotated[RequestInstant | None, Field(examples=["2026-12-31T12:00:00Z"])] = None
     """Of the same preview, at most 10 minutes ago."""
 
 

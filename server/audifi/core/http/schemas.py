@@ -1,11 +1,11 @@
 """Base classes and types of all features' schemas."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from audifi.core.db.pagination import CURSOR_MAX_LENGTH
 
@@ -22,10 +22,20 @@ class RequestModel(ResponseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _within_calendar(value: datetime) -> datetime:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be between the years 1 and 9999 in UTC") from None
+    return value
+
+
 Id = Annotated[UUID, Field(examples=["01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17"])]
 """UUIDv7 (RFC 9562, 5.7): ids sort by creation time."""
 Instant = Annotated[datetime, Field(examples=["2026-01-31T12:00:00.123456Z"])]
 """RFC 3339, UTC."""
+RequestInstant = Annotated[AwareDatetime, AfterValidator(_within_calendar)]
+"""RFC 3339, with any offset."""
 
 PageLimit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items.", examples=[20])]
 EXAMPLE_CURSOR = "yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ"
