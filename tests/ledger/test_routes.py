@@ -165,7 +165,7 @@ def test_export_is_csv_with_decimals_and_without_formulas(owner: Client, app: Ap
     answer = owner.as_signed_in("GET", path)
 
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.headers["content-disposition"] == 'attachment; filename="entries.csv"'
+    assert answer.headers["content-disposition"] == 'attachment; filename="entries-2026-05-01-2026-05-03.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [(row["kind"], row["reference"], row["amount"], row["balance_after"]) for row in rows] == [
         ("adjustment", "'=cmd()", "1.00", "1.00"),

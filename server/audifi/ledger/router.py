@@ -134,7 +134,8 @@ async def export_ledger_entries(
     statement = await _statement(database, user, account_id, since, until)
     if statement.last_version - statement.first_version > MAX_EXPORT_ENTRIES:
         raise EXPORT_TOO_LONG
-    headers = {"Content-Disposition": 'attachment; filename="entries.csv"', "Cache-Control": "no-store"}
+    name = f"entries-{since.date()}-{until.date()}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingResponse(csv.lines(database, statement), media_type="text/csv", headers=headers)
 
 

@@ -29,7 +29,7 @@ REMAINING = Statement(select(MASTERS.c.id).where(BELONGS, ~IS_OVER).limit(1))
 async def delete_masters(tx: Transaction, artist_id: UUID) -> None:
     """Delete the account's drafts, rejected and archived masters, with their tracks, confirmations and events.
 
-    Those that were offered once stay: the records of their offerings point to them.
+    Masters that were offered once stay: the records of their offerings point to them.
 
     Raises:
         Problem: 409 if the account has others.

@@ -128,8 +128,11 @@ class StripePayouts:
             try:
                 transfer = await self._transfer(payout)
             except RefusedError as error:
+                if error.code == TOO_LOW:  # for hours, maybe; the payout's age raises an alert
+                    logger.info("payout waits for balance at the provider: id=%s", payout.id)
+                    return Answer(status="submitted")
                 logger.error("payout can't be sent: id=%s code=%s", payout.id, error.code)  # noqa: TRY400
-                return Answer(status="submitted" if error.code == TOO_LOW else "failed")
+                return Answer(status="failed")
         if transfer.is_reversed:
             return Answer(status="failed", reference=transfer.id)
         bank = await self._find_bank_payout(payout, transfer)

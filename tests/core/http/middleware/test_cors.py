@@ -38,6 +38,7 @@ def test_allowed_origin_can_read_every_response(client: httpx2.Client, method: s
     assert answer.headers["access-control-allow-credentials"] == "true"
     exposed = answer.headers["access-control-expose-headers"]
     assert set(exposed.split(", ")) == {
+        "Content-Disposition",
         "ETag",
         "X-Request-ID",
         "Retry-After",

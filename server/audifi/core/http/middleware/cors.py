@@ -16,7 +16,10 @@ ALLOWED_HEADERS = (
     *("Authorization", "Idempotency-Key", "If-Match", "If-None-Match", request_id.HEADER),
     *("traceparent", "tracestate", "baggage", "sentry-trace"),
 )
-EXPOSED_HEADERS = ("ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", request_id.HEADER)
+EXPOSED_HEADERS = (
+    *("ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate"),
+    *("Content-Disposition", request_id.HEADER),
+)
 MAX_AGE_SECONDS = 7200  # Chromium's limit
 HEADER_NAME = re.compile(r"[a-z0-9-]{1,32}")  # too short for a token
 VARY: RawHeaders = ((b"vary", b"Origin"),)
