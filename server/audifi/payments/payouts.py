@@ -128,11 +128,10 @@ class StripePayouts:
             try:
                 transfer = await self._transfer(payout)
             except RefusedError as error:
-                if error.code == TOO_LOW:  # for hours, maybe; the payout's age raises an alert
-                    logger.info("payout waits for balance at the provider: id=%s", payout.id)
-                    return Answer(status="submitted")
-                logger.error("payout can't be sent: id=%s code=%s", payout.id, error.code)  # noqa: TRY400
-                return Answer(status="failed")
+                is_waiting = error.code == TOO_LOW  # for hours, maybe; the payout's age raises the alert
+                level = logging.INFO if is_waiting else logging.ERROR
+                logger.log(level, "payout refused by the provider: id=%s code=%s", payout.id, error.code)
+                return Answer(status="submitted" if is_waiting else "failed")
         if transfer.is_reversed:
             return Answer(status="failed", reference=transfer.id)
         bank = await self._find_bank_payout(payout, transfer)
