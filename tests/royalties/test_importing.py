@@ -92,7 +92,7 @@ def test_imported_file_is_deleted(label: Label, files: FileStore) -> None:
     statement = label.upload(unique(distrokid(sale(new_isrc()))))
 
     url = files.sign_download(incoming(UUID(statement["id"])), lifetime=timedelta(minutes=1))
-    assert storage_request("GET", url).status_code == 404
+    wait_until(lambda: storage_request("GET", url).status_code == 404)  # after the commit
 
 
 def test_progress_is_reported(app: App, label: Label, files: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
