@@ -6,13 +6,14 @@ from sqlalchemy import bindparam, delete, exists, select
 
 from audifi.core.db.database import Transaction
 from audifi.core.db.statements import Statement
-from audifi.ipos.models import Ipo, IpoAllowlistEntry, IpoEvent
+from audifi.ipos.models import Ipo, IpoAllowlistEntry
+from audifi.masters.models import MasterEvent
 
 IPOS, ALLOWLIST = Ipo.__table__, IpoAllowlistEntry.__table__
 CAN_GO = (
     (IPOS.c.artist_id == bindparam("artist_id"))
     & (IPOS.c.status == "draft")
-    & ~exists().where(IpoEvent.ipo_id == IPOS.c.id)  # it was never launched
+    & ~exists().where(MasterEvent.master_id == IPOS.c.master_id, MasterEvent.event == "offered")
 )
 DELETE = [
     Statement(delete(ALLOWLIST).where(ALLOWLIST.c.ipo_id.in_(select(IPOS.c.id).where(CAN_GO)))),
@@ -21,6 +22,6 @@ DELETE = [
 
 
 async def delete_drafts(tx: Transaction, artist_id: UUID) -> None:
-    """Delete the offerings that were never launched, before their masters. The others are financial records."""
+    """Delete the drafts of masters that were never offered, before the masters. Other offerings are records."""
     for statement in DELETE:
         await tx.execute(statement, artist_id=artist_id)
