@@ -48,7 +48,7 @@ INVARIANTS = (
     ),
     Invariant(
         name="master_has_an_account",
-        sentence="A deleted account has no masters but those that were offered once, and no more.",
+        sentence="Each master of a deleted account was offered once, and its offering has ended.",
         violations="""
             SELECT masters.id FROM masters JOIN users ON users.id = artist_id
             WHERE users.deleted_at IS NOT NULL AND (
