@@ -1,6 +1,6 @@
 """The FastAPI application: the features, and the middleware around them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -47,13 +47,15 @@ FEATURES: tuple[Feature, ...] = (
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
-def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) -> FastAPI:
+def create_app(
+    services: Services, *, features: Sequence[Feature] = FEATURES, retention_times: str = RETENTION_TIMES
+) -> FastAPI:
     """Return the ASGI application. Its jobs run while it does."""
     settings = services.settings
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with running(services, FEATURES, retention_times=retention_times):
+        async with running(services, features, retention_times=retention_times):
             yield
 
     app = FastAPI(
@@ -62,7 +64,7 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         description=texts.DESCRIPTION,
         version=settings.version,
         license_info=texts.LICENSE,
-        openapi_tags=[{"name": feature.name, "description": feature.description} for feature in FEATURES],
+        openapi_tags=[{"name": feature.name, "description": feature.description} for feature in features],
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         docs_url=None,  # api_docs serves its own, without a third party's assets
         redoc_url=None,
@@ -71,7 +73,7 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         redirect_slashes=False,  # Fly's health check follows no redirect
     )
     app.state.services = services
-    app.state.deletion_guards = [feature.deletion_guard for feature in FEATURES if feature.deletion_guard]
+    app.state.deletion_guards = [feature.deletion_guard for feature in features if feature.deletion_guard]
     add_middleware(
         app,
         allowed_origins=settings.origins,
@@ -85,7 +87,7 @@ def create_app(services: Services, *, retention_times: str = RETENTION_TIMES) ->
         report=services.error_reporter,
         tracer=services.tracer,
     )
-    for feature in FEATURES:
+    for feature in features:
         # Not include_router: what it includes is matched in two steps, which take a tenth of a read's time.
         app.router.routes.extend(feature.router.routes)
     api_docs.install(app, enabled=settings.docs_enabled)

@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from audifi.app import FEATURES, create_app
 from audifi.core.config.settings import Settings
+from audifi.core.feature import no_schedules
 from audifi.core.invariants import Violation, check
 from audifi.services import RETENTION_TIMES, Services, build_services
 from tests.support.api import APP_URL, FILES, SECRETS
@@ -95,9 +96,13 @@ def running(
     sendgrid_url: str,
     clock: Clock | None = None,
     retention_times: str = RETENTION_TIMES,
+    has_schedules: bool = False,
     **values: Any,
 ) -> Iterator[App]:
-    """Run it as in production, behind a proxy that is trusted to report the client's address and scheme."""
+    """Run it as in production, behind a proxy that is trusted to report the client's address and scheme.
+
+    Without schedules, a feature's timed work is done by the test alone, never before it.
+    """
     clock = clock or Clock()
     secrets = {name.lower(): SecretStr(value) for name, value in SECRETS.items()}
     defaults: dict[str, Any] = {
@@ -114,7 +119,8 @@ def running(
         **{name.lower(): value for name, value in FILES.items()},
     }
     services = build_services(Settings(**defaults | values), clock=clock)
-    app = create_app(services, retention_times=retention_times)
+    features = FEATURES if has_schedules else [replace(feature, schedules=no_schedules) for feature in FEATURES]
+    app = create_app(services, features=features, retention_times=retention_times)
     with serving(app) as url, asking(url) as http, closing(InvariantCheck(database_url)) as check_invariants:
         yield App(
             url=url,
