@@ -18,10 +18,11 @@ DRAFTED, SELLING, ENDING = (UUID(f"01930b5a-7c1e-7d3f-8a52-6f0e4b9c2f{number}") 
 IPO = """
 INSERT INTO ipos (id, master_id, artist_id, status, currency, total_shares, retained_shares, offered, unit_price,
         max_per_account, min_shares, holders_bps, platform_bps, sale_fee_bps, resale_fee_bps, royalty,
-        royalty_to_holders_bps, lockup_days, reflection_hours, opens_at, ends_at, terms_sha256, created_at)
+        royalty_to_holders_bps, lockup_days, reflection_hours, opens_at, ends_at, terms_sha256, created_at,
+        launched_at)
     SELECT gen_random_uuid(), id, artist_id, {status}, 'USD', 1000, 0, 1000, 1, 1000, 0, 5000, 1000, 500, 0,
         '{{"artist_bps":1000,"minter_bps":[],"mode":"first_minters"}}', 0, 0, {reflection_hours},
-        now() - interval '1 day', now() + interval '9 days', sha256(''), created_at
+        now() - interval '1 day', now() + interval '9 days', sha256(''), created_at, created_at
     FROM masters WHERE {condition};
 """
 ROWS = f"""
@@ -111,6 +112,10 @@ def use(client: Client) -> None:
         first = buyer.as_signed_in("GET", f"{pages}?limit=1").json()
         assert buyer.as_signed_in("GET", f"{pages}?limit=1&cursor={first['next_cursor']}").is_success
     assert buyer.as_signed_in("GET", f"/masters/{ENDING}/shares/1").is_success
+    for filters in ("limit=1", "limit=1&status=completed", "limit=1&status=completed&genre=B"):
+        first = client.ask("GET", f"/offerings?{filters}").json()
+        if first["next_cursor"]:
+            assert client.ask("GET", f"/offerings?{filters}&cursor={first['next_cursor']}").is_success
 
 
 def _terms() -> dict[str, Any]:

@@ -709,6 +709,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/offerings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List offerings
+         * @description Return launched offerings of all artists, the newest launch first.
+         *
+         *     Canceled offerings and suspended masters aren't listed.
+         */
+        get: operations["listOfferings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/masters/holdings": {
         parameters: {
             query?: never;
@@ -2225,6 +2247,25 @@ export interface components {
              * @description How many shares it may buy before `allowlist_until`; null for `max_per_account`.
              */
             cap?: number | null;
+        };
+        /**
+         * Artist
+         * @description The account that offers a master's shares.
+         */
+        Artist: {
+            /**
+             * Id
+             * Format: uuid
+             * @description The account.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Display Name
+             * @description Null for an account without a name.
+             * @example Ana
+             */
+            display_name: string | null;
         };
         /**
          * Bounds
@@ -4900,6 +4941,137 @@ export interface components {
             first_minters: components["schemas"]["FirstMintersBounds"];
             /** @description The bounds of the mode `tiers`. */
             tiers: components["schemas"]["TiersBounds"];
+        };
+        /**
+         * Offering
+         * @description A launched offering in the list of all; `GET /api/v1/masters/{master_id}/ipo` has all of its terms.
+         */
+        Offering: {
+            /**
+             * Id
+             * Format: uuid
+             * @description The offering.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * Master Id
+             * Format: uuid
+             * @description Whose shares are offered.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Title
+             * @description Of the master.
+             * @example Night drive
+             */
+            title: string;
+            /**
+             * @description Of the master.
+             * @example track
+             */
+            type: components["schemas"]["MasterType"];
+            /**
+             * Genre
+             * @description Of the master.
+             * @example Synthwave
+             */
+            genre: string;
+            /** @description Whose master it is. */
+            artist: components["schemas"]["Artist"];
+            /**
+             * Status
+             * @description `scheduled` until it opens, `ended` until it is settled after its end.
+             * @example live
+             * @enum {string}
+             */
+            status: "scheduled" | "live" | "ended" | "paused" | "completed";
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Unit Price
+             * @description In base units of the currency.
+             * @example 2500
+             */
+            unit_price: number;
+            /**
+             * Total Shares
+             * @description All shares of the master.
+             * @example 1000
+             */
+            total_shares: number;
+            /**
+             * Offered
+             * @description The shares that are sold.
+             * @example 800
+             */
+            offered: number;
+            /**
+             * Min Shares
+             * @description If fewer are sold at the end, everybody is refunded.
+             * @example 100
+             */
+            min_shares: number;
+            /**
+             * Holders Bps
+             * @description The holders' part of the revenue.
+             * @example 5000
+             */
+            holders_bps: number;
+            /**
+             * Sold
+             * @description Shares that were bought and not given back.
+             * @example 320
+             */
+            sold: number;
+            /**
+             * Available
+             * @description Shares that are neither sold nor reserved. They can be bought while `status` is `live`.
+             * @example 470
+             */
+            available: number;
+            /**
+             * Opens At
+             * Format: date-time
+             * @description When purchases begin.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            opens_at: string;
+            /**
+             * Allowlist Until
+             * @description Before this instant, only accounts on the allowlist may buy.
+             * @example 2026-12-02T18:00:00Z
+             */
+            allowlist_until: string | null;
+            /**
+             * Ends At
+             * Format: date-time
+             * @description When purchases end.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            ends_at: string;
+        };
+        /**
+         * OfferingPage
+         * @description A part of the offerings.
+         */
+        OfferingPage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Offering"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
         };
         /**
          * Onboarding
@@ -11536,6 +11708,44 @@ export interface operations {
                     };
                 };
             };
+        };
+    };
+    listOfferings: {
+        parameters: {
+            query?: {
+                /** @description Only those with this status. Without it, `live` and `scheduled` ones. */
+                status?: ("scheduled" | "live" | "ended" | "paused" | "completed") | null;
+                /** @description Only masters of exactly this genre. */
+                genre?: string | null;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OfferingPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
         };
     };
     listHoldings: {

@@ -3,14 +3,14 @@
 from fastapi import APIRouter
 
 from audifi.core.feature import Feature
-from audifi.ipos import router, shares
+from audifi.ipos import catalogue, router, shares
 from audifi.ipos.deletion import delete_drafts
 from audifi.ipos.invariants import INVARIANTS
 from audifi.ipos.jobs import job_types, schedules
 from audifi.ipos.measures import MEASURES
 
 ROUTER = APIRouter()
-for part in (shares.router, router.public, router.router):
+for part in (catalogue.router, shares.router, router.public, router.router):
     ROUTER.routes.extend(part.routes)
 
 FEATURE = Feature(

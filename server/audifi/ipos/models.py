@@ -49,6 +49,7 @@ class Ipo(Base):
         UniqueConstraint("number"),
         Index("uq_ipos_master_id", "master_id", unique=True, postgresql_where=text("status <> 'canceled'")),
         Index(None, "status", "ends_at"),
+        Index(None, "status", "launched_at", "id", postgresql_where=text("launched_at IS NOT NULL")),
         Index(None, "master_id", "created_at"),
         CheckConstraint(one_of("status", IpoStatus), name="status"),
         CheckConstraint("total_shares BETWEEN 1 AND 1000000", name="total_shares"),

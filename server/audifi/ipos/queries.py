@@ -73,6 +73,11 @@ class IpoRow:
         return (self.sold - self.returned) * self.unit_price
 
     @property
+    def available(self) -> int:
+        """Return how many shares are neither sold nor reserved."""
+        return self.offered - self.sold - self.reserved
+
+    @property
     def first_number(self) -> int:
         """Return the number before serial 1, in the number space of all offerings."""
         return self.number * SERIALS_PER_IPO

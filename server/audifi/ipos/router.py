@@ -170,7 +170,7 @@ async def preview_mint(
         unit_price=ipo.unit_price,
         total=total,
         currency=ipo.currency,
-        available=ipo.offered - ipo.sold - ipo.reserved,
+        available=ipo.available,
         remaining_cap=max(cap - used, 0),
         next_serial=ipo.sold + 1 if ipo.sold < ipo.offered else None,
         minter_rank=(buyer.ordinal if buyer else None) or ipo.buyers + 1,
@@ -340,7 +340,6 @@ def _ipo(row: IpoRow, now: datetime) -> schemas.Ipo:
         | {
             "status": shown_status(row, now),
             "sold": row.sold - row.returned,
-            "available": row.offered - row.sold - row.reserved,
             "royalty": json.loads(row.royalty),
             "terms_sha256": row.terms_sha256.hex() if row.terms_sha256 else None,
         }

@@ -9,6 +9,7 @@ from pydantic import Field
 from audifi.compliance.schemas import Countries
 from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestInstant, RequestModel, ResponseModel
 from audifi.ipos.splits import DEFAULT_ROYALTY, Royalty
+from audifi.masters.models import MasterType
 
 MAX_SHARES = 1_000_000
 MAX_QUANTITY = 10_000
@@ -22,6 +23,7 @@ Days = Annotated[int, Field(strict=True, ge=0, le=730, examples=[30])]
 Hours = Annotated[int, Field(strict=True, ge=0, le=240, examples=[48])]
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])]
 Status = Literal["draft", "scheduled", "live", "ended", "paused", "completed", "canceling", "canceled"]
+ListedStatus = Literal["scheduled", "live", "ended", "paused", "completed"]
 SerialRange = Annotated[tuple[int, int], Field(examples=[[1, 10]])]
 """The first and the last serial."""
 
@@ -120,6 +122,60 @@ class Ipo(ResponseModel):
     """SHA-256 of the canonical JSON of the terms (RFC 8785), once launched; each purchase is bound to it."""
     version: int = Field(examples=[3])
     """Changes with each edit; send it as `If-Match`."""
+
+
+class Artist(ResponseModel):
+    """The account that offers a master's shares."""
+
+    id: Id
+    """The account."""
+    display_name: str | None = Field(examples=["Ana"])
+    """Null for an account without a name."""
+
+
+class Offering(ResponseModel):
+    """A launched offering in the list of all; `GET /api/v1/masters/{master_id}/ipo` has all of its terms."""
+
+    id: Id
+    """The offering."""
+    master_id: Id
+    """Whose shares are offered."""
+    title: str = Field(examples=["Night drive"])
+    """Of the master."""
+    type: MasterType = Field(examples=["track"])
+    """Of the master."""
+    genre: str = Field(examples=["Synthwave"])
+    """Of the master."""
+    artist: Artist
+    """Whose master it is."""
+    status: ListedStatus = Field(examples=["live"])
+    """`scheduled` until it opens, `ended` until it is settled after its end."""
+    currency: CurrencyCode
+    """ISO 4217."""
+    unit_price: int = Field(examples=[2500])
+    """In base units of the currency."""
+    total_shares: int = Field(examples=[1000])
+    """All shares of the master."""
+    offered: int = Field(examples=[800])
+    """The shares that are sold."""
+    min_shares: int = Field(examples=[100])
+    """If fewer are sold at the end, everybody is refunded."""
+    holders_bps: int = Field(examples=[5000])
+    """The holders' part of the revenue."""
+    sold: int = Field(examples=[320])
+    """Shares that were bought and not given back."""
+    available: int = Field(examples=[470])
+    """Shares that are neither sold nor reserved. They can be bought while `status` is `live`."""
+    opens_at: Instant
+    """When purchases begin."""
+    allowlist_until: datetime | None = Field(examples=["2026-12-02T18:00:00Z"])
+    """Before this instant, only accounts on the allowlist may buy."""
+    ends_at: Instant
+    """When purchases end."""
+
+
+class OfferingPage(Page[Offering]):
+    """A part of the offerings."""
 
 
 class MintPreview(ResponseModel):
