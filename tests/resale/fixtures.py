@@ -65,6 +65,11 @@ def use(client: Client) -> None:
     assert buyer.as_signed_in("GET", f"/listings/{first}/preview").is_success
     assert post(buyer, f"/listings/{first}/buy", {"expected_total": 100}).is_success
     assert seller.as_signed_in("DELETE", f"/listings/{second}").is_success
+    assert post(buyer, f"/listings/{_list(seller, path, 3)}/buy", {"expected_total": 100}).is_success
+    for account, part in ((seller, "/listings?"), (seller, "/listings?status=sold&"), (buyer, "/listing-purchases?")):
+        page = account.as_signed_in("GET", f"{part}limit=1").json()
+        assert account.as_signed_in("GET", f"{part}limit=1&cursor={page['next_cursor']}").is_success
+        assert account.as_signed_in("GET", f"/listings/{first}").is_success
     assert buyer.as_signed_in("GET", f"/masters/{MASTER}/mover-advantage").is_success
     assert buyer.as_signed_in("GET", "/masters/mover-advantage/config").is_success
 

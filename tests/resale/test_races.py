@@ -64,7 +64,7 @@ def test_sale_and_expiry_exclude_each_other(market: Market, *, sale_is_first: bo
     url, now = market.offering.app.database_url, market.offering.now()
 
     async def buy(database: Database) -> None:
-        sale = await database.fetch_one(SALE, SaleRow, listing_id=listing)
+        sale = await database.fetch_one(SALE, SaleRow, listing_id=listing, now=now)
         assert sale is not None
         claim = make_claim(user_id=buyer, key=str(uuid4()), request=b"")
         async with database.transaction() as tx:

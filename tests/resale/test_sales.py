@@ -204,12 +204,13 @@ def test_parts_of_another_sale_are_refused(market: Market, changes: dict[str, An
 
     async def buy() -> None:
         async with databases.connect_pools(market.offering.app.database_url) as database:
-            sale = await database.fetch_one(SALE, SaleRow, listing_id=UUID(listing))
+            now = market.offering.now()
+            sale = await database.fetch_one(SALE, SaleRow, listing_id=UUID(listing), now=now)
             assert sale is not None
             wrong = dataclasses.replace(sale, **changes)
             claim = make_claim(user_id=buyer, key="one", request=b"")
             async with database.transaction() as tx:
-                await service.buy(tx, claim, sale=wrong, buyer_id=buyer, expected_total=1000, now=market.offering.now())
+                await service.buy(tx, claim, sale=wrong, buyer_id=buyer, expected_total=1000, now=now)
 
     with pytest.raises(asyncpg.CheckViolationError, match="the parts are not those of the total"):
         asyncio.run(buy())

@@ -140,7 +140,8 @@ class ResaleMachine(RuleBasedStateMachine):
         if index >= len(self.listings):
             return
         buyer, listing_id = self.users[place], self.listings[-1 - index]
-        sale = self.loop.run_until_complete(self.database.fetch_one(SALE, SaleRow, listing_id=listing_id))
+        reading = self.database.fetch_one(SALE, SaleRow, listing_id=listing_id, now=self.now)
+        sale = self.loop.run_until_complete(reading)
         assert sale is not None
         claim = make_claim(user_id=buyer, key=str(uuid4()), request=b"")
         bought = self.act(

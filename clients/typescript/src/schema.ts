@@ -1103,6 +1103,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/listings/{listing_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a listing
+         * @description Return a listing: an open one to everybody, others to their seller and their buyer.
+         */
+        get: operations["getListing"];
+        put?: never;
+        post?: never;
+        /**
+         * Cancel a listing
+         * @description Take the account's listing back, and free its shares.
+         */
+        delete: operations["cancelListing"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/masters/mover-advantage/config": {
         parameters: {
             query?: never;
@@ -1143,21 +1167,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/listings/{listing_id}": {
+    "/api/v1/listings": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List the account's listings
+         * @description Return what the account sells or has sold, also what was canceled or has expired, the newest first.
+         */
+        get: operations["listOwnListings"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/listing-purchases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
         /**
-         * Cancel a listing
-         * @description Take the account's listing back, and free its shares.
+         * List the account's purchases of listings
+         * @description Return what the account has bought of other holders, the newest first.
          */
-        delete: operations["cancelListing"];
+        get: operations["listListingPurchases"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -4167,6 +4211,17 @@ export interface components {
              */
             master_id: string;
             /**
+             * Title
+             * @description Of the master.
+             * @example Night drive
+             */
+            title: string;
+            /**
+             * @description Only an open one can be bought or canceled.
+             * @example open
+             */
+            status: components["schemas"]["ListingStatus"];
+            /**
              * Serials
              * @description The first and the last serial.
              * @example [
@@ -4223,6 +4278,11 @@ export interface components {
              */
             expires_at: string;
             /**
+             * Sold At
+             * @description When it was bought; null if it wasn't.
+             */
+            sold_at: string | null;
+            /**
              * Next Record At
              * @description The holder at this time gets the master's next dividends; null if none are declared.
              */
@@ -4230,7 +4290,7 @@ export interface components {
         };
         /**
          * ListingPage
-         * @description A part of a master's open listings.
+         * @description A part of a list of listings.
          */
         ListingPage: {
             /**
@@ -4258,12 +4318,10 @@ export interface components {
              */
             listing_id: string;
             /**
-             * Status
              * @description Only an open one can be bought.
              * @example open
-             * @enum {string}
              */
-            status: "open" | "sold" | "canceled" | "expired";
+            status: components["schemas"]["ListingStatus"];
             /**
              * Total
              * @description The price.
@@ -4286,6 +4344,92 @@ export interface components {
              * @description They add up to the total. `holders` get theirs as dividends.
              */
             parts: components["schemas"]["Part"][];
+        };
+        /**
+         * ListingPurchase
+         * @description A listing that the account has bought.
+         */
+        ListingPurchase: {
+            /**
+             * Listing Id
+             * Format: uuid
+             * @description The listing.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            listing_id: string;
+            /**
+             * Master Id
+             * Format: uuid
+             * @description Whose shares were bought.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            master_id: string;
+            /**
+             * Title
+             * @description Of the master.
+             * @example Night drive
+             */
+            title: string;
+            /**
+             * Serials
+             * @description The first and the last serial. The account may have sold them since.
+             * @example [
+             *       1,
+             *       10
+             *     ]
+             */
+            serials: [
+                number,
+                number
+            ];
+            /**
+             * Quantity
+             * @description Shares.
+             * @example 10
+             */
+            quantity: number;
+            /**
+             * Unit Price
+             * @description The price of a share, in base units.
+             * @example 2500
+             */
+            unit_price: number;
+            /**
+             * Total
+             * @description Paid, in base units.
+             * @example 25000
+             */
+            total: number;
+            /**
+             * Currency
+             * @description ISO 4217.
+             * @example USD
+             */
+            currency: string;
+            /**
+             * Bought At
+             * Format: date-time
+             * @description When it was paid.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            bought_at: string;
+        };
+        /**
+         * ListingPurchasePage
+         * @description A part of what the account has bought of other holders.
+         */
+        ListingPurchasePage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["ListingPurchase"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
         };
         /**
          * ListingRequest
@@ -4318,6 +4462,8 @@ export interface components {
              */
             expires_at: string;
         };
+        /** @enum {string} */
+        ListingStatus: "open" | "sold" | "canceled" | "expired";
         /** MagicLinkRequest */
         MagicLinkRequest: {
             /**
@@ -13263,6 +13409,85 @@ export interface operations {
             503: components["responses"]["ServiceUnavailable"];
         };
     };
+    getListing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The listing's id. */
+                listing_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listing"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    cancelListing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The listing's id. */
+                listing_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "listing.not_open";
+                    };
+                };
+            };
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
     getMoverAdvantageConfig: {
         parameters: {
             query?: never;
@@ -13338,33 +13563,24 @@ export interface operations {
             503: components["responses"]["ServiceUnavailable"];
         };
     };
-    cancelListing: {
+    listOwnListings: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description The listing's id. */
-                listing_id: string;
+            query?: {
+                /** @description Only listings with this status. */
+                status?: components["schemas"]["ListingStatus"] | null;
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
             /** @description Done. */
-            204: {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            401: components["responses"]["Unauthorized"];
-            403: components["responses"]["Forbidden"];
-            404: components["responses"]["NotFound"];
-            /** @description Conflict */
-            409: {
+            200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
@@ -13372,12 +13588,47 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
-                        /** @enum {string} */
-                        code: "listing.not_open";
-                    };
+                    "application/json": components["schemas"]["ListingPage"];
                 };
             };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    listListingPurchases: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListingPurchasePage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             422: components["responses"]["UnprocessableContent"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];

@@ -52,12 +52,12 @@ async def _list(world: World, seller: str, serials: tuple[int, int], *, unit_pri
 async def _buy(world: World, buyer: str, listing_id: UUID, *, days_ago: float) -> None:
     """Buy a listing, as `POST …/buy` does."""
     database, buyer_id = world.services.database, await world.user(buyer)
-    sale = await database.fetch_row(SALE, SaleRow, listing_id=listing_id)
+    now = world.ago(days=days_ago)
+    sale = await database.fetch_row(SALE, SaleRow, listing_id=listing_id, now=now)
     key = f"demo:{listing_id}"
     claim = make_claim(user_id=buyer_id, key=key, request=fingerprint(key.encode()))
 
     async def call(tx: Transaction) -> None:
-        now = world.ago(days=days_ago)
         await service.buy(tx, claim, sale=sale, buyer_id=buyer_id, expected_total=sale.total, now=now)
 
     await database.run(call, may_commit=False)

@@ -35,6 +35,8 @@ class Listing(Base):
         Index(None, "ipo_id", "unit_price", "id", postgresql_where=IS_OPEN),
         Index(None, "ipo_id", "created_at", "id", postgresql_where=IS_OPEN),
         Index(None, "seller_id", postgresql_where=IS_OPEN),
+        Index(None, "seller_id", "id"),
+        Index(None, "buyer_id", "closed_at", "id", postgresql_where=text("buyer_id IS NOT NULL")),
         Index(None, "expires_at", postgresql_where=IS_OPEN),
     )
 

@@ -1,12 +1,12 @@
 """Read queries of listings and of the terms of their sale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import BigInteger, ColumnElement, Text, Uuid, bindparam, literal_column, select, text
+from sqlalchemy import BigInteger, ColumnElement, Text, Uuid, and_, bindparam, case, literal_column, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from audifi.core.db.pagination import PagedList
@@ -15,7 +15,7 @@ from audifi.dividends.queries import NEXT_RECORD_AT_OF_IPO
 from audifi.ipos.models import SERIALS_PER_IPO, Ipo
 from audifi.ipos.splits import ResaleSplit, Royalty, split_resale
 from audifi.masters.models import Master
-from audifi.resale.models import Listing
+from audifi.resale.models import Listing, ListingStatus
 
 ROYALTY: TypeAdapter[Royalty] = TypeAdapter(Royalty)
 
@@ -26,26 +26,43 @@ _listings, _ipos, _masters = Listing.__table__, Ipo.__table__, Master.__table__
 
 
 @dataclass(frozen=True, slots=True)
-class ListingRow:
-    """A listing."""
+class SharesRow:
+    """The shares of a listing, and their price."""
 
     id: UUID
     master_id: UUID
-    seller_id: UUID
+    title: str
     serials: Any
     quantity: int
     unit_price: int
     total: int
     currency: str
-    status: str
+
+    @property
+    def first_and_last(self) -> tuple[int, int]:
+        """The first and the last serial."""
+        first = int(self.serials.lower) % SERIALS_PER_IPO
+        return first, first + self.quantity - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRow(SharesRow):
+    """A listing."""
+
+    seller_id: UUID
+    status: ListingStatus
     expires_at: datetime
     created_at: datetime
+    closed_at: datetime | None
     next_record_at: datetime | None
     """When the master's next declared distribution is shared out."""
 
-    @property
-    def first_serial(self) -> int:
-        return int(self.serials.lower) % SERIALS_PER_IPO
+
+@dataclass(frozen=True, slots=True)
+class PurchaseRow(SharesRow):
+    """A listing that was bought, for its buyer."""
+
+    bought_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +78,10 @@ class SaleRow(ListingRow):
 
     def split(self) -> ResaleSplit:
         """Divide the total among all parties."""
+        first, last = self.first_and_last
         return split_resale(
             unit_price=self.unit_price,
-            serials=range(self.first_serial, self.first_serial + self.quantity),
+            serials=range(first, last + 1),
             royalty=ROYALTY.validate_json(self.royalty),
             royalty_to_holders_bps=self.royalty_to_holders_bps,
             resale_fee_bps=self.resale_fee_bps,
@@ -82,6 +100,7 @@ class OfferingRow:
     royalty: str
     royalty_to_holders_bps: int
     resale_fee_bps: int
+    title: str
     suspended_at: datetime | None
     next_record_at: datetime | None
 
@@ -96,27 +115,63 @@ class MinterRow:
     """None for an account that doesn't show its name."""
 
 
-LISTING_COLUMNS = (
-    *(_listings.c[name] for name in ListingRow.__slots__ if name in _listings.c),
-    _ipos.c.master_id,
-    _ipos.c.currency,
+_now = bindparam("now", type_=_listings.c.expires_at.type)
+_has_expired = and_(IS_OPEN, _listings.c.expires_at <= _now)
+"""Also before the job has ended it."""
+_status: ColumnElement[str] = case((_has_expired, literal_column("'expired'", Text)), else_=_listings.c.status)
+_shares = (
+    select(
+        *(_listings.c[field.name] for field in fields(SharesRow) if field.name in _listings.c),
+        _ipos.c.master_id,
+        _ipos.c.currency,
+        _masters.c.title,
+    )
+    .join_from(_listings, _ipos, _ipos.c.id == _listings.c.ipo_id)
+    .join(_masters, _masters.c.id == _ipos.c.master_id)
+)
+_listing_of_ipo = _shares.add_columns(
+    *(_listings.c[name] for name in ("seller_id", "expires_at", "created_at", "closed_at")),
+    _status.label("status"),
     NEXT_RECORD_AT_OF_IPO.label("next_record_at"),
 )
-_listing_of_ipo = select(*LISTING_COLUMNS).join(_ipos, _ipos.c.id == _listings.c.ipo_id)
 LISTINGS = PagedList(
     "listings",
-    _listing_of_ipo.where(
-        _listings.c.ipo_id == bindparam("ipo_id"),
-        IS_OPEN,
-        _listings.c.expires_at > bindparam("now", type_=_listings.c.expires_at.type),
-    ),
+    _listing_of_ipo.where(_listings.c.ipo_id == bindparam("ipo_id"), IS_OPEN, _listings.c.expires_at > _now),
     ListingRow,
     key=_listings.c.id,
     sorts={"unit_price": _listings.c.unit_price, "created_at": _listings.c.created_at},
 )
+OWN_LISTINGS = PagedList(
+    "own_listings",
+    _listing_of_ipo.where(_listings.c.seller_id == bindparam("owner_id")),
+    ListingRow,
+    key=_listings.c.id,
+    sorts={},
+    filters={"status": _status == bindparam("status")},
+)
+PURCHASES = PagedList(
+    "listing_purchases",
+    _shares.add_columns(_listings.c.closed_at.label("bought_at")).where(_listings.c.buyer_id == bindparam("owner_id")),
+    PurchaseRow,
+    key=_listings.c.id,
+    sorts={"bought_at": _listings.c.closed_at},  # never null where there is a buyer
+)
+_viewer_id = bindparam("viewer_id", type_=Uuid)
+VISIBLE = Statement(
+    _listing_of_ipo.where(
+        _listings.c.id == bindparam("listing_id"),
+        or_(
+            _status == "open",
+            _listings.c.seller_id == _viewer_id,
+            _listings.c.buyer_id == _viewer_id,
+        ),
+    )
+)
+"""A listing that can be bought, or that the account has sold, canceled, or bought."""
 OFFERING = Statement(
     select(
         *(_ipos.c[name] for name in OfferingRow.__slots__ if name in _ipos.c),
+        _masters.c.title,
         _masters.c.suspended_at,
         NEXT_RECORD_AT_OF_IPO.label("next_record_at"),
     )

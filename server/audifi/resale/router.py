@@ -23,15 +23,20 @@ from audifi.ledger import problems as ledger
 from audifi.ledger.limits import MONEY
 from audifi.masters import problems as masters
 from audifi.resale import problems, schemas, service
+from audifi.resale.models import ListingStatus
 from audifi.resale.queries import (
     LISTINGS,
     MINTERS,
     OFFERING,
+    OWN_LISTINGS,
+    PURCHASES,
     ROYALTY,
     SALE,
+    VISIBLE,
     ListingRow,
     MinterRow,
     OfferingRow,
+    PurchaseRow,
     SaleRow,
 )
 
@@ -78,6 +83,8 @@ async def create_listing(
         return schemas.Listing(
             id=listing.id,
             master_id=master_id,
+            title=listing.title,
+            status="open",
             serials=body.serials,
             quantity=listing.quantity,
             unit_price=body.unit_price,
@@ -86,6 +93,7 @@ async def create_listing(
             is_own=True,
             created_at=now,
             expires_at=body.expires_at,
+            sold_at=None,
             next_record_at=listing.next_record_at,
         )
 
@@ -119,6 +127,59 @@ async def list_listings(
     return schemas.ListingPage(data=data, next_cursor=page.next_cursor)
 
 
+@router.get("/listings", summary="List the account's listings")
+async def list_own_listings(
+    request: Request,
+    database: DatabaseDep,
+    user: CurrentUser,
+    now: Now,
+    status: Annotated[
+        ListingStatus | None, Query(description="Only listings with this status.", examples=["open"])
+    ] = None,
+    limit: PageLimit = 20,
+    cursor: Cursor = None,
+) -> schemas.ListingPage:
+    """Return what the account sells or has sold, also what was canceled or has expired, the newest first."""
+    page = await OWN_LISTINGS.fetch(
+        database,
+        services_of(request).cursors,
+        sort="-id",
+        limit=limit,
+        cursor=cursor,
+        filters={"status": status},
+        owner_id=user.id,
+        now=now,
+    )
+    return schemas.ListingPage(data=[_listing(row, user.id) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get("/listing-purchases", summary="List the account's purchases of listings")
+async def list_listing_purchases(
+    request: Request, database: DatabaseDep, user: CurrentUser, limit: PageLimit = 20, cursor: Cursor = None
+) -> schemas.ListingPurchasePage:
+    """Return what the account has bought of other holders, the newest first."""
+    page = await PURCHASES.fetch(
+        database,
+        services_of(request).cursors,
+        sort="-bought_at",
+        limit=limit,
+        cursor=cursor,
+        owner_id=user.id,
+    )
+    return schemas.ListingPurchasePage(data=[_purchase(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@public.get("/listings/{listing_id}", summary="Get a listing", openapi_extra={"security": [{}]})
+@raises(core.not_found())
+async def get_listing(database: DatabaseDep, user: OptionalUser, now: Now, listing_id: ListingId) -> schemas.Listing:
+    """Return a listing: an open one to everybody, others to their seller and their buyer."""
+    viewer_id = user.id if user else None
+    row = await database.fetch_one(VISIBLE, ListingRow, listing_id=listing_id, viewer_id=viewer_id, now=now)
+    if row is None:
+        raise core.not_found()
+    return _listing(row, viewer_id)
+
+
 @router.delete("/listings/{listing_id}", status_code=204, summary="Cancel a listing")
 @raises(core.not_found(), problems.not_open())
 async def cancel_listing(database: DatabaseDep, user: CurrentUser, now: Now, listing_id: ListingId) -> None:
@@ -133,13 +194,13 @@ async def preview_listing(
     database: DatabaseDep, _: CurrentUser, now: Now, listing_id: ListingId
 ) -> schemas.ListingPreview:
     """Return each party's part of the price. Nothing is reserved."""
-    sale = await database.fetch_one(SALE, SaleRow, listing_id=listing_id)
+    sale = await database.fetch_one(SALE, SaleRow, listing_id=listing_id, now=now)
     if sale is None:
         raise core.not_found()
     minters = await database.fetch_all(MINTERS, MinterRow, master_id=sale.master_id)
     return schemas.ListingPreview(
         listing_id=sale.id,
-        status="expired" if sale.status == "open" and sale.expires_at <= now else sale.status,
+        status=sale.status,
         total=sale.total,
         currency=sale.currency,
         next_record_at=sale.next_record_at,
@@ -159,7 +220,7 @@ async def buy_listing(
     """Pay and receive the shares at once. Everybody's part is paid in the same transfer."""
 
     async def call(tx: Transaction, claim: Claim) -> StoredResponse:
-        sale = await service.lock_sale(tx, listing_id=listing_id)
+        sale = await service.lock_sale(tx, listing_id=listing_id, now=now)
         return await service.buy(tx, claim, sale=sale, buyer_id=user.id, expected_total=body.expected_total, now=now)
 
     return await idempotent.run_call(user_id=user.id, body=body, call=call)
@@ -207,7 +268,9 @@ def _listing(row: ListingRow, user_id: UUID | None) -> schemas.Listing:
     return schemas.Listing(
         id=row.id,
         master_id=row.master_id,
-        serials=(row.first_serial, row.first_serial + row.quantity - 1),
+        title=row.title,
+        status=row.status,
+        serials=row.first_and_last,
         quantity=row.quantity,
         unit_price=row.unit_price,
         total=row.total,
@@ -215,7 +278,22 @@ def _listing(row: ListingRow, user_id: UUID | None) -> schemas.Listing:
         is_own=row.seller_id == user_id,
         created_at=row.created_at,
         expires_at=row.expires_at,
+        sold_at=row.closed_at if row.status == "sold" else None,
         next_record_at=row.next_record_at,
+    )
+
+
+def _purchase(row: PurchaseRow) -> schemas.ListingPurchase:
+    return schemas.ListingPurchase(
+        listing_id=row.id,
+        master_id=row.master_id,
+        title=row.title,
+        serials=row.first_and_last,
+        quantity=row.quantity,
+        unit_price=row.unit_price,
+        total=row.total,
+        currency=row.currency,
+        bought_at=row.bought_at,
     )
 
 

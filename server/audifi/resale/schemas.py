@@ -7,6 +7,7 @@ from pydantic import Field
 from audifi.core.http.schemas import Amount, Id, Instant, Page, RequestInstant, RequestModel, ResponseModel
 from audifi.ipos.schemas import MAX_SHARES, CurrencyCode, SerialRange, UnitPrice
 from audifi.ipos.splits import DEFAULT_ROYALTY, Royalty
+from audifi.resale.models import ListingStatus
 
 type Sort = Literal["price", "-price", "created_at", "-created_at"]
 Serial = Annotated[int, Field(strict=True, ge=1, le=MAX_SHARES)]
@@ -30,6 +31,10 @@ class Listing(ResponseModel):
     """The listing."""
     master_id: Id
     """Whose shares are sold."""
+    title: str = Field(examples=["Night drive"])
+    """Of the master."""
+    status: ListingStatus = Field(examples=["open"])
+    """Only an open one can be bought or canceled."""
     serials: SerialRange
     """The first and the last serial."""
     quantity: int = Field(examples=[10])
@@ -46,12 +51,41 @@ class Listing(ResponseModel):
     """When it was listed."""
     expires_at: Instant
     """When it ends."""
+    sold_at: Instant | None
+    """When it was bought; null if it wasn't."""
     next_record_at: Instant | None
     """The holder at this time gets the master's next dividends; null if none are declared."""
 
 
 class ListingPage(Page[Listing]):
-    """A part of a master's open listings."""
+    """A part of a list of listings."""
+
+
+class ListingPurchase(ResponseModel):
+    """A listing that the account has bought."""
+
+    listing_id: Id
+    """The listing."""
+    master_id: Id
+    """Whose shares were bought."""
+    title: str = Field(examples=["Night drive"])
+    """Of the master."""
+    serials: SerialRange
+    """The first and the last serial. The account may have sold them since."""
+    quantity: int = Field(examples=[10])
+    """Shares."""
+    unit_price: int = Field(examples=[2500])
+    """The price of a share, in base units."""
+    total: int = Field(examples=[25000])
+    """Paid, in base units."""
+    currency: CurrencyCode
+    """ISO 4217."""
+    bought_at: Instant
+    """When it was paid."""
+
+
+class ListingPurchasePage(Page[ListingPurchase]):
+    """A part of what the account has bought of other holders."""
 
 
 class BuyRequest(RequestModel):
@@ -90,7 +124,7 @@ class ListingPreview(ResponseModel):
 
     listing_id: Id
     """The listing."""
-    status: Literal["open", "sold", "canceled", "expired"] = Field(examples=["open"])
+    status: ListingStatus = Field(examples=["open"])
     """Only an open one can be bought."""
     total: int = Field(examples=[25000])
     """The price."""

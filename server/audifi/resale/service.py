@@ -133,6 +133,7 @@ class NewListing:
     """The result of `create`."""
 
     id: UUID
+    title: str
     quantity: int
     total: int
     currency: str
@@ -211,7 +212,7 @@ async def create(
         expires_at=expires_at,
         created_at=now,
     )
-    return NewListing(listing_id, quantity, total, offering.currency, offering.next_record_at)
+    return NewListing(listing_id, offering.title, quantity, total, offering.currency, offering.next_record_at)
 
 
 async def _resalable(tx: Transaction, master_id: UUID) -> OfferingRow:
@@ -258,14 +259,14 @@ async def expire(database: Database, *, now: datetime) -> int:
     return count
 
 
-async def lock_sale(tx: Transaction, *, listing_id: UUID) -> SaleRow:
+async def lock_sale(tx: Transaction, *, listing_id: UUID, now: datetime) -> SaleRow:
     """Return a listing with the terms of its sale. None of its payees' accounts is deleted before the transaction ends.
 
     Raises:
         Problem: 404.
     """
     await tx.fetch_value(LOCK_PAYEES, listing_id=listing_id)
-    sale = await tx.fetch_one(SALE, SaleRow, listing_id=listing_id)
+    sale = await tx.fetch_one(SALE, SaleRow, listing_id=listing_id, now=now)
     if sale is None:
         raise core.not_found()
     return sale
