@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import httpx2
 
+from audifi.core.http_client import tls_context
 from tests.support import contract, databases
 from tests.support.api import APP_URL
 from tests.support.sendgrid import SendGrid
@@ -31,7 +32,9 @@ def asking(url: str) -> Iterator[httpx2.Client]:
     # uvicorn closes idle connections after 5 s: a connection reused at that moment is reset.
     limits = httpx2.Limits(max_connections=None, keepalive_expiry=2)
     hooks = {"response": [contract.check]}
-    with httpx2.Client(base_url=url, timeout=200, cookies=none, limits=limits, event_hooks=hooks) as http:
+    with httpx2.Client(
+        base_url=url, timeout=200, cookies=none, limits=limits, event_hooks=hooks, verify=tls_context()
+    ) as http:
         yield http
 
 

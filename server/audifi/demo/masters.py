@@ -138,10 +138,10 @@ async def is_there(world: World) -> bool:
 
 
 async def make(world: World) -> None:
-    import httpx2  # noqa: PLC0415 - as in core/files
+    from audifi.core.http_client import open_client  # noqa: PLC0415 - as in core/files
 
     await _wait_for_storage(world.services.files)
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with open_client(timeout_seconds=30) as http:
         for master in MASTERS:
             await _make_master(world, master, http)
             world.say(f"“{master.title}” is {master.status}")

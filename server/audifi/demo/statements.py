@@ -46,7 +46,7 @@ def write_statement(reported: date, *, unknown: int = 0) -> bytes:
 
 async def import_statement(world: World, artist_id: UUID, content: bytes, *, now: datetime) -> UUID:
     """Upload and import a statement of an artist; return its id."""
-    import httpx2  # noqa: PLC0415 - as in core/files
+    from audifi.core.http_client import open_client  # noqa: PLC0415 - as in core/files
 
     services = world.services
     artist = CheckedUser(
@@ -63,7 +63,7 @@ async def import_statement(world: World, artist_id: UUID, content: bytes, *, now
         preset="distrokid", format="tsv", size=len(content), sha256=hashlib.sha256(content).hexdigest()
     )
     begun = await statements.begin(services.database, services.files, user=artist, body=body, now=now)
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with open_client(timeout_seconds=30) as http:
         (await http.put(begun.url, content=content, headers=begun.headers)).raise_for_status()
     await statements.complete(services.database, world.jobs, user=artist, statement_id=begun.id, now=now)
     importer = Importer(

@@ -14,6 +14,7 @@ import httpx2
 from audifi.core.config.settings import DatabaseSettings, Settings, SettingsError, load
 from audifi.core.files.store import FileStoreError, MissingFileError
 from audifi.core.http.problems import Problem
+from audifi.core.http_client import open_client
 from audifi.doctor.results import Result
 from audifi.payments.client import RefusedError, Stripe
 from audifi.services import create_file_store
@@ -227,7 +228,7 @@ async def get_json(url: str, request_seconds: float, **headers: str) -> tuple[in
     """
     async with (
         asyncio.timeout(request_seconds),
-        httpx2.AsyncClient(timeout=request_seconds, follow_redirects=False, trust_env=False) as http,
+        open_client(request_seconds) as http,
     ):
         response = await http.get(url, headers=headers)
     try:

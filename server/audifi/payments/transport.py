@@ -11,7 +11,8 @@ from typing import Any, override
 import httpx2
 import stripe
 
-CONNECT_TIMEOUT_SECONDS = 3
+from audifi.core.http_client import open_client
+
 CONNECTIONS = 20  # as many as jobs run at once
 RETRIES = 2
 API_VERSION = stripe.api_version
@@ -28,12 +29,7 @@ class HttpClient(stripe.HTTPClient):
 
     def __init__(self, timeout_seconds: float) -> None:
         super().__init__()
-        self._http = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)),
-            limits=httpx2.Limits(max_connections=CONNECTIONS),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._http = open_client(timeout_seconds, limits=httpx2.Limits(max_connections=CONNECTIONS))
 
     @override
     async def request_async(

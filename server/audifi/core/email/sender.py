@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 if TYPE_CHECKING:
     import httpx2
 
-CONNECT_TIMEOUT_SECONDS = 3
 SEND_TIMEOUT_SECONDS = 10
 CONNECTIONS = 20  # as many as jobs run at once: no e-mail waits for another
 EMAILS_KEPT = 200
@@ -94,13 +93,13 @@ class SendGridSender:
     async def send(self, email: Email) -> None:
         import httpx2  # noqa: PLC0415 - imported when the first e-mail is sent
 
+        from audifi.core.http_client import open_client  # noqa: PLC0415 - as above
+
         if self._client is None:
-            self._client = httpx2.AsyncClient(
-                headers=self._headers,
-                timeout=httpx2.Timeout(self._timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+            self._client = open_client(
+                self._timeout_seconds,
                 limits=httpx2.Limits(max_connections=CONNECTIONS),
-                follow_redirects=False,
-                trust_env=False,
+                headers=self._headers,
             )
         try:
             async with asyncio.timeout(self._timeout_seconds):

@@ -19,7 +19,6 @@ REGION = "auto"
 REQUEST_LIFETIME = timedelta(minutes=5)
 TIMEOUT_SECONDS = 30
 """For each read or write, not for a whole file."""
-CONNECT_TIMEOUT_SECONDS = 3
 CHUNK_BYTES = 1 << 20
 NOT_FOUND, PRECONDITION_FAILED = 404, 412
 
@@ -173,11 +172,10 @@ class FileStore:
         return str(request.url)
 
     def _client(self) -> "httpx2.AsyncClient":
-        import httpx2  # noqa: PLC0415 - imported when the first file is read
+        from audifi.core.http_client import open_client  # noqa: PLC0415 - imported when the first file is read
 
         if self._http is None:
-            timeout = httpx2.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
-            self._http = httpx2.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False)
+            self._http = open_client(TIMEOUT_SECONDS)
         return self._http
 
 
