@@ -32,7 +32,7 @@ def kill(postgres_server: Postgres) -> Kill:
             was_killed = asyncio.run(killed(copy.url, work, statements))
             assert sales.violations(copy.url) == []
             yield copy
-            databases.execute(postgres_server.url(), f"DROP DATABASE {name(copy)}")
+            databases.execute(postgres_server.url(), f"DROP DATABASE {name(copy)} WITH (FORCE)")
             if not was_killed:
                 assert statements > 3
                 return

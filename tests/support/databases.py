@@ -3,11 +3,12 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 from uuid import uuid4
 
@@ -66,31 +67,85 @@ def full(url: str) -> Iterator[None]:
         runner.run(taken.__aexit__(None, None, None))
 
 
-def execute(url: str, *statements: str) -> None:
-    """Run statements outside a transaction, which CREATE DATABASE requires."""
+class Session:
+    """A connection to a database, with an event loop."""
 
-    async def run() -> None:
-        connection = await asyncpg.connect(url)
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._runner = asyncio.Runner()
+        self._connection: asyncpg.Connection | None = None
+
+    def run[T](self, use: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        return self._runner.run(self._run(use))
+
+    async def _run[T](self, use: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        await asyncio.sleep(0)  # so that it hears that the server has closed it
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self.url, statement_cache_size=0)
+        return await use(self._connection)
+
+    def close(self) -> None:
+        self._runner.run(self._close())
+        self._runner.close()
+
+    async def _close(self) -> None:
+        if self._connection:
+            self._connection.terminate()  # `close` fails where the server has ended
+            await asyncio.sleep(0)  # closes the socket
+
+
+class IdleSessions:
+    """The sessions that were used last, to be used again: opening one takes as long as 60 statements."""
+
+    def __init__(self) -> None:
+        self._sessions: list[Session] = []
+        self._lock = Lock()
+
+    @contextmanager
+    def taken(self, url: str) -> Iterator[Session]:
+        """Yield a session that no other thread uses. It is closed if the block fails."""
+        with self._lock:
+            session = next((session for session in reversed(self._sessions) if session.url == url), None)
+            if session:
+                self._sessions.remove(session)
+        session = session or Session(url)
         try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+            yield session
+        except BaseException:
+            session.close()
+            raise
+        with self._lock:
+            self._sessions.append(session)
+            oldest = self._sessions.pop(0) if len(self._sessions) > IDLE_SESSIONS else None
+        if oldest:
+            oldest.close()
 
-    asyncio.run(run())
+    def close(self, url: str | None = None) -> None:
+        """Close all, or those of one database."""
+        for session in [session for session in self._sessions if url in {None, session.url}]:
+            self._sessions.remove(session)
+            session.close()
+
+
+IDLE_SESSIONS = 8
+idle_sessions = IdleSessions()
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements outside a transaction, which CREATE DATABASE requires. They must not change their session."""
+
+    async def run(connection: asyncpg.Connection) -> None:
+        for statement in statements:
+            await connection.execute(statement)
+
+    with idle_sessions.taken(url) as session:
+        session.run(run)
 
 
 def fetch_value(url: str, query: str, *arguments: object) -> object:
     """Return the first column of the first row."""
-
-    async def run() -> object:
-        connection = await asyncpg.connect(url)
-        try:
-            return await connection.fetchval(query, *arguments)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
+    with idle_sessions.taken(url) as session:
+        return session.run(lambda connection: connection.fetchval(query, *arguments))
 
 
 @contextmanager
@@ -134,6 +189,7 @@ def settings_for(url: str, **settings: Any) -> DatabaseSettings:
 
 def create_database(server: Postgres, template: str = "template0") -> str:
     """Create a database and return its URL."""
+    idle_sessions.close(server.url(template))  # PostgreSQL copies no database that is in use
     name = f"test_{uuid4().hex}"
     execute(server.url(), f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     return server.url(name)

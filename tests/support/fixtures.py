@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -40,6 +41,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if failure := databases.make_template(server):
         raise pytest.UsageError(f"the test database can't be migrated:\n{failure}")
     os.environ["TEST_POSTGRES"] = f"{server.socket_folder}:{server.port}:{server.pid}"
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of garbage collections, which would look at it again and again."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    databases.idle_sessions.close()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -167,7 +167,7 @@ def test_reads_cannot_write(migrated_database_url: str) -> None:
 
 def test_full_database_takes_no_pooled_connection(own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is too old is kept: another client would get its place."""
-    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
+    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret' CONNECTION LIMIT 20")
     url = f"postgres://guest:secret@127.0.0.1:{own_postgres.port}/postgres"
 
     async def act(database: Database) -> tuple[int, int, int]:
@@ -182,7 +182,7 @@ def test_full_database_takes_no_pooled_connection(own_postgres: Postgres, monkey
 
 
 def test_pool_is_reachable_by_any_of_its_connections(own_postgres: Postgres) -> None:
-    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret'")
+    databases.execute(own_postgres.url(), "CREATE USER guest PASSWORD 'secret' CONNECTION LIMIT 20")
     url = f"postgres://guest:secret@127.0.0.1:{own_postgres.port}/postgres"
 
     async def open_nothing(_: Database) -> None:
