@@ -1,6 +1,6 @@
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal, get_args
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.base import Base
+from audifi.core.db.base import Base, one_of
 
 type Delivery = Literal["cookie", "body"]
 """Where a client keeps its flow secret and refresh token: browsers in cookies, native apps in their own storage."""
@@ -42,11 +42,6 @@ type EventName = Literal[
 Instant = DateTime(timezone=True)
 
 
-def one_of(column: str, names: object) -> str:
-    """Return the SQL condition that a column has a value of a Literal type."""
-    return f"{column} IN ({', '.join(repr(name) for name in get_args(names))})"
-
-
 class User(Base):
     """An account, identified by an e-mail address. Deleting it empties the row; features refer to its id."""
 
@@ -56,7 +51,7 @@ class User(Base):
         CheckConstraint("char_length(email) <= 254", name="email_length"),  # RFC 5321, 4.5.3.1.3
         CheckConstraint("char_length(email_key) <= 254", name="email_key_length"),
         CheckConstraint("char_length(display_name) BETWEEN 1 AND 80", name="display_name_length"),
-        CheckConstraint(one_of("role", Role.__value__), name="role"),
+        CheckConstraint(one_of("role", Role), name="role"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDv7 (RFC 9562, 5.7), made by the application
@@ -79,7 +74,7 @@ class SignInFlow(Base):
         CheckConstraint("char_length(email) <= 254 AND char_length(email_key) <= 254", name="email_length"),
         CheckConstraint("char_length(redirect_to) <= 2048", name="redirect_to_length"),
         CheckConstraint("char_length(user_agent) <= 256", name="user_agent_length"),
-        CheckConstraint(one_of("delivery", Delivery.__value__), name="delivery"),
+        CheckConstraint(one_of("delivery", Delivery), name="delivery"),
         Index(None, "email_key", "created_at"),
         Index(None, "expires_at"),
     )
@@ -108,7 +103,7 @@ class Session(Base):
         CheckConstraint("generation >= 0", name="generation"),
         CheckConstraint("idle_expires_at <= absolute_expires_at", name="expires_at"),
         CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked"),
-        CheckConstraint(one_of("revoked_reason", RevokedReason.__value__), name="revoked_reason"),
+        CheckConstraint(one_of("revoked_reason", RevokedReason), name="revoked_reason"),
         CheckConstraint("char_length(user_agent) <= 256", name="user_agent_length"),
         Index("ix_sessions_user_id", "user_id", postgresql_where=text("revoked_at IS NULL")),
         Index("ix_sessions_revoked_at", "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),
@@ -137,7 +132,7 @@ class AuthEvent(Base):
 
     __tablename__ = "auth_events"
     __table_args__ = (
-        CheckConstraint(one_of("event", EventName.__value__), name="event"),
+        CheckConstraint(one_of("event", EventName), name="event"),
         CheckConstraint("char_length(detail) <= 500", name="detail_length"),
         CheckConstraint("char_length(actor) <= 100", name="actor_length"),
         CheckConstraint("char_length(user_agent) <= 256", name="user_agent_length"),

@@ -1,14 +1,14 @@
 """Tables of compliance. No row in the first two means that nothing is known of an account, or that a rule is off."""
 
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.base import Base
+from audifi.core.db.base import Base, one_of
 
 type Kyc = Literal["none", "pending", "verified", "rejected"]
 type Action = Literal["launch", "buy", "list", "resale_buy", "claim", "payout"]
@@ -17,11 +17,6 @@ type ChangeKind = Literal["account", "rule", "withholding"]
 Instant = DateTime(timezone=True)
 COUNTRIES = "countries_blocked::text ~ '^[{]([A-Z]{2}(,[A-Z]{2})*)?[}]$' AND cardinality(countries_blocked) <= 250"
 """The condition of a column of countries."""
-
-
-def one_of(column: str, names: Any) -> str:
-    """Return the SQL condition that a column has a value of a Literal type."""
-    return f"{column} IN ({', '.join(repr(name) for name in get_args(names.__value__))})"
 
 
 def lengths() -> tuple[CheckConstraint, CheckConstraint]:

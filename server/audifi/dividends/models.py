@@ -19,9 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.base import Base
+from audifi.core.db.base import Base, one_of
 from audifi.core.http.schemas import MAX_AMOUNT
-from audifi.ipos.models import one_of
 
 type RevenueSource = Literal["streaming", "sale", "resale_royalty", "license", "merchandise", "manual"]
 type RevenueStatus = Literal["recorded", "funded", "distributed", "voided"]

@@ -1,7 +1,7 @@
 """Tables of offerings, their purchases, and the shares that people hold."""
 
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, INT8RANGE, ExcludeConstraint, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from audifi.compliance.models import COUNTRIES
-from audifi.core.db.base import Base
+from audifi.core.db.base import Base, one_of
 
 type IpoStatus = Literal["draft", "live", "paused", "completed", "canceling", "canceled"]
 type PurchaseStatus = Literal["settled", "withdrawn", "refunded"]
@@ -34,11 +34,6 @@ Instant = DateTime(timezone=True)
 SERIALS_PER_IPO = 2**20
 """An offering's serials are numbered from `number * SERIALS_PER_IPO + 1`: one number space for all offerings, so that
 an exclusion constraint needs no extension."""
-
-
-def one_of(column: str, names: Any) -> str:
-    """Return the SQL condition that a column has a value of a Literal type."""
-    return f"{column} IN ({', '.join(repr(name) for name in get_args(names.__value__))})"
 
 
 class Ipo(Base):

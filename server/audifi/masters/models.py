@@ -1,7 +1,7 @@
 """Tables of masters."""
 
 from datetime import date, datetime
-from typing import Literal, get_args
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.base import Base
+from audifi.core.db.base import Base, one_of
 
 type MasterType = Literal["track", "album"]
 type MasterStatus = Literal["draft", "submitted", "rejected", "approved", "offered", "archived"]
@@ -43,18 +43,13 @@ MAX_MOOD_TAGS = 20
 Instant = DateTime(timezone=True)
 
 
-def one_of(column: str, names: object) -> str:
-    """Return the SQL condition that a column has a value of a Literal type."""
-    return f"{column} IN ({', '.join(repr(name) for name in get_args(names))})"
-
-
 class Master(Base):
     """A master. While `suspended_at` is set, its status stays what it was and nothing but its suspension changes."""
 
     __tablename__ = "masters"
     __table_args__ = (
-        CheckConstraint(one_of("type", MasterType.__value__), name="type"),
-        CheckConstraint(one_of("status", MasterStatus.__value__), name="status"),
+        CheckConstraint(one_of("type", MasterType), name="type"),
+        CheckConstraint(one_of("status", MasterStatus), name="status"),
         CheckConstraint("char_length(title) BETWEEN 1 AND 200", name="title_length"),
         CheckConstraint("char_length(description) BETWEEN 1 AND 5000", name="description_length"),
         CheckConstraint("char_length(genre) BETWEEN 1 AND 100", name="genre_length"),
@@ -141,7 +136,7 @@ class RightsConfirmation(Base):
 
     __tablename__ = "rights_confirmations"
     __table_args__ = (
-        CheckConstraint(one_of("holder", RightsHolder.__value__), name="holder"),
+        CheckConstraint(one_of("holder", RightsHolder), name="holder"),
         CheckConstraint("octet_length(statement_sha256) = 32", name="statement_sha256_length"),
     )
 
@@ -160,7 +155,7 @@ class MasterEvent(Base):
 
     __tablename__ = "master_events"
     __table_args__ = (
-        CheckConstraint(one_of("event", EventName.__value__), name="event"),
+        CheckConstraint(one_of("event", EventName), name="event"),
         CheckConstraint("char_length(actor) <= 100", name="actor_length"),
         CheckConstraint("char_length(detail) <= 500", name="detail_length"),
     )
@@ -179,12 +174,12 @@ class MasterUpload(Base):
 
     __tablename__ = "master_uploads"
     __table_args__ = (
-        CheckConstraint(one_of("kind", UploadKind.__value__), name="kind"),
-        CheckConstraint(one_of("status", UploadStatus.__value__), name="status"),
+        CheckConstraint(one_of("kind", UploadKind), name="kind"),
+        CheckConstraint(one_of("status", UploadStatus), name="status"),
         CheckConstraint("size > 0", name="size"),
         CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
         CheckConstraint("char_length(content_type) <= 100", name="content_type_length"),
-        CheckConstraint(one_of("failure", UploadFailure.__value__), name="failure"),
+        CheckConstraint(one_of("failure", UploadFailure), name="failure"),
         CheckConstraint("(status = 'failed') = (failure IS NOT NULL)", name="failed"),
         CheckConstraint("status NOT IN ('pending', 'verifying', 'verified') OR master_id IS NOT NULL", name="master"),
         Index(

@@ -8,8 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index,
 from sqlalchemy.dialects.postgresql import INT8RANGE, ExcludeConstraint, Range
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.base import Base
-from audifi.ipos.models import one_of
+from audifi.core.db.base import Base, one_of
 
 type ListingStatus = Literal["open", "sold", "canceled", "expired"]
 

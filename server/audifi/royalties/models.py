@@ -20,8 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.base import Base
-from audifi.masters.models import one_of
+from audifi.core.db.base import Base, one_of
 
 type StatementStatus = Literal["pending", "parsing", "suspected_duplicate", "imported", "discarded", "failed"]
 type StatementFailure = Literal[
@@ -49,10 +48,10 @@ class RoyaltyStatement(Base):
 
     __tablename__ = "royalty_statements"
     __table_args__ = (
-        CheckConstraint(one_of("preset", Preset.__value__), name="preset"),
-        CheckConstraint(one_of("format", FileFormat.__value__), name="format"),
-        CheckConstraint(one_of("status", StatementStatus.__value__), name="status"),
-        CheckConstraint(one_of("failure", StatementFailure.__value__), name="failure"),
+        CheckConstraint(one_of("preset", Preset), name="preset"),
+        CheckConstraint(one_of("format", FileFormat), name="format"),
+        CheckConstraint(one_of("status", StatementStatus), name="status"),
+        CheckConstraint(one_of("failure", StatementFailure), name="failure"),
         CheckConstraint("(status = 'failed') = (failure IS NOT NULL)", name="failed"),
         CheckConstraint("(status = 'imported') = (imported_at IS NOT NULL)", name="imported"),
         CheckConstraint("provider ~ '^[a-z0-9_]{1,40}$'", name="provider"),

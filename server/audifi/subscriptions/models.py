@@ -1,13 +1,13 @@
 """Tables of subscriptions: prices, subscriptions as Stripe has them, grants, and what was used."""
 
 from datetime import date, datetime
-from typing import Any, Literal, get_args
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audifi.core.db.base import Base
+from audifi.core.db.base import Base, one_of
 from audifi.subscriptions.plans import LimitKey, PaidPlan
 
 type Interval = Literal["month", "year"]
@@ -32,11 +32,6 @@ Instant = DateTime(timezone=True)
 LIVE_STATUSES = ("trialing", "active", "past_due", "unpaid", "paused", "unknown")
 LIVE = f"status IN {LIVE_STATUSES}"
 """The condition of a subscription that hasn't ended. An account has one at most."""
-
-
-def one_of(column: str, names: Any) -> str:
-    """Return the SQL condition that a column has a value of a Literal type."""
-    return f"{column} IN ({', '.join(repr(name) for name in get_args(names.__value__))})"
 
 
 class PlanPrice(Base):

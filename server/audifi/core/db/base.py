@@ -1,6 +1,6 @@
 """Base class of all models, with the naming convention of constraints."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAliasType, get_args
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.orm import DeclarativeBase
@@ -20,3 +20,8 @@ class Base(DeclarativeBase):
     )
     if TYPE_CHECKING:
         __table__: ClassVar[Table]  # SQLAlchemy's type allows for joins, too
+
+
+def one_of(column: str, names: TypeAliasType) -> str:
+    """Return the SQL condition that a column has a value of a Literal type: `type Status = Literal[…]`."""
+    return f"{column} IN ({', '.join(repr(name) for name in get_args(names.__value__))})"
