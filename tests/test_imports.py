@@ -15,6 +15,7 @@ ARROWS: set[tuple[str, str]] = {
     ("ipos", "compliance"),
     ("ipos", "ledger"),
     ("ipos", "masters"),
+    ("notices", "ledger"),
     ("payments", "funding"),
     ("payments", "ledger"),
     ("ipos", "subscriptions"),

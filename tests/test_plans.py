@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 READ_WHOLE = {
     "compliance_rules": "has one row per action, and there are six",
     "withholding_rates": "has one row per country",
+    "domain_event_readers": "has one row per reader in the code",
     "plan_prices": "has one row per price: current and former ones of each plan, interval and currency",
     "pgqueuer_schedules": "has one row per schedule in the code, and there is one schedule",
 }
@@ -78,7 +79,7 @@ INSERT INTO idempotency_keys (id, fingerprint, status, body, created_at)
     FROM generate_series(1, 20000) AS n;
 
 INSERT INTO domain_events (xid, kind, subject_id, payload, at)
-    SELECT n, 'share.moved', gen_random_uuid(), '{}', now() - random() * interval '31 days'
+    SELECT n, 'dividend.claimed', gen_random_uuid(), '{}', now() - random() * interval '31 days'
     FROM generate_series(1, 20000) AS n;
 
 -- After a day's outage of the e-mail provider: queued and failed jobs.

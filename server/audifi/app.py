@@ -20,6 +20,7 @@ from audifi.health.router import PATH as HEALTH_PATH
 from audifi.ipos.feature import FEATURE as IPOS
 from audifi.ledger.feature import FEATURE as LEDGER
 from audifi.masters.feature import FEATURE as MASTERS
+from audifi.notices.feature import FEATURE as NOTICES
 from audifi.payments.feature import FEATURE as PAYMENTS
 from audifi.payments.webhook_router import WEBHOOK_PATHS
 from audifi.resale.feature import FEATURE as RESALE
@@ -42,6 +43,7 @@ FEATURES: tuple[Feature, ...] = (
     SUBSCRIPTIONS,
     DIVIDENDS,
     ROYALTIES,
+    NOTICES,
 )
 # FastAPI's own telemetry would send queries and exception messages (docs/decisions/0020-telemetry.md).
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}

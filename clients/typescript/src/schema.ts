@@ -2095,6 +2095,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the account's notices
+         * @description Return what happened in the last 90 days, the newest first. Each is sent by e-mail, too.
+         */
+        get: operations["listNotices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -5087,6 +5107,85 @@ export interface components {
             first_minters: components["schemas"]["FirstMintersBounds"];
             /** @description The bounds of the mode `tiers`. */
             tiers: components["schemas"]["TiersBounds"];
+        };
+        /**
+         * Notice
+         * @description Something that happened to the account's masters, shares or money.
+         */
+        Notice: {
+            /**
+             * Id
+             * Format: uuid
+             * @description The notice.
+             * @example 01930b5a-7c1e-7d3f-8a52-6f0e4b9c2d17
+             */
+            id: string;
+            /**
+             * @description What happened. More kinds may come: show an unknown one by its title, or leave it out.
+             * @example shares_bought
+             */
+            kind: components["schemas"]["NoticeKind"];
+            /**
+             * Master Id
+             * @description The master that it is about; null if it is about none.
+             */
+            master_id: string | null;
+            /**
+             * Title
+             * @description The master's title at that time.
+             * @example Night drive
+             */
+            title: string | null;
+            /**
+             * Quantity
+             * @description Shares; null if it isn't about some.
+             * @example 10
+             */
+            quantity: number | null;
+            /**
+             * Amount
+             * @description What was paid for the shares, or the payout, in base units.
+             * @example 25000
+             */
+            amount: number | null;
+            /**
+             * Currency
+             * @description Of the amount, ISO 4217.
+             * @example USD
+             */
+            currency: string | null;
+            /**
+             * Reason
+             * @description Why a master was rejected.
+             * @example null
+             */
+            reason: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             * @description When the notice was written, some seconds after it happened.
+             * @example 2026-01-31T12:00:00.123456Z
+             */
+            created_at: string;
+        };
+        /** @enum {string} */
+        NoticeKind: "master_approved" | "master_rejected" | "shares_bought" | "shares_sold" | "shares_refunded" | "offering_completed" | "offering_canceled" | "payout_paid" | "payout_failed";
+        /**
+         * NoticePage
+         * @description A part of the account's notices.
+         */
+        NoticePage: {
+            /**
+             * Data
+             * @description The items of this page.
+             */
+            data: components["schemas"]["Notice"][];
+            /**
+             * Next Cursor
+             * @description The `cursor` of the next page; null at the end.
+             * @example yY2bX1a0TqWkGm0Q1Zr3nltbInUiLCIwMTkzMGI1YSJdXQ
+             */
+            next_cursor: string | null;
         };
         /**
          * Offering
@@ -16556,6 +16655,56 @@ export interface operations {
             };
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    listNotices: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page, with the same sort and filters. Without it, the first page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NoticePage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"] & {
+                        /** @enum {string} */
+                        code: "access_token.invalid" | "access_token.missing" | "access_token.expired";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
             422: components["responses"]["UnprocessableContent"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];

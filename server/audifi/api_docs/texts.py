@@ -27,7 +27,7 @@ then put the access token into *Authorize*.
 - **Servers that call for people**, such as a frontend's own, have a secret: `AudiFi-Caller-Secret`, with the person's
   address in `AudiFi-Client-IP`. Limits and the audit log then use that address. Never send it from a browser or an app.
 - **Lists** have pages: pass `next_cursor` as `cursor` until it is null.
-- **Times** are RFC 3339 in UTC; **ids** are UUIDv7 (RFC 9562). Treat ids as opaque.
+- **Times** are RFC 3339 in UTC; **ids** are UUIDs (RFC 9562). Treat them as opaque.
 - **Requests** are JSON of at most 64 KB. Unknown fields and unknown query parameters are refused with 422; only health
   ignores its query. Responses may get new fields, and enumerations new
   values, at any time: ignore those that you don't know.

@@ -16,7 +16,7 @@ from audifi.core.clock import Clock
 from audifi.core.db.database import Database
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.db.statements import Statement
-from audifi.core.email.sender import EmailError, EmailSender
+from audifi.core.email.sender import Email, EmailError, EmailSender
 from audifi.core.jobs.queue import JobType, PermanentJobError
 
 if TYPE_CHECKING:
@@ -72,6 +72,21 @@ class SignInEmail:
         return cls(flow_id=UUID(bytes=payload[:16]), seed=payload[16:])
 
 
+async def send_email(sender: EmailSender, email: Email) -> None:
+    """Send an e-mail from a job.
+
+    Raises:
+        EmailError: another attempt may help.
+        PermanentJobError: it wouldn't.
+    """
+    try:
+        await sender.send(email)
+    except EmailError as error:
+        if error.permanent:
+            raise PermanentJobError(str(error)) from None
+        raise
+
+
 def sign_in_emails(*, database: Database, keys: Keys, mailer: EmailSender, app_url: str, clock: Clock) -> JobType:
     """Return the job that sends a link and a code.
 
@@ -95,12 +110,7 @@ def sign_in_emails(*, database: Database, keys: Keys, mailer: EmailSender, app_u
             requested_at=flow.created_at,
             message_id=str(job.flow_id),
         )
-        try:
-            await mailer.send(mail)
-        except EmailError as error:
-            if error.permanent:
-                raise PermanentJobError(str(error)) from None
-            raise
+        await send_email(mailer, mail)
 
     return JobType(name=SIGN_IN_EMAIL, handler=send, attempts=ATTEMPTS)
 

@@ -41,8 +41,14 @@ class CollectedJobs(JobQueue):
         super().__init__(database)
         self.payloads: list[bytes] = []
 
-    async def enqueue(self, tx: Transaction, name: str, payload: bytes) -> None:  # noqa: ARG002 - the queue's signature
-        self.payloads.append(payload)
+    async def enqueue(
+        self,
+        tx: Transaction,  # noqa: ARG002 - the queue's signature
+        name: str,  # noqa: ARG002 - as above
+        *payloads: bytes,
+        priority: int = 0,  # noqa: ARG002 - as above
+    ) -> None:
+        self.payloads.extend(payloads)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,5 @@
 """E-mails about subscriptions: each once, however often an event comes. Receipts are Stripe's."""
 
-import html
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -9,12 +7,13 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql
 
+from audifi.auth.jobs import send_email
 from audifi.auth.models import User
 from audifi.core.db.database import Transaction
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.db.statements import Statement, parameters
-from audifi.core.email.sender import Email, EmailError
-from audifi.core.jobs.queue import JobType, PermanentJobError
+from audifi.core.email.paragraphs import Text, compose
+from audifi.core.jobs.queue import JobType
 from audifi.subscriptions.models import BillingNotice, NoticeKind
 
 if TYPE_CHECKING:
@@ -30,14 +29,6 @@ RECORD = Statement(
     postgresql.insert(_notices).values(parameters("id", "kind", "user_id", "created_at")).on_conflict_do_nothing()
 )
 ADDRESSEE = Statement(select(User.email).where(User.id == bindparam("user_id"), User.deleted_at.is_(None)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Text:
-    """What an e-mail says."""
-
-    subject: str
-    paragraphs: tuple[str, ...]
 
 
 TEXTS: dict[NoticeKind, Text] = {
@@ -90,27 +81,11 @@ def emails(services: "Services") -> JobType:
         if to is None:
             return
         text = TEXTS[kind]  # type: ignore[index] # `notify` has written it
-        try:
-            await services.email_sender.send(compose(to, text, message_id=notice_id, kind=kind))
-        except EmailError as error:
-            if error.permanent:
-                raise PermanentJobError(str(error)) from None
-            raise
+        await send_email(
+            services.email_sender, compose(to, text, message_id=notice_id, purpose=kind, bypasses_unsubscribe=True)
+        )
 
     return JobType(name=JOB, handler=send, attempts=ATTEMPTS)
-
-
-def compose(to: str, text: Text, *, message_id: str, kind: str) -> Email:
-    body = "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in text.paragraphs)
-    return Email(
-        to=to,
-        subject=text.subject,
-        text="\n\n".join(text.paragraphs) + "\n",
-        html=f'<!doctype html><html lang="en"><title>{html.escape(text.subject)}</title><body>{body}</body></html>',
-        message_id=message_id,
-        purpose=kind,
-        bypasses_unsubscribe=True,
-    )
 
 
 def expired(now: datetime) -> ExpiredRows:

@@ -54,6 +54,26 @@ async def until_value(database: Database, query: str, value: object) -> None:
             await asyncio.sleep(0.02)
 
 
+def test_jobs_of_a_higher_priority_start_first(url: str) -> None:
+    """They are fetched in batches, so it overtakes all but those of one."""
+    done: list[bytes] = []
+
+    async def handler(payload: bytes) -> None:
+        done.append(payload)
+
+    async def run() -> None:
+        async with databases.connect_pools(url) as database:
+            async with database.transaction() as tx:
+                await JobQueue(database).enqueue(tx, JOB_TYPE, *[b"low"] * 100, priority=-1)
+                await JobQueue(database).enqueue(tx, JOB_TYPE)
+                await JobQueue(database).enqueue(tx, JOB_TYPE, b"high")
+            async with working(database, handler):
+                await until(lambda: len(done) == 101)
+
+    asyncio.run(run())
+    assert done.index(b"high") < 50
+
+
 def test_job_starts_after_the_commit(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "POLL_SECONDS", 50)  # so the notification starts the job, not polling
     done: list[bytes] = []

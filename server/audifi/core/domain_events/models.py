@@ -1,4 +1,4 @@
-"""The table of domain events."""
+"""The tables of domain events and of their readers in this service."""
 
 from datetime import datetime
 from typing import Any
@@ -42,3 +42,13 @@ class DomainEvent(Base):
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """Ids and numbers that a reader needs; no personal data."""
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+
+
+class DomainEventReader(Base):
+    """How far a reader of this service has read."""
+
+    __tablename__ = "domain_event_readers"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    xid: Mapped[int] = mapped_column(BigInteger)
+    id: Mapped[int] = mapped_column(BigInteger)

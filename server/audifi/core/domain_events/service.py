@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Text, bindparam, func, insert, select, tuple_
+from sqlalchemy import BigInteger, Text, bindparam, func, insert, select, tuple_, update
 
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.retention import ExpiredRows
 from audifi.core.db.statements import Statement, parameters
-from audifi.core.domain_events.models import DomainEvent
+from audifi.core.domain_events.models import DomainEvent, DomainEventReader
 
 KEPT_FOR = timedelta(days=30)
 """Longer than any outage of a reader that its operators would leave as it is. A reader that was away for longer starts
@@ -52,6 +52,15 @@ READ = Statement(
     )
     .order_by(_events.c.xid, _events.c.id)
     .limit(bindparam("limit"))
+)
+_readers = DomainEventReader.__table__
+LOCK_POSITION = Statement(
+    select(_readers.c.xid, _readers.c.id).where(_readers.c.name == bindparam("reader")).with_for_update()
+)
+SET_POSITION = Statement(
+    update(_readers)
+    .where(_readers.c.name == bindparam("reader"))
+    .values(xid=bindparam("new_xid"), id=bindparam("new_id"))
 )
 
 
@@ -96,7 +105,7 @@ async def record(tx: Transaction, kind: str, *, subject_id: UUID, payload: Mappi
     await tx.execute(RECORD, kind=kind, subject_id=subject_id, payload=json.dumps(dict(payload)), at=now)
 
 
-async def read(database: Database, *, after: Position = START, limit: int = 100) -> list[EventRow]:
+async def read(database: Database | Transaction, *, after: Position = START, limit: int = 100) -> list[EventRow]:
     """Return the events after a position, at most `limit` or `MAX_EVENTS`.
 
     Ids aren't in the order of commits: after an event was read, one with a lower id could appear. So only events are
@@ -106,6 +115,18 @@ async def read(database: Database, *, after: Position = START, limit: int = 100)
     return await database.fetch_all(
         READ, EventRow, after_xid=after.xid, after_id=after.id, limit=min(limit, MAX_EVENTS)
     )
+
+
+async def lock_position(transaction: Transaction, reader: str) -> Position:
+    """Return how far a reader of this service has read; until the transaction ends, no other machine reads for it.
+
+    A migration inserts the reader's row.
+    """
+    return await transaction.fetch_row(LOCK_POSITION, Position, reader=reader)
+
+
+async def set_position(transaction: Transaction, reader: str, position: Position) -> None:
+    await transaction.execute(SET_POSITION, reader=reader, new_xid=position.xid, new_id=position.id)
 
 
 def expired_events(now: datetime) -> ExpiredRows:

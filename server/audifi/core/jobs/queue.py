@@ -127,9 +127,10 @@ class JobQueue:
         """Run a coroutine function at certain times."""
         self._schedules.append(schedule)
 
-    async def enqueue(self, tx: Transaction, name: str, payload: bytes) -> None:
-        """Enqueue a job that starts after the commit, and never after a rollback."""
-        await Queries(DatabaseDriver(tx.fetch_sql)).enqueue(name, payload)
+    async def enqueue(self, tx: Transaction, name: str, *payloads: bytes, priority: int = 0) -> None:
+        """Enqueue jobs that start after the commit, and never after a rollback; those of a higher priority first."""
+        names, priorities = [name] * len(payloads), [priority] * len(payloads)
+        await Queries(DatabaseDriver(tx.fetch_sql)).enqueue(names, list(payloads), priorities)
         tx.after_commit(self.wake)
 
     def wake(self) -> None:
