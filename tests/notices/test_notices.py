@@ -168,6 +168,16 @@ def test_each_event_is_a_notice_once(offering: Offering) -> None:
     assert [notice["quantity"] for notice in written(offering.app, buyer, 2)] == [2, 1]
 
 
+def test_position_of_another_cluster_stops_nothing(offering: Offering) -> None:
+    """A dump was loaded into a new cluster, which counts transactions anew."""
+    databases.execute(offering.app.database_url, f"UPDATE domain_event_readers SET xid = {10**12}")
+    offering.open()
+    buyer = offering.buyer()
+    assert offering.buy(buyer).status_code == 201
+
+    assert [notice["quantity"] for notice in written(offering.app, buyer)] == [1]
+
+
 def test_old_event_is_no_notice(offering: Offering) -> None:
     offering.open()
     buyer = offering.buyer()

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Text, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import BigInteger, Text, bindparam, case, func, insert, select, tuple_, update
 
 from audifi.core.db.database import Database, Transaction
 from audifi.core.db.retention import ExpiredRows
@@ -54,9 +54,13 @@ READ = Statement(
     .limit(bindparam("limit"))
 )
 _readers = DomainEventReader.__table__
+_current = func.pg_current_xact_id().cast(Text).cast(BigInteger)
 LOCK_POSITION = Statement(
-    select(_readers.c.xid, _readers.c.id).where(_readers.c.name == bindparam("reader")).with_for_update()
+    select(case((_readers.c.xid > _current, 0), else_=_readers.c.xid).label("xid"), _readers.c.id)
+    .where(_readers.c.name == bindparam("reader"))
+    .with_for_update()
 )
+"""A dump that was loaded into a new cluster has positions of the old one; the new one counts transactions anew."""
 SET_POSITION = Statement(
     update(_readers)
     .where(_readers.c.name == bindparam("reader"))
