@@ -106,7 +106,7 @@ def test_completed_offering_is_a_notice_to_its_artist(offering: Offering) -> Non
     open_market(offering)
 
     assert written(offering.app, offering.artist) == [shares(offering, "offering_completed", 16)]
-    assert mail(offering.artist) == "The offering of “Night drive” is completed: 16 shares were sold.\n"
+    assert mail(offering.artist) == "The offering of “Night drive” is completed. Sold: 16 shares.\n"
 
 
 def test_canceled_offering_is_a_notice_to_all(offering: Offering) -> None:

@@ -32,7 +32,7 @@ TEXTS: dict[NoticeKind, Text] = {
     ),
     "offering_completed": Text(
         subject="Your offering is completed",
-        paragraphs=("The offering of “{title}” is completed: {shares} were sold.",),
+        paragraphs=("The offering of “{title}” is completed. Sold: {shares}.",),
     ),
     "offering_canceled": Text(
         subject="Your offering was canceled",
